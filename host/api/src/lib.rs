@@ -1,0 +1,1 @@
+//! HTTP in: endpoints, problems, the chat page.

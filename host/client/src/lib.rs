@@ -1,0 +1,1 @@
+//! A ring-aware HTTP client with cursors and retry.

@@ -1,0 +1,129 @@
+//! One log entry of a chat: a turn's changes, and what the turn answered.
+//!
+//! A turn is whatever one request made of a chat: the message, the joins and effects that came with
+//! it, and the answer its key is remembered with, in one entry, so that they exist together or not at
+//! all. Replicas never run handlers: the entry already holds the results.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Attrs, ChatToken, Message};
+
+/// What one turn did to a chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The chat.
+    pub chat: ChatToken,
+    /// The chat's turn: 0 creates it, then 1, 2, 3 …
+    pub turn: u64,
+    /// Unix milliseconds on the chat's clock.
+    pub time_ms: u64,
+    /// In this order.
+    pub changes: Vec<Change>,
+    /// The answer to keep for the request's key, if it had one.
+    pub remembered: Option<Remembered>,
+}
+
+/// One change of a chat's state. Messages are numbered in the order of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// The chat begins; only in turn 0.
+    Create {
+        /// How long it may last after it started, in seconds.
+        max_duration_s: Option<u64>,
+        /// How many may be in it.
+        max_participants: Option<u32>,
+        /// Free pairs.
+        attrs: Attrs,
+    },
+    /// Somebody said something.
+    Message(Message),
+    /// Somebody joined, or changed role or attributes by joining again.
+    Join {
+        /// Who.
+        id: String,
+        /// As what.
+        role: String,
+        /// Free pairs.
+        attrs: Attrs,
+    },
+    /// Somebody left.
+    Leave {
+        /// Who.
+        id: String,
+    },
+    /// A participant's status: `connected`, `disconnected`, `unavailable`.
+    MemberStatus {
+        /// Who.
+        id: String,
+        /// The status.
+        status: String,
+    },
+    /// A pair on a participant.
+    MemberAttr {
+        /// Who.
+        id: String,
+        /// The pair's name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// A pair on the chat.
+    ChatAttr {
+        /// The pair's name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// Pending becomes started.
+    Start,
+    /// The chat ends.
+    End {
+        /// Why, in words.
+        reason: String,
+    },
+    /// A plugin's note in this chat; `None` deletes it.
+    Note {
+        /// Whose.
+        plugin: String,
+        /// The key.
+        key: String,
+        /// The value.
+        value: Option<Vec<u8>>,
+    },
+}
+
+/// A key and what its first request was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Who sent; a key belongs to its sender.
+    pub sender: String,
+    /// The idempotency key.
+    pub key: String,
+    /// SHA-256 over the decoded fields of the request, without `sent_ms`.
+    pub body_hash: [u8; 32],
+    /// What was answered.
+    pub answer: Answer,
+}
+
+/// The answer to repeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Stored: the request's own message is the first of this entry that is not a plugin's.
+    Stored {
+        /// Which of the entry's messages is the request's own, counted from 0; the others are `also`.
+        own: u32,
+        /// The sender's clock minus ours, in milliseconds.
+        skew_ms: Option<i64>,
+    },
+    /// A handler refused it.
+    Refused {
+        /// Which plugin.
+        plugin: String,
+        /// Its reason code.
+        reason_code: String,
+        /// In words.
+        reason: String,
+        /// When it makes sense to try again.
+        retry_after_ms: Option<u32>,
+    },
+}

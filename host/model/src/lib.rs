@@ -1,0 +1,11 @@
+//! Chats, messages and entries, and the fold from entries to a chat. Pure: no I/O, no clock.
+
+mod chat_token;
+mod cursor;
+mod message;
+mod entry;
+
+pub use chat_token::{ChatToken, InvalidToken};
+pub use cursor::{Cursor, InvalidCursor};
+pub use entry::{Answer, Change, Entry, Remembered};
+pub use message::{Attrs, Body, Message, MessageId, Route, Stamp};

@@ -1,0 +1,1 @@
+//! Manifests, grants, components and their calls.

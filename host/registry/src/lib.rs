@@ -1,0 +1,1 @@
+//! Membership, partition records, compare-and-set and watch.

@@ -1,0 +1,1 @@
+//! Epochs, quorums, take-over, catch-up; QUIC between nodes.

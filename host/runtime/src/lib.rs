@@ -1,0 +1,11 @@
+//! Tasks, stop signals and the clock: the one door to `spawn`, to time and to threads.
+//!
+//! Everything that runs has a name and an owner. A [`Tasks`] is a group that is stopped together; a
+//! panic in one of its tasks is a bug in us, so it cancels the group and is reported by
+//! [`Tasks::failed`], and the node ends with a non-zero code. Time is read here and nowhere else.
+
+mod clock;
+mod tasks;
+
+pub use clock::{Elapsed, Instant, now, sleep, sleep_until, timeout, wall_ms};
+pub use tasks::{Stop, Tasks, thread};

@@ -1,0 +1,123 @@
+//! A group of named tasks that stop together.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Says when to stop. Clones hear the same signal; [`Stop::child`] can also be stopped alone.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(CancellationToken);
+
+impl Stop {
+    /// A signal of its own that also hears this one.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
+    /// Gives the signal. Giving it twice is the same as once.
+    pub fn stop(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether the signal was given.
+    pub fn is_stopped(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Waits for the signal. Cancel-safe.
+    pub async fn stopped(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// Spawns tasks and waits for them. Clones are the same group.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    handle: Handle,
+    tracker: TaskTracker,
+    stop: Stop,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Tasks {
+    /// A group on the runtime of `handle`, stopped by `stop`.
+    pub fn new(handle: Handle, stop: Stop) -> Self {
+        Self { handle, tracker: TaskTracker::new(), stop, failure: Arc::default() }
+    }
+
+    /// A group on the current runtime.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    pub fn current(stop: Stop) -> Self {
+        Self::new(Handle::current(), stop)
+    }
+
+    /// The signal that ends this group.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Starts a task. If it panics, the panic is logged under `name` and the whole group is stopped.
+    pub fn spawn<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let failure = Arc::clone(&self.failure);
+        let stop = self.stop.clone();
+        let mut future = Box::pin(future);
+        let watched = std::future::poll_fn(move |cx| {
+            match std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+                Ok(poll) => poll,
+                Err(panic) => {
+                    let text = panic_text(&*panic);
+                    tracing::error!(task = name, panic = %text, "a task panicked: stopping");
+                    failure
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .get_or_insert_with(|| format!("{name}: {text}"));
+                    stop.stop();
+                    Poll::Ready(())
+                }
+            }
+        });
+        self.tracker.spawn_on(watched, &self.handle);
+    }
+
+    /// The first panic of a task of this group, if there was one.
+    pub fn failed(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives the stop signal and waits until every task has ended. Cancel-safe.
+    pub async fn finish(&self) {
+        self.stop.stop();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// Starts a named thread, for work that blocks.
+///
+/// # Errors
+/// When the system has no thread left.
+pub fn thread<F>(name: &str, work: F) -> std::io::Result<std::thread::JoinHandle<()>>
+where
+    F: FnOnce() + Send + 'static,
+{
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no text".to_owned())
+}

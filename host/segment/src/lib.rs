@@ -1,0 +1,1 @@
+//! Value files, group commit, partition logs on disk, recovery.
