@@ -4,8 +4,10 @@
 //! panic in one of its tasks is a bug in us, so it cancels the group and is reported by
 //! [`Tasks::failed`], and the node ends with a non-zero code. Time is read here and nowhere else.
 
+mod backoff;
 mod clock;
 mod tasks;
 
+pub use backoff::Backoff;
 pub use clock::{Elapsed, Instant, now, sleep, sleep_until, timeout, wall_ms};
 pub use tasks::{Stop, Tasks, thread};

@@ -121,3 +121,41 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no text".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Stop, Tasks};
+
+    #[tokio::test]
+    async fn finishing_stops_every_task_and_waits_for_it() {
+        let tasks = Tasks::current(Stop::default());
+        let (sent, received) = tokio::sync::oneshot::channel();
+        let stop = tasks.stop().clone();
+        tasks.spawn("waits", async move {
+            stop.stopped().await;
+            sent.send("ended").unwrap();
+        });
+        tasks.finish().await;
+        assert_eq!(received.await, Ok("ended"));
+        assert_eq!(tasks.failed(), None);
+    }
+
+    #[tokio::test]
+    async fn a_panic_stops_the_group_and_is_told_with_the_name_of_its_task() {
+        let tasks = Tasks::current(Stop::default());
+        tasks.spawn("breaks", async { panic!("on purpose") });
+        tasks.stop().stopped().await;
+        tasks.finish().await;
+        assert_eq!(tasks.failed().as_deref(), Some("breaks: on purpose"));
+    }
+
+    #[tokio::test]
+    async fn a_child_stops_alone_and_with_its_parent() {
+        let parent = Stop::default();
+        let (first, second) = (parent.child(), parent.child());
+        first.stop();
+        assert!(first.is_stopped() && !second.is_stopped() && !parent.is_stopped());
+        parent.stop();
+        second.stopped().await;
+    }
+}

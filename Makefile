@@ -1,0 +1,40 @@
+# What people run. Everything is built with the one profile and the same selection of packages
+# (`--workspace`), so that no third-party crate is compiled twice between `build`, `demo` and `test`.
+
+CARGO    ?= cargo
+TARGET   := $(or $(CARGO_TARGET_DIR),target)
+CARILLON := $(TARGET)/release/carillon
+PLUGINS  := $(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
+FLAGS    := --release --locked --workspace
+
+.PHONY: build host plugins demo test bench
+
+build: host plugins
+
+host:
+	$(CARGO) build $(FLAGS)
+
+# A component and its manifest become one file; the demo and the configurations look for it here.
+plugins: host
+	$(CARGO) plugins
+	@mkdir -p $(TARGET)/plugins
+	@for name in $(PLUGINS); do \
+	  $(CARILLON) plugin pack plugins/$$name/plugin.toml \
+	    $(TARGET)/wasm32-wasip2/release/plugin_$$name.wasm $(TARGET)/plugins/$$name.wasm || exit 1; \
+	done
+
+demo: build
+	$(CARILLON) demo
+
+# The gate, in the order in which it finds faults soonest. RUSTFLAGS stay untouched: changing them
+# would compile everything again, so clippy and rustdoc raise warnings to errors by their own means.
+test:
+	$(CARGO) fmt --all --check
+	$(MAKE) --no-print-directory build
+	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --target wasm32-wasip2 -p 'plugin-*' -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
+	$(CARGO) test $(FLAGS)
+
+bench: build
+	$(CARILLON) bench --floor
