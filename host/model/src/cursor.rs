@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 /// After which message a reader stands: the epoch of the entry that carried it, and the message's own
 /// number in its chat (1, 2, 3 … without gaps; 0 is before the first). Compared as a pair. Opaque to
 /// clients: they see `EPOCH-SEQ` in hex and may only compare for equality.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Cursor {
     /// Epoch of the entry.
     pub epoch: u64,

@@ -2,10 +2,12 @@
 
 mod chat_token;
 mod cursor;
-mod message;
 mod entry;
+mod message;
+mod participant;
 
 pub use chat_token::{ChatToken, InvalidToken};
 pub use cursor::{Cursor, InvalidCursor};
 pub use entry::{Answer, Change, Entry, Remembered};
 pub use message::{Attrs, Body, Message, MessageId, Route, Stamp};
+pub use participant::{ChatStatus, Participant};

@@ -1,1 +1,26 @@
-//! Manifests, grants, components and their calls.
+//! Wasm components as handlers of a chat.
+//!
+//! A [`Host`] turns bytes into a [`Plugin`]: it reads the manifest, refuses imports that nobody
+//! granted, compiles (or takes the compiled form from an authenticated cache), loads every export once
+//! and has the guest check its own configuration. A [`Plugin`] then answers [`Call`]s. Every call runs
+//! in a store of its own that is dropped afterwards, under limits of fuel, time and memory; whatever the
+//! guest does ends as a [`Reply`] or a [`Failure`], never as a panic. What it asked for comes back as a
+//! list of effects: committing them is the caller's part, as is the order of the chain and what a
+//! failure means for a message.
+
+mod call;
+mod component;
+mod failure;
+mod grant;
+mod host;
+mod limits;
+mod manifest;
+mod units;
+
+pub use call::{Call, Context, Draft, Effect, Ids, Notes, Reply, Roster, Verdict};
+pub use component::Plugin;
+pub use failure::{Failure, LoadError, Problem, RefusedImport};
+pub use grant::{Grant, KvGrant};
+pub use host::{Host, HostConfig, HostError, Spec};
+pub use limits::{Limits, LimitsWanted, OnFailure};
+pub use manifest::{InvalidManifest, Manifest, SECTION, embed as pack};

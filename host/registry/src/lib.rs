@@ -1,1 +1,26 @@
 //! Membership, partition records, compare-and-set and watch.
+//!
+//! A small tree of keys that every node sees: who is a member, who stands where on the ring, who holds
+//! which partition. It is asked when something changes and never on the path of a message. Liveness it
+//! reports is a hint; safety rests on compare-and-set alone.
+//!
+//! [`Registry::embedded`] serves the nodes of one process from a file.
+
+#![forbid(unsafe_code)]
+
+mod embedded;
+mod journal;
+mod membership;
+mod partition;
+mod session;
+mod watch;
+
+pub use journal::OpenError;
+pub use membership::{
+    CLUSTER, ClusterRecord, EndpointInfo, MEMBERS, MemberRecord, PARTITIONS, POSITIONS,
+    PositionData, PositionRecord, ServerInfo, ServiceInfo, member_key, partition_key, partition_of,
+    position_key, position_of, ring,
+};
+pub use partition::{Member, PartitionRecord, PartitionState};
+pub use session::{Cas, CasError, Error, Registry, Session, SessionState, Value};
+pub use watch::Watch;

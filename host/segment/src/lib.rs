@@ -1,1 +1,5 @@
 //! Value files, group commit, partition logs on disk, recovery.
+
+mod entry;
+
+pub use entry::{Chain, LogEnd, LogEntry, LogOp, Promise};

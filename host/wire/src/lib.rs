@@ -10,9 +10,15 @@ mod error;
 mod frame;
 mod hello;
 pub mod limits;
+mod message;
 mod request;
 
 pub use error::Error;
 pub use frame::{Frame, Frames, Kind, VERSION};
 pub use hello::{Hello, PROTOCOL, Reason, Refusal};
+pub use message::{
+    Ack, Append, Beat, BeatAnswer, Chain, End, Entry, Fetch, Fetched, HandOver, HandOverAnswer,
+    Lead, Message, PreVote, PreVoteAnswer, PreVoteAsk, Promised, Refuse, RefuseWhy, Seal,
+    SealAnswer, Sealed, Vote,
+};
 pub use request::{NotRun, RequestHead};

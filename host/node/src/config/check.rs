@@ -1,0 +1,170 @@
+//! What the values of one file mean to each other.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::read::Reading;
+use super::sections::{AuthMode, Positions};
+use super::{Config, Fault, LimitsConfig, Size};
+
+/// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
+/// one round.
+const COPIES_MAX: u8 = 7;
+/// A value file smaller than what is preallocated ahead would be rolled over all the time.
+const VALUE_FILE_MIN: Size = Size(64 << 20);
+const VALUE_FILE_MAX: Size = Size(1 << 30);
+/// A message and its effects must fit one log entry.
+const MESSAGE_BYTES_MAX: Size = Size(1 << 20);
+/// Positions of one node; more do not spread a load better.
+const POSITIONS_MAX: usize = 1024;
+
+pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
+    cluster(config, reading);
+    listeners(config, reading);
+    certificates(config, reading);
+    bounds(config, reading);
+    plugins(config, reading);
+}
+
+impl Config {
+    /// What keeps this node from running alone, which is what an embedded registry means.
+    pub fn faults_alone(&self) -> Vec<Fault> {
+        let replication = self.replication;
+        if replication.commit <= 1 {
+            return Vec::new();
+        }
+        vec![Fault {
+            line: 0,
+            what: format!(
+                "replication.commit is {}, and an embedded registry has this one node",
+                replication.commit
+            ),
+            fix: "Write copies = 1 and commit = 1 below [replication], as in config/single.toml"
+                .to_owned(),
+        }]
+    }
+}
+
+fn cluster(config: &Config, reading: &mut Reading<'_>) {
+    let partitions = config.cluster.partitions;
+    if !partitions.is_power_of_two() || partitions > 256 {
+        let what = format!("cluster.partitions is {partitions}");
+        reading.fault("cluster.partitions", what, "Write a power of two from 1 to 256");
+    }
+    if config.cluster.name.is_empty() {
+        reading.fault("cluster.name", "cluster.name is empty", "Write a name");
+    }
+    let copies = config.replication.copies;
+    if !(1..=COPIES_MAX).contains(&copies) {
+        let what = format!("replication.copies is {copies}");
+        reading.fault("replication.copies", what, format!("Write 1 to {COPIES_MAX}"));
+    } else if !(1..=copies).contains(&config.replication.commit) {
+        let what =
+            format!("replication.commit is {} of {copies} copies", config.replication.commit);
+        reading.fault("replication.commit", what, format!("Write 1 to {copies}"));
+    }
+    match &config.ring.positions {
+        Positions::Random(count) if (1..=POSITIONS_MAX).contains(&usize::from(*count)) => {}
+        Positions::Given(given)
+            if (1..=POSITIONS_MAX).contains(&given.len())
+                && given.iter().collect::<BTreeSet<_>>().len() == given.len() => {}
+        Positions::Random(_) | Positions::Given(_) => reading.fault(
+            "ring.positions",
+            "ring.positions is empty, has one twice, or is too many",
+            format!("Write 1 to {POSITIONS_MAX}, or a list of as many different ones"),
+        ),
+    }
+    if config.node.weight == 0 || config.node.weight > 100 {
+        let what = format!("node.weight is {}", config.node.weight);
+        reading.fault("node.weight", what, "Write 1 to 100");
+    }
+}
+
+fn listeners(config: &Config, reading: &mut Reading<'_>) {
+    let AuthMode::Open = config.auth;
+    let open = [("http.listen", config.http.listen), ("admin.listen", config.admin.listen)];
+    for (key, address) in open {
+        if !address.ip().is_loopback() {
+            let what = format!("{key} is {address}, and auth.mode is open");
+            reading.fault(key, what, "Listen on 127.0.0.1 or [::1]; others come through a proxy");
+        }
+    }
+    let same = |one: SocketAddr, other: SocketAddr| one == other && one.port() != 0;
+    if same(config.http.listen, config.admin.listen) {
+        let what = format!("admin.listen is {} like http.listen", config.admin.listen);
+        reading.fault("admin.listen", what, "Give one of them another port");
+    }
+}
+
+fn certificates(config: &Config, reading: &mut Reading<'_>) {
+    let paths = [("cert", &config.quic.cert), ("key", &config.quic.key), ("ca", &config.quic.ca)];
+    let missing: Vec<_> =
+        paths.iter().filter(|(_, path)| path.as_os_str().is_empty()).map(|(key, _)| *key).collect();
+    if !missing.is_empty() && missing.len() < paths.len() {
+        let what = format!("[quic] has some of cert, key and ca, but no {}", missing.join(", no "));
+        reading.fault("quic", what, "Name all three, or none for a node that is alone");
+    }
+}
+
+fn bounds(config: &Config, reading: &mut Reading<'_>) {
+    let file = config.storage.value_file;
+    if !(VALUE_FILE_MIN..=VALUE_FILE_MAX).contains(&file) {
+        let fix = format!("Write {VALUE_FILE_MIN} to {VALUE_FILE_MAX}");
+        reading.fault("storage.value_file", format!("storage.value_file is {file}"), fix);
+    }
+    let bytes = config.limits.message_bytes;
+    if bytes == Size(0) || bytes > MESSAGE_BYTES_MAX {
+        let fix = format!("Write 1B to {MESSAGE_BYTES_MAX}");
+        reading.fault("limits.message_bytes", format!("limits.message_bytes is {bytes}"), fix);
+    }
+    let counts = [
+        ("limits.connections", config.limits.connections),
+        ("limits.waiting", config.limits.waiting),
+    ];
+    for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
+        reading.fault(key, format!("{key} is 0: nobody could connect"), "Write 1 or more");
+    }
+    let spans =
+        [("replication.timeout", config.replication.timeout), ("node.drain", config.node.drain)];
+    for (key, _) in spans.iter().filter(|(_, span)| span.0.is_zero()) {
+        reading.fault(key, format!("{key} is nothing"), "Write 1s or more");
+    }
+}
+
+fn plugins(config: &Config, reading: &mut Reading<'_>) {
+    let mut seen = BTreeSet::new();
+    for name in &config.chain {
+        if !seen.insert(name) {
+            let what = format!("[chain.message] names {name} twice");
+            reading.fault(
+                "chain.message.order",
+                what,
+                "Name it once: a handler runs once a message",
+            );
+        }
+        if !config.plugins.contains_key(name) {
+            let what = format!("[chain.message] names {name}, which is no plugin");
+            let fix = format!("Add [plugins.{name}] with its source, or leave it out");
+            reading.fault("chain.message.order", what, fix);
+        }
+    }
+    let ceiling = config.plugin_host.0;
+    for (name, plugin) in &config.plugins {
+        if !seen.contains(name) {
+            let what = format!("plugin {name} is in no chain");
+            let fix = format!("Add \"{name}\" to order below [chain.message], or remove it");
+            reading.fault(&format!("plugins.{name}"), what, fix);
+        }
+        let LimitsConfig { fuel, deadline, memory } = plugin.limits;
+        let over = [
+            ("fuel", fuel > ceiling.fuel, ceiling.fuel.to_string()),
+            ("deadline", deadline > ceiling.deadline, ceiling.deadline.to_string()),
+            ("memory", memory > ceiling.memory, ceiling.memory.to_string()),
+        ];
+        for (key, _, most) in over.into_iter().filter(|(_, over, _)| *over) {
+            let path = format!("plugins.{name}.limits.{key}");
+            let what = format!("{path} is above plugin_host.ceiling");
+            reading.fault(&path, what, format!("Write at most {most}, or raise the ceiling"));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What an operator decides, from one TOML file.
+//!
+//! `config/node.toml` shows every key at its default; a test holds the two together. A key of a feature
+//! that does not exist yet is unknown, not ignored. Reading never stops at the first fault
+//! ([`read`]); what the values mean to each other is checked in [`check`]. Clocks, disks and networks
+//! are parts, not settings.
+
+mod check;
+mod fault;
+mod plugins;
+mod read;
+mod sections;
+mod units;
+
+use std::path::{Path, PathBuf};
+
+pub use fault::{Fault, Faults};
+pub use plugins::{Ceiling, GrantConfig, LimitsConfig, OnFailure, PluginConfig};
+pub use sections::{
+    AuthMode, Cluster, Limits, Listener, Log, LogFormat, NodeSection, Positions, Quic,
+    RegistryKind, Replication, Ring, Spread, Storage,
+};
+pub use units::{Reserve, Size, Span};
+
+use read::{Reading, Section};
+
+/// Everything one node is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// What all nodes must agree on.
+    pub cluster: Cluster,
+    /// This node.
+    pub node: NodeSection,
+    /// Where clients connect.
+    pub http: Listener,
+    /// Where operators connect.
+    pub admin: AdminListener,
+    /// Where other nodes connect.
+    pub quic: Quic,
+    /// Who is in the cluster, and who leads what.
+    pub registry: RegistryKind,
+    /// Places on the ring.
+    pub ring: Ring,
+    /// How many hold what.
+    pub replication: Replication,
+    /// Value files and the disk below them.
+    pub storage: Storage,
+    /// Who may ask.
+    pub auth: AuthMode,
+    /// What is written to standard error.
+    pub log: Log,
+    /// Bounds on what clients can make a node do.
+    pub limits: Limits,
+    /// What no plugin's limits may exceed.
+    pub plugin_host: Ceiling,
+    /// The plugins, by name.
+    pub plugins: std::collections::BTreeMap<String, PluginConfig>,
+    /// The handlers of a message, in this order.
+    pub chain: Vec<String>,
+}
+
+/// Where operators connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminListener {
+    /// The address.
+    pub listen: std::net::SocketAddr,
+}
+
+impl Config {
+    /// Reads a file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// [`Faults`], all of them at once; a file that cannot be read is one.
+    pub fn load(file: &Path) -> Result<Self, Faults> {
+        let text = std::fs::read_to_string(file).map_err(|error| Faults {
+            file: file.to_owned(),
+            faults: vec![Fault {
+                line: 0,
+                what: format!("it cannot be read: {error}"),
+                fix: "Name a file that exists; config/single.toml is one to start from".to_owned(),
+            }],
+        })?;
+        let folder = file.parent().unwrap_or_else(|| Path::new(""));
+        Self::parse(&text, folder).map_err(|faults| Faults { file: file.to_owned(), faults })
+    }
+
+    /// Reads a text. Relative paths in it are relative to `folder`.
+    ///
+    /// # Errors
+    /// Every fault, in the order of the text.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
+        let (config, reading) = Self::read(text)?;
+        if !reading.faults.is_empty() {
+            let mut faults = reading.faults;
+            faults.sort();
+            return Err(faults);
+        }
+        let mut config = config;
+        config.resolve(folder);
+        Ok(config)
+    }
+
+    /// Every key there is, as `section.key`; those of `[plugins.NAME]` under the name `NAME`.
+    pub fn keys() -> Vec<String> {
+        Self::read("[plugins.NAME]\n").map(|(_, reading)| reading.known).unwrap_or_default()
+    }
+
+    fn read(text: &str) -> Result<(Self, Reading<'_>), Vec<Fault>> {
+        let table = toml::de::DeTable::parse(text).map_err(|error| {
+            let line = error.span().map(|span| fault::line_of(text, &span)).unwrap_or_default();
+            let what = format!("this is not TOML: {}", error.message());
+            vec![Fault { line, what, fix: "Compare with config/node.toml".to_owned() }]
+        })?;
+        let mut config = Self::default();
+        let mut reading = Reading::new(text);
+        config.take(Section::root(table.get_ref()), &mut reading);
+        if reading.faults.is_empty() {
+            check::relations(&config, &mut reading);
+        }
+        Ok((config, reading))
+    }
+
+    fn take(&mut self, mut root: Section<'_>, reading: &mut Reading<'_>) {
+        self.take_sections(&mut root, reading);
+        self.take_plugins(&mut root, reading);
+        root.done(reading);
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.source);
+        let quic = [&mut self.quic.cert, &mut self.quic.key, &mut self.quic.ca];
+        for path in plugins.chain(quic).chain([&mut self.node.data]) {
+            // An empty path means that the thing is not there, and stays empty.
+            if !path.as_os_str().is_empty() {
+                *path = folder.join(&*path);
+            }
+        }
+    }
+
+    /// The folder of everything this node keeps.
+    pub fn data(&self) -> &PathBuf {
+        &self.node.data
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! `[plugins.NAME]`, `[plugin_host]` and `[chain.message]`: which handlers run, and what they may do.
+//!
+//! The manifest asks, this grants: what is not granted here is not linked, whatever a component asks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::Config;
+use super::read::{FromKey, Reading, Section, text};
+use super::sections::words;
+use super::units::{Size, Span};
+
+/// `[plugins.NAME]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginConfig {
+    /// The component's file.
+    pub source: PathBuf,
+    /// What becomes of a message when the handler fails.
+    pub on_failure: Option<OnFailure>,
+    /// What it may do.
+    pub grant: GrantConfig,
+    /// What one call may use.
+    pub limits: LimitsConfig,
+    /// Handed to the plugin as JSON.
+    pub config: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `on_failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The message is refused.
+    Reject,
+    /// The message goes on without this handler.
+    Skip,
+}
+
+/// `[plugins.NAME.grant]`. `settings` and `log` are given to everyone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrantConfig {
+    /// See who is in the chat.
+    pub roster: bool,
+    /// Add messages.
+    pub post: bool,
+    /// Start and end chats, set attributes and statuses.
+    pub chat_control: bool,
+    /// Keep notes of so many bytes in a chat.
+    pub kv: Option<Size>,
+}
+
+/// `[plugins.NAME.limits]`: what one call may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Units of work, the same number for the same call everywhere.
+    pub fuel: u64,
+    /// Time on the clock.
+    pub deadline: Span,
+    /// Linear memory.
+    pub memory: Size,
+}
+
+/// `plugin_host.ceiling`: what no plugin's limits may exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling(pub LimitsConfig);
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        let deadline = Span(Duration::from_millis(50));
+        Self { fuel: 50_000_000, deadline, memory: Size(64 << 20) }
+    }
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        let deadline = Span(Duration::from_millis(500));
+        Self(LimitsConfig { fuel: 200_000_000, deadline, memory: Size(256 << 20) })
+    }
+}
+
+impl Config {
+    pub(super) fn take_plugins(&mut self, root: &mut Section<'_>, reading: &mut Reading<'_>) {
+        let mut table = root.section(reading, "plugin_host");
+        let mut ceiling = table.section(reading, "ceiling");
+        self.plugin_host.0.take(&mut ceiling, reading);
+        ceiling.done(reading);
+        table.done(reading);
+
+        let mut table = root.section(reading, "plugins");
+        for name in table.names() {
+            let mut section = table.section(reading, &name);
+            let plugin = PluginConfig::take(&mut section, reading, &name);
+            section.done(reading);
+            self.plugins.insert(name, plugin);
+        }
+        table.done(reading);
+
+        let mut table = root.section(reading, "chain");
+        let mut message = table.section(reading, "message");
+        message.key(reading, "order", &mut self.chain);
+        message.done(reading);
+        table.done(reading);
+    }
+}
+
+impl PluginConfig {
+    fn take(section: &mut Section<'_>, reading: &mut Reading<'_>, name: &str) -> Self {
+        let mut plugin = Self::default();
+        let mut source = Source::default();
+        section.key(reading, "source", &mut source);
+        plugin.source = source.0;
+        if section.is_there() && plugin.source.as_os_str().is_empty() && name != "NAME" {
+            let what = format!("[plugins.{name}] has no source");
+            let fix = format!("Write source = \"file:plugins/{name}.wasm\"");
+            reading.fault(&format!("plugins.{name}"), what, fix);
+        }
+        section.key(reading, "on_failure", &mut plugin.on_failure);
+
+        let mut grant = section.section(reading, "grant");
+        let mut log = true;
+        grant.key(reading, "log", &mut log);
+        grant.key(reading, "roster", &mut plugin.grant.roster);
+        grant.key(reading, "post", &mut plugin.grant.post);
+        grant.key(reading, "chat-control", &mut plugin.grant.chat_control);
+        if let Some(bytes) = kv(&mut grant, reading) {
+            plugin.grant.kv = Some(bytes);
+        }
+        grant.done(reading);
+
+        let mut limits = section.section(reading, "limits");
+        plugin.limits.take(&mut limits, reading);
+        limits.done(reading);
+
+        plugin.config = match section.value(reading, "config").map(json) {
+            None => serde_json::Map::new(),
+            Some(serde_json::Value::Object(map)) => map,
+            Some(_) => {
+                let path = format!("plugins.{name}.config");
+                let fix = format!("Write [{path}] and its keys below it");
+                reading.fault(&path, format!("{path} is not a table"), fix);
+                serde_json::Map::new()
+            }
+        };
+        plugin
+    }
+}
+
+impl LimitsConfig {
+    fn take(&mut self, section: &mut Section<'_>, reading: &mut Reading<'_>) {
+        section.key(reading, "fuel", &mut self.fuel);
+        section.key(reading, "deadline", &mut self.deadline);
+        section.key(reading, "memory", &mut self.memory);
+    }
+}
+
+/// `kv = { bytes = "64KiB" }`.
+fn kv(grant: &mut Section<'_>, reading: &mut Reading<'_>) -> Option<Size> {
+    let mut table = grant.section(reading, "kv");
+    let mut bytes = Size(64 << 10);
+    table.key(reading, "bytes", &mut bytes);
+    let granted = table.is_there();
+    table.done(reading);
+    granted.then_some(bytes)
+}
+
+/// `file:PATH`; no other scheme exists.
+#[derive(Default)]
+struct Source(PathBuf);
+
+impl FromKey for Source {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        let wanted = "a component's file, as in \"file:plugins/status.wasm\"";
+        let path = text(value, wanted)?.strip_prefix("file:").filter(|path| !path.is_empty());
+        path.map(|path| Self(path.into())).ok_or_else(|| wanted.to_owned())
+    }
+}
+
+words!(OnFailure, "\"reject\" or \"skip\"", "reject" => Self::Reject, "skip" => Self::Skip);
+
+impl FromKey for Option<OnFailure> {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        OnFailure::from_key(value).map(Some)
+    }
+}
+
+/// The plugin's own part of the file, as it will see it. Dates become texts.
+fn json(value: &DeValue<'_>) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        DeValue::String(text) => Value::String(text.as_ref().to_owned()),
+        DeValue::Integer(number) => {
+            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, Value::from)
+        }
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        DeValue::Boolean(yes) => Value::Bool(*yes),
+        DeValue::Datetime(time) => Value::String(time.to_string()),
+        DeValue::Array(items) => items.iter().map(|item| json(item.get_ref())).collect(),
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref())))
+            .collect(),
+    }
+}

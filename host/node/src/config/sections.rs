@@ -1,0 +1,333 @@
+//! The sections that every node has, with defaults one can defend.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hashring::NodeId;
+use toml::de::DeValue;
+
+use super::read::{FromKey, Reading, Section, text};
+use super::units::{Reserve, Size, Span};
+use super::{AdminListener, Config};
+
+/// `[cluster]`: what all nodes must agree on; fixed when the first node starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name, in certificates and in what people see.
+    pub name: String,
+    /// Into how many ranges the ring is cut.
+    pub partitions: u16,
+}
+
+/// `[node]`: this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSection {
+    /// Its name in the cluster.
+    pub id: NodeId,
+    /// The folder of everything it keeps.
+    pub data: PathBuf,
+    /// Where it stands; copies spread by it when `replication.spread` is `zone`.
+    pub zone: String,
+    /// Its share of the ring beside others.
+    pub weight: u32,
+    /// How long a stop may take to finish what has begun.
+    pub drain: Span,
+}
+
+/// `[http]`: where clients connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address.
+    pub listen: SocketAddr,
+}
+
+/// `[quic]`: where other nodes connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quic {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The address others are told; empty: the one listened on.
+    pub advertise: String,
+    /// This node's certificate, PEM. Empty, with `key` and `ca`: made in memory, for a node that is alone.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The cluster's CA, PEM.
+    pub ca: PathBuf,
+}
+
+/// `registry.kind`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RegistryKind {
+    /// A file below the data folder; for nodes of one process.
+    #[default]
+    Embedded,
+}
+
+/// `[ring]`: places on the ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// How many, or which.
+    pub positions: Positions,
+}
+
+/// `ring.positions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Positions {
+    /// So many, drawn at the first start and kept with the data.
+    Random(u16),
+    /// These.
+    Given(Vec<u128>),
+}
+
+/// `[replication]`: how many hold what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// Nodes that hold a partition.
+    pub copies: u8,
+    /// Nodes that must hold an entry before anybody sees it.
+    pub commit: u8,
+    /// What two copies must not share.
+    pub spread: Spread,
+    /// How long a send waits for its acknowledgements.
+    pub timeout: Span,
+}
+
+/// `replication.spread`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Copies on different nodes.
+    Node,
+    /// Copies on different hosts.
+    Host,
+    /// Copies in different zones.
+    Zone,
+}
+
+/// `[storage]`: value files and the disk below them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// How large a value file becomes.
+    pub value_file: Size,
+    /// What stays free; below it sends are refused and reads go on.
+    pub reserve: Reserve,
+}
+
+/// `auth.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Everybody may do everything and says who they are.
+    #[default]
+    Open,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives like `info,replication=debug`.
+    pub level: String,
+}
+
+/// `log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[limits]`: bounds on what clients can make a node do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest body of a message.
+    pub message_bytes: Size,
+    /// Connections at once.
+    pub connections: usize,
+    /// Readers that wait at once.
+    pub waiting: usize,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { name: "carillon".to_owned(), partitions: 256 }
+    }
+}
+
+impl Default for NodeSection {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "the text is a DNS label")]
+        let id = "n1".parse().expect("n1 is a DNS label");
+        let drain = Span(Duration::from_secs(30));
+        Self { id, data: "data/n1".into(), zone: String::new(), weight: 1, drain }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self { listen: loopback(7081) }
+    }
+}
+
+impl Default for AdminListener {
+    fn default() -> Self {
+        Self { listen: loopback(7181) }
+    }
+}
+
+impl Default for Quic {
+    fn default() -> Self {
+        let none = PathBuf::new();
+        let listen = loopback(7091);
+        Self { listen, advertise: String::new(), cert: none.clone(), key: none.clone(), ca: none }
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self { positions: Positions::Random(64) }
+    }
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        let timeout = Span(Duration::from_secs(5));
+        Self { copies: 3, commit: 2, spread: Spread::Node, timeout }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { value_file: Size(1 << 30), reserve: Reserve::Percent(5) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { message_bytes: Size(64 << 10), connections: 2000, waiting: 5000 }
+    }
+}
+
+impl Config {
+    pub(super) fn take_sections(&mut self, root: &mut Section<'_>, reading: &mut Reading<'_>) {
+        let mut table = root.section(reading, "cluster");
+        table.key(reading, "name", &mut self.cluster.name);
+        table.key(reading, "partitions", &mut self.cluster.partitions);
+        table.done(reading);
+
+        let mut table = root.section(reading, "node");
+        table.key(reading, "id", &mut self.node.id);
+        table.key(reading, "data", &mut self.node.data);
+        table.key(reading, "zone", &mut self.node.zone);
+        table.key(reading, "weight", &mut self.node.weight);
+        table.key(reading, "drain", &mut self.node.drain);
+        table.done(reading);
+
+        let mut table = root.section(reading, "http");
+        table.key(reading, "listen", &mut self.http.listen);
+        table.done(reading);
+
+        let mut table = root.section(reading, "admin");
+        table.key(reading, "listen", &mut self.admin.listen);
+        table.done(reading);
+
+        let mut table = root.section(reading, "quic");
+        table.key(reading, "listen", &mut self.quic.listen);
+        table.key(reading, "advertise", &mut self.quic.advertise);
+        table.key(reading, "cert", &mut self.quic.cert);
+        table.key(reading, "key", &mut self.quic.key);
+        table.key(reading, "ca", &mut self.quic.ca);
+        table.done(reading);
+
+        let mut table = root.section(reading, "registry");
+        table.key(reading, "kind", &mut self.registry);
+        table.done(reading);
+
+        let mut table = root.section(reading, "ring");
+        table.key(reading, "positions", &mut self.ring.positions);
+        table.done(reading);
+
+        self.take_more_sections(root, reading);
+    }
+
+    fn take_more_sections(&mut self, root: &mut Section<'_>, reading: &mut Reading<'_>) {
+        let mut table = root.section(reading, "replication");
+        table.key(reading, "copies", &mut self.replication.copies);
+        table.key(reading, "commit", &mut self.replication.commit);
+        table.key(reading, "spread", &mut self.replication.spread);
+        table.key(reading, "timeout", &mut self.replication.timeout);
+        table.done(reading);
+
+        let mut table = root.section(reading, "storage");
+        table.key(reading, "value_file", &mut self.storage.value_file);
+        table.key(reading, "reserve", &mut self.storage.reserve);
+        table.done(reading);
+
+        let mut table = root.section(reading, "auth");
+        table.key(reading, "mode", &mut self.auth);
+        table.done(reading);
+
+        let mut table = root.section(reading, "log");
+        table.key(reading, "format", &mut self.log.format);
+        table.key(reading, "level", &mut self.log.level);
+        table.done(reading);
+
+        let mut table = root.section(reading, "limits");
+        table.key(reading, "message_bytes", &mut self.limits.message_bytes);
+        table.key(reading, "connections", &mut self.limits.connections);
+        table.key(reading, "waiting", &mut self.limits.waiting);
+        table.done(reading);
+    }
+}
+
+/// One of a few words.
+macro_rules! words {
+    ($type:ty, $wanted:literal, $($word:literal => $value:expr),+) => {
+        impl FromKey for $type {
+            fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+                match text(value, $wanted)? {
+                    $($word => Ok($value),)+
+                    _ => Err($wanted.to_owned()),
+                }
+            }
+        }
+    };
+}
+pub(super) use words;
+
+words!(RegistryKind, "\"embedded\", the only kind this version has", "embedded" => Self::Embedded);
+words!(AuthMode, "\"open\", the only mode this version has", "open" => Self::Open);
+words!(LogFormat, "\"text\" or \"json\"", "text" => Self::Text, "json" => Self::Json);
+words!(
+    Spread, "\"node\", \"host\" or \"zone\"",
+    "node" => Self::Node, "host" => Self::Host, "zone" => Self::Zone
+);
+
+impl FromKey for Positions {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        if value.as_integer().is_some() {
+            return u16::from_key(value).map(Self::Random);
+        }
+        let wanted = "a number of positions, or a list of them, each 32 lower-case hex digits";
+        let given = Vec::<String>::from_key(value).map_err(|_not_a_list| wanted.to_owned())?;
+        let digits = |text: &String| {
+            let plain = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+            if plain && text.len() == 32 { u128::from_str_radix(text, 16).ok() } else { None }
+        };
+        let given: Option<Vec<u128>> = given.iter().map(digits).collect();
+        given.map(Self::Given).ok_or_else(|| wanted.to_owned())
+    }
+}

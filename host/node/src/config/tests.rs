@@ -1,0 +1,116 @@
+//! The configuration as an operator meets it.
+
+use std::path::Path;
+
+use super::{Config, OnFailure, Reserve, Size};
+
+fn faults(text: &str) -> Vec<String> {
+    Config::parse(text, Path::new(""))
+        .err()
+        .unwrap_or_default()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(Config::parse("", Path::new("")), Ok(Config::default()));
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_line_and_a_fix() {
+    let text = "[node]\nid = \"N 1\"\nweigth = 2\n\n[http]\nlisten = 7081\n\n[registry]\n\
+                kind = \"zookeeper\"\nhosts = []\n[shiny]\na = 1\n";
+    let told = faults(text);
+    let expected = [
+        "line 2: node.id is not a value it can have. Write a DNS label",
+        "line 3: unknown key node.weigth. Did you mean `weight`.",
+        "line 6: http.listen is not a value it can have. Write an address and a port",
+        "line 9: registry.kind is not a value it can have. Write \"embedded\"",
+        "line 10: unknown key registry.hosts. Known here: kind.",
+        "line 11: unknown key shiny. Known here: cluster",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}\n{expected}");
+    }
+}
+
+#[test]
+fn values_that_do_not_fit_each_other_are_refused() {
+    let cases = [
+        ("[replication]\ncopies = 2\ncommit = 3\n", "line 3: replication.commit is 3 of 2 copies"),
+        (
+            "[http]\nlisten = \"0.0.0.0:80\"\n",
+            "line 2: http.listen is 0.0.0.0:80, and auth.mode is open",
+        ),
+        ("[admin]\nlisten = \"127.0.0.1:7081\"\n", "line 2: admin.listen is 127.0.0.1:7081 like"),
+        (
+            "[quic]\ncert = \"a.pem\"\n",
+            "line 1: [quic] has some of cert, key and ca, but no key, no ca",
+        ),
+        ("[cluster]\npartitions = 100\n", "line 2: cluster.partitions is 100"),
+        ("[ring]\npositions = 0\n", "line 2: ring.positions is empty"),
+        (
+            "[chain.message]\norder = [\"ghost\"]\n",
+            "line 2: [chain.message] names ghost, which is no",
+        ),
+        ("[plugins.p]\nsource = \"file:p.wasm\"\n", "line 1: plugin p is in no chain"),
+        ("[plugins.p]\n", "line 1: [plugins.p] has no source"),
+    ];
+    for (text, expected) in cases {
+        let told = faults(text);
+        assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
+    }
+}
+
+#[test]
+fn a_plugin_has_grants_limits_and_a_configuration_of_its_own() {
+    let text = "[plugins.p]\nsource = \"file:p.wasm\"\non_failure = \"skip\"\n\
+                [plugins.p.grant]\nkv = { bytes = \"1KiB\" }\npost = true\nlog = true\n\
+                [plugins.p.config]\nwords = [\"a\"]\nstrikes = 3\n[chain.message]\norder = [\"p\"]\n";
+    let config = Config::parse(text, Path::new("/etc/carillon")).unwrap();
+    let plugin = &config.plugins["p"];
+    assert_eq!(plugin.source, Path::new("/etc/carillon/p.wasm"));
+    assert_eq!(plugin.on_failure, Some(OnFailure::Skip));
+    assert_eq!(plugin.grant.kv, Some(Size(1024)));
+    assert!(plugin.grant.post && !plugin.grant.roster);
+    assert_eq!(
+        serde_json::Value::from(plugin.config.clone()),
+        serde_json::json!({"words": ["a"], "strikes": 3})
+    );
+}
+
+#[test]
+fn a_limit_above_the_ceiling_is_refused_with_the_line() {
+    let text = "[plugins.p]\nsource = \"file:p.wasm\"\nlimits = { memory = \"1GiB\" }\n\
+                [chain.message]\norder = [\"p\"]\n";
+    let told = faults(text);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("at most 256MiB"), "{told:?}");
+}
+
+#[test]
+fn text_that_is_not_toml_names_the_line() {
+    let told = faults("[node]\nid = n1\n");
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("line 2: this is not TOML"), "{told:?}");
+}
+
+#[test]
+fn a_node_alone_needs_a_commit_quorum_of_one() {
+    let mut config = Config::default();
+    assert_eq!(config.faults_alone().len(), 1);
+    config.replication.commit = 1;
+    assert!(config.faults_alone().is_empty());
+}
+
+#[test]
+fn keys_are_known_without_a_file() {
+    let keys = Config::keys();
+    for key in ["node.id", "plugins.NAME.grant.kv.bytes", "chain.message.order"] {
+        assert!(keys.iter().any(|known| known == key), "{key} in {keys:?}");
+    }
+    assert_eq!(Config::default().storage.reserve, Reserve::Percent(5));
+}

@@ -1,0 +1,76 @@
+//! What an operator lets a plugin do: one field is one imported interface.
+//!
+//! Not granted means not linked. `settings` and `log` are no powers and given to everyone. Interfaces
+//! that this version does not offer have no field here, so that a configuration cannot promise them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units;
+
+/// `[plugins.NAME.grant]`. The default grants nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Grant {
+    /// Legal and without effect: everyone may log.
+    pub log: bool,
+    /// Read who is in the chat.
+    pub roster: bool,
+    /// Add messages.
+    pub post: bool,
+    /// Change the chat and its members: attributes, status, start, end.
+    pub chat_control: bool,
+    /// Keep notes in the chat.
+    pub kv: Option<KvGrant>,
+}
+
+/// `kv = { bytes = "64KiB" }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KvGrant {
+    /// How many bytes of keys and values one plugin may keep in one chat.
+    #[serde(deserialize_with = "units::de_bytes")]
+    pub bytes: u64,
+}
+
+/// The interfaces of our WIT that are powers, and the TOML that grants each.
+pub(crate) const POWERS: [(&str, &str); 4] = [
+    ("roster", "roster = true"),
+    ("post", "post = true"),
+    ("chat-control", "chat-control = true"),
+    ("kv", "kv = { bytes = \"64KiB\" }"),
+];
+
+impl Grant {
+    /// Whether the interface of this name is granted; `settings` and `log` always are.
+    pub(crate) fn allows(&self, interface: &str) -> bool {
+        match interface {
+            "settings" | "log" | "types" => true,
+            "roster" => self.roster,
+            "post" => self.post,
+            "chat-control" => self.chat_control,
+            "kv" => self.kv.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The names of what is granted, for people.
+    pub fn names(&self) -> Vec<&'static str> {
+        POWERS.iter().map(|(name, _)| *name).filter(|name| self.allows(name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Grant, KvGrant};
+
+    #[test]
+    fn a_grant_is_read_as_people_write_it() {
+        let grant: Grant = toml::from_str(
+            "roster = true\nchat-control = true\nlog = true\nkv = { bytes = \"64KiB\" }",
+        )
+        .unwrap();
+        assert_eq!(grant.kv, Some(KvGrant { bytes: 65_536 }));
+        assert_eq!(grant.names(), ["roster", "chat-control", "kv"]);
+        assert!(toml::from_str::<Grant>("timers = true").is_err());
+    }
+}

@@ -1,0 +1,39 @@
+//! Waiting for a condition, with a deadline.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a loaded machine; it only ends tests that would never end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Until when a test is patient.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self(Instant::now() + PATIENCE)
+    }
+}
+
+impl Deadline {
+    /// Fails the test when time is up, saying what it waited for and what it saw last.
+    pub fn check(self, what: &str, seen: &impl Debug) {
+        assert!(Instant::now() < self.0, "waited in vain for {what}; last seen: {seen:?}");
+    }
+}
+
+/// Asks until `ask` gives an `Ok`, and fails the test with the last `Err` when it never does.
+pub async fn eventually<T, E: Debug, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let deadline = Deadline::default();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => deadline.check(what, &error),
+        }
+        runtime::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,64 @@
+//! What the documents tell people to run exists.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::{none, read, root};
+
+/// Lines of code in the fenced blocks of a document.
+fn commands(text: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            inside = !inside;
+        } else if inside {
+            found.push(line.trim_start_matches("$ ").to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn make_targets_in_the_readme_exist() {
+    let makefile = read(&root().join("Makefile"));
+    let targets: BTreeSet<&str> =
+        makefile.lines().filter_map(|line| line.split_once(':').map(|(name, _)| name)).collect();
+    let readme = commands(&read(&root().join("README.md")));
+    let mut findings = Vec::new();
+    for command in &readme {
+        if let Some(target) = command.strip_prefix("make ") {
+            let target = target.split_whitespace().next().unwrap_or_default();
+            if !targets.contains(target) {
+                findings.push(command.clone());
+            }
+        }
+    }
+    none("make targets in README.md", &findings);
+}
+
+#[test]
+fn commands_in_the_documents_exist() {
+    let carillon = tests::binary("carillon");
+    let mut findings = Vec::new();
+    for document in ["README.md", "docs/operations.md"] {
+        for command in commands(&read(&root().join(document))) {
+            let Some((_, after)) = command.split_once("carillon ") else { continue };
+            let words: Vec<&str> = after
+                .split_whitespace()
+                .take_while(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+                .take_while(|word| !word.starts_with('-'))
+                .take(2)
+                .collect();
+            // `chat send` is two words of ours, `check file` only one: the longest that has help counts.
+            let known = (1..=words.len()).any(|count| {
+                let help = Command::new(&carillon).args(&words[..count]).arg("--help").output();
+                help.is_ok_and(|help| help.status.success())
+            });
+            if !known {
+                findings.push(format!("{document}: {command}"));
+            }
+        }
+    }
+    none("commands in the documents", &findings);
+}
