@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod codec;
 mod embedded;
 mod journal;
 mod membership;
@@ -15,6 +16,7 @@ mod partition;
 mod session;
 mod watch;
 
+pub use codec::{DecodeError, decode, encode};
 pub use journal::OpenError;
 pub use membership::{
     CLUSTER, ClusterRecord, EndpointInfo, MEMBERS, MemberRecord, PARTITIONS, POSITIONS,

@@ -5,9 +5,11 @@
 //! [`Tasks::failed`], and the node ends with a non-zero code. Time is read here and nowhere else.
 
 mod backoff;
+mod blocking;
 mod clock;
 mod tasks;
 
 pub use backoff::Backoff;
+pub use blocking::blocking;
 pub use clock::{Elapsed, Instant, now, sleep, sleep_until, timeout, wall_ms};
 pub use tasks::{Stop, Tasks, thread};
