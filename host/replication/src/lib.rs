@@ -1,1 +1,3 @@
 //! Epochs, quorums, take-over, catch-up; QUIC between nodes.
+
+pub mod core;

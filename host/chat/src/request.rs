@@ -1,0 +1,138 @@
+//! What can be asked of the chats of a cluster.
+//!
+//! The same for HTTP, for tests and for another node: a request that a node cannot answer itself goes
+//! as it is, in postcard, to the node that can. Shape was checked at the edge (lengths, alphabets, one
+//! body); what a chat alone can know is checked where it is led.
+
+use std::time::Instant;
+
+use model::{Attrs, Body, ChatToken, Cursor, Route};
+use serde::{Deserialize, Serialize};
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// A new chat under a random token.
+    Create {
+        /// How long it may last after it started, in seconds.
+        max_duration_s: Option<u64>,
+        /// How many may be in it.
+        max_participants: Option<u32>,
+        /// Free pairs.
+        attrs: Attrs,
+    },
+    /// What the chat looks like now.
+    Show {
+        /// Which chat.
+        token: ChatToken,
+        /// Linearizable, for one round to the ensemble.
+        confirmed: bool,
+    },
+    /// Somebody joins, or changes role and pairs.
+    Join {
+        /// Which chat.
+        token: ChatToken,
+        /// Who.
+        id: String,
+        /// As what.
+        role: Option<String>,
+        /// Free pairs.
+        attrs: Attrs,
+    },
+    /// Somebody leaves.
+    Leave {
+        /// Which chat.
+        token: ChatToken,
+        /// Who.
+        id: String,
+    },
+    /// Somebody says something.
+    Send(Send),
+    /// Messages, or the wait for one.
+    Read(Read),
+    /// The chat is over.
+    End {
+        /// Which chat.
+        token: ChatToken,
+        /// Who ends it, if they said so.
+        sender: Option<String>,
+    },
+    /// Who holds the chat.
+    Owners {
+        /// Which chat.
+        token: ChatToken,
+    },
+}
+
+/// A message on its way in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Send {
+    /// Which chat.
+    pub token: ChatToken,
+    /// The idempotency key; belongs to its sender.
+    pub key: String,
+    /// How many nodes must hold it before the answer; the commit quorum if nothing was said.
+    pub acks: Option<u8>,
+    /// How many copies were asked for; checked, and nothing else.
+    pub copies: Option<u8>,
+    /// Who sends it.
+    pub sender: String,
+    /// What it is.
+    pub kind: String,
+    /// To whom it goes.
+    pub route: Route,
+    /// What it says.
+    pub body: Body,
+    /// Free pairs.
+    pub attrs: Attrs,
+    /// The sender's clock, in Unix milliseconds. No part of "the same body".
+    pub sent_ms: Option<u64>,
+}
+
+/// Which messages somebody wants to read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Which chat.
+    pub token: ChatToken,
+    /// Only what comes after; from the start if nothing was said.
+    pub after: Option<Cursor>,
+    /// Only what comes before.
+    pub before: Option<Cursor>,
+    /// At most so many.
+    pub limit: u16,
+    /// How long to wait for one, in milliseconds.
+    pub wait_ms: u32,
+    /// Who reads: messages routed to others are left out.
+    pub reader: Option<String>,
+    /// Linearizable, for one round to the ensemble.
+    pub confirmed: bool,
+}
+
+/// What comes with a request and is no part of it.
+#[derive(Clone, Debug)]
+pub struct CallContext {
+    /// When the asker stops listening.
+    pub deadline: Instant,
+    /// Named in log lines and problems on every node.
+    pub request_id: String,
+    /// The answer may not be older than this.
+    pub seen: Option<Cursor>,
+    /// How many nodes passed it on already.
+    pub hop: u8,
+}
+
+impl Request {
+    /// The chat it is about; a new chat has none yet.
+    pub fn token(&self) -> Option<ChatToken> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Send(send) => Some(send.token),
+            Self::Read(read) => Some(read.token),
+            Self::Show { token, .. }
+            | Self::Join { token, .. }
+            | Self::Leave { token, .. }
+            | Self::End { token, .. }
+            | Self::Owners { token } => Some(*token),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the chats of a cluster answer.
+//!
+//! Plain data that crosses nodes in postcard. How it looks to clients is `api`'s.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashring::{NodeId, PartitionId};
+use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant};
+use serde::{Deserialize, Serialize};
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// To `Create`.
+    Created(Created),
+    /// To `Show`.
+    Chat(Box<ChatView>),
+    /// To `Join`.
+    Joined {
+        /// The how manieth to join.
+        ordinal: u32,
+    },
+    /// To `Leave`; also when they were not there.
+    Left,
+    /// To `Send`: stored.
+    Sent(Sent),
+    /// To `Send`: a handler keeps it back.
+    Held {
+        /// The id it will have.
+        id: MessageId,
+        /// Whether this is the first answer again.
+        replay: bool,
+    },
+    /// To `Read`.
+    Page(Page),
+    /// To `End`; also when it had ended before.
+    Ended {
+        /// The chat's last cursor.
+        cursor: Cursor,
+        /// When it ended.
+        ended_ms: u64,
+    },
+    /// To `Owners`.
+    Owners(Owners),
+}
+
+/// A chat that exists now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// Its name.
+    pub token: ChatToken,
+    /// Before its first message.
+    pub cursor: Cursor,
+    /// Pending.
+    pub status: ChatStatus,
+    /// When.
+    pub created_ms: u64,
+}
+
+/// A chat as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChatView {
+    /// Its name.
+    pub token: ChatToken,
+    /// How far it has come.
+    pub status: ChatStatus,
+    /// Its last message.
+    pub cursor: Cursor,
+    /// When it was created.
+    pub created_ms: u64,
+    /// When it started.
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// How long it may last after it started, in seconds.
+    pub max_duration_s: Option<u64>,
+    /// How many may be in it.
+    pub max_participants: Option<u32>,
+    /// Who is in it, by ordinal.
+    pub participants: Vec<Participant>,
+    /// Free pairs.
+    pub attrs: Attrs,
+    /// The handlers that see its messages, with their versions.
+    pub plugins: BTreeMap<String, String>,
+}
+
+/// How many hold a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The commit quorum, or more if more were asked for.
+    Quorum,
+    /// The primary alone, because no more was asked for.
+    Local,
+}
+
+/// A message that is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Whether this is the first answer again.
+    pub replay: bool,
+    /// Where the message stands.
+    pub cursor: Cursor,
+    /// The sender's clock minus ours.
+    pub skew_ms: Option<i64>,
+    /// How many hold it.
+    pub durability: Durability,
+    /// As it was stored: a handler may have rewritten it.
+    pub message: Arc<Message>,
+    /// What handlers added in the same turn.
+    pub also: Vec<MessageId>,
+}
+
+/// A message and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Where it stands.
+    pub cursor: Cursor,
+    /// What was said.
+    pub message: Arc<Message>,
+}
+
+/// Messages in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The messages the reader may see.
+    pub messages: Vec<Stored>,
+    /// To read on from; counts hidden messages too.
+    pub cursor: Cursor,
+    /// The chat's last message.
+    pub head: Cursor,
+    /// Whether there is more between `cursor` and `head`.
+    pub more: bool,
+}
+
+/// Who holds a chat, and who should.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owners {
+    /// The chat's partition.
+    pub partition: PartitionId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Who leads it.
+    pub primary: Option<NodeId>,
+    /// Who holds it.
+    pub ensemble: Vec<NodeId>,
+    /// Who should hold it, by the ring.
+    pub wanted: Vec<NodeId>,
+}

@@ -1,0 +1,144 @@
+//! What a core is told once: who it is, its quorum, and how long to be patient.
+
+use std::time::Duration;
+
+use hashring::NodeId;
+use segment::{LogEnd, Promise};
+
+/// Who this node is and how it should replicate.
+#[derive(Clone, Debug)]
+pub struct CoreConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Its data directory.
+    pub store: u64,
+    /// This life of its process; higher than any before.
+    pub boot: u64,
+    /// How many partitions the cluster has.
+    pub partitions: u16,
+    /// How many members make an entry committed, in epochs that this node opens.
+    pub commit: u8,
+    /// How long to be patient.
+    pub timings: Timings,
+    /// How much may wait.
+    pub limits: Limits,
+    /// Rules to break, so that a simulation can show that it notices. The node never sets this.
+    pub sabotage: Sabotage,
+}
+
+/// How long to be patient. The defaults are the promised ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Timings {
+    /// Between two beats.
+    pub beat: Duration,
+    /// After so long without a primary's lead beat it is suspected; a peer, without any message.
+    pub suspect: Duration,
+    /// After so long without enough peers, or of a hanging writer, a primary stops leading.
+    pub lead: Duration,
+    /// After so long a send, a barrier or a confirmation is answered without a result.
+    pub answer: Duration,
+    /// After so long without progress a candidate gives up.
+    pub progress: Duration,
+    /// What each place in the ensemble waits longer than the one before it takes over.
+    pub rank: Duration,
+    /// A tick so late means that the process stood still.
+    pub late: Duration,
+    /// How long a hand-over, or a full disk, is looked at before something else is done.
+    pub hand_over: Duration,
+    /// After so long without an answer something is sent again.
+    pub resend: Duration,
+    /// The longest pause between two attempts to take over one partition.
+    pub retry_max: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            beat: Duration::from_millis(250),
+            suspect: Duration::from_secs(3),
+            lead: Duration::from_secs(2),
+            answer: Duration::from_secs(5),
+            progress: Duration::from_secs(3),
+            rank: Duration::from_millis(500),
+            late: Duration::from_secs(1),
+            hand_over: Duration::from_secs(2),
+            resend: Duration::from_secs(1),
+            retry_max: Duration::from_secs(4),
+        }
+    }
+}
+
+/// How much may wait. Each is a bound on memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Uncommitted entries of one partition: at some 10,000 a second, a tenth of a second of them.
+    pub uncommitted_entries_max: usize,
+    /// Uncommitted payload bytes of one partition.
+    pub uncommitted_bytes_max: usize,
+    /// Sends of one partition that wait for more members than make a commit; also barriers, also
+    /// confirmations.
+    pub waiting_max: usize,
+    /// Entries on their way to one member and not yet acknowledged.
+    pub in_flight_entries_max: usize,
+    /// Entries in one append.
+    pub append_entries_max: usize,
+    /// Payload bytes in one append; one frame carries it with room to spare.
+    pub append_bytes_max: usize,
+    /// Epochs and chains of the log's last entries that are kept in memory, beside the uncommitted.
+    pub tail_entries_max: usize,
+    /// A member that is so many entries behind another does not get its vote.
+    pub behind_entries_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            uncommitted_entries_max: 1024,
+            uncommitted_bytes_max: 4 << 20,
+            waiting_max: 4096,
+            in_flight_entries_max: 1024,
+            append_entries_max: 256,
+            append_bytes_max: 1 << 20,
+            tail_entries_max: 1024,
+            behind_entries_max: 10_000,
+        }
+    }
+}
+
+/// Rules to break on purpose. All false is correct.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// Takes appends, seals and acks of lower epochs than promised.
+    pub no_fence: bool,
+    /// Adopts its own log without asking anyone else.
+    pub no_seal: bool,
+    /// Counts acks of older epochs.
+    pub any_epoch_acks: bool,
+    /// Acknowledges before the disk does.
+    pub ack_before_sync: bool,
+    /// Shows and answers before the commit.
+    pub show_before_commit: bool,
+    /// A restarted primary goes on in its epoch.
+    pub resume: bool,
+    /// Serves before the record says open.
+    pub serve_before_open: bool,
+    /// Acknowledges its log's end instead of what it verified in this epoch.
+    pub ack_log_end: bool,
+    /// Takes the ensemble to seal from a record that is itself sealing.
+    pub prev_from_sealing: bool,
+}
+
+/// What the disk held of one partition when the process started.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Where the log ends.
+    pub end: LogEnd,
+    /// Where each epoch's entries begin: (epoch, first seq), rising.
+    pub epochs: Vec<(u64, u64)>,
+    /// The last promise.
+    pub promise: Option<Promise>,
+    /// Everything up to here was known to be committed.
+    pub commit: u64,
+    /// Entries were lost that a sync had confirmed.
+    pub damaged: bool,
+}

@@ -1,0 +1,135 @@
+//! What happens to a core.
+
+use bytes::Bytes;
+use hashring::{NodeId, PartitionId};
+use registry::PartitionRecord;
+use segment::LogEntry;
+use wire::Message;
+
+/// Something that happened. Late and repeated ones are normal; each carries what it takes to see that.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Time passed. Needed at [`Core::next_timeout`](super::Core::next_timeout).
+    Tick,
+    /// A peer said something, over the connection that its last `PeerUp` told of. Nothing that an
+    /// older connection still held may come after that `PeerUp`.
+    Message {
+        /// Who: the name in the certificate.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// A peer is connected, maybe again. What was sent to it before and not answered is lost.
+    PeerUp {
+        /// Who.
+        node: NodeId,
+        /// Its process life.
+        boot: u64,
+        /// Its data directory.
+        store: u64,
+    },
+    /// A peer's connection ended. Nothing is sent to it until it is up again.
+    PeerDown {
+        /// Who.
+        node: NodeId,
+    },
+    /// The registry session was made.
+    SessionUp,
+    /// The registry session was lost.
+    SessionDown,
+    /// A partition's record, as just read.
+    Record {
+        /// Which.
+        partition: PartitionId,
+        /// What it says.
+        record: PartitionRecord,
+        /// The version a compare-and-set of it must expect.
+        version: u64,
+    },
+    /// How a compare-and-set ended.
+    CasDone {
+        /// Which partition's.
+        partition: PartitionId,
+        /// The nonce of the record that was to be written.
+        nonce: u64,
+        /// How.
+        result: CasResult,
+    },
+    /// Every operation up to and with this ticket is on disk.
+    Written {
+        /// The ticket of a [`Step::Write`](super::Step::Write).
+        ticket: u64,
+    },
+    /// What a [`Step::Read`](super::Step::Read) found.
+    Read {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which read.
+        request: u64,
+        /// From the seq asked for, without gaps; `None` if the log could not be read.
+        entries: Option<Vec<LogEntry>>,
+    },
+    /// Whether the disk is full. Told before the writer has to refuse: a refused write is kept by the
+    /// driver and tried again, with nothing overtaking it.
+    WriterFull(bool),
+    /// Whether the plugin generations that are live in the cluster are loaded here. True at first.
+    Ready(bool),
+    /// Appends an entry. Once it is in the right epoch and place it is never refused, because whoever
+    /// sent it has already counted on it; ask [`PartitionView::admits`](super::PartitionView::admits)
+    /// before.
+    Submit {
+        /// Comes back with the answer.
+        token: u64,
+        /// Which partition.
+        partition: PartitionId,
+        /// The epoch it is meant for.
+        epoch: u64,
+        /// The place it is meant for.
+        seq: u64,
+        /// What it says.
+        payload: Bytes,
+        /// How many members must hold it before the answer, this node included.
+        acks: u8,
+    },
+    /// Asks to be told when everything appended so far is committed.
+    Barrier {
+        /// Comes back with the answer.
+        token: u64,
+        /// Which partition.
+        partition: PartitionId,
+        /// In which epoch it was appended.
+        epoch: u64,
+    },
+    /// Asks whether this node still leads, as of now.
+    Confirm {
+        /// Comes back with the answer.
+        token: u64,
+        /// Which partition.
+        partition: PartitionId,
+    },
+    /// Give one partition to another member.
+    HandOver {
+        /// Which partition.
+        partition: PartitionId,
+    },
+    /// Give everything away and take nothing over any more. When [`Core::led`](super::Core::led) is 0
+    /// there is nothing left to give.
+    Drain,
+}
+
+/// How a compare-and-set ended.
+#[derive(Clone, Debug)]
+pub enum CasResult {
+    /// The record is written.
+    Won {
+        /// Its version.
+        version: u64,
+    },
+    /// The record was another one.
+    Lost {
+        /// That record and its version, if there is one.
+        current: Option<(PartitionRecord, u64)>,
+    },
+    /// Nobody knows; it is tried again with the same nonce.
+    Unknown,
+}

@@ -1,0 +1,158 @@
+//! What a core wants done.
+
+use hashring::{NodeId, PartitionId};
+use registry::PartitionRecord;
+use segment::LogOp;
+use wire::Message;
+
+/// Something to do. In the order of [`Core::poll`](super::Core::poll).
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Write, in this order; then tell [`Event::Written`](super::Event::Written). Tickets rise.
+    Write {
+        /// What to answer with.
+        ticket: u64,
+        /// What to write.
+        ops: Vec<LogOp>,
+    },
+    /// Tell a connected peer. May be lost with the connection; otherwise order is kept, partition by
+    /// partition.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Replace a partition's record if its version is still this one.
+    Cas {
+        /// Which partition.
+        partition: PartitionId,
+        /// The version it must have.
+        expect: u64,
+        /// The new record.
+        record: PartitionRecord,
+    },
+    /// Read this node's own log; answer with [`Event::Read`](super::Event::Read).
+    Read {
+        /// Which partition.
+        partition: PartitionId,
+        /// What to answer with.
+        request: u64,
+        /// The first seq.
+        from: u64,
+        /// At most so many.
+        entries_max: usize,
+        /// At most so many payload bytes, but at least one entry.
+        bytes_max: usize,
+    },
+    /// This node leads: the record says open, and everything up to `seq` is committed.
+    Opened {
+        /// Which partition.
+        partition: PartitionId,
+        /// Its epoch.
+        epoch: u64,
+        /// The seq of the opening entry.
+        seq: u64,
+    },
+    /// This node does not lead that epoch any more. What was not committed may vanish.
+    Closed {
+        /// Which partition.
+        partition: PartitionId,
+        /// The epoch it led.
+        epoch: u64,
+    },
+    /// Everything up to `seq` is committed. Only told while this node leads.
+    Committed {
+        /// Which partition.
+        partition: PartitionId,
+        /// The epoch it leads.
+        epoch: u64,
+        /// The last committed seq.
+        seq: u64,
+    },
+    /// The answer to a submit, a barrier or a confirm. Each gets exactly one.
+    Answer {
+        /// The asker's token.
+        token: u64,
+        /// The answer.
+        outcome: Outcome,
+    },
+    /// [`Core::view`](super::Core::view) of this partition changed.
+    Viewed {
+        /// Which.
+        partition: PartitionId,
+    },
+    /// End the process; it must not go on.
+    Stop {
+        /// Why.
+        reason: StopReason,
+    },
+    /// Tell an operator.
+    Alarm {
+        /// Which partition.
+        partition: PartitionId,
+        /// What about.
+        alarm: Alarm,
+    },
+}
+
+/// How a submit, a barrier or a confirm ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Committed, and as many members as asked for hold it in this epoch.
+    Quorum {
+        /// Its place.
+        seq: u64,
+    },
+    /// As many members as asked for hold it, fewer than make a commit: it can vanish with them.
+    Local {
+        /// Its place.
+        seq: u64,
+    },
+    /// A barrier is passed, or leadership confirmed.
+    Done,
+    /// Nothing was appended.
+    NotCommitted(Why),
+    /// Appended, and it may or may not stay.
+    Unknown(Why),
+}
+
+/// Why there is no better answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// This node does not lead the partition, or does not know any more whether it does.
+    NotLeading,
+    /// Another epoch began.
+    Deposed,
+    /// It took too long.
+    Timeout,
+    /// Fewer members are there than must hold it.
+    TooFewMembers,
+    /// Too much is waiting already.
+    Overloaded,
+    /// The disk is full.
+    Full,
+    /// The log's end is not where the sender thought.
+    Moved,
+    /// The partition is being handed to another member.
+    HandingOver,
+}
+
+/// Why the process must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Another process runs under this node's name, and it started later.
+    Twin,
+}
+
+/// What an operator should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// Two members hold different entries for one place, or one that was committed is contradicted.
+    /// The partition is stopped on this node.
+    Divergent,
+    /// The registry's record is older than what this node has promised.
+    RegistryBehind,
+    /// A member with damage does not count in a seal, and without it there are too few.
+    Damaged,
+}
