@@ -7,6 +7,7 @@
 )]
 
 mod artefacts;
+pub mod guests;
 mod wait;
 
 pub use artefacts::{binary, component};

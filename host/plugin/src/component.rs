@@ -1,50 +1,262 @@
-//! A loaded component.
+//! A loaded component and its calls.
 
-use crate::{Call, Failure, OnFailure, Reply};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wasmtime::component::InstancePre;
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::bindings::exports::carillon::plugin::{lifecycle, message_handler};
+use crate::host::Shared;
+use crate::measure::Meters;
+use crate::outcome::{self, Late};
+use crate::state::{Settings, State};
+use crate::{Call, Failure, Grant, Limits, LoadError, OnFailure, Problem, Reply, check, convert};
+
+/// Bytes that one host call or one answer may carry. A guest that points a thousand fields at one text
+/// ends here, and not at the host's memory.
+const CARRIED_BYTES_MAX: usize = 1 << 20;
+
+/// Most problems of a configuration that are repeated.
+const PROBLEMS_MAX: usize = 32;
+
+/// Longest words of a guest that are repeated.
+const WORDS_BYTES_MAX: usize = 1 << 10;
 
 /// A component that compiled, linked and found its configuration good.
-#[derive(Debug)]
+///
+/// Dropping it lets its calls finish: they hold what they need.
 pub struct Plugin {
-    name: String,
-    version: String,
-    digest: String,
-    on_failure: OnFailure,
-    kinds: Vec<&'static str>,
+    loaded: Loaded,
+    shared: Arc<Shared>,
+    plugin: Arc<str>,
+    settings: Arc<Settings>,
+    pre: InstancePre<State>,
+    lifecycle: lifecycle::GuestIndices,
+    message_handler: message_handler::GuestIndices,
+    meters: Meters,
+    calls: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// What is known of a plugin beside its code.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) digest: String,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) limits: Limits,
+    pub(crate) grant: Grant,
 }
 
 impl Plugin {
+    /// Probes for the exports. They are loaded once by [`Plugin::check_config`], which must follow.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        loaded: Loaded,
+        pre: InstancePre<State>,
+        config: &serde_json::Value,
+    ) -> Result<Self, LoadError> {
+        let missing = |fault: wasmtime::Error| LoadError::Shape {
+            name: loaded.name.clone(),
+            text: format!("{fault:#}"),
+        };
+        let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(missing)?;
+        let message_handler = message_handler::GuestIndices::new(&pre).map_err(missing)?;
+        Ok(Self {
+            plugin: loaded.name.as_str().into(),
+            settings: Arc::new(Settings::new(config)),
+            meters: Meters::new(&loaded.name),
+            loaded,
+            shared,
+            pre,
+            lifecycle,
+            message_handler,
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        })
+    }
+
     /// The operator's name for it.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.loaded.name
     }
 
     /// The version in its manifest, or the first 12 digits of its digest.
     pub fn version(&self) -> &str {
-        &self.version
+        &self.loaded.version
     }
 
     /// SHA-256 of the component as it was given, in hex.
     pub fn digest(&self) -> &str {
-        &self.digest
+        &self.loaded.digest
     }
 
     /// The handlers it exports, by the name of their interface.
     pub fn kinds(&self) -> &[&'static str] {
-        &self.kinds
+        &["message-handler"]
     }
 
     /// What its failure means for a message.
     pub fn on_failure(&self) -> OnFailure {
-        self.on_failure
+        self.loaded.on_failure
+    }
+
+    /// What one call may use.
+    pub fn limits(&self) -> Limits {
+        self.loaded.limits
+    }
+
+    /// What it was granted.
+    pub fn grant(&self) -> &Grant {
+        &self.loaded.grant
+    }
+
+    /// How many calls there were, and how many of them failed.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.calls.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
     }
 
     /// Asks it about a message. Dropping the future ends the call and drops its effects.
     ///
     /// # Errors
     /// See [`Failure`]: nothing of the call is left.
-    #[expect(clippy::unused_async, reason = "the engine follows")]
     pub async fn on_message(&self, call: Call) -> Result<Reply, Failure> {
-        let _ = call;
-        Err(Failure::Busy)
+        let began = runtime::now();
+        let result = self.admitted(self.message(call)).await;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if result.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        self.meters.record(&result, runtime::now() - began);
+        result
+    }
+
+    /// Loads every export once, and has the guest check its configuration.
+    pub(crate) async fn check_config(&self, config: &serde_json::Value) -> Result<(), LoadError> {
+        let name = || self.loaded.name.clone();
+        let checked = self.admitted(self.problems(config.to_string())).await;
+        match checked {
+            Ok(Ok(problems)) if problems.is_empty() => Ok(()),
+            Ok(Ok(problems)) => Err(LoadError::Config { name: name(), problems }),
+            Ok(Err(text)) => Err(LoadError::Shape { name: name(), text }),
+            Err(source) => Err(LoadError::CheckConfig { name: name(), source }),
+        }
+    }
+
+    /// Runs a call when there is room, and ends it when its time is up even if it waits in the host.
+    async fn admitted<T>(
+        &self,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let deadline = self.loaded.limits.deadline;
+        let permit = match self.shared.calls.try_acquire() {
+            Ok(permit) => permit,
+            Err(_all_taken) => runtime::timeout(deadline, self.shared.calls.acquire())
+                .await
+                .map_err(|_elapsed| Failure::Busy)?
+                .map_err(|_closed| Failure::Busy)?,
+        };
+        let result = runtime::timeout(deadline, call).await;
+        drop(permit);
+        result.unwrap_or_else(|_elapsed| Err(outcome::late(&self.loaded.limits)))
+    }
+
+    async fn message(&self, call: Call) -> Result<Reply, Failure> {
+        let (context, message) = (convert::context(&call.context), convert::message(&call));
+        let mut store = self.store(Some(Box::new(call)));
+        let answer = self.ask(&mut store, &context, &message).await;
+        let answer =
+            answer.map_err(|error| outcome::failure(&error, store.data(), &self.loaded.limits))?;
+        let decision = answer.map_err(|refusal| Failure::Refused {
+            code: outcome::cut(refusal.code, 64),
+            detail: outcome::cut(refusal.detail, WORDS_BYTES_MAX),
+            retryable: refusal.retryable,
+        })?;
+        let fuel = self.spent(&store);
+        if fuel > self.loaded.limits.fuel {
+            return Err(Failure::Fuel { fuel: self.loaded.limits.fuel });
+        }
+        let bad = |fault: check::Fault| Failure::BadOutput { text: fault.detail };
+        let verdict = convert::verdict(decision.verdict).map_err(bad)?;
+        check::notes(&decision.notes).map_err(bad)?;
+        Ok(Reply {
+            verdict,
+            notes: decision.notes,
+            effects: store.into_data().buffer.into_effects(),
+            fuel,
+        })
+    }
+
+    async fn ask(
+        &self,
+        store: &mut Store<State>,
+        context: &message_handler::Context,
+        message: &message_handler::Message,
+    ) -> wasmtime::Result<Result<message_handler::Decision, message_handler::Failure>> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let guest = self.message_handler.load(&mut *store, &instance)?;
+        guest.call_on_message(store, context, message).await
+    }
+
+    /// The guest's problems with its configuration; the inner error is an export of the wrong shape.
+    async fn problems(&self, config: String) -> Result<Result<Vec<Problem>, String>, Failure> {
+        let mut store = self.store(None);
+        let instance = self.pre.instantiate_async(&mut store).await;
+        let instance = instance
+            .map_err(|error| outcome::failure(&error, store.data(), &self.loaded.limits))?;
+        let loaded = self
+            .message_handler
+            .load(&mut store, &instance)
+            .and_then(|_| self.lifecycle.load(&mut store, &instance));
+        let guest = match loaded {
+            Ok(guest) => guest,
+            Err(fault) => return Ok(Err(format!("{fault:#}"))),
+        };
+        let problems = guest.call_check_config(&mut store, &config).await;
+        let problems = problems
+            .map_err(|error| outcome::failure(&error, store.data(), &self.loaded.limits))?;
+        let problems = problems.into_iter().take(PROBLEMS_MAX).map(|problem| Problem {
+            path: outcome::cut(problem.path, WORDS_BYTES_MAX),
+            detail: outcome::cut(problem.detail, WORDS_BYTES_MAX),
+        });
+        Ok(Ok(problems.collect()))
+    }
+
+    /// The guest's fuel and the price of what the host did for it.
+    fn spent(&self, store: &Store<State>) -> u64 {
+        let fuel = self.loaded.limits.fuel;
+        let guest = fuel.saturating_sub(store.get_fuel().unwrap_or_default());
+        guest.saturating_add(fuel.saturating_sub(store.data().host_fuel_left))
+    }
+
+    /// A store for one call, with everything that bounds it.
+    fn store(&self, call: Option<Box<Call>>) -> Store<State> {
+        let limits = &self.loaded.limits;
+        let notes_bytes_max = self.loaded.grant.kv.map_or(0, |kv| kv.bytes);
+        let (plugin, settings) = (Arc::clone(&self.plugin), Arc::clone(&self.settings));
+        let state = State::new(plugin, settings, limits, call, notes_bytes_max);
+        let mut store = Store::new(&self.shared.engine, state);
+        store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(CARRIED_BYTES_MAX);
+        store.set_max_component_handles(1_024);
+        // Cannot fail: the engine counts fuel.
+        let _counted = store.set_fuel(limits.fuel);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            if runtime::now() >= store.data().deadline {
+                return Err(Late.into());
+            }
+            // Others get their turn at every tick.
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Plugin").field(&self.loaded).finish()
     }
 }

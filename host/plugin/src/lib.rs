@@ -8,14 +8,27 @@
 //! list of effects: committing them is the caller's part, as is the order of the chain and what a
 //! failure means for a message.
 
+mod bindings;
+mod buffer;
+mod cache;
 mod call;
+mod check;
 mod component;
+mod convert;
+mod engine;
 mod failure;
 mod grant;
 mod host;
+mod imports;
 mod limits;
+mod line;
 mod manifest;
+mod measure;
+mod outcome;
+mod powers;
+mod state;
 mod units;
+mod wasi;
 
 pub use call::{Call, Context, Draft, Effect, Ids, Notes, Reply, Roster, Verdict};
 pub use component::Plugin;

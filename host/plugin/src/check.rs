@@ -1,0 +1,176 @@
+//! What a guest hands over is checked like what a client sends: it ends in the same log.
+
+use model::{Attrs, Body, Route};
+
+/// Longest kind of a message.
+const KIND_CHARS_MAX: usize = 64;
+/// Longest name of a participant, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+/// Most names in a route.
+const ROUTE_NAMES_MAX: usize = 1_000;
+/// Most pairs on one thing.
+const ATTRS_MAX: usize = 64;
+/// Longest name of a pair.
+const ATTR_NAME_BYTES_MAX: usize = 128;
+/// Longest value of a pair.
+const ATTR_VALUE_BYTES_MAX: usize = 4 << 10;
+/// Longest reason code.
+const CODE_BYTES_MAX: usize = 64;
+/// Longest reason in words.
+const REASON_BYTES_MAX: usize = 1 << 10;
+/// Longest body: the default of `limits.message_bytes`.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Longest key of a note.
+const NOTE_KEY_BYTES_MAX: usize = 255;
+/// Longest media type.
+const MEDIA_TYPE_BYTES_MAX: usize = 127;
+
+/// What is wrong with something a guest handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// `invalid` or `too-large`.
+    pub(crate) code: &'static str,
+    /// In words.
+    pub(crate) detail: String,
+}
+
+type Checked = Result<(), Fault>;
+
+fn invalid(detail: String) -> Checked {
+    Err(Fault { code: "invalid", detail })
+}
+
+fn at_most(what: &str, length: usize, length_max: usize) -> Checked {
+    if length > length_max {
+        let detail = format!("{what}: {length} is more than {length_max}");
+        return Err(Fault { code: "too-large", detail });
+    }
+    Ok(())
+}
+
+/// A message's kind: visible ASCII.
+pub(crate) fn kind(kind: &str) -> Checked {
+    at_most("characters of a kind", kind.chars().count(), KIND_CHARS_MAX)?;
+    if kind.is_empty() || !kind.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return invalid(format!("kind {kind:?} is not visible ASCII"));
+    }
+    Ok(())
+}
+
+/// A participant's name.
+pub(crate) fn name(name: &str) -> Checked {
+    at_most("bytes of a name", name.len(), NAME_BYTES_MAX)?;
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return invalid(format!("name {name:?} is empty or has control characters"));
+    }
+    Ok(())
+}
+
+/// Every name in a route, and how many.
+pub(crate) fn route(route: &Route) -> Checked {
+    match route {
+        Route::Everyone | Route::Nobody => Ok(()),
+        Route::Only(names) => {
+            at_most("names in a route", names.len(), ROUTE_NAMES_MAX)?;
+            if names.is_empty() {
+                return invalid("a route to some names nobody".to_owned());
+            }
+            names.iter().try_for_each(|each| name(each))
+        }
+    }
+}
+
+/// A body's size and media type.
+pub(crate) fn body(body: &Body) -> Checked {
+    at_most("bytes of a body", body.len(), BODY_BYTES_MAX)?;
+    match body {
+        Body::Text(_) | Body::Json(_) => Ok(()),
+        Body::Bytes { media_type, .. } => {
+            at_most("bytes of a media type", media_type.len(), MEDIA_TYPE_BYTES_MAX)?;
+            if !media_type.contains('/') || !media_type.bytes().all(|b| matches!(b, b' '..=b'~')) {
+                return invalid(format!("media type {media_type:?}"));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// One pair.
+pub(crate) fn attr(name: &str, value: &str) -> Checked {
+    at_most("bytes of an attribute's name", name.len(), ATTR_NAME_BYTES_MAX)?;
+    at_most("bytes of an attribute's value", value.len(), ATTR_VALUE_BYTES_MAX)?;
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return invalid(format!("attribute name {name:?} is empty or has control characters"));
+    }
+    Ok(())
+}
+
+/// All pairs, and how many.
+pub(crate) fn attrs(attrs: &Attrs) -> Checked {
+    at_most("attributes", attrs.len(), ATTRS_MAX)?;
+    attrs.iter().try_for_each(|(name, value)| attr(name, value))
+}
+
+/// Pairs of a decision, in its order.
+pub(crate) fn notes(notes: &[(String, String)]) -> Checked {
+    at_most("notes", notes.len(), ATTRS_MAX)?;
+    notes.iter().try_for_each(|(name, value)| attr(name, value))
+}
+
+/// A stable word for programs.
+pub(crate) fn code(code: &str) -> Checked {
+    at_most("bytes of a code", code.len(), CODE_BYTES_MAX)?;
+    if code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return invalid(format!("code {code:?} is not visible ASCII"));
+    }
+    Ok(())
+}
+
+/// Words for people.
+pub(crate) fn reason(reason: &str) -> Checked {
+    at_most("bytes of a reason", reason.len(), REASON_BYTES_MAX)
+}
+
+/// A participant's status.
+pub(crate) fn member_status(status: &str) -> Checked {
+    match status {
+        "connected" | "disconnected" | "unavailable" => Ok(()),
+        other => {
+            invalid(format!("status {other:?} is none of connected, disconnected, unavailable"))
+        }
+    }
+}
+
+/// A note's key.
+pub(crate) fn note_key(key: &str) -> Checked {
+    at_most("bytes of a key", key.len(), NOTE_KEY_BYTES_MAX)?;
+    if key.is_empty() {
+        return invalid("a key is empty".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Body, Route};
+
+    fn refused(checked: super::Checked) -> &'static str {
+        checked.unwrap_err().code
+    }
+
+    #[test]
+    fn what_a_client_may_not_send_a_guest_may_not_hand_over() {
+        assert_eq!(refused(super::kind(&"k".repeat(65))), "too-large");
+        assert_eq!(refused(super::kind("with space")), "invalid");
+        assert_eq!(refused(super::name("")), "invalid");
+        assert_eq!(refused(super::name("a\nb")), "invalid");
+        assert_eq!(refused(super::route(&Route::Only(vec![]))), "invalid");
+        assert_eq!(refused(super::route(&Route::Only(vec!["a".to_owned(); 1001]))), "too-large");
+        assert_eq!(refused(super::body(&Body::Text("x".repeat(65_537)))), "too-large");
+        let strange = Body::Bytes { media_type: "a/b\n".to_owned(), bytes: vec![] };
+        assert_eq!(refused(super::body(&strange)), "invalid");
+        assert_eq!(refused(super::member_status("gone")), "invalid");
+        assert_eq!(refused(super::code("")), "invalid");
+        assert_eq!(refused(super::reason(&"r".repeat(1025))), "too-large");
+    }
+}

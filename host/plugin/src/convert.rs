@@ -1,0 +1,126 @@
+//! Between our types and those of the WIT.
+
+use model::{Attrs, Body, Message, Participant, Route};
+
+use crate::bindings::carillon::plugin::types as wit;
+use crate::check::{self, Fault};
+use crate::{Call, Context, Verdict};
+
+/// Media type of [`Body::Text`].
+const TEXT: &str = "text/plain";
+/// Media type of [`Body::Json`].
+const JSON: &str = "application/json";
+
+pub(crate) fn context(context: &Context) -> wit::Context {
+    wit::Context {
+        chat: context.chat.to_string(),
+        head: wit::Position { epoch: context.head.epoch, seq: context.head.seq },
+        now_ms: context.now_ms,
+        status: context.status.name().to_owned(),
+        started_ms: context.started_ms,
+        max_duration_ms: context.max_duration_ms,
+        max_participants: context.max_participants,
+        participants: context.participants,
+        chat_attrs: pairs(&context.chat_attrs),
+    }
+}
+
+pub(crate) fn message(call: &Call) -> wit::Message {
+    let message: &Message = &call.message;
+    wit::Message {
+        id: message.id.to_string(),
+        at: None,
+        sender: participant(&call.sender),
+        kind: message.kind.clone(),
+        route: match &message.route {
+            Route::Everyone => wit::Route::Everyone,
+            Route::Nobody => wit::Route::Nobody,
+            Route::Only(names) => wit::Route::Only(names.clone()),
+        },
+        content: match &message.body {
+            Body::Text(text) => content(TEXT, text.as_bytes()),
+            Body::Json(text) => content(JSON, text.as_bytes()),
+            Body::Bytes { media_type, bytes } => content(media_type, bytes),
+        },
+        attrs: pairs(&message.attrs),
+        sent_ms: message.sent_ms,
+        time_ms: message.time_ms,
+    }
+}
+
+pub(crate) fn participant(participant: &Participant) -> wit::Participant {
+    wit::Participant {
+        id: participant.id.clone(),
+        role: participant.role.clone(),
+        status: participant.status.clone(),
+        heard_ms: participant.heard_ms,
+        attrs: pairs(&participant.attrs),
+    }
+}
+
+pub(crate) fn route(route: wit::Route) -> Result<Route, Fault> {
+    let route = match route {
+        wit::Route::Everyone => Route::Everyone,
+        wit::Route::Nobody => Route::Nobody,
+        wit::Route::Only(names) => Route::Only(names),
+    };
+    check::route(&route)?;
+    Ok(route)
+}
+
+/// A body: text and JSON are what their media type says, or refused.
+pub(crate) fn body(content: wit::Content) -> Result<Body, Fault> {
+    let wit::Content { media_type, body: bytes } = content;
+    let text = |bytes| {
+        String::from_utf8(bytes).map_err(|_not_text| Fault {
+            code: "invalid",
+            detail: format!("a body of {media_type} is not UTF-8"),
+        })
+    };
+    let body = match media_type.as_str() {
+        TEXT => Body::Text(text(bytes)?),
+        JSON => {
+            let text = text(bytes)?;
+            if let Err(fault) = serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+                let detail = format!("a body of {media_type} is no JSON: {fault}");
+                return Err(Fault { code: "invalid", detail });
+            }
+            Body::Json(text)
+        }
+        _ => Body::Bytes { media_type, bytes },
+    };
+    check::body(&body)?;
+    Ok(body)
+}
+
+/// Pairs; of two with one name the later counts.
+pub(crate) fn attrs(attrs: Vec<wit::Attr>) -> Result<Attrs, Fault> {
+    let attrs = attrs.into_iter().collect();
+    check::attrs(&attrs)?;
+    Ok(attrs)
+}
+
+pub(crate) fn verdict(verdict: wit::Verdict) -> Result<Verdict, Fault> {
+    Ok(match verdict {
+        wit::Verdict::Pass => Verdict::Pass,
+        wit::Verdict::Accept => Verdict::Accept,
+        wit::Verdict::Rewrite(content) => Verdict::Rewrite(body(content)?),
+        wit::Verdict::Reject(wit::Rejection { code, reason, retry_after_ms }) => {
+            check::code(&code)?;
+            check::reason(&reason)?;
+            Verdict::Reject { code, reason, retry_after_ms }
+        }
+        wit::Verdict::Hold(wit::HoldSpec { reason, deadline_ms, accept_on_deadline }) => {
+            check::reason(&reason)?;
+            Verdict::Hold { reason, deadline_ms, accept_on_deadline }
+        }
+    })
+}
+
+fn pairs(attrs: &Attrs) -> Vec<wit::Attr> {
+    attrs.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn content(media_type: &str, bytes: &[u8]) -> wit::Content {
+    wit::Content { media_type: media_type.to_owned(), body: bytes.to_vec() }
+}

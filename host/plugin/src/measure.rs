@@ -1,0 +1,65 @@
+//! How calls are counted: by plugin and outcome, with time and fuel.
+
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use crate::{Failure, Reply};
+
+/// One word per way a call can end.
+const OUTCOMES: [&str; 12] = [
+    "pass",
+    "accept",
+    "rewrite",
+    "reject",
+    "hold",
+    "trap",
+    "fuel",
+    "deadline",
+    "memory",
+    "bad-output",
+    "refused",
+    "busy",
+];
+
+/// The meters of one plugin, looked up once.
+pub(crate) struct Meters {
+    calls: [Counter; OUTCOMES.len()],
+    seconds: Histogram,
+    fuel: Histogram,
+}
+
+impl Meters {
+    pub(crate) fn new(plugin: &str) -> Self {
+        let plugin = plugin.to_owned();
+        Self {
+            calls: OUTCOMES.map(|outcome| {
+                counter!("carillon_plugin_calls_total", "plugin" => plugin.clone(), "outcome" => outcome)
+            }),
+            seconds: histogram!("carillon_plugin_call_seconds", "plugin" => plugin.clone()),
+            fuel: histogram!("carillon_plugin_call_fuel", "plugin" => plugin),
+        }
+    }
+
+    pub(crate) fn record(&self, result: &Result<Reply, Failure>, took: Duration) {
+        let outcome = match result {
+            Ok(reply) => reply.verdict.name(),
+            Err(failure) => failure.name(),
+        };
+        let index = OUTCOMES.iter().position(|each| *each == outcome);
+        if let Some(counter) = index.and_then(|index| self.calls.get(index)) {
+            counter.increment(1);
+        }
+        self.seconds.record(took);
+        if let Ok(reply) = result {
+            // A histogram is of floats; fuel stays far below where they lose whole numbers.
+            self.fuel.record(f64::from(u32::try_from(reply.fuel).unwrap_or(u32::MAX)));
+        }
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! What wasmtime says when a call ends badly, in our words.
+
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
+
+use crate::state::State;
+use crate::{Failure, Limits};
+
+/// Longest text of a failure: it goes into logs and answers.
+const TEXT_BYTES_MAX: usize = 2 << 10;
+
+/// The epoch callback saw that the call's time was up.
+#[derive(Debug, thiserror::Error)]
+#[error("the deadline has passed")]
+pub(crate) struct Late;
+
+/// Tells how a call failed, from wasmtime's error and the state it left.
+pub(crate) fn failure(error: &wasmtime::Error, state: &State, limits: &Limits) -> Failure {
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return Failure::Busy;
+    }
+    if error.downcast_ref::<Late>().is_some() {
+        return late(limits);
+    }
+    let text = || with_printed(error, state);
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => Failure::Fuel { fuel: limits.fuel },
+        Some(Trap::Interrupt) => late(limits),
+        Some(_) if state.memory.denied => {
+            Failure::Memory { memory_bytes: limits.memory_bytes, text: text() }
+        }
+        Some(_) => Failure::Trap { text: text() },
+        None if error.downcast_ref::<I32Exit>().is_some() => Failure::Trap { text: text() },
+        None if state.memory.denied => {
+            Failure::Memory { memory_bytes: limits.memory_bytes, text: text() }
+        }
+        // What is left is output that cannot be read: text that is not UTF-8, a case that does not
+        // exist, a pointer outside of the memory, more than one host call may carry.
+        None => Failure::BadOutput { text: text() },
+    }
+}
+
+/// The failure of a call whose time was up.
+pub(crate) fn late(limits: &Limits) -> Failure {
+    let deadline_ms = u64::try_from(limits.deadline.as_millis()).unwrap_or(u64::MAX);
+    Failure::Deadline { deadline_ms }
+}
+
+/// The error's root first: its outermost layer is a backtrace.
+fn with_printed(error: &wasmtime::Error, state: &State) -> String {
+    let mut text = match state.wasi.as_ref().map(|wasi| wasi.printed()) {
+        Some(printed) if !printed.is_empty() => format!("{printed}; {}", error.root_cause()),
+        _ => error.root_cause().to_string(),
+    };
+    let outer = error.to_string();
+    if !text.ends_with(&outer) {
+        text.push_str("; ");
+        text.push_str(&outer);
+    }
+    cut(text, TEXT_BYTES_MAX)
+}
+
+/// At most `bytes_max` of `text`, at a character's boundary.
+pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}

@@ -1,0 +1,91 @@
+//! A chat with one person in it, a message, and a host that every test of a file shares.
+
+#![expect(clippy::unwrap_used, reason = "this is only used by tests")]
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant, Route};
+use plugin::{
+    Call, Context, Failure, Grant, Host, HostConfig, Ids, KvGrant, LimitsWanted, LoadError, Notes,
+    Plugin, Reply, Roster, Spec,
+};
+
+/// One engine for all tests of a process, as for all nodes of one.
+pub static HOST: LazyLock<Host> =
+    LazyLock::new(|| Host::new(HostConfig { calls_max: 32, ..HostConfig::default() }).unwrap());
+
+/// A plugin that may do everything.
+pub fn spec(component: impl Into<Bytes>) -> Spec {
+    Spec {
+        name: "guest".to_owned(),
+        component: component.into(),
+        config: serde_json::json!({}),
+        grant: everything(),
+        limits: LimitsWanted::default(),
+        on_failure: None,
+    }
+}
+
+/// Every grant there is.
+pub fn everything() -> Grant {
+    Grant {
+        log: true,
+        roster: true,
+        post: true,
+        chat_control: true,
+        kv: Some(KvGrant { bytes: 4096 }),
+    }
+}
+
+/// Loads it on the shared host.
+pub async fn load(spec: Spec) -> Result<Arc<Plugin>, LoadError> {
+    HOST.load(spec).await
+}
+
+/// Alice says something in a started chat.
+pub fn call(kind: &str, body: Body) -> Call {
+    let chat = ChatToken([7; 16]);
+    let alice = Participant {
+        id: "alice".to_owned(),
+        role: "caller".to_owned(),
+        status: "connected".to_owned(),
+        heard_ms: 1_000,
+        ordinal: 1,
+        attrs: Attrs::new(),
+    };
+    Call {
+        context: Context {
+            chat,
+            head: Cursor { epoch: 3, seq: 4 },
+            now_ms: 1_700_000_000_000,
+            status: ChatStatus::Started,
+            started_ms: Some(1_699_999_999_000),
+            max_duration_ms: None,
+            max_participants: Some(2),
+            participants: 1,
+            chat_attrs: Arc::new(Attrs::new()),
+        },
+        message: Arc::new(Message {
+            id: MessageId::derive(9, chat, 3, 5, 0),
+            sender: "alice".to_owned(),
+            kind: kind.to_owned(),
+            route: Route::Everyone,
+            body,
+            attrs: Attrs::new(),
+            time_ms: 1_700_000_000_000,
+            sent_ms: None,
+            stamps: vec![],
+        }),
+        roster: Arc::new(Roster::from([("alice".to_owned(), alice.clone())])),
+        sender: alice,
+        notes: Arc::new(Notes::new()),
+        ids: Ids { partition: 9, chat, epoch: 3, turn: 5, next_index: 1 },
+        seed: 42,
+    }
+}
+
+/// Alice says `text` to `plugin`.
+pub async fn say(plugin: &Plugin, text: &str) -> Result<Reply, Failure> {
+    plugin.on_message(call("text", Body::Text(text.to_owned()))).await
+}
