@@ -1,0 +1,204 @@
+//! A chat: the fold of its entries.
+//!
+//! [`Chat::apply`] is the only thing that changes one, and it never fails: an entry in the log has been
+//! decided, and every node must make the same of it. What makes no sense in a state (a start of what has
+//! ended, a pair on somebody who left) changes nothing. Whether a request is allowed is asked before it
+//! becomes an entry, and not here.
+//!
+//! What is big is behind an `Arc`, so that a copy to try something on costs little, and is copied only
+//! when it is changed while somebody still looks at it. The messages themselves are not kept: a chat
+//! counts them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{Attrs, Change, ChatStatus, ChatToken, Entry, Participant};
+
+/// What one plugin keeps in a chat.
+pub type Notes = BTreeMap<String, Vec<u8>>;
+
+/// Who is in a chat, by id.
+pub type Roster = BTreeMap<String, Participant>;
+
+/// How long a chat that is past its duration is still open, in milliseconds.
+pub const GRACE_MS: u64 = 360_000;
+
+/// The status of somebody who just joined.
+const CONNECTED: &str = "connected";
+
+/// A chat after some of its entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chat {
+    /// Its name.
+    pub token: ChatToken,
+    /// The turn that its next entry has.
+    pub turn: u64,
+    /// The chat's clock: the time of its last entry.
+    pub clock_ms: u64,
+    /// How many messages it has, hidden ones too.
+    pub messages: u64,
+    /// How far it has come.
+    pub status: ChatStatus,
+    /// When it was created.
+    pub created_ms: u64,
+    /// When it started.
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// How long it may last after it started, in seconds.
+    pub max_duration_s: Option<u64>,
+    /// How many may be in it.
+    pub max_participants: Option<u32>,
+    /// The ordinal given last.
+    pub joined: u32,
+    /// Free pairs.
+    pub attrs: Arc<Attrs>,
+    /// Who is in it.
+    pub roster: Arc<Roster>,
+    /// What each plugin keeps in it.
+    pub notes: BTreeMap<String, Arc<Notes>>,
+}
+
+impl Chat {
+    /// A chat before its first entry.
+    pub fn new(token: ChatToken) -> Self {
+        Self {
+            token,
+            turn: 0,
+            clock_ms: 0,
+            messages: 0,
+            status: ChatStatus::Pending,
+            created_ms: 0,
+            started_ms: None,
+            ended_ms: None,
+            max_duration_s: None,
+            max_participants: None,
+            joined: 0,
+            attrs: Arc::default(),
+            roster: Arc::default(),
+            notes: BTreeMap::new(),
+        }
+    }
+
+    /// Goes one turn on.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.turn = entry.turn + 1;
+        self.clock_ms = self.clock_ms.max(entry.time_ms);
+        for change in &entry.changes {
+            self.change(change, entry.time_ms);
+        }
+    }
+
+    /// One change, made at `time_ms`. A turn that is being decided tries its changes on a copy with this.
+    pub fn change(&mut self, change: &Change, time_ms: u64) {
+        match change {
+            Change::Create { max_duration_s, max_participants, attrs } => {
+                self.created_ms = time_ms;
+                self.max_duration_s = *max_duration_s;
+                self.max_participants = *max_participants;
+                self.attrs = Arc::new(attrs.clone());
+            }
+            Change::Message(message) => {
+                self.messages += 1;
+                self.heard(&message.sender, time_ms);
+            }
+            Change::Join { id, role, attrs } => self.join(id, role, attrs, time_ms),
+            Change::Leave { id } => {
+                if self.roster.contains_key(id) {
+                    Arc::make_mut(&mut self.roster).remove(id);
+                }
+            }
+            Change::MemberStatus { id, status } => {
+                if let Some(member) = self.member(id) {
+                    member.status.clone_from(status);
+                }
+            }
+            Change::MemberAttr { id, name, value } => {
+                if let Some(member) = self.member(id) {
+                    member.attrs.insert(name.clone(), value.clone());
+                }
+            }
+            Change::ChatAttr { name, value } => {
+                Arc::make_mut(&mut self.attrs).insert(name.clone(), value.clone());
+            }
+            Change::Start => {
+                if self.status == ChatStatus::Pending {
+                    self.status = ChatStatus::Started;
+                    self.started_ms = Some(time_ms);
+                }
+            }
+            Change::End { .. } => {
+                if self.status != ChatStatus::Ended {
+                    self.status = ChatStatus::Ended;
+                    self.ended_ms = Some(time_ms);
+                }
+            }
+            Change::Note { plugin, key, value } => self.note(plugin, key, value.as_deref()),
+        }
+    }
+
+    /// Whether somebody more may join.
+    pub fn has_room(&self) -> bool {
+        self.max_participants
+            .is_none_or(|most| usize::try_from(most).is_ok_and(|most| self.roster.len() < most))
+    }
+
+    /// When it is over by itself: its duration and the grace after its start. A chat that never started,
+    /// or has no duration, is never over by itself.
+    pub fn expires_ms(&self) -> Option<u64> {
+        let lasts = self.max_duration_s.filter(|seconds| *seconds > 0)?.saturating_mul(1000);
+        Some(self.started_ms?.saturating_add(lasts).saturating_add(GRACE_MS))
+    }
+
+    /// When it was over, if it is at `now_ms`: ended, or expired.
+    pub fn over_ms(&self, now_ms: u64) -> Option<u64> {
+        self.ended_ms.or_else(|| self.expires_ms().filter(|at| now_ms > *at))
+    }
+
+    fn join(&mut self, id: &str, role: &str, attrs: &Attrs, time_ms: u64) {
+        let ordinal = self.joined + 1;
+        let member = Arc::make_mut(&mut self.roster).entry(id.to_owned());
+        let member =
+            member.or_insert_with(|| Participant { id: id.to_owned(), ..Participant::default() });
+        if member.ordinal == 0 {
+            member.ordinal = ordinal;
+            CONNECTED.clone_into(&mut member.status);
+            self.joined = ordinal;
+        }
+        role.clone_into(&mut member.role);
+        member.attrs.clone_from(attrs);
+        member.heard_ms = time_ms;
+    }
+
+    fn heard(&mut self, id: &str, time_ms: u64) {
+        if let Some(member) = self.member(id) {
+            member.heard_ms = time_ms;
+        }
+    }
+
+    fn member(&mut self, id: &str) -> Option<&mut Participant> {
+        // Looked up first: who is not there must not cost a copy of the roster.
+        self.roster.contains_key(id).then_some(())?;
+        Arc::make_mut(&mut self.roster).get_mut(id)
+    }
+
+    fn note(&mut self, plugin: &str, key: &str, value: Option<&[u8]>) {
+        match value {
+            Some(value) => {
+                let notes = match self.notes.get_mut(plugin) {
+                    Some(notes) => notes,
+                    None => self.notes.entry(plugin.to_owned()).or_default(),
+                };
+                Arc::make_mut(notes).insert(key.to_owned(), value.to_vec());
+            }
+            None => {
+                if let Some(notes) = self.notes.get_mut(plugin) {
+                    Arc::make_mut(notes).remove(key);
+                    if notes.is_empty() {
+                        self.notes.remove(plugin);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The idempotency keys a chat remembers.
+//!
+//! By count and never by clock: a node whose clock jumps must not forget what it answered. What is kept
+//! is small, because a busy chat has ten thousand of them: hashes, and where the entry stands that holds
+//! the answer. Two keys that differ have different hashes as far as anybody can make them: sixteen bytes
+//! of SHA-256 over both parts with their lengths.
+
+use std::collections::{HashMap, VecDeque};
+
+use sha2::{Digest, Sha256};
+
+use crate::Remembered;
+
+/// Keys of one chat that are remembered.
+pub const KEYS_MAX: usize = 10_000;
+
+/// A sender's key, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyHash([u8; 16]);
+
+impl KeyHash {
+    /// The key `key` of `sender`; equal keys of two senders are two keys.
+    pub fn of(sender: &str, key: &str) -> Self {
+        let digest = Sha256::new()
+            .chain_update(u64::try_from(sender.len()).unwrap_or(u64::MAX).to_le_bytes())
+            .chain_update(sender)
+            .chain_update(key)
+            .finalize();
+        Self(first_half(&digest))
+    }
+}
+
+/// Where the answer to a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Half of the hash of what was asked.
+    body: [u8; 16],
+    /// The log entry that holds the answer.
+    pub seq: u64,
+    /// How many messages the chat had before that entry.
+    pub messages_before: u64,
+}
+
+impl Known {
+    /// Whether it was the same that was asked.
+    pub fn is_for(&self, body_hash: &[u8; 32]) -> bool {
+        self.body == first_half(body_hash)
+    }
+}
+
+/// What a chat remembers, oldest first to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    known: HashMap<KeyHash, Known>,
+    order: VecDeque<KeyHash>,
+}
+
+impl Keys {
+    /// What is known of a key.
+    pub fn find(&self, key: KeyHash) -> Option<Known> {
+        self.known.get(&key).copied()
+    }
+
+    /// Remembers the answer that entry `seq` holds. A key that is known keeps its first answer.
+    pub fn remember(&mut self, remembered: &Remembered, seq: u64, messages_before: u64) {
+        let key = KeyHash::of(&remembered.sender, &remembered.key);
+        let known = Known { body: first_half(&remembered.body_hash), seq, messages_before };
+        if self.known.contains_key(&key) {
+            return;
+        }
+        self.known.insert(key, known);
+        self.order.push_back(key);
+        if self.order.len() > KEYS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
+fn first_half(hash: &[u8]) -> [u8; 16] {
+    let mut half = [0; 16];
+    for (to, from) in half.iter_mut().zip(hash) {
+        *to = *from;
+    }
+    half
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEYS_MAX, KeyHash, Keys};
+    use crate::{Answer, Remembered};
+
+    fn remembered(sender: &str, key: &str, body: u8) -> Remembered {
+        Remembered {
+            sender: sender.to_owned(),
+            key: key.to_owned(),
+            body_hash: [body; 32],
+            answer: Answer::Stored { own: 0, skew_ms: None },
+        }
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_sender() {
+        let mut keys = Keys::default();
+        keys.remember(&remembered("alice", "k", 1), 7, 0);
+        assert!(keys.find(KeyHash::of("alice", "k")).is_some_and(|known| known.is_for(&[1; 32])));
+        assert!(keys.find(KeyHash::of("alice", "k")).is_some_and(|known| !known.is_for(&[2; 32])));
+        assert_eq!(keys.find(KeyHash::of("bob", "k")), None);
+        assert_eq!(keys.find(KeyHash::of("alic", "ek")), None);
+    }
+
+    #[test]
+    fn the_first_answer_stays() {
+        let mut keys = Keys::default();
+        keys.remember(&remembered("alice", "k", 1), 7, 0);
+        keys.remember(&remembered("alice", "k", 2), 8, 1);
+        assert_eq!(keys.find(KeyHash::of("alice", "k")).map(|known| known.seq), Some(7));
+        assert_eq!(keys.len(), 1);
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_by_count() {
+        let mut keys = Keys::default();
+        for n in 0..=KEYS_MAX {
+            let seq = u64::try_from(n).unwrap();
+            keys.remember(&remembered("alice", &n.to_string(), 1), seq, seq);
+        }
+        assert_eq!(keys.len(), KEYS_MAX);
+        assert_eq!(keys.find(KeyHash::of("alice", "0")), None);
+        assert!(keys.find(KeyHash::of("alice", "1")).is_some());
+        assert!(keys.find(KeyHash::of("alice", &KEYS_MAX.to_string())).is_some());
+    }
+}

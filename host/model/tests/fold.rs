@@ -1,0 +1,188 @@
+//! What a chat's entries make of it.
+
+use model::{Attrs, Body, Change, Chat, ChatStatus, ChatToken, Entry, Message, MessageId, Route};
+
+const TOKEN: ChatToken = ChatToken([1; 16]);
+
+fn entry(turn: u64, time_ms: u64, changes: Vec<Change>) -> Entry {
+    Entry { chat: TOKEN, turn, time_ms, changes, remembered: None }
+}
+
+fn fold(entries: &[Entry]) -> Chat {
+    entries.iter().fold(Chat::new(TOKEN), |mut chat, entry| {
+        chat.apply(entry);
+        chat
+    })
+}
+
+fn create(max_duration_s: Option<u64>, max_participants: Option<u32>) -> Change {
+    Change::Create { max_duration_s, max_participants, attrs: Attrs::new() }
+}
+
+fn join(id: &str) -> Change {
+    Change::Join { id: id.to_owned(), role: String::new(), attrs: Attrs::new() }
+}
+
+fn leave(id: &str) -> Change {
+    Change::Leave { id: id.to_owned() }
+}
+
+fn status(id: &str, status: &str) -> Change {
+    Change::MemberStatus { id: id.to_owned(), status: status.to_owned() }
+}
+
+fn note(key: &str, value: Option<&[u8]>) -> Change {
+    Change::Note { plugin: "p".to_owned(), key: key.to_owned(), value: value.map(<[u8]>::to_vec) }
+}
+
+fn end() -> Change {
+    Change::End { reason: String::new() }
+}
+
+fn message(sender: &str) -> Change {
+    Change::Message(Message {
+        id: MessageId([0; 16]),
+        sender: sender.to_owned(),
+        kind: "text".to_owned(),
+        route: Route::Everyone,
+        body: Body::Text("hello".to_owned()),
+        attrs: Attrs::new(),
+        time_ms: 0,
+        sent_ms: None,
+        stamps: Vec::new(),
+    })
+}
+
+/// A chat after these changes, each a turn of its own, at 100, 200, 300 …
+fn after(changes: Vec<Change>) -> Chat {
+    let turns: Vec<Entry> = (0..)
+        .zip(changes)
+        .map(|(turn, change)| entry(turn, (turn + 1) * 100, vec![change]))
+        .collect();
+    fold(&turns)
+}
+
+#[test]
+fn a_chat_goes_forward_only() {
+    let cases = [
+        (vec![], (ChatStatus::Pending, None, None)),
+        (vec![Change::Start], (ChatStatus::Started, Some(200), None)),
+        (vec![Change::Start, Change::Start], (ChatStatus::Started, Some(200), None)),
+        (vec![Change::Start, end()], (ChatStatus::Ended, Some(200), Some(300))),
+        (vec![end(), Change::Start, end()], (ChatStatus::Ended, None, Some(200))),
+    ];
+    for (changes, wanted) in cases {
+        let chat = after([vec![create(None, None)], changes.clone()].concat());
+        assert_eq!((chat.status, chat.started_ms, chat.ended_ms), wanted, "{changes:?}");
+    }
+}
+
+#[test]
+fn an_ordinal_is_never_given_twice() {
+    let chat = after(vec![
+        create(None, None),
+        join("alice"),
+        join("bob"),
+        leave("alice"),
+        join("alice"),
+        join("bob"),
+    ]);
+    let ordinals: Vec<(&str, u32)> =
+        chat.roster.values().map(|member| (member.id.as_str(), member.ordinal)).collect();
+    assert_eq!(ordinals, [("alice", 3), ("bob", 2)]);
+}
+
+#[test]
+fn a_message_says_that_its_sender_is_there() {
+    let chat = after(vec![create(None, None), join("alice"), message("alice"), message("bob")]);
+    assert_eq!(chat.messages, 2);
+    assert_eq!(chat.roster["alice"].heard_ms, 300);
+    assert_eq!(chat.roster.len(), 1);
+}
+
+#[test]
+fn who_is_not_there_has_no_status() {
+    let chat = after(vec![create(None, None), join("a"), status("a", "x"), status("b", "y")]);
+    assert_eq!(chat.roster["a"].status, "x");
+    assert!(!chat.roster.contains_key("b"));
+}
+
+#[test]
+fn notes_are_kept_and_forgotten() {
+    let chat = after(vec![create(None, None), note("a", Some(b"1")), note("b", Some(b"2"))]);
+    assert_eq!(chat.notes["p"].len(), 2);
+    let chat = after(vec![create(None, None), note("a", Some(b"1")), note("a", None)]);
+    assert!(chat.notes.is_empty());
+}
+
+#[test]
+fn a_chat_is_over_after_its_duration_and_the_grace_or_never() {
+    let started = after(vec![create(Some(60), None), Change::Start]);
+    let expires = 200 + 60_000 + 360_000;
+    assert_eq!(started.over_ms(expires), None);
+    assert_eq!(started.over_ms(expires + 1), Some(expires));
+    assert_eq!(after(vec![create(Some(60), None)]).over_ms(u64::MAX), None);
+    assert_eq!(after(vec![create(Some(0), None), Change::Start]).over_ms(u64::MAX), None);
+    assert_eq!(after(vec![create(None, None), Change::Start]).over_ms(u64::MAX), None);
+    assert_eq!(after(vec![create(None, None), Change::Start, end()]).over_ms(0), Some(300));
+}
+
+#[test]
+fn room_is_counted_by_who_is_there() {
+    assert!(after(vec![create(None, None), join("a")]).has_room());
+    assert!(!after(vec![create(None, Some(1)), join("a")]).has_room());
+    assert!(after(vec![create(None, Some(1)), join("a"), leave("a")]).has_room());
+    assert!(!after(vec![create(None, Some(0))]).has_room());
+}
+
+/// The next of a row of numbers that look random and are the same in every run.
+fn next(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33
+}
+
+fn any_change(seed: &mut u64) -> Change {
+    let name = ["a", "b", "c"][usize::try_from(next(seed) % 3).unwrap()];
+    match next(seed) % 9 {
+        0 => message(name),
+        1 | 2 => join(name),
+        3 => leave(name),
+        4 => status(name, "connected"),
+        5 => note(name, Some(b"v")),
+        6 => note(name, None),
+        7 => Change::ChatAttr { name: name.to_owned(), value: "v".to_owned() },
+        _ if next(seed).is_multiple_of(4) => end(),
+        _ => Change::Start,
+    }
+}
+
+#[test]
+fn the_same_entries_make_the_same_chat() {
+    for seed in 0..300 {
+        let mut dice = seed;
+        let mut entries = vec![entry(0, 10, vec![create(Some(60), Some(2))])];
+        for turn in 1..next(&mut dice) % 40 {
+            let changes = (0..next(&mut dice) % 4).map(|_| any_change(&mut dice)).collect();
+            entries.push(entry(turn, next(&mut dice) % 1000, changes));
+        }
+        let whole = fold(&entries);
+        // A chat that somebody looked at on the way is no other chat.
+        let mut watched = Chat::new(TOKEN);
+        let mut seen = Vec::new();
+        for entry in &entries {
+            watched.apply(entry);
+            seen.push(watched.clone());
+        }
+        assert_eq!(whole, watched, "seed {seed}");
+        // The clock never goes back, and nobody has another's ordinal.
+        let clock = seen.windows(2).all(|pair| pair[0].clock_ms <= pair[1].clock_ms);
+        assert!(clock, "seed {seed}");
+        let mut ordinals: Vec<u32> = whole.roster.values().map(|member| member.ordinal).collect();
+        ordinals.sort_unstable();
+        let before = ordinals.len();
+        ordinals.dedup();
+        assert_eq!(before, ordinals.len(), "seed {seed}");
+        assert!(ordinals.iter().all(|ordinal| (1..=whole.joined).contains(ordinal)), "seed {seed}");
+    }
+}
