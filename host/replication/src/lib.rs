@@ -1,3 +1,6 @@
 //! Epochs, quorums, take-over, catch-up; QUIC between nodes.
 
 pub mod core;
+mod handle;
+
+pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingView, Submission};

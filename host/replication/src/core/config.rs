@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use hashring::NodeId;
-use segment::{LogEnd, Promise};
 
 /// Who this node is and how it should replicate.
 #[derive(Clone, Debug)]
@@ -126,19 +125,4 @@ pub struct Sabotage {
     pub ack_log_end: bool,
     /// Takes the ensemble to seal from a record that is itself sealing.
     pub prev_from_sealing: bool,
-}
-
-/// What the disk held of one partition when the process started.
-#[derive(Clone, Debug, Default)]
-pub struct Restored {
-    /// Where the log ends.
-    pub end: LogEnd,
-    /// Where each epoch's entries begin: (epoch, first seq), rising.
-    pub epochs: Vec<(u64, u64)>,
-    /// The last promise.
-    pub promise: Option<Promise>,
-    /// Everything up to here was known to be committed.
-    pub commit: u64,
-    /// Entries were lost that a sync had confirmed.
-    pub damaged: bool,
 }

@@ -16,8 +16,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hashring::PartitionId;
+use segment::Restored;
 
-pub use config::{CoreConfig, Limits, Restored, Sabotage, Timings};
+pub use config::{CoreConfig, Limits, Sabotage, Timings};
 pub use event::{CasResult, Event};
 pub use step::{Alarm, Outcome, Step, StopReason, Why};
 pub use view::{PartitionView, Role};
