@@ -15,7 +15,9 @@ host:
 	$(CARGO) build $(FLAGS)
 
 # A component and its manifest become one file; the demo and the configurations look for it here.
+# A toolchain that was there before this repository lacks the target, and cargo does not say so.
 plugins: host
+	rustup target add wasm32-wasip2
 	$(CARGO) plugins
 	@mkdir -p $(TARGET)/plugins
 	@for name in $(PLUGINS); do \
