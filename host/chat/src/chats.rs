@@ -43,4 +43,9 @@ impl Chats {
     pub fn readiness(&self) -> Readiness {
         todo!("the chats'")
     }
+
+    /// Answers readers who wait with what there is, and lets no new one wait.
+    pub fn drain(&self) {
+        todo!("the chats'")
+    }
 }
