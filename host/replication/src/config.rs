@@ -1,12 +1,11 @@
 //! What a node's replication is told once.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 
 use hashring::{NodeId, PartitionId, Partitions, Position, Spread};
 use registry::Session;
-use segment::{Log, Restored};
+use segment::{Folder, Log, Restored};
 
 use crate::Notices;
 use crate::core::{Limits, Timings};
@@ -47,27 +46,14 @@ pub struct Parts {
     pub session: Session,
     /// What it shows other nodes.
     pub credentials: Credentials,
-    /// Who it is on its disk.
-    pub identity: Box<dyn Identity>,
-    /// Its log, which tells `notices`.
+    /// Its data folder, [enlisted](crate::enlist). It is let go with the driver.
+    pub folder: Folder,
+    /// The log in it, which tells `notices`.
     pub log: Log,
     /// What the log held when it was opened.
     pub restored: BTreeMap<PartitionId, Restored>,
     /// What the log tells.
     pub notices: Notices,
-}
-
-/// Who a node is, as its data folder keeps it.
-pub trait Identity: Send + 'static {
-    /// The data folder's id.
-    fn store(&self) -> u64;
-    /// The last process life that was begun; 0 before the first.
-    fn boot(&self) -> u64;
-    /// Keeps both, and returns once they would survive a crash. May block.
-    ///
-    /// # Errors
-    /// When they cannot be written. Then the node does not start.
-    fn begin(&mut self, store: u64, boot: u64) -> io::Result<()>;
 }
 
 impl std::fmt::Debug for Parts {

@@ -4,7 +4,7 @@
 //! that whatever came at once becomes one write of the log and one write to each peer. Nothing in its
 //! loop waits for a disk, a socket or a registry: what they say comes back as events.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::task::Poll;
 
 use hashring::{NodeId, PartitionId};
 use runtime::{Instant, Stop};
+use segment::{Folder, LogOp, SubmitError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::core::{Alarm, Core, Event, Outcome, PartitionView, Step, StopReason, Time};
@@ -39,9 +40,13 @@ pub(crate) struct Driver {
     pub(crate) shared: Arc<Shared>,
     pub(crate) links: BTreeMap<NodeId, Link>,
     pub(crate) waiting: Waiting,
+    /// What the log had no room for yet.
+    pub(crate) held: VecDeque<(u64, Vec<LogOp>)>,
     /// What the log's writer has told and the core has heard.
     pub(crate) written: u64,
     pub(crate) full: bool,
+    /// Locked as long as this runs.
+    pub(crate) _folder: Folder,
 }
 
 /// Those who wait for an answer of the core. Each is answered once, so this is as bounded as what the
@@ -123,7 +128,7 @@ impl Driver {
             self.written = ticket;
             self.core.handle(now, Event::Written { ticket });
         }
-        Ok(())
+        self.write_held()
     }
 
     fn take(&mut self, now: Time, command: Command) {
@@ -178,11 +183,7 @@ impl Driver {
         let mut wishes = Vec::new();
         while let Some(step) = self.core.poll() {
             match step {
-                Step::Write { ticket, ops } => {
-                    self.shared.log.submit(ticket, ops).map_err(|_stopped| {
-                        Failure::Log(self.notices.failure().unwrap_or("it has stopped").to_owned())
-                    })?;
-                }
+                Step::Write { ticket, ops } => self.write(ticket, ops)?,
                 Step::Send { to, message } => {
                     if let Some(link) = self.links.get_mut(&to) {
                         link.push(&message);
@@ -220,6 +221,30 @@ impl Driver {
             progress.led = led;
             changed
         });
+        Ok(())
+    }
+
+    /// Hands operations to the log, in order. While the log has no room they wait here, and nothing
+    /// overtakes them; the core lets only so much be under way.
+    fn write(&mut self, ticket: u64, ops: Vec<LogOp>) -> Result<(), Failure> {
+        self.held.push_back((ticket, ops));
+        self.write_held()
+    }
+
+    fn write_held(&mut self) -> Result<(), Failure> {
+        while let Some((ticket, ops)) = self.held.pop_front() {
+            match self.shared.log.submit(ticket, ops) {
+                Ok(()) => {}
+                Err(SubmitError::Busy(ops)) => {
+                    self.held.push_front((ticket, ops));
+                    break;
+                }
+                Err(SubmitError::Stopped) => {
+                    let why = self.notices.failure().unwrap_or("it has stopped");
+                    return Err(Failure::Log(why.to_owned()));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -35,9 +35,18 @@ pub enum Failure {
     /// The registry has stopped for good. What is committed stays; start the node again.
     #[error("the registry has stopped")]
     Registry,
-    /// Who this node is could not be written to its data folder. Nothing was registered.
-    #[error("the node's identity cannot be written: {0}")]
-    Identity(String),
+    /// The data folder belongs to another cluster than the registry. Nothing was changed; correct the
+    /// registry's address, or give the node another data folder.
+    #[error("the data folder belongs to cluster {ours:016x}, and the registry to {theirs:016x}")]
+    Cluster {
+        /// The registry's.
+        theirs: u64,
+        /// The folder's.
+        ours: u64,
+    },
+    /// The data folder cannot be written. Nothing was acknowledged; look at the disk.
+    #[error("the data folder: {0}")]
+    Folder(String),
 }
 
 /// Ends the node for a reason. Clones are the same.

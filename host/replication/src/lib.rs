@@ -38,11 +38,13 @@ mod metric;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, ENTRY_BYTES_MAX, Identity, Parts};
+pub use config::{Config, ENTRY_BYTES_MAX, Parts};
 pub use ending::Failure;
 pub use floor::{FloorError, floor_quic};
 pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingView, Submission};
 pub use inbox::Notices;
+pub use membership::enlist;
 pub use start::{Driver, StartError, bind};
 pub use tls::{Authority, Credentials, Pem, TlsError};
 pub use transport::EndpointError;
+pub use wire::{NotRun, RequestHead};

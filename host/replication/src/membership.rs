@@ -1,6 +1,6 @@
 //! A node's way into the cluster.
 //!
-//! First the node's new life: kept on its own disk, then in `members/`, so that the registry never
+//! First the node's new life, in `members/`; the folder has kept it before, so that the registry never
 //! knows of a life the disk has forgotten. Then its places on the ring, which go when it goes. Then the
 //! cluster's own record: the first nodes create the partitions, each by compare-and-set on nothing, and
 //! `cluster` last; so whoever finds `cluster` finds every partition too.
@@ -15,8 +15,9 @@ use registry::{
     PositionRecord, Session, member_key, partition_key, position_key, position_of,
 };
 use runtime::{Backoff, Instant};
+use segment::Folder;
 
-use crate::config::{Config, Identity};
+use crate::config::Config;
 use crate::ending::Failure;
 
 /// How long the first `commit` nodes wait for others, so that nodes started together share the
@@ -28,13 +29,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often the beginning of a cluster is looked at, should no watch say anything.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// One process life of one data folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Life {
-    pub(crate) store: u64,
-    pub(crate) boot: u64,
-}
-
 /// What a node becomes a member with.
 pub(crate) struct Membership {
     pub(crate) session: Arc<Session>,
@@ -43,40 +37,42 @@ pub(crate) struct Membership {
     pub(crate) record: PositionRecord,
 }
 
-impl Membership {
-    /// Begins a new life: on disk, then in the registry.
-    pub(crate) async fn begin(&self, mut identity: Box<dyn Identity>) -> Result<Life, Failure> {
-        let key = member_key(&self.config.node);
-        loop {
-            let value = ask(|| self.session.get(&key)).await?;
-            let known = value.as_ref().map(|value| decode::<MemberRecord>(&key, &value.data));
-            let known = known.transpose()?;
-            let life = next_life(identity.store(), identity.boot(), known.as_ref());
-            if life.store != identity.store() && identity.boot() > 0 {
-                let node = &self.config.node;
-                tracing::warn!(%node, "the registry knows another data folder or a later life of this \
-                    node: what is in this one counts for nothing until it has been copied again");
+/// Tells the registry of this process life, which the folder has begun, and of the folder itself. To be
+/// called before the log in the folder is opened, since a folder that the registry did not count on is
+/// emptied here.
+///
+/// It was not counted on if the registry knows another folder of this node, or a later life of this one:
+/// then this is a copy, or the state of some time ago, and others have acknowledgements of it that it
+/// has forgotten. It goes on as a new folder that holds nothing. A folder that is *ahead* of the registry
+/// is no such case: lives that ended before they were registered were never heard of.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Failure> {
+    let key = member_key(folder.node());
+    loop {
+        let value = ask(|| session.get(&key)).await?;
+        let known = value.as_ref().map(|value| decode::<MemberRecord>(&key, &value.data));
+        match known.transpose()? {
+            // The answer was lost, and it was written.
+            Some(known) if known.store == folder.store() && known.boot == folder.boot() => {
+                return Ok(folder);
             }
-            let kept = runtime::blocking(move || {
-                let begun = identity.begin(life.store, life.boot);
-                (identity, begun)
-            });
-            let Some((back, begun)) = kept.await else {
-                return Err(Failure::Identity("the runtime is ending".to_owned()));
-            };
-            begun.map_err(|error| Failure::Identity(error.to_string()))?;
-            identity = back;
-            let record = MemberRecord { store: life.store, boot: life.boot };
-            let expect = value.map(|value| value.version);
-            let cas = Cas { key: key.clone(), expect, data: Some(registry::encode(&record)) };
-            // An answer that was lost is looked up: then the life stands there, and the next one begins.
-            if let Ok(Ok(_version)) = self.session.cas(cas).await {
-                return Ok(life);
-            }
-            runtime::sleep(PAUSE_FIRST).await;
+            Some(known) if was_counted_on(&known, folder.store(), folder.boot()) => {}
+            Some(known) => folder = begin_anew(folder, known.boot).await?,
+            None => {}
         }
+        let record = MemberRecord { store: folder.store(), boot: folder.boot() };
+        let expect = value.map(|value| value.version);
+        let cas = Cas { key: key.clone(), expect, data: Some(registry::encode(&record)) };
+        if let Ok(Ok(_version)) = session.cas(cas).await {
+            return Ok(folder);
+        }
+        runtime::sleep(PAUSE_FIRST).await;
     }
+}
 
+impl Membership {
     /// Takes this node's places. One that another node holds is left to it.
     pub(crate) async fn take_places(&self) -> Result<(), Failure> {
         let data = registry::encode(&self.record);
@@ -189,15 +185,22 @@ impl Membership {
     }
 }
 
-/// The life that follows. The disk is written first, so it may be one ahead of the registry; that life
-/// was never registered and nobody has heard of it. Anything else means that this is not the folder, or
-/// not the state of it, that others counted on: it goes on as a new one.
-fn next_life(store: u64, boot: u64, known: Option<&MemberRecord>) -> Life {
-    let registered = known.map_or(0, |known| known.boot);
-    let same_store = known.is_none_or(|known| known.store == store);
-    let same_time = boot == registered || boot == registered + 1;
-    let store = if same_store && same_time { store } else { rand::random() };
-    Life { store, boot: registered + 1 }
+/// Whether what others were told by this folder is still in it: the registry's last life of it is not
+/// this one or a later one.
+fn was_counted_on(known: &MemberRecord, store: u64, boot: u64) -> bool {
+    known.store == store && known.boot < boot
+}
+
+/// Empties the folder, under a new number.
+async fn begin_anew(mut folder: Folder, boot_before: u64) -> Result<Folder, Failure> {
+    tracing::warn!(
+        node = %folder.node(),
+        "the registry knows another data folder or a later life of this node: what is in this one counts \
+         for nothing, and is copied again from the others"
+    );
+    let emptied = runtime::blocking(move || folder.set_store(boot_before).map(|()| folder)).await;
+    let emptied = emptied.ok_or_else(|| Failure::Folder("it was not written".to_owned()))?;
+    emptied.map_err(|error| Failure::Folder(error.to_string()))
 }
 
 /// Asks the registry until it answers.
@@ -230,31 +233,68 @@ fn node_at(data: &[u8]) -> Option<NodeId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use registry::Registry;
 
-    fn next(store: u64, boot: u64, known: Option<(u64, u64)>) -> Life {
-        let known = known.map(|(store, boot)| MemberRecord { store, boot });
-        next_life(store, boot, known.as_ref())
+    struct Place {
+        folder: tempfile::TempDir,
+        registry: Registry,
     }
 
-    #[test]
-    fn a_folder_that_the_registry_counted_on_goes_on() {
-        assert_eq!(next(7, 0, None), Life { store: 7, boot: 1 }, "a first start");
-        assert_eq!(next(7, 1, None), Life { store: 7, boot: 1 }, "it crashed before it registered");
-        assert_eq!(next(7, 4, Some((7, 4))), Life { store: 7, boot: 5 });
-        assert_eq!(
-            next(7, 5, Some((7, 4))),
-            Life { store: 7, boot: 5 },
-            "life 5 was never heard of"
-        );
-    }
-
-    #[test]
-    fn a_folder_of_another_time_or_place_starts_anew_in_a_life_of_its_own() {
-        for (boot, known) in [(4, (8, 4)), (3, (7, 4)), (6, (7, 4)), (0, (7, 4))] {
-            let life = next(7, boot, Some(known));
-            assert_ne!(life.store, 7, "boot {boot}, registry {known:?}");
-            assert_eq!(life.boot, known.1 + 1);
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let registry = Registry::embedded(&folder.path().join("registry")).unwrap();
+            Self { folder, registry }
         }
-        assert_ne!(next(7, 2, None).store, 7, "the registry has forgotten everything");
+
+        fn open(&self, name: &str) -> Folder {
+            let path = self.folder.path().join(name);
+            Folder::open(&path, &"n1".parse().unwrap(), 4, Vec::new).unwrap()
+        }
+
+        /// One start of node n1 with a folder: its store and boot.
+        async fn start(&self, name: &str) -> (u64, u64) {
+            let session = self.registry.session(&"n1".parse().unwrap());
+            let folder = enlist(&session, self.open(name)).await.unwrap();
+            let value = session.get("members/n1").await.unwrap().unwrap();
+            let known: MemberRecord = registry::decode(&value.data).unwrap();
+            assert_eq!((known.store, known.boot), (folder.store(), folder.boot()));
+            (folder.store(), folder.boot())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_goes_on_also_after_starts_that_never_registered() {
+        let place = Place::new();
+        let (store, boot) = place.start("data").await;
+        assert_eq!(place.start("data").await, (store, boot + 1));
+        drop(place.open("data"));
+        drop(place.open("data"));
+        assert_eq!(place.start("data").await, (store, boot + 4));
+    }
+
+    #[tokio::test]
+    async fn another_folder_of_a_node_begins_anew_and_so_does_the_first_when_it_comes_back() {
+        let place = Place::new();
+        let (first, _) = place.start("first").await;
+        let (second, boot) = place.start("second").await;
+        assert_ne!(first, second);
+        let (back, later) = place.start("first").await;
+        assert!(back != first && back != second, "what others counted on is not in it any more");
+        assert!(later > boot);
+    }
+
+    #[tokio::test]
+    async fn the_state_of_some_time_ago_begins_anew() {
+        let place = Place::new();
+        let (store, _) = place.start("data").await;
+        let identity = place.folder.path().join("data/identity");
+        let backup = std::fs::read(&identity).unwrap();
+        place.start("data").await;
+        place.start("data").await;
+        std::fs::write(&identity, backup).unwrap();
+        let (anew, boot) = place.start("data").await;
+        assert_ne!(anew, store);
+        assert!(boot > 3, "higher than any before it: {boot}");
     }
 }

@@ -4,7 +4,7 @@
 //! Nothing here outlives its runtime: a node whose runtime is dropped is gone without a goodbye, its
 //! sockets closed and its session ended, as after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use registry::{
     SessionState,
 };
 use runtime::Tasks;
+use segment::Folder;
 use tokio::sync::{Semaphore, mpsc, watch};
 use wire::{Hello, PROTOCOL};
 
@@ -26,7 +27,7 @@ use crate::follow::{self, RingFollower};
 use crate::forward::CALLS_MAX;
 use crate::handle::{Host, Replication, Shared};
 use crate::inbox::{COMMANDS_WAITING_MAX, Command};
-use crate::membership::{Life, Membership};
+use crate::membership::Membership;
 use crate::peer::Net;
 use crate::peers::{Peers, code};
 use crate::reads::Reads;
@@ -116,21 +117,21 @@ impl Driver {
             record: position_record(&shared, parts.credentials.fingerprint()),
         };
         let joined = async {
-            let life = membership.begin(parts.identity).await?;
             membership.take_places().await?;
-            Ok((life, membership.cluster().await?))
+            let cluster = membership.cluster().await?;
+            Ok((keep_cluster(parts.folder, cluster.id).await?, cluster))
         };
-        let (life, cluster) = tokio::select! { biased;
+        let (folder, cluster) = tokio::select! { biased;
             () = stop.stopped() => return Ok(()),
             joined = joined => joined?,
         };
         tracing::info!(
             node = %shared.config.node, address = %shared.address,
-            boot = life.boot, store = format!("{:016x}", life.store),
+            boot = folder.boot(), store = format!("{:016x}", folder.store()),
             cluster = format!("{:016x}", cluster.id), "joined",
         );
         shared.progress.send_modify(|progress| progress.joined = true);
-        let net = net(&shared, life, &cluster, Arc::clone(&host), tasks);
+        let net = net(&shared, &folder, &cluster, Arc::clone(&host), tasks);
         connect(&shared, &session, net, endpoint, tasks);
         let (wishes, wished) = mpsc::channel(registrar::BATCHES_WAITING_MAX);
         let filler = shared.inbox.clone();
@@ -146,7 +147,7 @@ impl Driver {
         let reads = Reads::start(shared.log.clone(), filler)
             .map_err(|error| Failure::Log(error.to_string()))?;
         let running = driver::Driver {
-            core: Core::new(core_config(&shared.config, life), parts.restored, rand::random()),
+            core: Core::new(core_config(&shared.config, &folder), parts.restored, rand::random()),
             began: runtime::now(),
             inbox,
             notices: parts.notices,
@@ -157,15 +158,31 @@ impl Driver {
             links: BTreeMap::new(),
             waiting: Waiting::default(),
             written: 0,
+            held: VecDeque::new(),
             full: false,
+            _folder: folder,
         };
         running.run(stop).await
     }
 }
 
+/// Keeps in the folder which cluster it belongs to, once and for all.
+async fn keep_cluster(mut folder: Folder, cluster: u64) -> Result<Folder, Failure> {
+    match folder.cluster() {
+        Some(known) if known == cluster => Ok(folder),
+        Some(known) => Err(Failure::Cluster { theirs: cluster, ours: known }),
+        None => {
+            let kept = runtime::blocking(move || folder.set_cluster(cluster).map(|()| folder));
+            let kept = kept.await;
+            let kept = kept.ok_or_else(|| Failure::Folder("it was not written".to_owned()))?;
+            kept.map_err(|error| Failure::Folder(error.to_string()))
+        }
+    }
+}
+
 fn net(
     shared: &Shared,
-    life: Life,
+    folder: &Folder,
     cluster: &ClusterRecord,
     host: Arc<dyn Host>,
     tasks: &Tasks,
@@ -175,8 +192,8 @@ fn net(
             protocol: PROTOCOL,
             cluster: cluster.id,
             node: shared.config.node.clone(),
-            store: life.store,
-            boot: life.boot,
+            store: folder.store(),
+            boot: folder.boot(),
         },
         peers: Arc::clone(&shared.peers),
         inbox: shared.inbox.clone(),
@@ -204,11 +221,11 @@ fn connect(
     tasks.spawn("ring", follower.run(tasks.stop().clone()));
 }
 
-fn core_config(config: &Config, life: Life) -> CoreConfig {
+fn core_config(config: &Config, folder: &Folder) -> CoreConfig {
     CoreConfig {
         node: config.node.clone(),
-        store: life.store,
-        boot: life.boot,
+        store: folder.store(),
+        boot: folder.boot(),
         partitions: config.partitions.count(),
         commit: config.commit,
         timings: config.timings,

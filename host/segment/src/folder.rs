@@ -157,12 +157,13 @@ impl Folder {
         self.replace(Identity { cluster: Some(cluster), ..self.identity.clone() })
     }
 
-    /// Begins a new store, because nobody can rely on what this one promised. The logs are kept aside,
-    /// under the name of the old store, and nothing reads them. Only before the log is opened.
+    /// Begins a new store, because nobody can rely on what this one promised, in a boot above
+    /// `boot_before`. The logs are kept aside, under the name of the old store, and nothing reads them.
+    /// Only before the log is opened.
     ///
     /// # Errors
     /// [`FolderError::Disk`].
-    pub fn set_store(&mut self) -> Result<(), FolderError> {
+    pub fn set_store(&mut self, boot_before: u64) -> Result<(), FolderError> {
         let disk = |source| FolderError::Disk { path: self.path.clone(), source };
         let store = random().map_err(disk)?;
         let (logs, old) = (self.logs(), self.identity.store);
@@ -171,7 +172,8 @@ impl Folder {
             fs::rename(&logs, self.path.join(format!("logs.{old:016x}"))).map_err(disk)?;
             sync_folder(&self.path).map_err(disk)?;
         }
-        self.replace(Identity { store, ..self.identity.clone() })
+        let boot = self.identity.boot.max(boot_before.saturating_add(1));
+        self.replace(Identity { store, boot, ..self.identity.clone() })
     }
 
     /// Whose it is.
