@@ -37,9 +37,9 @@ pub(crate) struct Membership {
     pub(crate) record: PositionRecord,
 }
 
-/// Tells the registry of this process life, which the folder has begun, and of the folder itself. To be
-/// called before the log in the folder is opened, since a folder that the registry did not count on is
-/// emptied here.
+/// Begins a new process life of this node: in its folder, then in the registry, so that the registry
+/// never knows of a life that the disk has forgotten. To be called before the log in the folder is
+/// opened, since a folder that was not counted on is emptied here.
 ///
 /// It was not counted on if the registry knows another folder of this node, or a later life of this one:
 /// then this is a copy, or the state of some time ago, and others have acknowledgements of it that it
@@ -53,18 +53,12 @@ pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Fai
     loop {
         let value = ask(|| session.get(&key)).await?;
         let known = value.as_ref().map(|value| decode::<MemberRecord>(&key, &value.data));
-        match known.transpose()? {
-            // The answer was lost, and it was written.
-            Some(known) if known.store == folder.store() && known.boot == folder.boot() => {
-                return Ok(folder);
-            }
-            Some(known) if was_counted_on(&known, folder.store(), folder.boot()) => {}
-            Some(known) => folder = begin_anew(folder, known.boot).await?,
-            None => {}
-        }
+        let life = next_life(folder.store(), folder.boot(), known.transpose()?);
+        folder = begin(folder, life).await?;
         let record = MemberRecord { store: folder.store(), boot: folder.boot() };
         let expect = value.map(|value| value.version);
         let cas = Cas { key: key.clone(), expect, data: Some(registry::encode(&record)) };
+        // A lost answer, like a lost race, is followed by another life.
         if let Ok(Ok(_version)) = session.cas(cas).await {
             return Ok(folder);
         }
@@ -185,22 +179,29 @@ impl Membership {
     }
 }
 
-/// Whether what others were told by this folder is still in it: the registry's last life of it is not
-/// this one or a later one.
-fn was_counted_on(known: &MemberRecord, store: u64, boot: u64) -> bool {
-    known.store == store && known.boot < boot
+/// Store and boot of the life that follows `boot`.
+fn next_life(store: u64, boot: u64, known: Option<MemberRecord>) -> MemberRecord {
+    match known {
+        Some(known) if known.store != store || known.boot > boot => {
+            MemberRecord { store: rand::random(), boot: known.boot.max(boot) + 1 }
+        }
+        _ => MemberRecord { store, boot: boot + 1 },
+    }
 }
 
-/// Empties the folder, under a new number.
-async fn begin_anew(mut folder: Folder, boot_before: u64) -> Result<Folder, Failure> {
-    tracing::warn!(
-        node = %folder.node(),
-        "the registry knows another data folder or a later life of this node: what is in this one counts \
-         for nothing, and is copied again from the others"
-    );
-    let emptied = runtime::blocking(move || folder.set_store(boot_before).map(|()| folder)).await;
-    let emptied = emptied.ok_or_else(|| Failure::Folder("it was not written".to_owned()))?;
-    emptied.map_err(|error| Failure::Folder(error.to_string()))
+async fn begin(mut folder: Folder, life: MemberRecord) -> Result<Folder, Failure> {
+    if life.store != folder.store() {
+        tracing::warn!(
+            node = %folder.node(),
+            "the registry knows another data folder or a later life of this node: what is in this one \
+             counts for nothing, and is copied again from the others"
+        );
+    }
+    let begun = runtime::blocking(move || {
+        folder.begin(life.store, life.boot).map(|()| folder).map_err(|error| error.to_string())
+    });
+    let ended = || Failure::Folder("it was not written".to_owned());
+    begun.await.ok_or_else(ended)?.map_err(Failure::Folder)
 }
 
 /// Asks the registry until it answers.
@@ -264,12 +265,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_goes_on_also_after_starts_that_never_registered() {
+    async fn a_folder_goes_on_also_after_lives_that_never_registered() {
         let place = Place::new();
         let (store, boot) = place.start("data").await;
         assert_eq!(place.start("data").await, (store, boot + 1));
-        drop(place.open("data"));
-        drop(place.open("data"));
+        for unheard_of in [boot + 2, boot + 3] {
+            place.open("data").begin(store, unheard_of).unwrap();
+        }
         assert_eq!(place.start("data").await, (store, boot + 4));
     }
 
@@ -295,6 +297,6 @@ mod tests {
         std::fs::write(&identity, backup).unwrap();
         let (anew, boot) = place.start("data").await;
         assert_ne!(anew, store);
-        assert!(boot > 3, "higher than any before it: {boot}");
+        assert_eq!(boot, 4, "higher than any before it");
     }
 }
