@@ -4,3 +4,4 @@ pub mod core;
 mod handle;
 
 pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingView, Submission};
+pub use wire::{NotRun, RequestHead};
