@@ -228,28 +228,51 @@ impl Partition {
             cx.send(from, Message::Fetched(fetched));
             return;
         }
+        let limits = &cx.config.limits;
+        let place = self.tail.place(after.seq);
         let held: Vec<LogEntry> = (after.seq + 1..=self.tail.end().seq)
             .map_while(|seq| self.tail.entry(seq))
-            .take(cx.config.limits.append_entries_max)
+            .take(limits.append_entries_max)
             .collect();
-        if held.is_empty() && after.seq < self.tail.end().seq {
-            let entries_max = cx.config.limits.append_entries_max;
-            let request = cx.read(self.id, after.seq + 1, entries_max);
-            self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Fetch(..)));
-            self.reads.push((request, ReadFor::Fetch(from.clone(), fetch)));
-            return;
+        let missing = held.is_empty() && after.seq < self.tail.end().seq;
+        match place {
+            Some(place) if place != after => {
+                self.stop(cx);
+                self.refuse(cx, from, fetch.epoch, RefuseWhy::Divergent);
+            }
+            Some(_) if !missing => self.send_fetched(cx, from, &fetch, held),
+            Some(_) | None => {
+                // With the entry itself, to compare its chain.
+                let request = cx.read(self.id, after.seq.max(1), limits.append_entries_max);
+                self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Fetch(..)));
+                self.reads.push((request, ReadFor::Fetch(from.clone(), fetch)));
+            }
         }
-        self.send_fetched(cx, from, &fetch, held);
     }
 
-    /// Gives a candidate what follows the entry it holds.
-    pub(super) fn send_fetched(
-        &self,
+    /// What a candidate asked for was read, from the entry it holds on.
+    pub(super) fn on_fetch_read(
+        &mut self,
         cx: &mut Shared,
         to: &NodeId,
         fetch: &Fetch,
-        entries: Vec<LogEntry>,
+        mut entries: Vec<LogEntry>,
     ) {
+        let after = to_log(fetch.after);
+        if after.seq > 0 {
+            let found = entries.iter().position(|entry| entry.seq == after.seq);
+            let Some(held) = found.map(|at| entries.remove(at)) else { return };
+            if (held.epoch, held.chain) != (after.epoch, after.chain) {
+                self.stop(cx);
+                self.refuse(cx, to, fetch.epoch, RefuseWhy::Divergent);
+                return;
+            }
+        }
+        self.send_fetched(cx, to, fetch, entries);
+    }
+
+    /// Gives a candidate what follows the entry it holds.
+    fn send_fetched(&self, cx: &mut Shared, to: &NodeId, fetch: &Fetch, entries: Vec<LogEntry>) {
         if fetch.epoch != self.promised {
             return;
         }

@@ -240,7 +240,7 @@ impl Partition {
         let entries = entries.unwrap_or_default();
         match purpose {
             ReadFor::Place(seq) => self.on_place(cx, seq, &entries),
-            ReadFor::Fetch(to, fetch) => self.send_fetched(cx, &to, &fetch, entries),
+            ReadFor::Fetch(to, fetch) => self.on_fetch_read(cx, &to, &fetch, entries),
             ReadFor::Follower(node, epoch) => self.on_follower_read(cx, &node, epoch, entries),
         }
     }
