@@ -39,7 +39,14 @@ pub(crate) enum Happening {
     /// The disk finished its batch.
     Written { node: usize, boot: u64 },
     /// A read of a log is done.
-    Read { node: usize, boot: u64, partition: PartitionId, request: u64, from: u64, max: usize },
+    Read {
+        node: usize,
+        boot: u64,
+        partition: PartitionId,
+        request: u64,
+        from: u64,
+        max: (usize, usize),
+    },
     /// A compare-and-set reaches the registry.
     CasArrives { node: usize, boot: u64, cas: u64 },
     /// Its result reaches the node.

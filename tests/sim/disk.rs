@@ -120,7 +120,7 @@ impl Disk {
 
     /// Queues operations; the logical image has them at once.
     pub(crate) fn submit(&mut self, ticket: u64, ops: Vec<LogOp>) -> Result<(), String> {
-        let last = self.queued.back().or(self.writing.last()).map(|(ticket, _)| *ticket);
+        let last = self.queued.back().or_else(|| self.writing.last()).map(|(ticket, _)| *ticket);
         if last.is_some_and(|last| ticket <= last) {
             return Err(format!("ticket {ticket} does not rise"));
         }
@@ -189,7 +189,7 @@ impl Disk {
         if left == image.entries.len() {
             return None;
         }
-        image.lost = image.lost.or(Some(image.end()));
+        image.lost = image.lost.or_else(|| Some(image.end()));
         image.entries.truncate(left);
         self.logical = self.durable.clone();
         Some(left as u64)
@@ -200,11 +200,21 @@ impl Disk {
         self.durable.iter().map(|(partition, image)| (*partition, image.restored())).collect()
     }
 
-    /// Entries that are on the disk.
-    pub(crate) fn read(&self, partition: PartitionId, from: u64, max: usize) -> Vec<LogEntry> {
+    /// Entries that are on the disk, within bounds but at least one.
+    pub(crate) fn read(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        (entries_max, bytes_max): (usize, usize),
+    ) -> Vec<LogEntry> {
         let skip = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
-        let entries = self.durable.get(&partition).map(|image| image.entries.as_slice());
-        entries.unwrap_or_default().iter().skip(skip).take(max).cloned().collect()
+        let entries = image(&self.durable, partition).entries.iter().skip(skip).take(entries_max);
+        let mut bytes = 0;
+        let fits = |(place, entry): &(usize, &LogEntry)| {
+            bytes += entry.payload.len();
+            *place == 0 || bytes <= bytes_max
+        };
+        entries.enumerate().take_while(fits).map(|(_, entry)| entry.clone()).collect()
     }
 }
 

@@ -186,7 +186,7 @@ fn a_leader_that_sealed_too_few() {
 
 #[test]
 fn a_committed_entry_that_is_cut() {
-    let (mut history, _, log) = begun();
+    let (history, _, log) = begun();
     check("I7", history.cut(2, P, &log, 2));
 }
 
@@ -261,7 +261,7 @@ fn a_seal_answered_before_its_sync() {
 
 #[test]
 fn a_record_that_forgets_the_last_open_epoch() {
-    let (mut history, record, _) = begun();
+    let (history, record, _) = begun();
     let once = sealing(&record, 2);
     let mut twice = sealing(&once, 3);
     assert_eq!(twice.prev_epoch, record.epoch);
@@ -272,7 +272,7 @@ fn a_record_that_forgets_the_last_open_epoch() {
 
 #[test]
 fn a_record_opened_by_another() {
-    let (mut history, record, _) = begun();
+    let (history, record, _) = begun();
     let once = sealing(&record, 2);
     let stolen = PartitionRecord { primary: Some(node(3)), ..open(&once) };
     check("R1", history.recorded(P, &once, &stolen));
@@ -280,7 +280,7 @@ fn a_record_opened_by_another() {
 
 #[test]
 fn a_record_whose_ensemble_shrinks() {
-    let (mut history, record, _) = begun();
+    let (history, record, _) = begun();
     let mut smaller = sealing(&record, 2);
     smaller.ensemble.pop();
     check("R1", history.recorded(P, &record, &smaller));

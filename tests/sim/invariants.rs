@@ -80,7 +80,7 @@ impl History {
 
     /// A store drops everything after a seq. I7: nothing that was ever committed.
     pub(crate) fn cut(
-        &mut self,
+        &self,
         store: u64,
         partition: PartitionId,
         log: &Image,
@@ -122,7 +122,7 @@ impl History {
 
     /// A partition's record was replaced. R1 to R3: what each kind of change may change.
     pub(crate) fn recorded(
-        &mut self,
+        &self,
         partition: PartitionId,
         before: &PartitionRecord,
         after: &PartitionRecord,

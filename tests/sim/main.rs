@@ -5,6 +5,8 @@
 //! name are in `schedules.rs`, the rules broken on purpose in `sabotage.rs`.
 
 #[cfg(test)]
+mod accidents;
+#[cfg(test)]
 mod agenda;
 #[cfg(test)]
 mod client;

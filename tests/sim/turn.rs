@@ -89,8 +89,8 @@ impl World {
                 self.registry.ask(&mut self.agenda, (node, by.boot), (partition, expect), record);
                 Ok(())
             }
-            Step::Read { partition, request, from, entries_max, .. } => {
-                let (boot, max) = (by.boot, entries_max);
+            Step::Read { partition, request, from, entries_max, bytes_max } => {
+                let (boot, max) = (by.boot, (entries_max, bytes_max));
                 let delay = self.random.random_range(50..3_000);
                 let read = Happening::Read { node, boot, partition, request, from, max };
                 self.agenda.after(delay, read);

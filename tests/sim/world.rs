@@ -208,11 +208,11 @@ impl World {
                     self.tell(node, Came::Event(Event::Record { partition, record, version }));
                 }
             }
-            Happening::Session { node, boot } => {
-                if self.nodes[node].life_of(boot).is_some() && !self.registry.is_up(node) {
-                    self.registry.connect(&mut self.agenda, node);
-                    self.tell(node, Came::Event(Event::SessionUp));
-                }
+            Happening::Session { node, boot }
+                if self.nodes[node].life_of(boot).is_some() && !self.registry.is_up(node) =>
+            {
+                self.registry.connect(&mut self.agenda, node);
+                self.tell(node, Came::Event(Event::SessionUp));
             }
             _ => {}
         }
