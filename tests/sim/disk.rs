@@ -182,17 +182,13 @@ impl Disk {
         done
     }
 
-    /// The last entries of one log, though synced, are gone; never all of what was known.
-    pub(crate) fn damage(&mut self, partition: PartitionId, entries: usize) -> Option<u64> {
-        let image = self.durable.get_mut(&partition)?;
-        let left = image.entries.len().saturating_sub(entries.max(1));
-        if left == image.entries.len() {
-            return None;
-        }
+    /// The last entries of one log, though synced, are gone.
+    pub(crate) fn damage(&mut self, partition: PartitionId, entries: usize) {
+        let Some(image) = self.durable.get_mut(&partition) else { return };
+        let left = image.entries.len().saturating_sub(entries);
         image.lost = image.lost.or_else(|| Some(image.end()));
         image.entries.truncate(left);
         self.logical = self.durable.clone();
-        Some(left as u64)
     }
 
     /// What a process that starts now finds.

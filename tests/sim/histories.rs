@@ -146,7 +146,7 @@ fn a_stranger_does_not_count() {
 }
 
 #[test]
-fn a_damaged_disk_does_not_count() {
+fn a_disk_that_cut_it_does_not_count() {
     let (mut history, record, _) = begun();
     let longer = log(&[1, 1, 1, 1]);
     told(&mut history, &[1, 2], (1, 1), &longer).unwrap();

@@ -91,7 +91,7 @@ impl History {
         must(!lost, "I7", || format!("store {store} cuts {partition:?} after {after}: committed"))
     }
 
-    /// Everything after a seq is on the disk of a store no more, by its will or by damage.
+    /// Everything after a seq is on the disk of a store no more: it cut it.
     pub(crate) fn gone(&mut self, store: u64, partition: PartitionId, after: u64) {
         for ((of, _, seq), content) in &mut self.contents {
             if *of == partition && *seq > after {
@@ -240,7 +240,8 @@ impl History {
         must(same, "I10", || format!("{node} believes another {partition:?} {seq} committed"))
     }
 
-    /// A member acknowledges. I4: what is on its disk; I12: what it verified, not what it has.
+    /// A member acknowledges. I4: what was on its disk; I12: what it verified, not what it has. By the
+    /// time of saying so a later epoch may have cut it.
     pub(crate) fn acknowledges(
         &self,
         store: u64,
@@ -249,25 +250,40 @@ impl History {
         primary: Option<&Image>,
     ) -> Verdict {
         let what = || format!("store {store} acks {partition:?} {epoch} {matched}");
+        must(durable.promised() >= epoch, "I4", || format!("{}: not promised", what()))?;
         let end = durable.at(matched);
-        must(end.is_some() && durable.promised() >= epoch, "I4", || {
-            format!("{}: not synced", what())
-        })?;
-        let equal = primary.is_none_or(|log| log.at(matched) == end);
-        must(equal, "I12", || format!("{}: the primary has another log", what()))
+        let Some(log) = primary else {
+            let later = durable.promised() > epoch;
+            return must(end.is_some() || later, "I4", || format!("{}: not synced", what()));
+        };
+        if end.is_some() && log.at(matched) == end {
+            return Ok(());
+        }
+        let synced = log.at(matched).is_some_and(|end| self.was_held(store, partition, end));
+        let rule = if end.is_some() { "I12" } else { "I4" };
+        must(synced, rule, || {
+            format!("{}: the primary has another log, or it is not synced", what())
+        })
     }
 
-    /// A member answers a seal. I4: its log and its promise are on its disk.
+    /// A member answers a seal. I4: its log and its promise were on its disk.
     pub(crate) fn sealed(
         &self,
         store: u64,
         (partition, epoch, end): (PartitionId, u64, LogEnd),
         durable: &Image,
     ) -> Verdict {
-        let synced = durable.promised() >= epoch && durable.at(end.seq) == Some(end);
+        let synced = durable.promised() >= epoch && self.was_held(store, partition, end);
         must(synced, "I4", || {
             format!("store {store} answers a seal of {partition:?} {epoch}: not synced")
         })
+    }
+
+    /// Whether a place ever was on the disk of a store.
+    fn was_held(&self, store: u64, partition: PartitionId, end: LogEnd) -> bool {
+        let content = self.contents.get(&(partition, end.epoch, end.seq));
+        let held = content.is_some_and(|it| it.chain == end.chain && it.ever & 1 << store != 0);
+        held || end == LogEnd::default()
     }
 
     /// A client is answered that `acks` members hold `payload`. I4: they do; a quorum answer is of a

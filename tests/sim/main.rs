@@ -53,7 +53,7 @@ mod runs {
 
     use replication::core::Sabotage;
 
-    use crate::run::{replay, run, run_many};
+    use crate::run::{Failure, replay, run, run_many};
 
     /// As many as the gate runs.
     const SEEDS: u64 = 1_000;
@@ -65,10 +65,16 @@ mod runs {
     #[test]
     fn no_seed_breaks_a_rule() {
         let seeds = number("SEEDS").unwrap_or(SEEDS);
-        let reports = run_many(0..seeds, Sabotage::default()).unwrap_or_else(|failure| {
-            let (story, _) = replay(failure.seed, Sabotage::default());
-            panic!("{story}\n\n{failure}")
-        });
+        let (reports, failures) = run_many(0..seeds, Sabotage::default());
+        if let Some(first) = failures.first() {
+            let (story, _) = replay(first.seed, Sabotage::default());
+            println!("{story}\n");
+            for Failure { seed, violation, .. } in &failures {
+                let text: String = violation.text.chars().take(150).collect();
+                println!("SEED={seed} {}: {text}", violation.rule);
+            }
+            panic!("{} of {seeds} seeds fail\n{first}", failures.len());
+        }
         let shown: u64 = reports.iter().map(|report| report.shown).sum();
         let opened: u64 = reports.iter().map(|report| report.counts.opened).sum();
         let seconds: u64 = reports.iter().map(|report| report.lasted / 1_000_000).sum();

@@ -3,7 +3,7 @@
 //! A life has what the driver and the chats of a real node have: an inbox, the connections it knows
 //! of, the partitions it was told that it leads.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
@@ -75,6 +75,9 @@ pub(crate) struct Life {
     pub(crate) timer: Option<Time>,
     /// The connections as it knows them.
     pub(crate) peers: BTreeMap<usize, u64>,
+    /// Peers whose connection it heard the end of in this turn: what the core said to them before is
+    /// lost.
+    pub(crate) lost: BTreeSet<usize>,
     pub(crate) reigns: BTreeMap<PartitionId, Reign>,
     /// The epochs that its views told.
     epochs: BTreeMap<PartitionId, u64>,
@@ -113,6 +116,7 @@ impl Life {
             waking: false,
             timer: None,
             peers: BTreeMap::new(),
+            lost: BTreeSet::new(),
             reigns: BTreeMap::new(),
             epochs: BTreeMap::new(),
             restless: 0,
@@ -128,6 +132,7 @@ impl Life {
         let mut turn = Turn::default();
         let time = Duration::from_micros(now - self.started);
         self.waking = false;
+        self.lost.clear();
         while let Some(came) = self.inbox.pop_front() {
             if let Some(event) = self.admit(came, &mut turn) {
                 heard(&event);
@@ -160,6 +165,7 @@ impl Life {
                     return None;
                 }
                 self.peers.remove(&peer);
+                self.lost.insert(peer);
                 Some(event)
             }
             Came::Message { from, generation, node, message } => {

@@ -1,6 +1,7 @@
 //! One run of one seed, its report, and many of them.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,13 +69,13 @@ fn live(world: &mut World) -> Verdict {
     world.settle()
 }
 
-/// Runs many seeds on all processors; gives the lowest failure, or all reports.
-pub(crate) fn run_many(
-    seeds: std::ops::Range<u64>,
-    sabotage: Sabotage,
-) -> Result<Vec<Report>, Failure> {
+/// After so many failures nobody reads more.
+const FAILURES_MAX: usize = 100;
+
+/// Runs many seeds on all processors; gives all reports, and the failures by seed.
+pub(crate) fn run_many(seeds: Range<u64>, sabotage: Sabotage) -> (Vec<Report>, Vec<Failure>) {
     let next = AtomicU64::new(seeds.start);
-    let done = Mutex::new((Vec::new(), None::<Failure>));
+    let done = Mutex::new((Vec::new(), Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -88,17 +89,16 @@ pub(crate) fn run_many(
                     let mut done = done.lock().expect("no run panics");
                     match result {
                         Ok(report) => done.0.push(report),
-                        Err(failure) => {
-                            next.store(seeds.end, Ordering::Relaxed);
-                            if done.1.as_ref().is_none_or(|first| failure.seed < first.seed) {
-                                done.1 = Some(failure);
-                            }
-                        }
+                        Err(failure) => done.1.push(failure),
+                    }
+                    if done.1.len() >= FAILURES_MAX {
+                        next.store(seeds.end, Ordering::Relaxed);
                     }
                 }
             });
         }
     });
-    let (reports, failure) = done.into_inner().expect("no run panics");
-    failure.map_or(Ok(reports), Err)
+    let (reports, mut failures) = done.into_inner().expect("no run panics");
+    failures.sort_by_key(|failure: &Failure| failure.seed);
+    (reports, failures)
 }

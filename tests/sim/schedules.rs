@@ -143,7 +143,10 @@ fn a_seal_between_queue_and_sync_counts_what_was_queued() {
     stage.world.network.cut(&mut stage.world.agenda, leader, cut);
     stage.world.pace(slow, Pace::Hung);
     let token = stage.send(leader, 2);
-    stage.until("the entry in the queue", |world| world.end(slow, P) == world.end(leader, P));
+    stage.until("the entry in the queue", |world| {
+        world.end(slow, P).seq > world.history.shown(P)
+            && world.end(slow, P) == world.end(leader, P)
+    });
     let end = stage.world.end(slow, P);
     stage.crash(leader);
     // Only the member whose writer hangs can vouch for the entry; the other one takes over and asks.

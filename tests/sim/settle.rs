@@ -32,10 +32,14 @@ impl World {
             let live = self.view(leader, *partition).live;
             probes.extend(self.submit(leader, *partition, live));
         }
-        let equal = |world: &Self| partitions.iter().all(|it| world.is_equal(*it));
+        let equal = |world: &Self| {
+            let answered = probes.iter().all(|probe| world.outcome(*probe).is_some());
+            answered && partitions.iter().all(|it| world.is_equal(*it))
+        };
         let equaled = self.wait(EQUAL_MAX, equal)?;
         must(equaled, "I16", || format!("not equal: {}", self.describe()))?;
-        for probe in probes {
+        for probe in &probes {
+            let probe = *probe;
             let quorum =
                 matches!(self.outcome(probe), Some(Outcome::Quorum { .. } | Outcome::Local { .. }));
             must(quorum, "I16", || format!("a probe ended so: {:?}", self.asks.ask(probe)))?;

@@ -25,7 +25,8 @@ impl Stage {
 
     pub(crate) fn of(setup: Setup) -> Self {
         let mut stage = Self { world: World::new(setup) };
-        stage.leader();
+        let partitions: Vec<PartitionId> = stage.world.partitions().collect();
+        stage.until("a beginning", |world| partitions.iter().all(|it| world.is_equal(*it)));
         stage
     }
 

@@ -175,13 +175,18 @@ impl World {
         self.trace.bytes(&bytes);
         let it = &self.nodes[node];
         let life = it.life.as_ref();
-        let generation = life.and_then(|life| life.peers.get(&to)).copied();
-        let linked = generation.is_some();
-        must(linked, "I15", || format!("{} sends to {to}, not connected: {message:?}", it.id))?;
         self.check_claims(node, &message)?;
-        let generation = generation.unwrap_or_default();
-        self.network.send(&mut self.agenda, (node, to), generation, message);
-        Ok(())
+        match life.and_then(|life| life.peers.get(&to)).copied() {
+            Some(generation) => {
+                self.network.send(&mut self.agenda, (node, to), generation, message);
+                Ok(())
+            }
+            None => {
+                let lost = life.is_some_and(|life| life.lost.contains(&to));
+                let text = || format!("{} sends to {to}, not connected: {message:?}", it.id);
+                must(lost, "I15", text)
+            }
+        }
     }
 
     /// A node may only say what is so.
