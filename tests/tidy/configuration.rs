@@ -24,8 +24,9 @@ fn a_plugin_in_node_toml_is_the_default_too() {
     let shown = config.plugins.get("NAME").expect("a plugin is shown");
     let source = "NAME.wasm".into();
     let mut expected = PluginConfig { source, ..PluginConfig::default() };
-    // These two have no default of their own: the manifest decides, and a grant is there or not.
+    // These have no default of their own: the manifest decides, and a grant is there or not.
     expected.on_failure = shown.on_failure;
+    expected.limits = shown.limits;
     expected.grant.kv = shown.grant.kv;
     assert_eq!(*shown, expected);
 }

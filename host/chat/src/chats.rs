@@ -1,17 +1,75 @@
 //! The chats of a cluster, as one node answers for them.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::{CallContext, Refusal, Request, Response};
+use bytes::Bytes;
+use hashring::{NodeId, PartitionId};
+use model::{Change, ChatToken};
+use replication::{Answering, Host, NotRun, RequestHead};
+use runtime::{Instant, Stop, Tasks};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::chain::Chain;
+use crate::forward::{Answer, Unanswered};
+use crate::ledger::Ledger;
+use crate::lock::locked;
+use crate::meters::Meters;
+use crate::ran::{Interrupt, because, not_committed, unknown};
+use crate::reign::Reign;
+use crate::routing::Leader;
+use crate::{
+    CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, loading,
+};
+
+/// The ring, for those who only ask chats.
+pub use replication::{RingMember, RingView};
+
+/// Partitions whose logs are folded at once: more would only push each other out of memory.
+const LOADS_MAX: usize = 4;
+
+/// Tokens drawn for a new chat. One in three falls into a partition led by the node that was asked, and
+/// even one in 256 is found in so many.
+const DRAWS_MAX: usize = 4096;
 
 /// What a request is asked of. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Chats {
-    shared: Arc<()>,
+    shared: Arc<Shared>,
 }
 
-/// The ring, for those who only ask chats.
-pub use replication::{RingMember, RingView};
+/// What the parts of this crate share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) node: NodeId,
+    pub(crate) chain: Chain,
+    pub(crate) config: Config,
+    pub(crate) meters: Meters,
+    /// The reign of each partition, if this node leads it.
+    pub(crate) reigns: Box<[Mutex<Option<Arc<Reign>>>]>,
+    /// A reign began to serve, or ended.
+    pub(crate) reigns_changed: Notify,
+    /// Given when the node is stopping.
+    pub(crate) stopping: Stop,
+    /// How many more readers may wait.
+    pub(crate) waiting: Semaphore,
+    tasks: Tasks,
+    loads: Semaphore,
+    running: AtomicUsize,
+    idle: Notify,
+}
+
+/// A request while it is answered.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) context: &'a CallContext,
+    pub(crate) began: Instant,
+    /// When there must be an answer.
+    pub(crate) deadline: Instant,
+    /// Until when a reader waits for messages; `began` for everybody else.
+    pub(crate) waits_until: Instant,
+}
 
 /// Whether this node can be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,22 +83,269 @@ pub struct Readiness {
 }
 
 impl Chats {
-    /// Answers a request, here or through the node that leads its chat.
+    /// The chats that stand on `ledger`, shown to `chain`. Logs are folded on `tasks`. Give it to
+    /// replication as its [`Host`]: nothing is answered here before that.
+    pub fn new(ledger: Arc<dyn Ledger>, chain: Chain, config: Config, tasks: &Tasks) -> Self {
+        let partitions = usize::from(ledger.partitions().count());
+        let shared = Shared {
+            node: ledger.node(),
+            chain,
+            config,
+            meters: Meters::new(),
+            reigns: (0..partitions).map(|_| Mutex::default()).collect(),
+            reigns_changed: Notify::new(),
+            stopping: Stop::default(),
+            waiting: Semaphore::new(config.waiting_max),
+            tasks: tasks.clone(),
+            loads: Semaphore::new(LOADS_MAX),
+            running: AtomicUsize::new(0),
+            idle: Notify::new(),
+            ledger,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Answers a request, here or through the node that leads its chat. Dropping the future stops
+    /// waiting: what was appended by then stays.
     ///
     /// # Errors
     /// [`Refusal`], which says whether anything may have happened.
     pub async fn call(&self, request: Request, context: CallContext) -> Result<Response, Refusal> {
-        let _unused = (request, context, &self.shared);
-        std::future::pending().await
+        match self.shared.answer(&request, &context).await {
+            Answer::Done(result) => result,
+            Answer::Elsewhere(_) => {
+                let refusal =
+                    because(replication::core::Why::NotLeading, RequestOutcome::NotCommitted);
+                Err(refusal)
+            }
+        }
     }
 
     /// The ring as this node knows it.
     pub fn ring(&self) -> Arc<RingView> {
-        todo!("the chats'")
+        self.shared.ledger.ring()
     }
 
     /// Whether this node can be asked.
     pub fn readiness(&self) -> Readiness {
-        todo!("the chats'")
+        let ledger = &self.shared.ledger;
+        let partitions = ledger.partitions();
+        let led = partitions.all().filter(|partition| {
+            let view = ledger.view(*partition);
+            view.open && view.primary.is_some()
+        });
+        Readiness {
+            partitions: usize::from(partitions.count()),
+            led: led.count(),
+            stopping: self.shared.stopping.is_stopped(),
+        }
+    }
+
+    /// Answers readers who wait with what there is, lets nobody wait any more, and takes nothing new to
+    /// store. What has begun goes on; [`Chats::drained`] waits for it.
+    pub fn drain(&self) {
+        self.shared.stopping.stop();
+    }
+
+    /// Waits until nothing is being answered. Cancel-safe.
+    pub async fn drained(&self) {
+        loop {
+            let idle = self.shared.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            if self.shared.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+impl Host for Chats {
+    fn opened(&self, partition: PartitionId, epoch: u64, seq: u64) {
+        let shared = &self.shared;
+        let Some(slot) = shared.reigns.get(usize::from(partition.0)) else { return };
+        let recent_bytes_max = shared.config.recent_bytes_max / shared.reigns.len().max(1);
+        let reign = Arc::new(Reign::new(partition, epoch, seq, recent_bytes_max));
+        if let Some(before) = locked(slot).replace(Arc::clone(&reign)) {
+            before.close();
+        }
+        let shared = Arc::clone(shared);
+        self.shared.tasks.spawn("chat-load", async move {
+            let stop = shared.tasks.stop();
+            let load = async {
+                // Cannot be an error: nobody closes it.
+                let _turn = shared.loads.acquire().await;
+                let began = runtime::now();
+                loading::load(&*shared.ledger, &reign, seq).await;
+                shared.meters.load_seconds.record(runtime::now() - began);
+            };
+            tokio::select! {
+                biased;
+                () = stop.stopped() => {}
+                () = reign.closed().stopped() => {}
+                () = load => {}
+            }
+            shared.reigns_changed.notify_waiters();
+        });
+    }
+
+    fn committed(&self, partition: PartitionId, epoch: u64, seq: u64) {
+        if let Some(reign) = self.shared.reign(partition, epoch) {
+            reign.commit(seq);
+        }
+    }
+
+    fn closed(&self, partition: PartitionId, epoch: u64) {
+        let Some(slot) = self.shared.reigns.get(usize::from(partition.0)) else { return };
+        let ended = locked(slot).take_if(|reign| reign.epoch <= epoch);
+        if let Some(reign) = ended {
+            reign.close();
+        }
+        self.shared.reigns_changed.notify_waiters();
+    }
+
+    fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            if shared.stopping.is_stopped() {
+                return Err(NotRun::Stopping);
+            }
+            tracing::trace!(%from, hop = head.hop, "a request of another node");
+            Ok(shared.answer_node(head, body).await)
+        })
+    }
+}
+
+impl Shared {
+    /// Answers a request, of a client or of another node.
+    pub(crate) async fn answer(&self, request: &Request, context: &CallContext) -> Answer {
+        let _running = Running::begin(self);
+        let began = runtime::now();
+        let wait = match request {
+            Request::Read(read) => std::time::Duration::from_millis(read.wait_ms.into()),
+            _ => std::time::Duration::ZERO,
+        };
+        let waits_until = context.deadline.min(began + wait);
+        let deadline = context.deadline.min(waits_until + self.config.timeout);
+        let asked = Asked { context, began, deadline, waits_until };
+        if self.stopping.is_stopped() && !is_read(request) {
+            let detail = "this node is stopping";
+            return Answer::Done(Err(not_committed(Code::NotReady, detail)));
+        }
+        match request {
+            Request::Create { max_duration_s, max_participants, attrs } => {
+                let create = Change::Create {
+                    max_duration_s: *max_duration_s,
+                    max_participants: *max_participants,
+                    attrs: attrs.clone(),
+                };
+                self.create_somewhere(request, create, &asked).await
+            }
+            Request::Owners { token } => Answer::Done(Ok(Response::Owners(self.owners(*token)))),
+            _ => {
+                let token = request.token().unwrap_or(ChatToken([0; 16]));
+                let partition = self.ledger.partitions().of_key(&token.key());
+                Box::pin(self.route(partition, request, &asked)).await
+            }
+        }
+    }
+
+    /// The reign of a partition, if it is that epoch's.
+    fn reign(&self, partition: PartitionId, epoch: u64) -> Option<Arc<Reign>> {
+        let slot = self.reigns.get(usize::from(partition.0))?;
+        locked(slot).as_ref().filter(|reign| reign.epoch == epoch).map(Arc::clone)
+    }
+
+    /// A new chat, wherever its token falls. A node that another one chose draws until it is its own.
+    async fn create_somewhere(
+        &self,
+        request: &Request,
+        create: Change,
+        asked: &Asked<'_>,
+    ) -> Answer {
+        let mut last = because(replication::core::Why::NotLeading, RequestOutcome::NotCommitted);
+        let mut tries = 0;
+        for _draw in 0..DRAWS_MAX {
+            let token = ChatToken(rand::random());
+            let partition = self.ledger.partitions().of_key(&token.key());
+            match self.leader(partition, true).0 {
+                Leader::Here(reign) => {
+                    match Box::pin(self.create(&reign, token, create.clone(), asked)).await {
+                        Ok(response) => return Answer::Done(Ok(response)),
+                        Err(Interrupt::Ended { appended: true }) => {
+                            return Answer::Done(Err(unknown()));
+                        }
+                        Err(Interrupt::Refused(refusal))
+                            if refusal.outcome == Some(RequestOutcome::NotCommitted) =>
+                        {
+                            last = *refusal;
+                        }
+                        Err(Interrupt::Refused(refusal)) => return Answer::Done(Err(*refusal)),
+                        Err(Interrupt::Ended { appended: false } | Interrupt::Behind) => {}
+                    }
+                    tries += 1;
+                }
+                Leader::There(node) if asked.context.hop == 0 => {
+                    match self.forward(&node, request, asked).await {
+                        Ok(Answer::Done(result)) => return Answer::Done(result),
+                        Err(Unanswered::Lost) => return Answer::Done(Err(unknown())),
+                        Ok(Answer::Elsewhere(_)) | Err(Unanswered::NotRun) => {}
+                    }
+                    tries += 1;
+                }
+                Leader::There(_) | Leader::Nobody | Leader::Broken => {}
+            }
+            if tries > 3 || runtime::now() >= asked.deadline {
+                break;
+            }
+        }
+        Answer::Done(Err(last))
+    }
+
+    /// Who holds a chat, and who should. A matter of the token alone: it need not exist.
+    fn owners(&self, token: ChatToken) -> Owners {
+        let ledger = &self.ledger;
+        let partitions = ledger.partitions();
+        let partition = partitions.of_key(&token.key());
+        let view = ledger.view(partition);
+        let ring = ledger.ring();
+        let copies = usize::from(ledger.copies());
+        Owners {
+            partition,
+            epoch: view.epoch,
+            primary: view.primary.clone(),
+            ensemble: view.ensemble.clone(),
+            wanted: partitions.wanted(&ring.ring, partition, copies, self.config.spread),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// How much time is left.
+    pub(crate) fn left(&self) -> std::time::Duration {
+        self.deadline.saturating_duration_since(runtime::now())
+    }
+}
+
+const fn is_read(request: &Request) -> bool {
+    matches!(request, Request::Read(_) | Request::Show { .. } | Request::Owners { .. })
+}
+
+/// Counts what is being answered.
+struct Running<'a>(&'a Shared);
+
+impl<'a> Running<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.running.fetch_add(1, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.idle.notify_waiters();
+        }
     }
 }

@@ -1,11 +1,47 @@
 //! What becomes of a message: handlers, log, readers.
+//!
+//! [`Chats`] answers requests, on the node that leads the chat's partition; on any other it sends them
+//! there. It stands on replication (through [`Ledger`]) and is its [`replication::Host`]: told which
+//! partitions this node leads, in which epoch, and what is committed. For each of those epochs there is a
+//! reign, for each chat of it a conversation with two folds of the log: what is *appended*, which handlers
+//! and checks look at, and what is *committed*, which is all that anybody else is ever shown.
+//!
+//! A message takes its chat's turn, its key is looked up, the chat is asked whether it may, the handlers
+//! are asked one by one, and what they decided becomes one entry. The turn ends when the entry is
+//! submitted: the next handlers run while it is replicated. An answer that rests on the appended fold and
+//! is not itself an entry waits until what it saw is committed, so that nothing anybody was told can be
+//! withdrawn.
 
+mod chain;
 mod chats;
+mod config;
+mod conversation;
+mod effects;
+mod fingerprint;
+mod forward;
+mod history;
+mod ledger;
+mod life;
+mod loading;
+mod lock;
+mod members;
+mod meters;
+mod places;
+mod ran;
+mod reading;
 mod refusal;
+mod reign;
 mod request;
 mod response;
+mod routing;
+mod sending;
+mod storing;
+mod turn;
 
+pub use chain::{Chain, Handler};
 pub use chats::{Chats, Readiness, RingMember, RingView};
+pub use config::Config;
+pub use ledger::{Later, Ledger};
 pub use refusal::{Code, Refusal, RequestOutcome};
 pub use request::{CallContext, Read, Request, Send};
 pub use response::{ChatView, Created, Durability, Owners, Page, Response, Sent, Stored};

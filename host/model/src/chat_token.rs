@@ -22,6 +22,19 @@ impl FromStr for ChatToken {
     }
 }
 
+impl ChatToken {
+    /// Its text, as bytes: the key that places the chat on the ring.
+    pub fn key(self) -> [u8; 32] {
+        let mut key = [0; 32];
+        for (pair, byte) in key.chunks_exact_mut(2).zip(self.0) {
+            for (place, half) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+                *place = if half < 10 { b'0' + half } else { b'a' + half - 10 };
+            }
+        }
+        key
+    }
+}
+
 impl fmt::Display for ChatToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -53,5 +66,17 @@ fn digit(ascii: u8) -> Option<u8> {
         b'0'..=b'9' => Some(ascii - b'0'),
         b'a'..=b'f' => Some(ascii - b'a' + 10),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ChatToken;
+
+    #[test]
+    fn a_token_is_placed_by_its_text() {
+        let token = ChatToken([0x0f, 0xa9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0xab, 0xcd, 0xef, 0xff]);
+        assert_eq!(token.key(), token.to_string().as_bytes());
+        assert_eq!(token.to_string().parse(), Ok(token));
     }
 }

@@ -4,6 +4,8 @@
 //! it, and the answer its key is remembered with, in one entry, so that they exist together or not at
 //! all. Replicas never run handlers: the entry already holds the results.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Attrs, ChatToken, Message};
@@ -35,8 +37,8 @@ pub enum Change {
         /// Free pairs.
         attrs: Attrs,
     },
-    /// Somebody said something.
-    Message(Message),
+    /// Somebody said something. Shared, because the entry, its readers and its sender's answer hold it.
+    Message(Arc<Message>),
     /// Somebody joined, or changed role or attributes by joining again.
     Join {
         /// Who.
@@ -90,6 +92,16 @@ pub enum Change {
         /// The value.
         value: Option<Vec<u8>>,
     },
+}
+
+impl Entry {
+    /// The messages in it, in their order.
+    pub fn messages(&self) -> impl Iterator<Item = &Arc<Message>> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Message(message) => Some(message),
+            _ => None,
+        })
+    }
 }
 
 /// A key and what its first request was answered.

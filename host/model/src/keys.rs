@@ -5,6 +5,7 @@
 //! the answer. Two keys that differ have different hashes as far as anybody can make them: sixteen bytes
 //! of SHA-256 over both parts with their lengths.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 
 use sha2::{Digest, Sha256};
@@ -65,10 +66,10 @@ impl Keys {
     pub fn remember(&mut self, remembered: &Remembered, seq: u64, messages_before: u64) {
         let key = KeyHash::of(&remembered.sender, &remembered.key);
         let known = Known { body: first_half(&remembered.body_hash), seq, messages_before };
-        if self.known.contains_key(&key) {
-            return;
-        }
-        self.known.insert(key, known);
+        match self.known.entry(key) {
+            Slot::Occupied(_first) => return,
+            Slot::Vacant(free) => free.insert(known),
+        };
         self.order.push_back(key);
         if self.order.len() > KEYS_MAX
             && let Some(oldest) = self.order.pop_front()

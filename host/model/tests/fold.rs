@@ -1,5 +1,7 @@
 //! What a chat's entries make of it.
 
+use std::sync::Arc;
+
 use model::{Attrs, Body, Change, Chat, ChatStatus, ChatToken, Entry, Message, MessageId, Route};
 
 const TOKEN: ChatToken = ChatToken([1; 16]);
@@ -40,7 +42,7 @@ fn end() -> Change {
 }
 
 fn message(sender: &str) -> Change {
-    Change::Message(Message {
+    Change::Message(Arc::new(Message {
         id: MessageId([0; 16]),
         sender: sender.to_owned(),
         kind: "text".to_owned(),
@@ -50,7 +52,7 @@ fn message(sender: &str) -> Change {
         time_ms: 0,
         sent_ms: None,
         stamps: Vec::new(),
-    })
+    }))
 }
 
 /// A chat after these changes, each a turn of its own, at 100, 200, 300 …

@@ -1,2 +1,5 @@
 //! The `carillon` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    node::cli::run()
+}

@@ -1,7 +1,32 @@
 //! Value files, group commit, partition logs on disk, recovery.
+//!
+//! One durable thing is on the path of an acknowledgement: the value file, append-only, of records that
+//! describe themselves. One thread appends what all partitions have queued and syncs once for all of it.
+//! The index in SQLite only makes starts short and memory small: it is written later, by another thread,
+//! never believed over a value file, and may be deleted while the node is stopped.
 
+mod disk;
 mod entry;
+mod floor;
+mod folder;
+mod identity;
+mod ledger;
 mod log;
+mod measure;
+mod queue;
+mod read;
+mod record;
+mod recovery;
+mod scan;
+mod space;
+mod value_file;
+mod writer;
 
+pub use disk::{Disk, Space, SystemDisk};
 pub use entry::{Chain, LogEnd, LogEntry, LogOp, Promise};
-pub use log::{Log, LogConfig, Notice, Reserve, Restored, Stopped};
+pub use floor::floor;
+pub use folder::{Folder, FolderError};
+pub use log::{
+    Damage, Log, LogConfig, Notice, OpenError, Recovered, Reserve, Restored, SubmitError,
+};
+pub use read::ReadError;

@@ -1,17 +1,34 @@
-//! The partition logs of one node, in value files: the handle, and the thread that writes.
+//! The partition logs of one node, in value files: the handle.
+//!
+//! Submitting hands operations to the one thread that writes and never waits. Reading happens on the
+//! caller's thread: the ledger, or the index for what is older, says where the entries stand, and every
+//! record is verified against that before it is returned.
 
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hashring::PartitionId;
 
-use crate::{LogEnd, LogEntry, LogOp, Promise};
+use crate::disk::{Disk, SystemDisk};
+use crate::ledger::{Ledger, Position};
+use crate::queue::{Ending, Queue};
+use crate::recovery::{self, Recovery};
+use crate::writer::Writer;
+use crate::{LogEnd, LogEntry, LogOp, Promise, ReadError};
 
 /// Where the logs are and how much room they take.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
     /// The folder of the value files and their index; made if it is not there.
     pub folder: PathBuf,
+    /// The data directory's number: value files of another are not taken.
+    pub store: u64,
+    /// How many partitions there are.
+    pub partitions: u16,
     /// A value file is rolled over before it would become larger, in bytes.
     pub value_file_bytes_max: u64,
     /// What stays free on the disk.
@@ -36,16 +53,45 @@ pub struct Restored {
     pub epochs: Vec<(u64, u64)>,
     /// The last promise.
     pub promise: Option<Promise>,
-    /// Everything up to here was known to be committed.
+    /// Everything up to here was known to be committed; above the end if that was lost.
     pub commit: u64,
     /// Entries were lost that a sync had confirmed.
     pub damaged: bool,
 }
 
+/// What a start found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Every partition of which there is anything.
+    pub partitions: BTreeMap<PartitionId, Restored>,
+    /// What was found broken and may have been confirmed.
+    pub damages: Vec<Damage>,
+    /// Bytes at the end that were never confirmed and are gone.
+    pub cut_bytes: u64,
+    /// Entries that were read from value files; the index holds the others.
+    pub entries: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A place where a value file is not what was written. It is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The value file.
+    pub file: PathBuf,
+    /// Where in it.
+    pub offset: u64,
+    /// What is broken, as far as it can be told.
+    pub what: String,
+    /// Whose it is; `None` if that cannot be told, and every partition may lack something.
+    pub partition: Option<PartitionId>,
+}
+
 /// What the writer tells. Called on its thread, so it must not wait.
 #[derive(Debug)]
 pub enum Notice {
-    /// Everything up to and with this ticket is on disk.
+    /// Everything up to and with this ticket is on disk; a ticket that brought only commit hints may be
+    /// confirmed before they are.
     Written {
         /// The ticket of a [`Log::submit`].
         ticket: u64,
@@ -60,33 +106,136 @@ pub enum Notice {
     },
 }
 
-/// The logs of one node. Clones are the same; when the last is dropped the writer writes what is queued
-/// and ends.
-#[derive(Clone, Debug)]
-pub struct Log {
-    shared: Arc<()>,
+/// Why the log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk refused. Nothing was lost; see the cause.
+    #[error("{file}")]
+    Disk {
+        /// The file or folder.
+        file: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A newer version wrote this. Nothing was changed; start that version again.
+    #[error("{file} holds, at byte {offset}, what a newer version wrote")]
+    Newer {
+        /// The value file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+    },
+    /// The file belongs to another data directory. Nothing was changed; put the files back where they
+    /// came from.
+    #[error("{file} belongs to another data directory ({store:016x})")]
+    Foreign {
+        /// The value file.
+        file: PathBuf,
+        /// To which.
+        store: u64,
+    },
 }
 
-/// The log did not take the operations. Nothing was written; the node is ending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log has stopped")]
-pub struct Stopped;
+/// The log did not take the operations. Nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The log has stopped: it failed, or it is being closed. The node is ending; nothing is left to do.
+    #[error("the log has stopped")]
+    Stopped,
+    /// Too much waits already: the disk is much too slow, or has no room. The operations come back; submit
+    /// them again, before any others, after the next [`Notice::Written`].
+    #[error("too much waits for the log")]
+    Busy(Vec<LogOp>),
+}
+
+/// The logs of one node. Clones are the same; when the last is dropped, the writer writes what is queued,
+/// marks it and ends, and the drop returns.
+#[derive(Clone, Debug)]
+pub struct Log {
+    running: Arc<Running>,
+}
+
+/// What the handle, the writer and the readers share.
+pub(crate) struct Shared {
+    pub(crate) config: LogConfig,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) queue: Queue,
+    ledger: Mutex<Ledger>,
+    files: Mutex<BTreeMap<u32, Arc<File>>>,
+}
+
+/// Ends the writer with the last handle.
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
 
 impl Log {
-    /// Queues operations; they are written in the order of submission and confirmed by
-    /// [`Notice::Written`]. The queue is bounded by what the core lets be on its way.
+    /// Opens the logs in a folder: recovers what is there, then starts the writer. `notices` is called on
+    /// the writer's thread.
     ///
     /// # Errors
-    /// [`Stopped`].
-    pub fn submit(&self, ticket: u64, ops: Vec<LogOp>) -> Result<(), Stopped> {
-        let _unused = (ticket, ops, &self.shared);
-        Err(Stopped)
+    /// [`OpenError`]; damage is none, it is in [`Recovered`].
+    pub fn open(
+        config: LogConfig,
+        notices: impl Fn(Notice) + Send + 'static,
+    ) -> Result<(Self, Recovered), OpenError> {
+        Self::open_on(Arc::new(SystemDisk), config, notices)
+    }
+
+    /// The same on another disk.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        config: LogConfig,
+        notices: impl Fn(Notice) + Send + 'static,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let began = runtime::now();
+        let folder = &config.folder;
+        fs::create_dir_all(folder).map_err(|source| recovery::disk_error(folder, source))?;
+        let mut recovery = Recovery::new(&config, Ledger::default());
+        let file = recovery.run(disk.as_ref(), Position::default(), Position::default())?;
+        let recovered = Recovered {
+            partitions: recovery::restored(&recovery.ledger),
+            damages: std::mem::take(&mut recovery.damages),
+            cut_bytes: recovery.cut_bytes,
+            entries: recovery.entries,
+            took: runtime::now() - began,
+        };
+        let ledger = std::mem::take(&mut recovery.ledger);
+        let files = BTreeMap::from([(file.number, Arc::clone(&file.file))]);
+        let shared = Arc::new(Shared {
+            disk,
+            queue: Queue::default(),
+            ledger: Mutex::new(ledger),
+            files: Mutex::new(files),
+            config,
+        });
+        let mut writer = Writer::new(Arc::clone(&shared), file, notices);
+        let writer = runtime::thread("log-writer", move || writer.run());
+        let folder = &shared.config.folder;
+        let writer = writer.map_err(|source| recovery::disk_error(folder, source))?;
+        let writer = Mutex::new(Some(writer));
+        Ok((Self { running: Arc::new(Running { shared, writer }) }, recovered))
+    }
+
+    /// Queues operations; they are written in the order of submission and confirmed by
+    /// [`Notice::Written`]. Never waits.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; nothing of the submission was taken.
+    pub fn submit(&self, ticket: u64, ops: Vec<LogOp>) -> Result<(), SubmitError> {
+        self.running.shared.queue.submit(ticket, ops)
     }
 
     /// Reads entries from seq `from` on: at most `entries_max`, and at most `bytes_max` payload bytes but
     /// at least one entry. Fewer than there are is no error; empty means that there is nothing at `from`.
-    /// Blocks on the disk: call it where blocking hurts nobody. Sees everything submitted before that is
-    /// written.
+    /// Blocks on the disk: call it where blocking hurts nobody. Sees everything whose
+    /// [`Notice::Written`] was told, as of one moment.
     ///
     /// # Errors
     /// When the bytes cannot be read or do not verify.
@@ -96,8 +245,50 @@ impl Log {
         from: u64,
         entries_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<LogEntry>, Stopped> {
-        let _unused = (partition, from, entries_max, bytes_max);
-        Err(Stopped)
+    ) -> Result<Vec<LogEntry>, ReadError> {
+        crate::read::read(&self.running.shared, partition, from, entries_max, bytes_max)
+    }
+
+    /// Ends the writer at once, as if the process had been killed: what is queued is not written, and the
+    /// last batch not marked. For tests of what a restart makes of that.
+    pub fn abandon(&self) {
+        self.running.end(Ending::Abandon);
+    }
+}
+
+impl Shared {
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<File>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn end(&self, ending: Ending) {
+        self.shared.queue.end(ending);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
+        // The last handle may have been kept, and dropped, by the notices' receiver.
+        if writer.thread().id() == std::thread::current().id() {
+            return;
+        }
+        if writer.join().is_err() {
+            tracing::error!("the log writer panicked");
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end(Ending::Drain);
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("folder", &self.config.folder).finish_non_exhaustive()
     }
 }

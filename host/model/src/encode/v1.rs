@@ -63,6 +63,8 @@ const ENTRY_BYTES_GUESS: usize = 768;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{DecodeError, ENTRY_BYTES_MAX, KIND, decode, encode};
     use crate::{
         Answer, Attrs, Body, Change, ChatToken, Entry, Message, MessageId, Remembered, Route, Stamp,
@@ -90,7 +92,7 @@ mod tests {
             time_ms: 300,
             changes: vec![
                 Change::Join { id: "alice".into(), role: String::new(), attrs: Attrs::new() },
-                Change::Message(message),
+                Change::Message(Arc::new(message)),
                 Change::Note { plugin: "m".into(), key: "k".into(), value: Some(vec![1, 2]) },
             ],
             remembered: Some(Remembered {

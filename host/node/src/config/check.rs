@@ -148,7 +148,7 @@ fn plugins(config: &Config, reading: &mut Reading<'_>) {
             reading.fault("chain.message.order", what, fix);
         }
     }
-    let ceiling = config.plugin_host.0;
+    let ceiling = config.plugin_host;
     for (name, plugin) in &config.plugins {
         if !seen.contains(name) {
             let what = format!("plugin {name} is in no chain");
@@ -157,9 +157,9 @@ fn plugins(config: &Config, reading: &mut Reading<'_>) {
         }
         let LimitsConfig { fuel, deadline, memory } = plugin.limits;
         let over = [
-            ("fuel", fuel > ceiling.fuel, ceiling.fuel.to_string()),
-            ("deadline", deadline > ceiling.deadline, ceiling.deadline.to_string()),
-            ("memory", memory > ceiling.memory, ceiling.memory.to_string()),
+            ("fuel", fuel > Some(ceiling.fuel), ceiling.fuel.to_string()),
+            ("deadline", deadline > Some(ceiling.deadline), ceiling.deadline.to_string()),
+            ("memory", memory > Some(ceiling.memory), ceiling.memory.to_string()),
         ];
         for (key, _, most) in over.into_iter().filter(|(_, over, _)| *over) {
             let path = format!("plugins.{name}.limits.{key}");

@@ -84,6 +84,23 @@ impl Config {
         Self::parse(&text, folder).map_err(|faults| Faults { file: file.to_owned(), faults })
     }
 
+    /// Reads the file of a node that runs alone in its process.
+    ///
+    /// # Errors
+    /// Like [`Config::load`]; also what keeps a node from running alone.
+    pub fn load_alone(file: &Path) -> Result<Self, Faults> {
+        let config = Self::load(file)?;
+        let mut faults = config.faults_alone();
+        if faults.is_empty() {
+            return Ok(config);
+        }
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        for fault in &mut faults {
+            fault.line = Self::line_of(&text, "replication.commit");
+        }
+        Err(Faults { file: file.to_owned(), faults })
+    }
+
     /// Reads a text. Relative paths in it are relative to `folder`.
     ///
     /// # Errors
@@ -103,6 +120,12 @@ impl Config {
     /// Every key there is, as `section.key`; those of `[plugins.NAME]` under the name `NAME`.
     pub fn keys() -> Vec<String> {
         Self::read("[plugins.NAME]\n").map(|(_, reading)| reading.known).unwrap_or_default()
+    }
+
+    /// The line of `text` on which the key or section `path` stands; 0 where it does not.
+    pub fn line_of(text: &str, path: &str) -> usize {
+        let lines = Self::read(text).map(|(_, reading)| reading.lines).unwrap_or_default();
+        lines.get(path).copied().unwrap_or_default()
     }
 
     fn read(text: &str) -> Result<(Self, Reading<'_>), Vec<Fault>> {

@@ -49,10 +49,21 @@ pub struct GrantConfig {
     pub kv: Option<Size>,
 }
 
-/// `[plugins.NAME.limits]`: what one call may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `[plugins.NAME.limits]`: what one call may use. What is not said here is left to the manifest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Units of work, the same number for the same call everywhere.
+    pub fuel: Option<u64>,
+    /// Time on the clock.
+    pub deadline: Option<Span>,
+    /// Linear memory.
+    pub memory: Option<Size>,
+}
+
+/// `plugin_host.ceiling`: what no plugin's limits may exceed, whoever says them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Units of work.
     pub fuel: u64,
     /// Time on the clock.
     pub deadline: Span,
@@ -60,21 +71,10 @@ pub struct LimitsConfig {
     pub memory: Size,
 }
 
-/// `plugin_host.ceiling`: what no plugin's limits may exceed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ceiling(pub LimitsConfig);
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        let deadline = Span(Duration::from_millis(50));
-        Self { fuel: 50_000_000, deadline, memory: Size(64 << 20) }
-    }
-}
-
 impl Default for Ceiling {
     fn default() -> Self {
         let deadline = Span(Duration::from_millis(500));
-        Self(LimitsConfig { fuel: 200_000_000, deadline, memory: Size(256 << 20) })
+        Self { fuel: 200_000_000, deadline, memory: Size(256 << 20) }
     }
 }
 
@@ -82,7 +82,9 @@ impl Config {
     pub(super) fn take_plugins(&mut self, root: &mut Section<'_>, reading: &mut Reading<'_>) {
         let mut table = root.section(reading, "plugin_host");
         let mut ceiling = table.section(reading, "ceiling");
-        self.plugin_host.0.take(&mut ceiling, reading);
+        ceiling.key(reading, "fuel", &mut self.plugin_host.fuel);
+        ceiling.key(reading, "deadline", &mut self.plugin_host.deadline);
+        ceiling.key(reading, "memory", &mut self.plugin_host.memory);
         ceiling.done(reading);
         table.done(reading);
 
@@ -176,12 +178,6 @@ impl FromKey for Source {
 }
 
 words!(OnFailure, "\"reject\" or \"skip\"", "reject" => Self::Reject, "skip" => Self::Skip);
-
-impl FromKey for Option<OnFailure> {
-    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
-        OnFailure::from_key(value).map(Some)
-    }
-}
 
 /// The plugin's own part of the file, as it will see it. Dates become texts.
 fn json(value: &DeValue<'_>) -> serde_json::Value {

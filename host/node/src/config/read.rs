@@ -23,7 +23,7 @@ pub(super) trait FromKey: Sized {
 /// The reading of one file: faults so far, and where each key stood.
 pub(super) struct Reading<'t> {
     text: &'t str,
-    lines: BTreeMap<String, usize>,
+    pub(super) lines: BTreeMap<String, usize>,
     pub(super) known: Vec<String>,
     pub(super) faults: Vec<Fault>,
 }
@@ -162,6 +162,13 @@ fn edits(from: &str, to: &str) -> usize {
 /// The text under a key, where only text will do.
 pub(super) fn text<'v>(value: &'v DeValue<'_>, wanted: &str) -> Result<&'v str, String> {
     value.as_str().ok_or_else(|| wanted.to_owned())
+}
+
+/// A key without a default: it is there or it is not.
+impl<T: FromKey> FromKey for Option<T> {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        T::from_key(value).map(Some)
+    }
 }
 
 impl FromKey for String {

@@ -1,0 +1,355 @@
+//! A request as its endpoint reads it: path, query, headers, body, and whom to ask.
+//!
+//! Everything that can be wrong about the HTTP of a request is found here; what its fields may hold is
+//! [`crate::check`]'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Query, RawPathParams};
+use bytes::{Bytes, BytesMut};
+use chat::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+use model::{ChatToken, Cursor};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::endpoints::Edge;
+use crate::problem::Problem;
+use crate::{check, request_id};
+
+/// Bytes of a body. Messages are bounded further, by configuration; this bounds what is read at all.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// How long a body may take to arrive.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// How much of a refused body is read and dropped, so that its sender gets to read the answer.
+const DISCARD_BYTES_MAX: usize = 8 << 20;
+/// How long that may take.
+const DISCARD_WITHIN: Duration = Duration::from_secs(5);
+/// What the chats may be late beyond their deadline before their answer is given up.
+const LATE_MAX: Duration = Duration::from_secs(1);
+
+/// `Idempotency-Key`.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// `Carillon-Seen`: the answer may not be older than this cursor.
+const SEEN: &str = "carillon-seen";
+
+/// A request on its way to an endpoint.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    edge: Arc<Edge>,
+    path: Option<RawPathParams>,
+    parts: Parts,
+    body: Body,
+}
+
+/// Whether a request must have a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Without one it is refused.
+    Required,
+    /// Nothing means `{}`.
+    Optional,
+}
+
+impl Asked {
+    pub(crate) fn new(
+        edge: Arc<Edge>,
+        path: Option<RawPathParams>,
+        request: axum::extract::Request,
+    ) -> Self {
+        let (parts, body) = request.into_parts();
+        Self { edge, path, parts, body }
+    }
+
+    /// Its name.
+    pub(crate) fn id(&self) -> &str {
+        request_id::of(&self.parts.headers)
+    }
+
+    /// The node's edge.
+    pub(crate) fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// The chat in the path. What cannot be a token names no chat: that is the same as an unknown one.
+    pub(crate) fn token(&self) -> Result<ChatToken, Problem> {
+        let token = self.path("token").and_then(|token| token.parse().ok());
+        token.ok_or_else(|| Problem::new(Code::UnknownChat, "no chat has this token"))
+    }
+
+    /// The member in the path.
+    pub(crate) fn member(&self) -> Result<String, Problem> {
+        let id = self.path("id").ok_or_else(|| Problem::invalid("id: not UTF-8"))?;
+        check::name("id", id)?;
+        Ok(id.to_owned())
+    }
+
+    /// The file in the path.
+    pub(crate) fn file(&self) -> Option<&str> {
+        self.path("file")
+    }
+
+    fn path(&self, name: &str) -> Option<&str> {
+        self.path.as_ref()?.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The query, every field of it known.
+    pub(crate) fn query<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        if self.parts.uri.query().is_none_or(str::is_empty) {
+            return Ok(T::default());
+        }
+        match Query::try_from_uri(&self.parts.uri) {
+            Ok(Query(query)) => Ok(query),
+            Err(wrong) => Err(Problem::invalid(format!("query: {}", innermost(&wrong)))),
+        }
+    }
+
+    /// Refuses a query: this endpoint has none.
+    pub(crate) fn no_query(&self) -> Result<(), Problem> {
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        self.query::<Nothing>().map(|Nothing {}| ())
+    }
+
+    /// The idempotency key.
+    pub(crate) fn key(&self) -> Result<String, Problem> {
+        let mut keys = self.parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let rule = |is: &str| {
+            let max = check::KEY_BYTES_MAX;
+            Problem::invalid(format!("Idempotency-Key: {is}; 1 to {max} visible ASCII characters"))
+        };
+        let key = match (keys.next(), keys.next()) {
+            (Some(key), None) => key.as_bytes(),
+            (None, _) => return Err(rule("missing")),
+            (Some(_), Some(_)) => return Err(rule("more than one")),
+        };
+        if key.is_empty() || key.len() > check::KEY_BYTES_MAX {
+            return Err(rule("wrong length"));
+        }
+        if !key.iter().all(u8::is_ascii_graphic) {
+            return Err(rule("invisible characters"));
+        }
+        String::from_utf8(key.to_vec()).map_err(|_not_ascii| rule("invisible characters"))
+    }
+
+    /// The body, as bytes.
+    pub(crate) async fn body(&mut self, presence: Presence) -> Result<Bytes, Problem> {
+        let headers = &self.parts.headers;
+        let said_how_long =
+            headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+        if !said_how_long && presence == Presence::Required {
+            return Err(Problem::new(Code::LengthRequired, "Content-Length: missing"));
+        }
+        if self.body.is_end_stream() && presence == Presence::Optional {
+            return Ok(Bytes::new());
+        }
+        if let Err(problem) = self.media_type() {
+            return Err(self.refuse(problem).await);
+        }
+        let too_large = || {
+            let detail = format!("a request has at most {BODY_BYTES_MAX} bytes");
+            Problem::new(Code::TooLarge, detail)
+        };
+        let at_least = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
+        if at_least > BODY_BYTES_MAX {
+            return Err(self.refuse(too_large()).await);
+        }
+        match runtime::timeout(BODY_WITHIN, collect(&mut self.body)).await {
+            Ok(Ok(Some(bytes))) => Ok(bytes),
+            Ok(Ok(None)) => Err(self.refuse(too_large()).await),
+            Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
+            Err(_elapsed) => {
+                let detail = "the body took too long to arrive";
+                Err(Problem::new(Code::Timeout, detail).and_hang_up())
+            }
+        }
+    }
+
+    fn media_type(&self) -> Result<(), Problem> {
+        let headers = &self.parts.headers;
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        if !text(CONTENT_TYPE).is_some_and(is_json) {
+            let detail = "Content-Type: application/json is what is read here";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        match text(CONTENT_ENCODING) {
+            None | Some("identity") => Ok(()),
+            Some(_) => {
+                let detail = "Content-Encoding: bodies are read as they are";
+                Err(Problem::new(Code::UnsupportedMediaType, detail))
+            }
+        }
+    }
+
+    /// Lets the client finish what it is sending, so that it reads the answer; within bounds.
+    async fn refuse(&mut self, problem: Problem) -> Problem {
+        // Whoever waits for a "continue" has sent nothing yet, and must not be asked to.
+        if self.parts.headers.contains_key(EXPECT) {
+            return problem.and_hang_up();
+        }
+        let body = &mut self.body;
+        let discarded = runtime::timeout(DISCARD_WITHIN, async {
+            let mut bytes = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+                if bytes > DISCARD_BYTES_MAX {
+                    return false;
+                }
+            }
+            true
+        });
+        if discarded.await == Ok(true) { problem } else { problem.and_hang_up() }
+    }
+
+    /// Asks the chats, who may take `wait` longer than usual.
+    pub(crate) async fn ask(self, request: Request, wait: Duration) -> Result<Response, Problem> {
+        let within = self.edge.config.answer_within + wait;
+        let context = CallContext {
+            deadline: runtime::now() + within,
+            request_id: self.id().to_owned(),
+            seen: self.seen()?,
+            hop: 0,
+        };
+        let answer = self.edge.ask.call(request, context);
+        match runtime::timeout(within + LATE_MAX, answer).await {
+            Ok(answer) => answer.map_err(Problem::from),
+            Err(_elapsed) => {
+                let refusal = Refusal::new(Code::Timeout, "no answer in time");
+                Err(refusal.with_outcome(RequestOutcome::Unknown).into())
+            }
+        }
+    }
+
+    fn seen(&self) -> Result<Option<Cursor>, Problem> {
+        let Some(seen) = self.parts.headers.get(SEEN) else { return Ok(None) };
+        let seen = seen.to_str().ok().and_then(|seen| seen.parse().ok());
+        seen.map(Some).ok_or_else(|| Problem::invalid("Carillon-Seen: not a cursor"))
+    }
+}
+
+/// The body's bytes; `None` if there are too many.
+async fn collect(body: &mut Body) -> Result<Option<Bytes>, axum::Error> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are no part of a body.
+        let Ok(data) = frame?.into_data() else { continue };
+        if first.len() + all.len() + data.len() > BODY_BYTES_MAX {
+            return Ok(None);
+        }
+        // Nearly every body comes in one piece, and is not copied.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&first);
+            first = Bytes::new();
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(Some(if all.is_empty() { first } else { all.freeze() }))
+}
+
+/// Reads JSON. What is wrong is said with the path of its field.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    match serde_json::from_slice(body) {
+        Ok(value) => Ok(value),
+        Err(_said_again_below) => Err(explain::<T>(body)),
+    }
+}
+
+/// Reads it again, slowly, to find out where it is wrong.
+fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
+    if std::str::from_utf8(body).is_err() {
+        return Problem::invalid("the body is not UTF-8");
+    }
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize::<_, T>(&mut reader);
+    let Err(wrong) = read else {
+        return Problem::invalid("the body goes on after its JSON value");
+    };
+    let path = wrong.path().to_string();
+    let what = wrong.into_inner();
+    if what.is_data() && path != "." {
+        return Problem::invalid(format!("{path}: {what}"));
+    }
+    let kind = if what.is_data() { "the body" } else { "the body is not JSON" };
+    Problem::invalid(format!("{kind}: {what}"))
+}
+
+/// `application/json`, in UTF-8 if it says in what.
+fn is_json(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(str::trim);
+    let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    json && parts.all(|part| part.is_empty() || part.eq_ignore_ascii_case("charset=utf-8"))
+}
+
+/// The error at the bottom, which says what; those above say that there is one.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_json, parse};
+    use crate::shape::NewMessage;
+
+    #[track_caller]
+    fn refused(body: &[u8]) -> String {
+        parse::<NewMessage<'_>>(body).unwrap_err().detail().to_owned()
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_field() {
+        let sender = |rest: &str| format!("{{\"sender\": \"a\", {rest}}}");
+        for (rest, field) in [
+            ("\"text\": 5", "text"),
+            ("\"txet\": \"a\"", "txet"),
+            ("\"attrs\": {\"a\": 1}", "attrs.a"),
+            ("\"route\": {\"only\": \"bob\"}", "route"),
+            ("\"sent_ms\": -1", "sent_ms"),
+            ("\"text\": \"a\", \"text\": \"b\"", "text"),
+        ] {
+            let detail = refused(sender(rest).as_bytes());
+            assert!(detail.contains(field), "{rest}: {detail}");
+        }
+        assert!(refused(b"{\"text\": \"a\"}").contains("sender"));
+    }
+
+    #[test]
+    fn what_is_not_json_is_called_that() {
+        assert!(refused(b"hello").contains("not JSON"));
+        assert!(refused(b"").contains("not JSON"));
+        assert!(refused(b"{\"sender\": \"a\", \"text\": \"\xff\"}").contains("not UTF-8"));
+        assert!(refused(b"{\"sender\": \"a\", \"text\": \"b\"} {}").contains("goes on"));
+        assert!(refused(b"[]").contains("the body"));
+    }
+
+    #[test]
+    fn json_is_any_value_and_null_is_one() {
+        let message: NewMessage<'_> = parse(b"{\"sender\": \"a\", \"json\": null}").unwrap();
+        assert_eq!(message.json.map(serde_json::value::RawValue::get), Some("null"));
+        let message: NewMessage<'_> =
+            parse(b"{\"sender\": \"a\", \"json\": {\"a\": [1e99]}}").unwrap();
+        assert_eq!(message.json.map(serde_json::value::RawValue::get), Some("{\"a\": [1e99]}"));
+    }
+
+    #[test]
+    fn media_types_are_compared_as_they_should_be() {
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;"] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in ["", "text/plain", "application/json; charset=latin1", "application/jsonp"] {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What an operator decides about HTTP.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Where clients connect and how much they may ask at once. What is not here is a constant beside the
+/// code that enforces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The largest body of a message, in bytes.
+    pub message_bytes: usize,
+    /// Connections at once; one more is told `overloaded` and closed.
+    pub connections: usize,
+    /// How long the chats may take over a request, beside what a reader wants to wait.
+    pub answer_within: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7081)),
+            message_bytes: 64 << 10,
+            connections: 2000,
+            // Longer than the five seconds after which replication calls a send's outcome unknown, so
+            // that clients hear that and not a time-out of ours.
+            answer_within: Duration::from_secs(8),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! One client's connection, from its first byte to its last.
+//!
+//! The bounds are here because the HTTP machinery has only some of them: it waits for ever for the first
+//! byte of a new connection. A body's bounds are where it is read ([`crate::asked`]).
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use runtime::Stop;
+use tokio::net::TcpStream;
+use tower::Service;
+
+use crate::metrics::ConnectionCounters;
+use crate::request_id;
+use crate::socket::Socket;
+
+/// How long a new connection may be silent.
+const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a request's head may take, and how long a connection may be idle between requests.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of a request's head. How many headers it may have is hyper's own bound of 100.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// Serves one connection until either side has enough. After `draining` it ends with the request that is
+/// under way; after `stop` at once.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    router: Router,
+    counters: ConnectionCounters,
+    draining: Stop,
+    stop: Stop,
+) {
+    let first_byte = tokio::select! {
+        biased;
+        () = draining.stopped() => return,
+        first_byte = runtime::timeout(FIRST_BYTE_WITHIN, stream.readable()) => first_byte,
+    };
+    if first_byte.is_err() {
+        counters.too_slow.increment(1);
+        return;
+    }
+    let service = service_fn(move |request| answer(router.clone(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(Socket::new(stream)), service);
+    let mut connection = pin!(connection);
+    // One signal is listened to at a time: both are looked at whenever the connection does anything.
+    let ended = tokio::select! {
+        biased;
+        () = draining.stopped() => None,
+        ended = connection.as_mut() => Some(ended),
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                () = stop.stopped() => return,
+                ended = connection.as_mut() => ended,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        if error.is_timeout() {
+            counters.too_slow.increment(1);
+        }
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Answers one request. Everything that is in every answer is done here.
+async fn answer(mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let mut request = request;
+    let id = request_id::ensure(request.headers_mut());
+    let mut response = router.call(request).await?;
+    response.headers_mut().insert(request_id::REQUEST_ID, id);
+    Ok(response)
+}

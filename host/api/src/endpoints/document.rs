@@ -1,0 +1,110 @@
+//! The OpenAPI document, made from the endpoints and the shapes themselves.
+
+use std::sync::OnceLock;
+
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use utoipa::OpenApi;
+
+use super::{Answered, chats, health, members, messages, page, ring};
+use crate::asked::Asked;
+
+/// Every endpoint. A test holds this list to the routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Carillon",
+        description = "Durable, replicated chat. Every answer carries `Carillon-Request-Id`; times are \
+                       Unix milliseconds; cursors are opaque and only equality means something.",
+    ),
+    paths(
+        chats::create, chats::show, chats::end, chats::owners,
+        members::join, members::leave,
+        messages::send, messages::read,
+        ring::ring,
+        health::healthz, health::readyz, health::metrics,
+        serve, page::page, page::file,
+    ),
+    tags(
+        (name = "chats", description = "Conversations"),
+        (name = "members", description = "Who is in one"),
+        (name = "messages", description = "What is said"),
+        (name = "cluster", description = "Who holds what"),
+        (name = "watching", description = "For those who watch a node"),
+        (name = "page", description = "For people"),
+    ),
+)]
+struct Document;
+
+/// The document, as JSON.
+pub fn openapi() -> Bytes {
+    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
+    DOCUMENT
+        .get_or_init(|| {
+            let document = Document::openapi();
+            Bytes::from(serde_json::to_vec_pretty(&document).unwrap_or_default())
+        })
+        .clone()
+}
+
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "watching",
+    responses((status = 200, description = "This document", body = Object)),
+)]
+/// This document.
+pub(super) async fn serve(_asked: Asked) -> Answered {
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(CONTENT_TYPE, json)], openapi()).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::openapi;
+    use crate::Config;
+    use crate::endpoints::routes;
+    use crate::endpoints::tests::Nobody;
+    use axum::routing::MethodFilter;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    #[test]
+    fn every_route_is_documented_and_every_documented_route_exists() {
+        let name = |filter: MethodFilter| match filter {
+            MethodFilter::GET => "get",
+            MethodFilter::PUT => "put",
+            MethodFilter::POST => "post",
+            MethodFilter::DELETE => "delete",
+            other => panic!("a method nobody uses: {other:?}"),
+        };
+        let routes = routes(Arc::new(Nobody), Config::default());
+        let exist: BTreeSet<(String, String)> = routes
+            .listed
+            .into_iter()
+            .map(|(method, path)| (path.to_owned(), name(method).to_owned()))
+            .collect();
+        let document: serde_json::Value = serde_json::from_slice(&openapi()).unwrap();
+        let documented: BTreeSet<(String, String)> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(|method| (path.clone(), method.clone()))
+            })
+            .collect();
+        assert_eq!(exist, documented);
+    }
+
+    #[test]
+    fn every_shape_that_is_referred_to_is_described() {
+        let document: serde_json::Value = serde_json::from_slice(&openapi()).unwrap();
+        let text = document.to_string();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let referred = text.split("#/components/schemas/").skip(1);
+        for name in referred.map(|rest| rest.split('"').next().unwrap()) {
+            assert!(schemas.contains_key(name), "{name} is not described");
+        }
+        assert!(schemas.contains_key("Message") && schemas.contains_key("Problem"));
+    }
+}

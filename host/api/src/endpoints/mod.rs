@@ -1,0 +1,191 @@
+//! Who answers what.
+//!
+//! An endpoint is a function from a request to an answer or a problem. [`Routes`] is where all of them
+//! are named, for the router, for the counters and for the test that holds the OpenAPI document to them.
+
+mod chats;
+mod document;
+mod health;
+mod members;
+mod messages;
+mod page;
+mod ring;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use bytes::Bytes;
+use chat::Code;
+use hyper::StatusCode;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+
+use crate::asked::Asked;
+use crate::metrics::EndpointCounters;
+use crate::problem::{Problem, status};
+use crate::{Ask, Config, request_id};
+
+pub use document::openapi;
+
+/// What every endpoint has.
+pub(crate) struct Edge {
+    pub(crate) ask: Arc<dyn Ask>,
+    pub(crate) config: Config,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What an endpoint gives.
+pub(crate) type Answered = Result<Response, Problem>;
+
+/// Every endpoint, as it is added.
+struct Routes {
+    edge: Arc<Edge>,
+    router: Router,
+    listed: Vec<(MethodFilter, &'static str)>,
+}
+
+/// Everything that is answered.
+pub(crate) fn router(ask: Arc<dyn Ask>, config: Config) -> Router {
+    routes(ask, config)
+        .router
+        .fallback(|request: Request| async move {
+            refuse(&request, Problem::new(Code::NotFound, "nothing is at this path"))
+        })
+        .method_not_allowed_fallback(|request: Request| async move {
+            refuse(&request, Problem::new(Code::MethodNotAllowed, "Allow names what is possible"))
+        })
+}
+
+fn routes(ask: Arc<dyn Ask>, config: Config) -> Routes {
+    const CHAT: &str = "/v1/chats/{token}";
+    const MEMBER: &str = "/v1/chats/{token}/members/{id}";
+    const MESSAGES: &str = "/v1/chats/{token}/messages";
+    let edge = Arc::new(Edge { ask, config });
+    Routes { edge, router: Router::new(), listed: Vec::new() }
+        .on(MethodFilter::POST, "/v1/chats", "create", chats::create)
+        .on(MethodFilter::GET, CHAT, "show", chats::show)
+        .on(MethodFilter::POST, "/v1/chats/{token}/end", "end", chats::end)
+        .on(MethodFilter::GET, "/v1/chats/{token}/owners", "owners", chats::owners)
+        .on(MethodFilter::PUT, MEMBER, "join", members::join)
+        .on(MethodFilter::DELETE, MEMBER, "leave", members::leave)
+        .on(MethodFilter::POST, MESSAGES, "send", messages::send)
+        .on(MethodFilter::GET, MESSAGES, "read", messages::read)
+        .on(MethodFilter::GET, "/v1/ring", "ring", ring::ring)
+        .on(MethodFilter::GET, "/healthz", "healthz", health::healthz)
+        .on(MethodFilter::GET, "/readyz", "readyz", health::readyz)
+        .on(MethodFilter::GET, "/metrics", "metrics", health::metrics)
+        .on(MethodFilter::GET, "/openapi.json", "openapi", document::serve)
+        .on(MethodFilter::GET, "/", "page", page::page)
+        .on(MethodFilter::GET, "/page/{file}", "page", page::file)
+}
+
+impl Routes {
+    fn on<F, A>(
+        mut self,
+        method: MethodFilter,
+        path: &'static str,
+        name: &'static str,
+        endpoint: F,
+    ) -> Self
+    where
+        F: Fn(Asked) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Answered> + Send + 'static,
+    {
+        let edge = Arc::clone(&self.edge);
+        let counters = EndpointCounters::new(name);
+        let answer = move |path: Result<RawPathParams, RawPathParamsRejection>,
+                           request: Request| {
+            let (edge, counters) = (Arc::clone(&edge), counters.clone());
+            let id = request.headers().get(request_id::REQUEST_ID).cloned();
+            let answering = endpoint(Asked::new(edge, path.ok(), request));
+            async move {
+                let began = runtime::now();
+                let response = match answering.await {
+                    Ok(response) => response,
+                    Err(problem) => {
+                        let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("none");
+                        log(name, &problem, id);
+                        problem.into_response(id)
+                    }
+                };
+                counters.count(response.status(), runtime::now().duration_since(began));
+                response
+            }
+        };
+        self.router = self.router.route(path, on(method, answer));
+        self.listed.push((method, path));
+        self
+    }
+}
+
+fn refuse(request: &Request, problem: Problem) -> Response {
+    problem.into_response(request_id::of(request.headers()))
+}
+
+fn log(endpoint: &str, problem: &Problem, request_id: &str) {
+    let (code, detail) = (problem.code().name(), problem.detail());
+    match problem.code() {
+        Code::Internal => tracing::error!(endpoint, request_id, code, detail, "a fault of ours"),
+        other if status(other).is_server_error() => {
+            tracing::warn!(endpoint, request_id, code, detail, "a request was not done");
+        }
+        _ => tracing::debug!(endpoint, request_id, code, detail, "a request was refused"),
+    }
+}
+
+/// An answer in JSON.
+fn json(status: StatusCode, shape: &impl Serialize) -> Answered {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    // Room for the answer to a send, which is by far the most frequent one.
+    let mut body = Vec::with_capacity(1024);
+    if let Err(error) = serde_json::to_writer(&mut body, shape) {
+        return Err(Problem::new(Code::Internal, format!("writing the answer: {error}")));
+    }
+    let mut response = (status, Bytes::from(body)).into_response();
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The chats answered another question than the one they were asked.
+fn mismatch() -> Problem {
+    Problem::new(Code::Internal, "an answer to another question")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chat::{CallContext, Code, Readiness, Refusal, Request, RingView};
+
+    use crate::{Ask, Asking};
+
+    /// Answers nothing.
+    pub(crate) struct Nobody;
+
+    impl Ask for Nobody {
+        fn call(&self, _request: Request, _context: CallContext) -> Asking<'_> {
+            Box::pin(async { Err(Refusal::new(Code::NotReady, "nobody is here")) })
+        }
+
+        fn ring(&self) -> Arc<RingView> {
+            Arc::default()
+        }
+
+        fn readiness(&self) -> Readiness {
+            Readiness::default()
+        }
+
+        fn drain(&self) {}
+    }
+}

@@ -1,0 +1,205 @@
+//! The listener: accepts connections, bounds how many there are, and ends them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use chat::Code;
+use runtime::{Stop, Tasks};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::metrics::{self, ConnectionCounters};
+use crate::problem::Problem;
+use crate::socket::{Socket, alone};
+use crate::{Ask, Config, connection, endpoints, install_metrics};
+
+/// Connections beyond the bound that are told so at the same time; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 64;
+/// The pause after a failed accept, most likely for want of file descriptors.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// A listener that is bound and not served yet, so that its address is known before the node is made.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: Config,
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("listening for HTTP on {listen}")]
+pub struct BindError {
+    /// The address asked for.
+    pub listen: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// A listener that is served. Dropping it changes nothing.
+#[derive(Debug)]
+pub struct Serving {
+    address: SocketAddr,
+    gate: Arc<Gate>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every request was answered and every connection closed.
+    Done,
+    /// Time ran out; so many connections were still open, and end with the tasks.
+    Cut {
+        /// How many.
+        connections: usize,
+    },
+}
+
+struct Gate {
+    ask: Arc<dyn Ask>,
+    draining: Stop,
+    slots: Arc<Semaphore>,
+    slots_max: usize,
+    turned_away: Arc<Semaphore>,
+    counters: ConnectionCounters,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("open", &self.open()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Takes the address. Connections wait until [`Server::serve`].
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub async fn bind(config: Config) -> Result<Self, BindError> {
+        let listen = config.listen;
+        let bound = TcpListener::bind(listen).await;
+        let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        match bound {
+            Ok((address, listener)) => Ok(Self { listener, address, config }),
+            Err(source) => Err(BindError { listen, source }),
+        }
+    }
+
+    /// Where clients connect; with the port that was taken, if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers clients from now on, in tasks of `tasks`, asking `ask`.
+    pub fn serve(self, ask: Arc<dyn Ask>, tasks: &Tasks) -> Serving {
+        install_metrics();
+        let gate = Arc::new(Gate {
+            ask: Arc::clone(&ask),
+            draining: tasks.stop().child(),
+            slots: Arc::new(Semaphore::new(self.config.connections)),
+            slots_max: self.config.connections,
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            counters: ConnectionCounters::new(),
+        });
+        let router = endpoints::router(ask, self.config);
+        let accept = accept(self.listener, Arc::clone(&gate), router, tasks.clone());
+        tasks.spawn("http accept", accept);
+        let stop = tasks.stop().clone();
+        tasks.spawn("http metrics", async move {
+            while !stop.is_stopped() {
+                tokio::select! {
+                    biased;
+                    () = stop.stopped() => {}
+                    () = runtime::sleep(metrics::FOLD_EVERY) => metrics::fold(),
+                }
+            }
+        });
+        Serving { address: self.address, gate }
+    }
+}
+
+impl Serving {
+    /// Where clients connect.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts nothing more, answers readers who wait, finishes the requests under way and closes the
+    /// connections; at most for `within`. Cancel-safe: it goes on by itself, and nobody waits for it.
+    pub async fn drain(&self, within: Duration) -> Drained {
+        let gate = &*self.gate;
+        gate.draining.stop();
+        gate.ask.drain();
+        let all = u32::try_from(gate.slots_max).unwrap_or(u32::MAX);
+        let closed = runtime::timeout(within, gate.slots.acquire_many(all)).await;
+        if closed.is_ok() { Drained::Done } else { Drained::Cut { connections: gate.open() } }
+    }
+}
+
+impl Gate {
+    fn open(&self) -> usize {
+        self.slots_max.saturating_sub(self.slots.available_permits())
+    }
+}
+
+async fn accept(listener: TcpListener, gate: Arc<Gate>, router: Router, tasks: Tasks) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = gate.draining.stopped() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _peer)) => admit(stream, &gate, &router, &tasks),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                runtime::sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+fn admit(stream: TcpStream, gate: &Arc<Gate>, router: &Router, tasks: &Tasks) {
+    // Answers are small and somebody waits for each. A socket that refuses this is about to fail anyway.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let Ok(slot) = Arc::clone(&gate.slots).try_acquire_owned() else {
+        gate.counters.turned_away.increment(1);
+        if let Ok(slot) = Arc::clone(&gate.turned_away).try_acquire_owned() {
+            tasks.spawn("http turned away", turn_away(stream, slot, tasks.stop().clone()));
+        }
+        return;
+    };
+    let (draining, stop) = (gate.draining.clone(), tasks.stop().clone());
+    let (router, counters) = (router.clone(), gate.counters.clone());
+    counters.open.increment(1.0);
+    tasks.spawn("http connection", async move {
+        let open = counters.open.clone();
+        connection::serve(stream, router, counters, draining, stop).await;
+        open.decrement(1.0);
+        drop(slot);
+    });
+}
+
+async fn turn_away(stream: TcpStream, _slot: OwnedSemaphorePermit, stop: Stop) {
+    let answer = alone(&Problem::new(Code::Overloaded, "too many connections"));
+    let mut socket = Socket::new(stream);
+    let told = async {
+        socket.write_all(&answer).await?;
+        socket.shutdown().await
+    };
+    tokio::select! {
+        biased;
+        () = stop.stopped() => {}
+        told = told => if let Err(error) = told {
+            tracing::debug!(%error, "a connection that was turned away did not listen");
+        },
+    }
+}

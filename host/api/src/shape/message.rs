@@ -1,0 +1,278 @@
+//! A message as clients see it, in every answer that has one.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chat::{Durability, Page, Sent, Stored};
+use model::{Attrs, Body, Cursor, Message, MessageId, Route};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::Shown;
+
+/// To whom a message goes: `"everyone"`, `"nobody"` or `{"only": ["bob"]}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = Route)]
+pub(crate) enum RouteShape {
+    /// Everybody in the chat.
+    Everyone,
+    /// Nobody: recorded, never delivered.
+    Nobody,
+    /// The named participants.
+    Only(Vec<String>),
+}
+
+/// What one handler decided.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Stamp)]
+pub(crate) struct StampShape<'a> {
+    /// The handler.
+    plugin: &'a str,
+    /// Its version.
+    version: &'a str,
+    /// `pass`, `accept`, `rewrite`, `hold`, or `skipped` when it failed and may be skipped.
+    verdict: &'a str,
+}
+
+/// A message as it is stored. One of `text`, `json` and `base64` is there.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Message)]
+pub(crate) struct MessageShape<'a> {
+    /// Unique for ever.
+    #[schema(value_type = String)]
+    id: Shown<MessageId>,
+    /// Where it stands.
+    #[schema(value_type = String)]
+    cursor: Shown<Cursor>,
+    /// Who sent it; `system` for the node itself and for plugins.
+    sender: &'a str,
+    /// What it is.
+    kind: &'a str,
+    /// To whom it went.
+    route: RouteShape,
+    /// The body, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// The body, as a JSON value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    json: Option<&'a RawValue>,
+    /// The body, as bytes in base64 with padding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+    /// What the bytes are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media_type: Option<&'a str>,
+    /// Free pairs.
+    attrs: &'a Attrs,
+    /// The chat's clock, in Unix milliseconds; for display only.
+    time_ms: u64,
+    /// The sender's clock, if it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_ms: Option<u64>,
+    /// What the handlers decided, in their order.
+    stamps: Vec<StampShape<'a>>,
+}
+
+/// A message was stored.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Sent)]
+pub(crate) struct SentShape<'a> {
+    /// The message's id.
+    #[schema(value_type = String)]
+    id: Shown<MessageId>,
+    /// Where it stands.
+    #[schema(value_type = String)]
+    cursor: Shown<Cursor>,
+    /// The chat's clock, in Unix milliseconds.
+    time_ms: u64,
+    /// The sender's clock minus the chat's, if the sender said what it shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skew_ms: Option<i64>,
+    /// `quorum`: it survives the loss of a node. `local`: as few hold it as were asked for.
+    #[schema(value_type = String)]
+    durability: Durability,
+    /// What the handlers decided, in their order.
+    stamps: Vec<StampShape<'a>>,
+    /// As it is stored: a handler may have rewritten it.
+    message: MessageShape<'a>,
+    /// The messages that handlers added.
+    #[schema(value_type = Vec<String>)]
+    also: Vec<Shown<MessageId>>,
+}
+
+/// Messages in their order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Page)]
+pub(crate) struct PageShape<'a> {
+    /// Those that the reader may see.
+    messages: Vec<MessageShape<'a>>,
+    /// Where to read on; counts hidden messages too.
+    #[schema(value_type = String)]
+    cursor: Shown<Cursor>,
+    /// The chat's last message.
+    #[schema(value_type = String)]
+    head: Shown<Cursor>,
+    /// Whether there is more between `cursor` and `head`.
+    more: bool,
+}
+
+impl From<RouteShape> for Route {
+    fn from(shape: RouteShape) -> Self {
+        match shape {
+            RouteShape::Everyone => Self::Everyone,
+            RouteShape::Nobody => Self::Nobody,
+            RouteShape::Only(names) => Self::Only(names),
+        }
+    }
+}
+
+impl From<&Route> for RouteShape {
+    fn from(route: &Route) -> Self {
+        match route {
+            Route::Everyone => Self::Everyone,
+            Route::Nobody => Self::Nobody,
+            Route::Only(names) => Self::Only(names.clone()),
+        }
+    }
+}
+
+impl<'a> MessageShape<'a> {
+    /// The message at `cursor`.
+    pub(crate) fn new(message: &'a Message, cursor: Cursor) -> Self {
+        let mut shape = Self {
+            id: Shown(message.id),
+            cursor: Shown(cursor),
+            sender: &message.sender,
+            kind: &message.kind,
+            route: RouteShape::from(&message.route),
+            text: None,
+            json: None,
+            base64: None,
+            media_type: None,
+            attrs: &message.attrs,
+            time_ms: message.time_ms,
+            sent_ms: message.sent_ms,
+            stamps: stamps(message),
+        };
+        match &message.body {
+            Body::Text(text) => shape.text = Some(text),
+            // What is stored was checked when it came, from a client or from a handler. Were it broken
+            // all the same, the reader would see its text.
+            Body::Json(json) => match serde_json::from_str(json) {
+                Ok(value) => shape.json = Some(value),
+                Err(_not_json) => shape.text = Some(json),
+            },
+            Body::Bytes { media_type, bytes } => {
+                shape.base64 = Some(STANDARD.encode(bytes));
+                shape.media_type = Some(media_type);
+            }
+        }
+        shape
+    }
+}
+
+impl<'a> SentShape<'a> {
+    pub(crate) fn new(sent: &'a Sent) -> Self {
+        Self {
+            id: Shown(sent.message.id),
+            cursor: Shown(sent.cursor),
+            time_ms: sent.message.time_ms,
+            skew_ms: sent.skew_ms,
+            durability: sent.durability,
+            stamps: stamps(&sent.message),
+            message: MessageShape::new(&sent.message, sent.cursor),
+            also: sent.also.iter().copied().map(Shown).collect(),
+        }
+    }
+}
+
+impl<'a> PageShape<'a> {
+    pub(crate) fn new(page: &'a Page) -> Self {
+        let shown = |stored: &'a Stored| MessageShape::new(&stored.message, stored.cursor);
+        Self {
+            messages: page.messages.iter().map(shown).collect(),
+            cursor: Shown(page.cursor),
+            head: Shown(page.head),
+            more: page.more,
+        }
+    }
+}
+
+fn stamps(message: &Message) -> Vec<StampShape<'_>> {
+    message
+        .stamps
+        .iter()
+        .map(|stamp| StampShape {
+            plugin: &stamp.plugin,
+            version: &stamp.version,
+            verdict: &stamp.verdict,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MessageShape, RouteShape};
+    use model::{Attrs, Body, Cursor, Message, MessageId, Route, Stamp};
+    use serde_json::{Value, json};
+
+    fn shown(body: Body) -> Value {
+        let message = Message {
+            id: MessageId([0xab; 16]),
+            sender: "alice".to_owned(),
+            kind: "text".to_owned(),
+            route: Route::Only(vec!["bob".to_owned()]),
+            body,
+            attrs: Attrs::new(),
+            time_ms: 5,
+            sent_ms: None,
+            stamps: vec![Stamp {
+                plugin: "status".to_owned(),
+                version: "1".to_owned(),
+                verdict: "pass".to_owned(),
+            }],
+        };
+        let shape = MessageShape::new(&message, Cursor { epoch: 1, seq: 10 });
+        serde_json::to_value(&shape).unwrap()
+    }
+
+    #[test]
+    fn a_message_has_the_names_clients_know() {
+        let expected = json!({
+            "id": "abababababababababababababababab", "cursor": "1-a", "sender": "alice",
+            "kind": "text", "route": {"only": ["bob"]}, "text": "hi", "attrs": {}, "time_ms": 5,
+            "stamps": [{"plugin": "status", "version": "1", "verdict": "pass"}],
+        });
+        assert_eq!(shown(Body::Text("hi".to_owned())), expected);
+    }
+
+    #[test]
+    fn json_comes_out_as_it_went_in() {
+        let json = "{\"big\":123456789012345678901234567890,\"b\":1,\"a\":null}";
+        let message = shown(Body::Json(json.to_owned()));
+        assert_eq!(message["json"]["a"], Value::Null);
+        assert!(message.get("text").is_none());
+    }
+
+    #[test]
+    fn bytes_come_out_in_base64_with_their_type() {
+        let body = Body::Bytes { media_type: "image/png".to_owned(), bytes: vec![0, 255] };
+        let message = shown(body);
+        assert_eq!(
+            (&message["base64"], &message["media_type"]),
+            (&json!("AP8="), &json!("image/png"))
+        );
+    }
+
+    #[test]
+    fn a_route_is_a_word_or_a_list() {
+        let read = |text| serde_json::from_str::<RouteShape>(text).ok();
+        assert_eq!(read("\"everyone\""), Some(RouteShape::Everyone));
+        assert_eq!(read("{\"only\":[\"bob\"]}"), Some(RouteShape::Only(vec!["bob".to_owned()])));
+        for bad in ["\"only\"", "\"all\"", "{\"only\":\"bob\"}", "{\"everyone\":1}", "[]", "{}"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

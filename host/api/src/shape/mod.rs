@@ -1,0 +1,15 @@
+//! What goes in and comes out as JSON.
+//!
+//! The structs are read, written and documented: the OpenAPI document is made from the very types. Fields
+//! without a value are left out on the way out; unknown ones are refused on the way in.
+
+mod answers;
+mod message;
+mod questions;
+
+pub(crate) use answers::{
+    ChatShape, CreatedShape, EndedShape, HealthyShape, HeldShape, JoinedShape, OwnersShape,
+    ReadyShape, RingShape, Shown,
+};
+pub(crate) use message::{PageShape, RouteShape, SentShape};
+pub(crate) use questions::{Ending, NewBody, NewChat, NewMember, NewMessage};

@@ -1,0 +1,87 @@
+//! What clients send.
+
+use std::borrow::Cow;
+
+use model::Attrs;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::RouteShape;
+
+/// A new chat.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewChat {
+    /// How long it may last after it started, in seconds; 0 and nothing: for ever.
+    pub(crate) max_duration_s: Option<u64>,
+    /// How many may be in it at once.
+    #[schema(minimum = 1)]
+    pub(crate) max_participants: Option<u32>,
+    /// Free pairs.
+    #[serde(default)]
+    pub(crate) attrs: Attrs,
+}
+
+/// Somebody joins, or changes role and pairs.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewMember {
+    /// As what they join.
+    pub(crate) role: Option<String>,
+    /// Free pairs.
+    #[serde(default)]
+    pub(crate) attrs: Attrs,
+}
+
+/// Who ends a chat.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ending {
+    /// Who ends it, if they want to say so.
+    pub(crate) sender: Option<String>,
+}
+
+/// A message. Exactly one of `text`, `json` and `base64` is its body.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"sender": "alice", "text": "hello"}))]
+pub(crate) struct NewMessage<'a> {
+    /// Who sends it.
+    pub(crate) sender: String,
+    /// What it is; `text` if nothing is said.
+    pub(crate) kind: Option<String>,
+    /// To whom it goes; `"everyone"` if nothing is said.
+    pub(crate) route: Option<RouteShape>,
+    /// The body, as text.
+    pub(crate) text: Option<String>,
+    /// The body, as any JSON value, `null` too.
+    #[serde(borrow, default, deserialize_with = "any")]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) json: Option<&'a RawValue>,
+    /// The body, as bytes in base64 with padding.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
+    pub(crate) base64: Option<Cow<'a, str>>,
+    /// What the bytes of `base64` are.
+    pub(crate) media_type: Option<String>,
+    /// The sender's clock, in Unix milliseconds.
+    pub(crate) sent_ms: Option<u64>,
+    /// Free pairs.
+    #[serde(default)]
+    pub(crate) attrs: Attrs,
+}
+
+/// The fields of a message that can be its body.
+#[derive(Debug)]
+pub(crate) struct NewBody<'a> {
+    pub(crate) text: Option<String>,
+    pub(crate) json: Option<&'a RawValue>,
+    pub(crate) base64: Option<Cow<'a, str>>,
+    pub(crate) media_type: Option<String>,
+}
+
+/// A value that is there, whatever it is. Serde's own takes `null` for nothing.
+fn any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,39 @@
+//! What an operator, or a test, decides about chats.
+
+use std::time::Duration;
+
+use hashring::Spread;
+
+/// How much a chat may hold and how long things may take. What is not here is a constant beside the code
+/// that enforces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The largest body of a message, in bytes.
+    pub message_bytes_max: usize,
+    /// Readers that wait at once on this node.
+    pub waiting_max: usize,
+    /// How many may be in a chat that names no lower limit.
+    pub roster_max: usize,
+    /// Messages kept in memory so that readers who keep up cost no disk, in bytes, for the whole node.
+    pub recent_bytes_max: usize,
+    /// After so long a send that was appended is answered `unknown`.
+    pub timeout: Duration,
+    /// So long a request waits for somebody to lead its partition.
+    pub patience: Duration,
+    /// What two copies must not share: as the ring places them.
+    pub spread: Spread,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 << 10,
+            waiting_max: 5000,
+            roster_max: 10_000,
+            recent_bytes_max: 64 << 20,
+            timeout: Duration::from_secs(5),
+            patience: Duration::from_secs(2),
+            spread: Spread::Node,
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! One chat on the node that leads it: what is appended, what is committed, and who waits for more.
+//!
+//! Two folds of the same log: handlers read the *appended* one, which is ahead, and everybody else the
+//! *committed* one. Within an epoch what is appended is never withdrawn, so the keys of both are one table.
+//! Everything here is behind one short lock; the turn, of which a chat has one at a time, is a lock of its
+//! own that is held while handlers run.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use model::{Chat, ChatToken, Cursor, Entry, KeyHash, Keys, Known, Message};
+use runtime::Instant;
+use tokio::sync::{MutexGuard, Notify};
+
+use crate::lock::locked;
+use crate::places::{Place, Places};
+use crate::reign::Reign;
+use crate::{Page, Stored};
+
+/// Requests that wait for their turn of one chat: more would only wait for their time-out.
+const QUEUE_MAX: usize = 512;
+
+/// One chat of a reign.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    /// Its name.
+    pub(crate) token: ChatToken,
+    turns: tokio::sync::Mutex<()>,
+    queued: AtomicUsize,
+    live: Mutex<Live>,
+    /// The committed state went on.
+    changed: Notify,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+struct Live {
+    appended: Chat,
+    keys: Keys,
+    uncommitted: usize,
+    committed: Chat,
+    places: Places,
+    /// The last messages, without gaps up to the last one.
+    recent: VecDeque<Stored>,
+    /// The last cursor of a chat that ended.
+    ended_at: Option<Cursor>,
+}
+
+/// The right to be the one whose handlers run.
+#[derive(Debug)]
+pub(crate) struct TurnGuard<'a> {
+    _held: MutexGuard<'a, ()>,
+}
+
+/// What is appended, looked at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Appended {
+    /// The chat after everything appended.
+    pub(crate) chat: Chat,
+    /// Its last message.
+    pub(crate) head: Cursor,
+    /// What is known of the key asked about.
+    pub(crate) known: Option<Known>,
+    /// Entries that are not committed.
+    pub(crate) uncommitted: usize,
+}
+
+/// What is committed, looked at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    /// The chat.
+    pub(crate) chat: Chat,
+    /// Its last message.
+    pub(crate) head: Cursor,
+    /// Its last message when it ended.
+    pub(crate) ended_at: Option<Cursor>,
+}
+
+/// One message of a stretch, in memory or where to find it.
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    /// In memory.
+    Here(Stored),
+    /// In the log.
+    There {
+        /// Its cursor.
+        cursor: Cursor,
+        /// Its place.
+        place: Place,
+    },
+}
+
+/// A stretch of a chat's committed messages.
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    /// The messages, in order.
+    pub(crate) found: Vec<Found>,
+    /// The chat's last message at that moment.
+    pub(crate) head: Cursor,
+}
+
+impl Conversation {
+    /// A chat before its first entry.
+    pub(crate) fn new(token: ChatToken) -> Self {
+        let live = Live {
+            appended: Chat::new(token),
+            keys: Keys::default(),
+            uncommitted: 0,
+            committed: Chat::new(token),
+            places: Places::default(),
+            recent: VecDeque::new(),
+            ended_at: None,
+        };
+        Self {
+            token,
+            turns: tokio::sync::Mutex::new(()),
+            queued: AtomicUsize::new(0),
+            live: Mutex::new(live),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Waits for the turn, in the order of asking. `None` when too many wait already, or at `deadline`.
+    /// Cancel-safe: dropping it leaves the queue.
+    pub(crate) async fn turn(&self, deadline: Instant) -> Option<TurnGuard<'_>> {
+        if let Ok(held) = self.turns.try_lock() {
+            return Some(TurnGuard { _held: held });
+        }
+        let _place = Queued::take(&self.queued)?;
+        let left = deadline.saturating_duration_since(runtime::now());
+        let held = runtime::timeout(left, self.turns.lock()).await.ok()?;
+        Some(TurnGuard { _held: held })
+    }
+
+    /// Looks at what is appended, and for a key.
+    pub(crate) fn appended(&self, key: Option<KeyHash>, epoch: u64) -> Appended {
+        let live = locked(&self.live);
+        let committed = live.places.head();
+        let seq = live.appended.messages;
+        // What is not committed was appended in this epoch.
+        let head = if seq == committed.seq { committed } else { Cursor { epoch, seq } };
+        Appended {
+            chat: live.appended.clone(),
+            head,
+            known: key.and_then(|key| live.keys.find(key)),
+            uncommitted: live.uncommitted,
+        }
+    }
+
+    /// Looks at what is committed; `None` for a chat whose first entry is not.
+    pub(crate) fn committed(&self) -> Option<Committed> {
+        let live = locked(&self.live);
+        (live.committed.turn > 0).then(|| Committed {
+            chat: live.committed.clone(),
+            head: live.places.head(),
+            ended_at: live.ended_at,
+        })
+    }
+
+    /// The last committed message; `None` for a chat whose first entry is not committed.
+    pub(crate) fn head(&self) -> Option<Cursor> {
+        let live = locked(&self.live);
+        (live.committed.turn > 0).then(|| live.places.head())
+    }
+
+    /// The turn that the next entry must have.
+    pub(crate) fn next_turn(&self) -> u64 {
+        locked(&self.live).appended.turn
+    }
+
+    /// An entry was appended at `seq`.
+    pub(crate) fn append(&self, seq: u64, entry: &Entry) {
+        let live = &mut *locked(&self.live);
+        if let Some(remembered) = &entry.remembered {
+            live.keys.remember(remembered, seq, live.appended.messages);
+        }
+        live.appended.apply(entry);
+        live.uncommitted += 1;
+    }
+
+    /// The entry at `seq` is committed. Returns what each of its messages weighs in memory.
+    pub(crate) fn commit(&self, epoch: u64, seq: u64, entry: &Entry) -> Vec<usize> {
+        let weights = {
+            let live = &mut *locked(&self.live);
+            live.uncommitted = live.uncommitted.saturating_sub(1);
+            let mut weights = Vec::new();
+            for message in entry.messages() {
+                let cursor = live.places.push(epoch, seq);
+                live.recent.push_back(Stored { cursor, message: Arc::clone(message) });
+                weights.push(weight(message));
+            }
+            live.apply_committed(entry);
+            weights
+        };
+        self.changed.notify_waiters();
+        weights
+    }
+
+    /// Folds an entry of the log that was committed before this node led. Returns nothing to remember:
+    /// its messages stay on the disk until somebody asks.
+    pub(crate) fn load(&self, epoch: u64, seq: u64, entry: &Entry) {
+        let live = &mut *locked(&self.live);
+        if let Some(remembered) = &entry.remembered {
+            live.keys.remember(remembered, seq, live.committed.messages);
+        }
+        for _message in entry.messages() {
+            live.places.push(epoch, seq);
+        }
+        live.apply_committed(entry);
+    }
+
+    /// Everything is loaded: from here on both folds go their own ways.
+    pub(crate) fn loaded(&self) {
+        let live = &mut *locked(&self.live);
+        live.appended = live.committed.clone();
+    }
+
+    /// Forgets the oldest message that is in memory.
+    pub(crate) fn forget_oldest(&self) {
+        locked(&self.live).recent.pop_front();
+    }
+
+    /// After which message somebody stands who holds `cursor`.
+    pub(crate) fn resolve(&self, cursor: Cursor) -> u64 {
+        locked(&self.live).places.resolve(cursor)
+    }
+
+    /// The cursor of a committed message.
+    pub(crate) fn cursor(&self, seq: u64) -> Cursor {
+        locked(&self.live).places.cursor(seq)
+    }
+
+    /// At most `most` of the messages after `after` and before `before`.
+    pub(crate) fn stretch(&self, after: u64, before: Option<u64>, most: usize) -> Stretch {
+        let live = locked(&self.live);
+        let end =
+            live.places.count().min(before.map_or(u64::MAX, |before| before.saturating_sub(1)));
+        let end = end.min(after.saturating_add(u64::try_from(most).unwrap_or(u64::MAX)));
+        let recent_from = live.recent.front().map_or(u64::MAX, |oldest| oldest.cursor.seq);
+        let found = (after + 1..=end).filter_map(|seq| {
+            let recent = seq.checked_sub(recent_from).and_then(|at| usize::try_from(at).ok());
+            match recent.and_then(|at| live.recent.get(at)) {
+                Some(stored) => Some(Found::Here(stored.clone())),
+                None => {
+                    let place = live.places.place(seq)?;
+                    Some(Found::There { cursor: live.places.cursor(seq), place })
+                }
+            }
+        });
+        Stretch { found: found.collect(), head: live.places.head() }
+    }
+
+    /// Waits until `met` is true of the committed fold, `deadline` passes or the reign ends. Returns
+    /// whether it was met. Cancel-safe.
+    pub(crate) async fn until(
+        &self,
+        reign: &Reign,
+        deadline: Instant,
+        met: impl Fn(&Chat, Cursor) -> bool,
+    ) -> bool {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Before looking: a commit between the look and the wait must wake us.
+            changed.as_mut().enable();
+            {
+                let live = locked(&self.live);
+                if met(&live.committed, live.places.head()) {
+                    return true;
+                }
+            }
+            tokio::select! {
+                biased;
+                () = reign.closed().stopped() => return false,
+                () = changed => {}
+                () = runtime::sleep_until(deadline) => return false,
+            }
+        }
+    }
+}
+
+impl Live {
+    fn apply_committed(&mut self, entry: &Entry) {
+        self.committed.apply(entry);
+        if self.ended_at.is_none() && self.committed.ended_ms.is_some() {
+            self.ended_at = Some(self.places.head());
+        }
+    }
+}
+
+/// A place in a bounded queue.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl<'a> Queued<'a> {
+    fn take(count: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(count);
+        // Dropping the place gives it back, also when it is one too many.
+        (count.fetch_add(1, Ordering::Relaxed) < QUEUE_MAX).then_some(place)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a message weighs in memory, about; and in an answer, at most.
+pub(crate) fn weight(message: &Message) -> usize {
+    let pairs: usize =
+        message.attrs.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+    let stamps: usize = message.stamps.iter().map(|stamp| stamp.plugin.len() + 96).sum();
+    let names = match &message.route {
+        model::Route::Only(names) => names.iter().map(|name| name.len() + 24).sum(),
+        model::Route::Everyone | model::Route::Nobody => 0,
+    };
+    size_of::<Message>()
+        + message.sender.len()
+        + message.kind.len()
+        + message.body.len()
+        + pairs
+        + stamps
+        + names
+}
+
+impl Page {
+    /// Nothing, to somebody who stands at `cursor`.
+    pub(crate) fn empty(cursor: Cursor) -> Self {
+        Self { messages: Vec::new(), cursor, head: cursor, more: false }
+    }
+}

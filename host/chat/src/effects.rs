@@ -1,0 +1,216 @@
+//! What a handler asked for, as changes of the chat it asked about.
+//!
+//! Pure. What makes no sense in the chat as it is by then (a start of what has started, a pair on
+//! somebody who is not there) is left out, so that an entry holds only what changes something. What would
+//! outgrow a chat does not fit: then the whole of one call fits, or none of it.
+
+use std::sync::Arc;
+
+use model::{Attrs, Change, Chat, ChatStatus, Message};
+use plugin::{Draft, Effect};
+
+/// Most pairs on one thing.
+pub(crate) const ATTRS_MAX: usize = 64;
+
+/// The sender of what the node itself and its handlers say.
+pub(crate) const SYSTEM: &str = "system";
+
+/// Why a call's effects do not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// No more may join.
+    Full,
+    /// No more pairs fit on this.
+    Pairs(&'static str),
+}
+
+/// What to do with an effect that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnMisfit {
+    /// None of the call fits.
+    Stop,
+    /// It is left out: a refusal cannot be refused.
+    LeaveOut,
+}
+
+/// Turns effects into changes, one call's after the other's.
+#[derive(Debug)]
+pub(crate) struct Effects<'a> {
+    /// The chat before them.
+    base: &'a Chat,
+    /// The chat after those so far, if one changed it.
+    after: Option<Chat>,
+    changes: Vec<Change>,
+    now_ms: u64,
+    roster_max: usize,
+}
+
+impl<'a> Effects<'a> {
+    pub(crate) fn on(base: &'a Chat, now_ms: u64, roster_max: usize) -> Self {
+        Self { base, after: None, changes: Vec::new(), now_ms, roster_max }
+    }
+
+    /// What `plugin` asked for in one call.
+    pub(crate) fn take(
+        &mut self,
+        plugin: &str,
+        effects: Vec<Effect>,
+        on_misfit: OnMisfit,
+    ) -> Result<(), Misfit> {
+        for effect in effects {
+            match self.effect(plugin, effect) {
+                Ok(()) => {}
+                Err(_left_out) if on_misfit == OnMisfit::LeaveOut => {}
+                Err(misfit) => return Err(misfit),
+            }
+        }
+        Ok(())
+    }
+
+    /// The changes, and the chat after them if they changed more than its messages.
+    pub(crate) fn done(self) -> (Vec<Change>, Option<Chat>) {
+        (self.changes, self.after)
+    }
+
+    fn chat(&self) -> &Chat {
+        self.after.as_ref().unwrap_or(self.base)
+    }
+
+    fn effect(&mut self, plugin: &str, effect: Effect) -> Result<(), Misfit> {
+        match effect {
+            Effect::Post(draft) => {
+                let message = post(draft, self.now_ms);
+                self.changes.push(Change::Message(Arc::new(message)));
+            }
+            Effect::Note { key, value } => {
+                self.push(Change::Note { plugin: plugin.to_owned(), key, value });
+            }
+            Effect::ChatAttr { name, value } => {
+                fits(&self.chat().attrs, &name, "the chat")?;
+                self.push(Change::ChatAttr { name, value });
+            }
+            Effect::MemberAttr { member, name, value } => {
+                if let Some(there) = self.chat().roster.get(&member) {
+                    fits(&there.attrs, &name, "a participant")?;
+                    self.push(Change::MemberAttr { id: member, name, value });
+                }
+            }
+            Effect::MemberStatus { member, status } => self.status(member, status)?,
+            Effect::StartChat => {
+                if self.chat().status == ChatStatus::Pending {
+                    self.push(Change::Start);
+                }
+            }
+            Effect::EndChat { reason } => {
+                if self.chat().status != ChatStatus::Ended {
+                    self.push(Change::End { reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A status of somebody who is not there makes them be there.
+    fn status(&mut self, id: String, status: String) -> Result<(), Misfit> {
+        if !self.chat().roster.contains_key(&id) {
+            if !has_room(self.chat(), self.roster_max) {
+                return Err(Misfit::Full);
+            }
+            self.push(Change::Join { id: id.clone(), role: String::new(), attrs: Attrs::new() });
+        }
+        self.push(Change::MemberStatus { id, status });
+        Ok(())
+    }
+
+    fn push(&mut self, change: Change) {
+        let now_ms = self.now_ms;
+        self.after.get_or_insert_with(|| self.base.clone()).change(&change, now_ms);
+        self.changes.push(change);
+    }
+}
+
+/// Whether somebody more may join, by the chat's own limit and by the node's.
+pub(crate) fn has_room(chat: &Chat, roster_max: usize) -> bool {
+    chat.has_room() && chat.roster.len() < roster_max
+}
+
+fn fits(attrs: &Attrs, name: &str, on: &'static str) -> Result<(), Misfit> {
+    if attrs.len() < ATTRS_MAX || attrs.contains_key(name) {
+        Ok(())
+    } else {
+        Err(Misfit::Pairs(on))
+    }
+}
+
+fn post(draft: Draft, now_ms: u64) -> Message {
+    let Draft { id, kind, route, body, attrs } = draft;
+    Message {
+        id,
+        sender: SYSTEM.to_owned(),
+        kind,
+        route,
+        body,
+        attrs,
+        time_ms: now_ms,
+        sent_ms: None,
+        stamps: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Change, Chat, ChatToken};
+    use plugin::Effect;
+
+    use super::{ATTRS_MAX, Effects, Misfit, OnMisfit};
+
+    fn chat(max_participants: Option<u32>) -> Chat {
+        Chat { max_participants, ..Chat::new(ChatToken([1; 16])) }
+    }
+
+    fn status(member: &str) -> Effect {
+        Effect::MemberStatus { member: member.into(), status: "unavailable".into() }
+    }
+
+    fn changes(chat: &Chat, effects: Vec<Effect>) -> Result<Vec<Change>, Misfit> {
+        let mut taken = Effects::on(chat, 7, 100);
+        taken.take("p", effects, OnMisfit::Stop)?;
+        Ok(taken.done().0)
+    }
+
+    #[test]
+    fn a_status_brings_somebody_in_once_and_while_there_is_room() {
+        let two = changes(&chat(Some(1)), vec![status("bob"), status("bob")]).unwrap();
+        assert!(matches!(
+            &two[..],
+            [Change::Join { .. }, Change::MemberStatus { .. }, Change::MemberStatus { .. }]
+        ));
+        assert_eq!(changes(&chat(Some(1)), vec![status("bob"), status("eve")]), Err(Misfit::Full));
+    }
+
+    #[test]
+    fn what_changes_nothing_is_left_out() {
+        let nobody = Effect::MemberAttr { member: "x".into(), name: "a".into(), value: "b".into() };
+        assert_eq!(changes(&chat(None), vec![nobody]), Ok(vec![]));
+        let twice = vec![Effect::StartChat, Effect::StartChat];
+        assert_eq!(changes(&chat(None), twice), Ok(vec![Change::Start]));
+    }
+
+    #[test]
+    fn a_chat_has_only_so_many_pairs() {
+        let pair = |n: usize| Effect::ChatAttr { name: n.to_string(), value: String::new() };
+        let most: Vec<Effect> = (0..ATTRS_MAX).map(pair).collect();
+        assert_eq!(changes(&chat(None), most.clone()).map(|all| all.len()), Ok(ATTRS_MAX));
+        let more = [most, vec![pair(ATTRS_MAX)]].concat();
+        assert_eq!(changes(&chat(None), more), Err(Misfit::Pairs("the chat")));
+    }
+
+    #[test]
+    fn a_refusal_leaves_out_what_does_not_fit() {
+        let full = chat(Some(0));
+        let mut taken = Effects::on(&full, 7, 100);
+        let end = Effect::EndChat { reason: "over".into() };
+        assert_eq!(taken.take("p", vec![status("bob"), end], OnMisfit::LeaveOut), Ok(()));
+        assert_eq!(taken.done().0, vec![Change::End { reason: "over".into() }]);
+    }
+}

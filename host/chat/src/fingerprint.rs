@@ -1,0 +1,63 @@
+//! When two requests say the same.
+
+use model::{Attrs, Body, Route};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::Send;
+
+/// What "the same body" compares: everything decoded, without the sender's clock. The key and the sender
+/// are what it is looked up by, and how many should hold it is no part of what was said.
+#[derive(Serialize)]
+struct Said<'a> {
+    kind: &'a str,
+    route: &'a Route,
+    body: &'a Body,
+    attrs: &'a Attrs,
+}
+
+/// SHA-256 over what was said, in postcard.
+pub(crate) fn fingerprint(send: &Send) -> [u8; 32] {
+    let said = Said { kind: &send.kind, route: &send.route, body: &send.body, attrs: &send.attrs };
+    // Cannot fail: texts, lists and maps into memory.
+    let bytes = postcard::to_stdvec(&said).unwrap_or_default();
+    Sha256::new().chain_update(b"carillon body 1").chain_update(bytes).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Attrs, Body, ChatToken, Route};
+
+    use super::fingerprint;
+    use crate::Send;
+
+    fn send() -> Send {
+        Send {
+            token: ChatToken([1; 16]),
+            key: "k".into(),
+            acks: None,
+            copies: None,
+            sender: "alice".into(),
+            kind: "text".into(),
+            route: Route::Everyone,
+            body: Body::Text("hello".into()),
+            attrs: Attrs::new(),
+            sent_ms: None,
+        }
+    }
+
+    #[test]
+    fn the_clock_and_the_quorum_are_not_what_was_said() {
+        let first = fingerprint(&send());
+        let again = Send { sent_ms: Some(7), acks: Some(3), copies: Some(3), ..send() };
+        assert_eq!(fingerprint(&again), first);
+        for other in [
+            Send { body: Body::Json("hello".into()), ..send() },
+            Send { kind: "note".into(), ..send() },
+            Send { route: Route::Nobody, ..send() },
+            Send { attrs: Attrs::from([("a".into(), "b".into())]), ..send() },
+        ] {
+            assert_ne!(fingerprint(&other), first);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A request on its way to the node that leads its chat, as bytes.
+//!
+//! One hop and no more: a node that is asked by another and does not lead either answers who does, and
+//! the first one decides what to do about it. The first byte says which version the rest has.
+
+use bytes::Bytes;
+use hashring::NodeId;
+use model::Cursor;
+use replication::{ForwardError, RequestHead};
+use serde::{Deserialize, Serialize};
+
+use crate::chats::{Asked, Shared};
+use crate::{CallContext, Code, Refusal, Request, Response};
+
+/// The version of both.
+const VERSION: u8 = 1;
+
+/// The node that runs it has so much less time, so that its answer arrives before the asker is gone.
+const MARGIN_MS: u32 = 50;
+
+/// A request of another node.
+#[derive(Debug, Serialize, Deserialize)]
+struct Forwarded {
+    request: Request,
+    request_id: String,
+    seen: Option<Cursor>,
+}
+
+/// What a node says to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// This.
+    Done(Result<Response, Refusal>),
+    /// Nothing was done: this node does not lead the chat, and that one does, as far as it knows.
+    Elsewhere(Option<NodeId>),
+}
+
+/// Why a request that was sent on has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// It was not run.
+    NotRun,
+    /// It may have been run.
+    Lost,
+}
+
+impl Shared {
+    /// Lets `to` run it.
+    pub(crate) async fn forward(
+        &self,
+        to: &NodeId,
+        request: &Request,
+        asked: &Asked<'_>,
+    ) -> Result<Answer, Unanswered> {
+        let request = match request {
+            // The other node counts from when it is asked.
+            Request::Read(read) => {
+                let left = asked.waits_until.saturating_duration_since(runtime::now());
+                let wait_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+                Request::Read(crate::Read { wait_ms, ..read.clone() })
+            }
+            other => other.clone(),
+        };
+        let forwarded = Forwarded {
+            request,
+            request_id: asked.context.request_id.clone(),
+            seen: asked.context.seen,
+        };
+        let wait_ms = u32::try_from(asked.left().as_millis()).unwrap_or(u32::MAX);
+        let head =
+            RequestHead { hop: asked.context.hop + 1, wait_ms: wait_ms.saturating_sub(MARGIN_MS) };
+        self.meters.forwarded.increment(1);
+        let answer = self.ledger.forward(to, head, encode(&forwarded)).await;
+        match answer {
+            Ok(bytes) => decode(&bytes).ok_or(Unanswered::Lost),
+            Err(ForwardError::NotRun { .. }) => Err(Unanswered::NotRun),
+            Err(ForwardError::Lost { .. } | ForwardError::Late { .. }) => Err(Unanswered::Lost),
+        }
+    }
+
+    /// Runs a request of another node.
+    pub(crate) async fn answer_node(&self, head: RequestHead, body: Bytes) -> Bytes {
+        let Some(forwarded) = decode::<Forwarded>(&body) else {
+            let detail = "the node that was asked does not understand the one that asks";
+            return encode(&Answer::Done(Err(Refusal::new(Code::NotReady, detail))));
+        };
+        let context = CallContext {
+            deadline: runtime::now() + std::time::Duration::from_millis(head.wait_ms.into()),
+            request_id: forwarded.request_id,
+            seen: forwarded.seen,
+            hop: head.hop.max(1),
+        };
+        encode(&self.answer(&forwarded.request, &context).await)
+    }
+}
+
+fn encode(value: &impl Serialize) -> Bytes {
+    // Cannot fail: plain data into memory.
+    postcard::to_extend(value, vec![VERSION]).unwrap_or_default().into()
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
+    let (version, rest) = bytes.split_first()?;
+    if *version != VERSION {
+        return None;
+    }
+    let (value, left) = postcard::take_from_bytes(rest).ok()?;
+    left.is_empty().then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, decode, encode};
+    use crate::{Code, Refusal, Response};
+
+    #[test]
+    fn an_answer_crosses_and_a_broken_one_does_not() {
+        let answer = Answer::Done(Ok(Response::Joined { ordinal: 3 }));
+        let bytes = encode(&answer);
+        assert_eq!(decode(&bytes), Some(answer));
+        let no = Answer::Done(Err(Refusal::rejected("p", "c", "r", Some(1))));
+        assert_eq!(decode(&encode(&no)), Some(no));
+        for length in 0..bytes.len() {
+            assert_eq!(decode::<Answer>(&bytes[..length]), None);
+        }
+        assert_eq!(decode::<Answer>(&[&[2], &bytes[1..]].concat()), None, "a later version");
+        let _compiles = Refusal::new(Code::NotReady, "");
+    }
+}

@@ -1,0 +1,124 @@
+//! What the chats need of replication, as a trait: the log, the partitions' views, other nodes.
+//!
+//! In service it is [`replication::Replication`]; in tests it is a log in memory that commits when it is
+//! told to and loses epochs on purpose. The wall clock is here too, because what it says goes into entries.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashring::{NodeId, PartitionId, Partitions};
+use replication::core::{Outcome, PartitionView};
+use replication::{ForwardError, Replication, RequestHead, RingView, Submission};
+use segment::LogEntry;
+use tokio::sync::oneshot;
+
+/// Something that takes a while. Dropping it stops waiting.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the chats stand on. Each function is that of [`Replication`] with the same name.
+pub trait Ledger: std::fmt::Debug + Send + Sync + 'static {
+    /// This node.
+    fn node(&self) -> NodeId;
+    /// How many partitions there are.
+    fn partitions(&self) -> Partitions;
+    /// How many members an entry must be on before it is shown.
+    fn commit(&self) -> u8;
+    /// How many members a partition has.
+    fn copies(&self) -> u8;
+    /// A partition as this node knows it.
+    fn view(&self, partition: PartitionId) -> Arc<PartitionView>;
+    /// Waits until the view is another one.
+    fn view_changed<'a>(
+        &'a self,
+        partition: PartitionId,
+        seen: &'a Arc<PartitionView>,
+    ) -> Later<'a, ()>;
+    /// The ring.
+    fn ring(&self) -> Arc<RingView>;
+    /// Appends an entry; never waits. `None`: nothing was appended, and the place is still free.
+    fn submit(&self, submission: Submission) -> Option<oneshot::Receiver<Outcome>>;
+    /// Waits until enough members have said that this node still leads.
+    fn confirm(&self, partition: PartitionId) -> Later<'_, Outcome>;
+    /// Entries of this node's own log.
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Later<'_, Option<Vec<LogEntry>>>;
+    /// Lets another node run a request.
+    fn forward<'a>(
+        &'a self,
+        to: &'a NodeId,
+        head: RequestHead,
+        body: Bytes,
+    ) -> Later<'a, Result<Bytes, ForwardError>>;
+    /// Unix milliseconds, for what is shown.
+    fn wall_ms(&self) -> u64 {
+        runtime::wall_ms()
+    }
+}
+
+impl Ledger for Replication {
+    fn node(&self) -> NodeId {
+        Self::node(self).clone()
+    }
+
+    fn partitions(&self) -> Partitions {
+        Self::partitions(self)
+    }
+
+    fn commit(&self) -> u8 {
+        Self::commit(self)
+    }
+
+    fn copies(&self) -> u8 {
+        Self::copies(self)
+    }
+
+    fn view(&self, partition: PartitionId) -> Arc<PartitionView> {
+        Self::view(self, partition)
+    }
+
+    fn view_changed<'a>(
+        &'a self,
+        partition: PartitionId,
+        seen: &'a Arc<PartitionView>,
+    ) -> Later<'a, ()> {
+        Box::pin(Self::view_changed(self, partition, seen))
+    }
+
+    fn ring(&self) -> Arc<RingView> {
+        Self::ring(self)
+    }
+
+    fn submit(&self, submission: Submission) -> Option<oneshot::Receiver<Outcome>> {
+        Self::submit(self, submission)
+    }
+
+    fn confirm(&self, partition: PartitionId) -> Later<'_, Outcome> {
+        Box::pin(Self::confirm(self, partition))
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Later<'_, Option<Vec<LogEntry>>> {
+        Box::pin(Self::read(self, partition, from, entries_max, bytes_max))
+    }
+
+    fn forward<'a>(
+        &'a self,
+        to: &'a NodeId,
+        head: RequestHead,
+        body: Bytes,
+    ) -> Later<'a, Result<Bytes, ForwardError>> {
+        Box::pin(Self::forward(self, to, head, body))
+    }
+}

@@ -1,0 +1,57 @@
+//! What is counted. Looked up once: a send counts without searching.
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// The meters of one node's chats.
+pub(crate) struct Meters {
+    /// Sends that were stored.
+    pub(crate) stored: Counter,
+    /// Sends that a handler refused.
+    pub(crate) refused: Counter,
+    /// Sends that were answered as before.
+    pub(crate) replayed: Counter,
+    /// Sends of which nothing was appended.
+    pub(crate) not_committed: Counter,
+    /// Sends whose outcome nobody knows.
+    pub(crate) unknown: Counter,
+    /// How long a stored send took.
+    pub(crate) send_seconds: Histogram,
+    /// Pages read.
+    pub(crate) pages: Counter,
+    /// Messages read from the log, because they were not in memory any more.
+    pub(crate) disk_messages: Counter,
+    /// Readers that wait.
+    pub(crate) waiting: Gauge,
+    /// Requests sent on to another node.
+    pub(crate) forwarded: Counter,
+    /// Requests that started again, because the epoch ended under them.
+    pub(crate) restarted: Counter,
+    /// How long folding a partition's log took.
+    pub(crate) load_seconds: Histogram,
+}
+
+impl Meters {
+    pub(crate) fn new() -> Self {
+        let sends = |outcome: &'static str| counter!("carillon_sends_total", "outcome" => outcome);
+        Self {
+            stored: sends("stored"),
+            refused: sends("refused"),
+            replayed: sends("replayed"),
+            not_committed: sends("not-committed"),
+            unknown: sends("unknown"),
+            send_seconds: histogram!("carillon_send_seconds"),
+            pages: counter!("carillon_pages_total"),
+            disk_messages: counter!("carillon_pages_disk_messages_total"),
+            waiting: gauge!("carillon_readers_waiting"),
+            forwarded: counter!("carillon_requests_forwarded_total"),
+            restarted: counter!("carillon_requests_restarted_total"),
+            load_seconds: histogram!("carillon_partition_load_seconds"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,193 @@
+//! What somebody may read of a chat, and the wait for more.
+//!
+//! Only what is committed, in pages that end where the reader has seen enough, the page is full or the
+//! chat ends. A cursor counts hidden messages too, so a page can move a reader on and show nothing.
+
+use model::Cursor;
+use tokio::sync::SemaphorePermit;
+
+use crate::chats::{Asked, Shared};
+use crate::conversation::{Conversation, Found, Stretch, weight};
+use crate::ran::{Interrupt, Ran};
+use crate::reign::Reign;
+use crate::{Code, Page, Read, Refusal, Response, Stored, history};
+
+/// Bytes of a page, about: an answer between nodes carries it with room to spare.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Messages looked at in one go.
+const STRETCH_MAX: usize = 128;
+
+/// Messages looked at for one page. A reader to whom none of them is routed asks again.
+const SCAN_MAX: usize = 4096;
+
+impl Shared {
+    /// Messages, or the wait for one.
+    pub(crate) async fn read(&self, reign: &Reign, read: &Read, asked: &Asked<'_>) -> Ran {
+        let conversation = self.existing(reign, read.token, asked).await?;
+        if read.confirmed {
+            self.confirm(reign, asked).await?;
+        }
+        self.caught_up(reign, &conversation, asked.context.seen, asked).await?;
+        self.caught_up(reign, &conversation, read.after, asked).await?;
+        let mut scan = Scan::new(&conversation, read);
+        let mut waiting = None;
+        loop {
+            let page = self.scan(reign, &conversation, &mut scan, read).await?;
+            let waits = read.before.is_none()
+                && runtime::now() < asked.waits_until
+                && !self.stopping.is_stopped();
+            if !page.messages.is_empty() || !waits {
+                self.meters.pages.increment(1);
+                return Ok(Response::Page(page));
+            }
+            if page.more {
+                // Nothing of what was looked at is routed to them, and there is more to look at.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if waiting.is_none() {
+                waiting = Some(self.wait_place()?);
+            }
+            let at = scan.at;
+            let more = conversation.until(reign, asked.waits_until, |_, head| head.seq > at);
+            tokio::select! {
+                biased;
+                () = self.stopping.stopped() => {}
+                _more = more => {
+                    if reign.closed().is_stopped() {
+                        return Err(Interrupt::Ended { appended: false });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until this reign has what the asker has seen.
+    pub(crate) async fn caught_up(
+        &self,
+        reign: &Reign,
+        conversation: &Conversation,
+        seen: Option<Cursor>,
+        asked: &Asked<'_>,
+    ) -> Result<(), Interrupt> {
+        let Some(seen) = seen else { return Ok(()) };
+        if seen.epoch > reign.epoch {
+            return Err(Interrupt::Behind);
+        }
+        if seen.epoch < reign.epoch {
+            // A reign begins with everything that was committed before; what is missing was withdrawn.
+            return Ok(());
+        }
+        let patience = asked.deadline.min(runtime::now() + self.config.patience);
+        if conversation.until(reign, patience, |_, head| head.seq >= seen.seq).await {
+            return Ok(());
+        }
+        if reign.closed().is_stopped() {
+            return Err(Interrupt::Ended { appended: false });
+        }
+        Err(Refusal::new(Code::NotReady, "what you have seen is not committed here yet").into())
+    }
+
+    /// A place among those who wait.
+    fn wait_place(&self) -> Result<WaitPlace<'_>, Refusal> {
+        let permit = self.waiting.try_acquire().map_err(|_none_free| {
+            Refusal::new(Code::Overloaded, "too many readers wait on the node that leads this chat")
+        })?;
+        self.meters.waiting.increment(1.0);
+        Ok(WaitPlace { shared: self, _permit: permit })
+    }
+
+    /// One page from where the scan stands.
+    async fn scan(
+        &self,
+        reign: &Reign,
+        conversation: &Conversation,
+        scan: &mut Scan,
+        read: &Read,
+    ) -> Result<Page, Interrupt> {
+        let limit = usize::from(read.limit.max(1));
+        let (mut messages, mut bytes, mut looked) = (Vec::new(), 0, 0);
+        let head = 'page: loop {
+            let Stretch { found, head } = conversation.stretch(scan.at, scan.before, STRETCH_MAX);
+            looked += found.len();
+            if found.is_empty() {
+                break head;
+            }
+            for stored in self.stored(reign, conversation, found).await? {
+                if messages.len() >= limit || bytes >= PAGE_BYTES_MAX {
+                    break 'page head;
+                }
+                scan.at = stored.cursor.seq;
+                if stored.message.route.reaches(read.reader.as_deref()) {
+                    bytes += weight(&stored.message);
+                    messages.push(stored);
+                }
+            }
+            if looked >= SCAN_MAX {
+                break head;
+            }
+        };
+        let cursor = match read.after {
+            // Nothing was passed: the reader keeps the cursor it came with, also one that was withdrawn.
+            Some(after) if scan.at == scan.from => after,
+            _ => conversation.cursor(scan.at),
+        };
+        Ok(Page { messages, cursor, head, more: scan.at < head.seq })
+    }
+
+    /// The messages of a stretch, from memory where they are there.
+    async fn stored(
+        &self,
+        reign: &Reign,
+        conversation: &Conversation,
+        found: Vec<Found>,
+    ) -> Result<Vec<Stored>, Interrupt> {
+        let ledger = &*self.ledger;
+        match history::fetch(ledger, reign.partition, conversation.token, found).await {
+            Some((stored, read)) => {
+                self.meters.disk_messages.increment(u64::try_from(read).unwrap_or(u64::MAX));
+                Ok(stored)
+            }
+            None => {
+                let detail = "messages of this chat cannot be read at the moment";
+                Err(Refusal::new(Code::NotReady, detail).into())
+            }
+        }
+    }
+}
+
+/// Where a reader stands.
+#[derive(Debug)]
+struct Scan {
+    /// After which message it began.
+    from: u64,
+    /// After which message it is.
+    at: u64,
+    /// Where it must not go.
+    before: Option<u64>,
+}
+
+impl Scan {
+    fn new(conversation: &Conversation, read: &Read) -> Self {
+        let from = read.after.map_or(0, |after| conversation.resolve(after));
+        let before = read.before.map(|before| {
+            let at = conversation.resolve(before);
+            // Of a cursor that was withdrawn, everything it goes on after comes before it.
+            if conversation.cursor(at) == before { at } else { at + 1 }
+        });
+        Self { from, at: from, before }
+    }
+}
+
+/// Held while somebody waits.
+struct WaitPlace<'a> {
+    shared: &'a Shared,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for WaitPlace<'_> {
+    fn drop(&mut self) {
+        self.shared.meters.waiting.decrement(1.0);
+    }
+}

@@ -1,0 +1,229 @@
+//! One epoch in which this node leads a partition: its chats, and the numbering of its entries.
+//!
+//! A reign begins when replication says so, folds the log, serves, and ends for good when the epoch does;
+//! what it had appended and not committed is dropped with it, and the next reign folds the log anew.
+//! Entries are numbered and handed to replication under one short lock, so that the order of numbers is
+//! the order of the log.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use hashring::PartitionId;
+use model::{ChatToken, Entry};
+use replication::Submission;
+use replication::core::Outcome;
+use runtime::Stop;
+use tokio::sync::oneshot;
+
+use crate::conversation::Conversation;
+use crate::ledger::Ledger;
+use crate::lock::locked;
+
+/// How far a reign is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It folds the log.
+    Loading,
+    /// It answers.
+    Serving,
+    /// It cannot read its log, and answers nobody; what is wrong was logged.
+    Broken,
+}
+
+/// An epoch that this node leads.
+#[derive(Debug)]
+pub(crate) struct Reign {
+    /// Of which partition.
+    pub(crate) partition: PartitionId,
+    /// Which epoch.
+    pub(crate) epoch: u64,
+    phase: Mutex<Phase>,
+    closed: Stop,
+    chats: Mutex<HashMap<ChatToken, Arc<Conversation>>>,
+    log: Mutex<Numbers>,
+    recent: Mutex<Recent>,
+}
+
+/// The log's end, as this reign fills it.
+#[derive(Debug)]
+struct Numbers {
+    /// The place of the next entry.
+    next: u64,
+    /// Appended and not committed, in order.
+    pending: VecDeque<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    seq: u64,
+    conversation: Arc<Conversation>,
+    entry: Arc<Entry>,
+}
+
+/// Which messages are in memory, oldest first, over all chats of the reign.
+#[derive(Debug)]
+struct Recent {
+    queue: VecDeque<(Arc<Conversation>, usize)>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// Why an entry was not appended. The log is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotAppended {
+    /// The reign has ended.
+    Closed,
+    /// The chat went on since the turn was decided.
+    Moved,
+    /// Replication has too much to do.
+    Full,
+}
+
+impl Reign {
+    /// An epoch that begins after `seq`. At most `recent_bytes_max` of messages are kept in memory.
+    pub(crate) fn new(
+        partition: PartitionId,
+        epoch: u64,
+        seq: u64,
+        recent_bytes_max: usize,
+    ) -> Self {
+        Self {
+            partition,
+            epoch,
+            phase: Mutex::new(Phase::Loading),
+            closed: Stop::default(),
+            chats: Mutex::default(),
+            log: Mutex::new(Numbers { next: seq + 1, pending: VecDeque::new() }),
+            recent: Mutex::new(Recent {
+                queue: VecDeque::new(),
+                bytes: 0,
+                bytes_max: recent_bytes_max,
+            }),
+        }
+    }
+
+    /// How far it is.
+    pub(crate) fn phase(&self) -> Phase {
+        *locked(&self.phase)
+    }
+
+    /// Goes on.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        *locked(&self.phase) = phase;
+    }
+
+    /// Whether it answers.
+    pub(crate) fn serves(&self) -> bool {
+        self.phase() == Phase::Serving && !self.closed.is_stopped()
+    }
+
+    /// Given when the epoch has ended.
+    pub(crate) fn closed(&self) -> &Stop {
+        &self.closed
+    }
+
+    /// Ends it: nothing is appended any more, and whoever waits for it hears that.
+    pub(crate) fn close(&self) {
+        let mut log = locked(&self.log);
+        self.closed.stop();
+        log.pending.clear();
+    }
+
+    /// A chat.
+    pub(crate) fn conversation(&self, token: ChatToken) -> Option<Arc<Conversation>> {
+        locked(&self.chats).get(&token).map(Arc::clone)
+    }
+
+    /// A chat, made if it is not there.
+    pub(crate) fn conversation_or_new(&self, token: ChatToken) -> Arc<Conversation> {
+        let mut chats = locked(&self.chats);
+        let chat = chats.entry(token).or_insert_with(|| Arc::new(Conversation::new(token)));
+        Arc::clone(chat)
+    }
+
+    /// Every chat.
+    pub(crate) fn conversations(&self) -> Vec<Arc<Conversation>> {
+        locked(&self.chats).values().map(Arc::clone).collect()
+    }
+
+    /// Forgets a chat that never came to be.
+    pub(crate) fn forget(&self, token: ChatToken) {
+        locked(&self.chats).remove(&token);
+    }
+
+    /// Appends a turn of a chat, if the chat is still where the turn was decided and the epoch goes on.
+    /// Returns the answer to come.
+    pub(crate) fn append(
+        &self,
+        ledger: &dyn Ledger,
+        conversation: &Arc<Conversation>,
+        entry: Arc<Entry>,
+        payload: Bytes,
+        acks: u8,
+    ) -> Result<oneshot::Receiver<Outcome>, NotAppended> {
+        let mut log = locked(&self.log);
+        if self.closed.is_stopped() {
+            return Err(NotAppended::Closed);
+        }
+        if conversation.next_turn() != entry.turn {
+            return Err(NotAppended::Moved);
+        }
+        let seq = log.next;
+        let (partition, epoch) = (self.partition, self.epoch);
+        let submission = Submission { partition, epoch, seq, payload, acks };
+        let answer = ledger.submit(submission).ok_or(NotAppended::Full)?;
+        log.next += 1;
+        conversation.append(seq, &entry);
+        log.pending.push_back(Pending { seq, conversation: Arc::clone(conversation), entry });
+        Ok(answer)
+    }
+
+    /// Everything up to `seq` is committed: now it can be seen. Called in order, by one caller.
+    pub(crate) fn commit(&self, seq: u64) {
+        let ready: Vec<Pending> = {
+            let mut log = locked(&self.log);
+            let count = log.pending.partition_point(|pending| pending.seq <= seq);
+            log.pending.drain(..count).collect()
+        };
+        for Pending { seq, conversation, entry } in ready {
+            let weights = conversation.commit(self.epoch, seq, &entry);
+            locked(&self.recent).keep(&conversation, &weights);
+        }
+    }
+}
+
+impl Recent {
+    /// Keeps these messages of a chat, and lets the oldest go for them. The last one always stays.
+    fn keep(&mut self, conversation: &Arc<Conversation>, weights: &[usize]) {
+        for weight in weights {
+            self.bytes += weight;
+            self.queue.push_back((Arc::clone(conversation), *weight));
+        }
+        while self.bytes > self.bytes_max && self.queue.len() > 1 {
+            let Some((oldest, weight)) = self.queue.pop_front() else { return };
+            self.bytes -= weight;
+            oldest.forget_oldest();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::ChatToken;
+
+    use super::Recent;
+    use crate::conversation::Conversation;
+
+    #[test]
+    fn the_oldest_messages_leave_the_memory_and_the_last_one_stays() {
+        let chat = Arc::new(Conversation::new(ChatToken([1; 16])));
+        let mut recent = Recent { queue: [].into(), bytes: 0, bytes_max: 100 };
+        recent.keep(&chat, &[40, 40, 40]);
+        assert_eq!((recent.queue.len(), recent.bytes), (2, 80));
+        recent.keep(&chat, &[500]);
+        assert_eq!((recent.queue.len(), recent.bytes), (1, 500));
+    }
+}

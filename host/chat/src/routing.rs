@@ -1,0 +1,299 @@
+//! Who answers a request: this node, the one that leads its chat, or nobody at the moment.
+//!
+//! A request that is interrupted starts again with whoever leads by then. Nothing here is tried without
+//! end: somebody must lead within the configured patience, and a request is sent on only so often. What may
+//! have been stored already is only tried again if it has a key.
+
+use std::sync::Arc;
+
+use hashring::{NodeId, PartitionId};
+use replication::core::{PartitionView, Role, Why};
+use runtime::Instant;
+
+use crate::chats::{Asked, Shared};
+use crate::forward::{Answer, Unanswered};
+use crate::lock::locked;
+use crate::members::Joiner;
+use crate::ran::{Interrupt, Ran, because, not_committed, unknown};
+use crate::reign::{Phase, Reign};
+use crate::{Code, Page, Refusal, Request, RequestOutcome, Response};
+
+/// How often one request is begun: on this node, or on another.
+const TRIES_MAX: usize = 6;
+
+/// Who leads a partition.
+#[derive(Debug)]
+pub(crate) enum Leader {
+    /// This node, in this epoch.
+    Here(Arc<Reign>),
+    /// That one, as far as this one knows.
+    There(NodeId),
+    /// Nobody, or nobody who can be asked yet.
+    Nobody,
+    /// This node, and it cannot read its log.
+    Broken,
+}
+
+/// What a request has gone through.
+#[derive(Debug, Default)]
+struct Journey {
+    tries: usize,
+    /// It may have had its effect.
+    appended: bool,
+    /// It has waited for messages, on a reign that ended.
+    parked: bool,
+    /// Whom to ask, because somebody said so.
+    hint: Option<NodeId>,
+}
+
+impl Shared {
+    /// Answers a request about a chat that exists, or ought to.
+    pub(crate) async fn route(
+        &self,
+        partition: PartitionId,
+        request: &Request,
+        asked: &Asked<'_>,
+    ) -> Answer {
+        let writes = !matches!(request, Request::Read(_) | Request::Show { .. });
+        let mut journey = Journey::default();
+        loop {
+            let until = asked.deadline.min(runtime::now() + self.config.patience);
+            let leader = match journey.hint.take() {
+                Some(node) => Leader::There(node),
+                None => self.settle(partition, writes, until).await,
+            };
+            journey.tries += 1;
+            if journey.tries > TRIES_MAX {
+                return Answer::Done(journey.gives_up(request, asked));
+            }
+            match leader {
+                Leader::Here(reign) => match self.run(&reign, request, asked).await {
+                    Ok(response) => return Answer::Done(Ok(response)),
+                    Err(Interrupt::Refused(refusal)) => {
+                        return Answer::Done(Err(journey.refused(*refusal)));
+                    }
+                    Err(Interrupt::Ended { appended }) => {
+                        self.meters.restarted.increment(1);
+                        if appended && !matches!(request, Request::Send(_)) {
+                            return Answer::Done(Err(unknown()));
+                        }
+                        journey.appended |= appended;
+                        journey.parked = true;
+                    }
+                    Err(Interrupt::Behind) => self.changed(partition, until).await,
+                },
+                Leader::There(node) if asked.context.hop > 0 => {
+                    return Answer::Elsewhere(Some(node));
+                }
+                Leader::There(node) => {
+                    let sent_on = self.send_on(&node, request, asked, &mut journey);
+                    if let Some(result) = self.unless_stopping(request, asked, sent_on).await {
+                        return Answer::Done(result);
+                    }
+                    if journey.hint.is_none() {
+                        self.changed(partition, until).await;
+                    }
+                }
+                Leader::Nobody => return Answer::Done(journey.gives_up(request, asked)),
+                Leader::Broken => {
+                    let detail = "the node that leads this chat cannot read its log";
+                    return Answer::Done(Err(
+                        journey.refused(not_committed(Code::NotReady, detail))
+                    ));
+                }
+            }
+        }
+    }
+
+    /// A reader who waits at another node is sent away when this one stops.
+    async fn unless_stopping(
+        &self,
+        request: &Request,
+        asked: &Asked<'_>,
+        sent_on: impl Future<Output = Option<Result<Response, Refusal>>>,
+    ) -> Option<Result<Response, Refusal>> {
+        let Request::Read(read) = request else { return sent_on.await };
+        if asked.waits_until == asked.began {
+            return sent_on.await;
+        }
+        tokio::select! {
+            biased;
+            answer = sent_on => answer,
+            () = self.stopping.stopped() => {
+                Some(Ok(Response::Page(Page::empty(read.after.unwrap_or_default()))))
+            }
+        }
+    }
+
+    /// Asks another node. `None`: it should be asked again, or somebody else.
+    async fn send_on(
+        &self,
+        node: &NodeId,
+        request: &Request,
+        asked: &Asked<'_>,
+        journey: &mut Journey,
+    ) -> Option<Result<Response, Refusal>> {
+        match self.forward(node, request, asked).await {
+            Ok(Answer::Done(Err(refusal))) => Some(Err(journey.refused(refusal))),
+            Ok(Answer::Done(done)) => Some(done),
+            Ok(Answer::Elsewhere(other)) => {
+                journey.hint = other.filter(|other| other != node && *other != self.node);
+                None
+            }
+            Err(Unanswered::NotRun) => None,
+            Err(Unanswered::Lost) => {
+                let safe = match request {
+                    Request::Send(_) => {
+                        // Once more with its key, and not more often than that.
+                        let first = !journey.appended;
+                        journey.appended = true;
+                        first
+                    }
+                    Request::Read(_) | Request::Show { .. } | Request::Owners { .. } => true,
+                    Request::Create { .. }
+                    | Request::Join { .. }
+                    | Request::Leave { .. }
+                    | Request::End { .. } => false,
+                };
+                if safe { None } else { Some(Err(unknown())) }
+            }
+        }
+    }
+
+    /// Runs a request on a reign.
+    async fn run(&self, reign: &Reign, request: &Request, asked: &Asked<'_>) -> Ran {
+        if asked.context.seen.is_some_and(|seen| seen.epoch > reign.epoch) {
+            return Err(Interrupt::Behind);
+        }
+        match request {
+            Request::Send(send) => {
+                let ran = self.send(reign, send, asked).await;
+                self.count(&ran, asked);
+                ran
+            }
+            Request::Read(read) => self.read(reign, read, asked).await,
+            Request::Show { token, confirmed } => self.show(reign, *token, *confirmed, asked).await,
+            Request::Join { token, id, role, attrs } => {
+                let joiner = Joiner { id, role: role.as_deref(), attrs };
+                self.join(reign, *token, joiner, asked).await
+            }
+            Request::Leave { token, id } => self.leave(reign, *token, id, asked).await,
+            Request::End { token, sender } => {
+                self.end(reign, *token, sender.as_deref(), asked).await
+            }
+            // Neither is about a chat that is led somewhere.
+            Request::Create { .. } | Request::Owners { .. } => {
+                Err(Refusal::new(Code::Internal, "a request went the wrong way").into())
+            }
+        }
+    }
+
+    /// Who leads `partition` now.
+    pub(crate) fn leader(
+        &self,
+        partition: PartitionId,
+        writes: bool,
+    ) -> (Leader, Arc<PartitionView>) {
+        let view = self.ledger.view(partition);
+        let leader = match &view.primary {
+            _ if view.role == Role::Primary => {
+                let reign = self.reigns.get(usize::from(partition.0));
+                let reign = reign.and_then(|reign| locked(reign).as_ref().map(Arc::clone));
+                let reign = reign.filter(|reign| reign.epoch == view.epoch);
+                let able = view.leading
+                    && !(writes
+                        && matches!(view.closed_for, Some(Why::HandingOver | Why::Deposed)));
+                match reign {
+                    Some(reign) if reign.phase() == Phase::Broken => Leader::Broken,
+                    Some(reign) if able && reign.serves() => Leader::Here(reign),
+                    _ => Leader::Nobody,
+                }
+            }
+            Some(node) if view.open && *node != self.node => Leader::There(node.clone()),
+            Some(_) | None => Leader::Nobody,
+        };
+        (leader, view)
+    }
+
+    /// Waits until somebody leads `partition`, at most until `until`.
+    async fn settle(&self, partition: PartitionId, writes: bool, until: Instant) -> Leader {
+        loop {
+            let reigns = self.reigns_changed.notified();
+            tokio::pin!(reigns);
+            reigns.as_mut().enable();
+            let (leader, view) = self.leader(partition, writes);
+            if !matches!(leader, Leader::Nobody) {
+                return leader;
+            }
+            tokio::select! {
+                biased;
+                () = reigns => {}
+                () = self.ledger.view_changed(partition, &view) => {}
+                () = runtime::sleep_until(until) => return leader,
+            }
+        }
+    }
+
+    /// Waits until something about who leads `partition` changes, at most until `until`, and long enough
+    /// for it to make sense to ask again.
+    async fn changed(&self, partition: PartitionId, until: Instant) {
+        let view = self.ledger.view(partition);
+        tokio::select! {
+            biased;
+            () = self.ledger.view_changed(partition, &view) => {}
+            () = runtime::sleep_until(until) => {}
+        }
+    }
+
+    fn count(&self, ran: &Ran, asked: &Asked<'_>) {
+        let meters = &self.meters;
+        let counter = match ran {
+            Ok(Response::Sent(sent)) if sent.replay => &meters.replayed,
+            Ok(_) => {
+                meters.send_seconds.record(runtime::now() - asked.began);
+                &meters.stored
+            }
+            Err(Interrupt::Refused(refusal)) => match refusal.outcome {
+                Some(RequestOutcome::Unknown) => &meters.unknown,
+                Some(RequestOutcome::NotCommitted) => &meters.not_committed,
+                None => &meters.refused,
+            },
+            Err(Interrupt::Ended { .. } | Interrupt::Behind) => return,
+        };
+        counter.increment(1);
+    }
+}
+
+impl Journey {
+    /// A refusal, after what the request has gone through: what it says about *this* try is not all.
+    fn refused(&self, mut refusal: Refusal) -> Refusal {
+        // A 409 or a 422 comes from a log that the first try is not in; it will not get into it.
+        let lasting = matches!(
+            refusal.code,
+            Code::Rejected
+                | Code::IllegalTransition
+                | Code::IdempotencyConflict
+                | Code::ChatEnded
+                | Code::ChatFull
+        );
+        if self.appended && !lasting {
+            refusal.outcome = Some(RequestOutcome::Unknown);
+        }
+        refusal
+    }
+
+    /// Nobody could be asked any more.
+    fn gives_up(&self, request: &Request, asked: &Asked<'_>) -> Result<Response, Refusal> {
+        if let Request::Read(read) = request {
+            // Somebody who waited is sent away to come back with the same cursor, to whoever leads then.
+            if self.parked && asked.waits_until > asked.began {
+                return Ok(Response::Page(Page::empty(read.after.unwrap_or_default())));
+            }
+            return Err(Refusal::new(Code::NotReady, "nobody leads this chat at the moment"));
+        }
+        if matches!(request, Request::Show { .. }) {
+            return Err(Refusal::new(Code::NotReady, "nobody leads this chat at the moment"));
+        }
+        Err(self.refused(because(Why::NotLeading, RequestOutcome::NotCommitted)))
+    }
+}

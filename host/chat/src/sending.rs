@@ -1,0 +1,241 @@
+//! A message on its way in: the key first, then what the chat allows, the handlers, and the log.
+
+use std::sync::Arc;
+
+use model::{Answer, Cursor, Entry, KeyHash, Known, Remembered};
+
+use crate::chats::{Asked, Shared};
+use crate::conversation::{Appended, Conversation, TurnGuard};
+use crate::effects::{SYSTEM, has_room};
+use crate::fingerprint::fingerprint;
+use crate::ran::{Interrupt, Ran, not_committed};
+use crate::reign::Reign;
+use crate::storing::{entry, rejection};
+use crate::turn::{JOIN, LEAVE, Stopped, Turn};
+use crate::{Code, Durability, Refusal, RequestOutcome, Response, Send, Sent, history};
+
+impl Shared {
+    /// Sends a message.
+    pub(crate) async fn send(&self, reign: &Reign, send: &Send, asked: &Asked<'_>) -> Ran {
+        let conversation = self.existing(reign, send.token, asked).await?;
+        let key = KeyHash::of(&send.sender, &send.key);
+        let said = fingerprint(send);
+        // One chain at a time, and the key is looked up inside of it: so a repeat that comes while its
+        // first attempt still runs finds what became of that.
+        let turn = self.turn(&conversation, asked).await?;
+        let seen = conversation.appended(Some(key), reign.epoch);
+        if let Some(known) = seen.known {
+            drop(turn);
+            return self.replay(reign, &conversation, send, &said, &seen, known, asked).await;
+        }
+        let acks = self.acks(send)?;
+        self.check(send)?;
+        self.admits(reign, &seen, acks)?;
+        if let Some(refusal) = self.forbids(&seen, send) {
+            drop(turn);
+            return Err(self.refuse(reign, &conversation, &seen, refusal, asked).await);
+        }
+        self.play(reign, &conversation, turn, seen, (send, said, acks), asked).await
+    }
+
+    /// Runs the handlers and stores what they made of it.
+    async fn play(
+        &self,
+        reign: &Reign,
+        conversation: &Arc<Conversation>,
+        guard: TurnGuard<'_>,
+        seen: Appended,
+        (send, body_hash, acks): (&Send, [u8; 32], u8),
+        asked: &Asked<'_>,
+    ) -> Ran {
+        let scene = self.scene(reign, &seen);
+        let now_ms = scene.now_ms;
+        let mut turn = Turn::new(scene);
+        let asking = async {
+            if joins(&seen, send) {
+                turn.show_join(&send.sender, None, &model::Attrs::new());
+                self.ask(&mut turn).await?;
+            }
+            turn.show_message(send);
+            self.ask(&mut turn).await
+        };
+        let stopped = asking.await.err();
+        let (sender, key) = (send.sender.clone(), send.key.clone());
+        let remembered = |answer| Some(Remembered { sender, key, body_hash, answer });
+        let (changes, answer) = match stopped {
+            None => {
+                let (changes, _message, own) = turn.stored();
+                let skew_ms = send.sent_ms.map(|sent_ms| skew_ms(sent_ms, now_ms));
+                (changes, Answer::Stored { own, skew_ms })
+            }
+            Some(Stopped::Refused { changes, answer }) => (changes, answer),
+            Some(Stopped::Failed(refusal)) => return Err(Interrupt::Refused(refusal)),
+            Some(Stopped::Full) => {
+                drop(guard);
+                return Err(self.refuse(reign, conversation, &seen, chat_full(), asked).await);
+            }
+        };
+        // A refusal is only true once it is committed, however few nodes the sender wanted to wait for.
+        let refused = rejection(answer.clone());
+        let acks = if refused.is_some() { acks.max(self.ledger.commit()) } else { acks };
+        let entry = Arc::new(entry(&seen.chat, now_ms, changes, remembered(answer)));
+        let stored = self.store(reign, conversation, guard, Arc::clone(&entry), acks, asked).await;
+        let durability = stored?;
+        match refused {
+            Some(refusal) => Err(refusal.into()),
+            None => sent(&entry, reign.epoch, seen.chat.messages, durability, false),
+        }
+    }
+
+    /// Answers a key that is known: as the first time, or that it was used for something else.
+    #[expect(clippy::too_many_arguments, reason = "everything that was looked up for it")]
+    async fn replay(
+        &self,
+        reign: &Reign,
+        conversation: &Arc<Conversation>,
+        send: &Send,
+        said: &[u8; 32],
+        seen: &Appended,
+        known: Known,
+        asked: &Asked<'_>,
+    ) -> Ran {
+        self.barrier(reign, conversation, seen, asked).await?;
+        if !known.is_for(said) {
+            let detail = "this Idempotency-Key was used for another message";
+            return Err(Refusal::new(Code::IdempotencyConflict, detail).into());
+        }
+        let acks = self.acks(send)?;
+        if acks > self.ledger.commit() {
+            self.touch(reign, conversation, acks, asked).await?;
+        }
+        let first = history::entry(&*self.ledger, reign.partition, send.token, known.seq).await;
+        let Some((epoch, entry)) = first else {
+            let detail = "the first answer cannot be read at the moment";
+            return Err(Refusal::new(Code::NotReady, detail)
+                .with_outcome(RequestOutcome::Unknown)
+                .into());
+        };
+        match entry.remembered.as_ref().and_then(|kept| rejection(kept.answer.clone())) {
+            Some(refusal) => Err(refusal.into()),
+            None => sent(&entry, epoch, known.messages_before, Durability::Quorum, true),
+        }
+    }
+
+    /// Waits until `acks` nodes hold everything of a chat: a node that holds an entry holds all before it.
+    /// More than make a commit are counted for entries only, so this appends an empty one.
+    async fn touch(
+        &self,
+        reign: &Reign,
+        conversation: &Arc<Conversation>,
+        acks: u8,
+        asked: &Asked<'_>,
+    ) -> Result<(), Interrupt> {
+        // What is asked about is committed already, so whatever fails here, it may be there.
+        let stored = |interrupt| match interrupt {
+            Interrupt::Refused(mut refusal) => {
+                refusal.outcome = Some(RequestOutcome::Unknown);
+                Interrupt::Refused(refusal)
+            }
+            Interrupt::Ended { .. } | Interrupt::Behind => Interrupt::Ended { appended: true },
+        };
+        let turn = self.turn(conversation, asked).await.map_err(stored)?;
+        let seen = conversation.appended(None, reign.epoch);
+        self.admits(reign, &seen, acks).map_err(stored)?;
+        let empty = Arc::new(entry(&seen.chat, self.now_ms(&seen.chat), Vec::new(), None));
+        let held = self.store(reign, conversation, turn, empty, acks, asked).await;
+        held.map(drop).map_err(stored)
+    }
+
+    /// How many nodes must hold it before the answer.
+    fn acks(&self, send: &Send) -> Result<u8, Refusal> {
+        let invalid = |detail: String| not_committed(Code::InvalidRequest, detail);
+        let (copies, acks) =
+            (self.ledger.copies(), send.acks.unwrap_or_else(|| self.ledger.commit()));
+        if acks == 0 {
+            return Err(invalid("w: at least 1".to_owned()));
+        }
+        if let Some(wanted) = send.copies
+            && !(acks <= wanted && wanted <= copies)
+        {
+            return Err(invalid(format!(
+                "n: {wanted} is not between w = {acks} and {copies} copies"
+            )));
+        }
+        // Without n, more acks than there are copies are more than can answer: that is found with the
+        // members that are there.
+        Ok(acks)
+    }
+
+    /// What a chat alone can know about the shape of a message.
+    fn check(&self, send: &Send) -> Result<(), Refusal> {
+        let most = self.config.message_bytes_max;
+        if send.body.len() > most {
+            let detail = format!("a message has at most {most} bytes");
+            return Err(not_committed(Code::TooLarge, detail));
+        }
+        if send.kind == JOIN || send.kind == LEAVE {
+            let detail =
+                format!("kind: {} is how handlers are shown who comes and goes", send.kind);
+            return Err(not_committed(Code::InvalidRequest, detail));
+        }
+        Ok(())
+    }
+
+    /// Why the chat as it is takes no message of this sender.
+    fn forbids(&self, seen: &Appended, send: &Send) -> Option<Refusal> {
+        if seen.chat.over_ms(self.now_ms(&seen.chat)).is_some() {
+            return Some(chat_ended());
+        }
+        let full = joins(seen, send) && !has_room(&seen.chat, self.config.roster_max);
+        full.then(chat_full)
+    }
+}
+
+/// Whether the sender joins with this message.
+fn joins(seen: &Appended, send: &Send) -> bool {
+    send.sender != SYSTEM && !seen.chat.roster.contains_key(&send.sender)
+}
+
+/// The answer to a message that is stored in `entry`, after `messages_before` others.
+fn sent(
+    entry: &Entry,
+    epoch: u64,
+    messages_before: u64,
+    durability: Durability,
+    replay: bool,
+) -> Ran {
+    let kept = entry.remembered.as_ref().map(|remembered| &remembered.answer);
+    let (own, skew_ms) = match kept {
+        Some(Answer::Stored { own, skew_ms }) => (*own, *skew_ms),
+        Some(Answer::Refused { .. }) | None => (0, None),
+    };
+    let message = entry.messages().nth(usize::try_from(own).unwrap_or(usize::MAX));
+    let Some(message) = message.map(Arc::clone) else {
+        return Err(Refusal::new(Code::Internal, "a stored message is not in its entry").into());
+    };
+    let also = entry.messages().filter(|other| other.id != message.id).map(|other| other.id);
+    Ok(Response::Sent(Sent {
+        replay,
+        cursor: Cursor { epoch, seq: messages_before + u64::from(own) + 1 },
+        skew_ms,
+        durability,
+        also: also.collect(),
+        message,
+    }))
+}
+
+/// The sender's clock minus ours.
+fn skew_ms(sent_ms: u64, now_ms: u64) -> i64 {
+    let between = i64::try_from(sent_ms.abs_diff(now_ms)).unwrap_or(i64::MAX);
+    if sent_ms < now_ms { -between } else { between }
+}
+
+/// The chat is over, by its end or by itself.
+pub(crate) fn chat_ended() -> Refusal {
+    not_committed(Code::ChatEnded, "the chat is over")
+}
+
+/// No more may join.
+pub(crate) fn chat_full() -> Refusal {
+    not_committed(Code::ChatFull, "no more may join this chat")
+}

@@ -1,0 +1,205 @@
+//! From a decided turn to an entry that is stored, and what every request that changes a chat does first.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::encode::v1;
+use model::{Answer, Change, Chat, ChatToken, Entry, Remembered};
+
+use crate::chats::{Asked, Shared};
+use crate::conversation::{Appended, Conversation, TurnGuard};
+use crate::ran::{Interrupt, because, ends, judge, not_committed, unknown};
+use crate::reign::{NotAppended, Reign};
+use crate::turn::{Flow, Scene, Stopped, Turn, Who};
+use crate::{Code, Durability, Refusal, RequestOutcome};
+
+/// Entries of one chat that may be appended and not committed: each is an answer somebody waits for.
+const UNCOMMITTED_MAX: usize = 64;
+
+/// The longest entry: one frame between nodes carries it with room to spare.
+const ENTRY_BYTES_MAX: usize = 960 << 10;
+
+impl Shared {
+    /// The chat, if there is one. That there is none is only said when nobody else can lead by now.
+    pub(crate) async fn existing(
+        &self,
+        reign: &Reign,
+        token: ChatToken,
+        asked: &Asked<'_>,
+    ) -> Result<Arc<Conversation>, Interrupt> {
+        let known = reign.conversation(token).filter(|chat| chat.head().is_some());
+        match known {
+            Some(conversation) => Ok(conversation),
+            None => {
+                self.confirm(reign, asked).await?;
+                Err(Refusal::new(Code::UnknownChat, "there is no such chat").into())
+            }
+        }
+    }
+
+    /// Makes sure that this node leads, as of now.
+    pub(crate) async fn confirm(&self, reign: &Reign, asked: &Asked<'_>) -> Result<(), Interrupt> {
+        let outcome = runtime::timeout(asked.left(), self.ledger.confirm(reign.partition)).await;
+        match outcome {
+            Ok(replication::core::Outcome::Done) if !reign.closed().is_stopped() => Ok(()),
+            Ok(_) => Err(Interrupt::Ended { appended: false }),
+            Err(_elapsed) => {
+                let detail = "too few nodes have confirmed in time that this node leads the chat";
+                Err(not_committed(Code::NotReady, detail).into())
+            }
+        }
+    }
+
+    /// Waits for the chat's turn.
+    pub(crate) async fn turn<'a>(
+        &self,
+        conversation: &'a Conversation,
+        asked: &Asked<'_>,
+    ) -> Result<TurnGuard<'a>, Interrupt> {
+        let turn = conversation.turn(asked.deadline).await;
+        turn.ok_or_else(|| {
+            not_committed(Code::Overloaded, "too many requests wait for this chat").into()
+        })
+    }
+
+    /// Whether an entry that `acks` nodes must hold can be taken, asked before anything is done for it.
+    pub(crate) fn admits(&self, reign: &Reign, chat: &Appended, acks: u8) -> Result<(), Interrupt> {
+        match self.ledger.view(reign.partition).admits(acks) {
+            Ok(()) => {}
+            Err(why) if ends(why) => return Err(Interrupt::Ended { appended: false }),
+            Err(why) => return Err(because(why, RequestOutcome::NotCommitted).into()),
+        }
+        if chat.uncommitted >= UNCOMMITTED_MAX {
+            let detail = "too much of this chat waits to be stored";
+            return Err(not_committed(Code::Overloaded, detail).into());
+        }
+        Ok(())
+    }
+
+    /// Where and when the next turn is played.
+    pub(crate) fn scene<'a>(&'a self, reign: &Reign, appended: &'a Appended) -> Scene<'a> {
+        let chat = &appended.chat;
+        Scene {
+            chat,
+            head: appended.head,
+            partition: reign.partition,
+            epoch: reign.epoch,
+            now_ms: self.now_ms(chat),
+            config: &self.config,
+        }
+    }
+
+    /// The time of a chat's next entry: ours, but never before its last.
+    pub(crate) fn now_ms(&self, chat: &Chat) -> u64 {
+        chat.clock_ms.max(self.ledger.wall_ms())
+    }
+
+    /// Asks every handler about what the turn shows.
+    pub(crate) async fn ask(&self, turn: &mut Turn<'_>) -> Result<(), Stopped> {
+        for handler in self.chain.handlers() {
+            let reply = handler.on_message(turn.call(handler.name())).await;
+            let who = Who {
+                name: handler.name(),
+                version: handler.version(),
+                on_failure: handler.on_failure(),
+            };
+            if turn.hear(who, reply)? == Flow::Enough {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the entry of a turn, gives the turn to the next and waits until `acks` nodes hold it.
+    pub(crate) async fn store(
+        &self,
+        reign: &Reign,
+        conversation: &Arc<Conversation>,
+        turn: TurnGuard<'_>,
+        entry: Arc<Entry>,
+        acks: u8,
+        asked: &Asked<'_>,
+    ) -> Result<Durability, Interrupt> {
+        let payload = v1::encode(&entry).ok().filter(|bytes| bytes.len() <= ENTRY_BYTES_MAX);
+        let payload = payload.map(Bytes::from).ok_or_else(|| {
+            let detail = format!("with all that handlers added it is over {ENTRY_BYTES_MAX} bytes");
+            not_committed(Code::TooLarge, detail)
+        })?;
+        let answer = reign.append(&*self.ledger, conversation, entry, payload, acks);
+        drop(turn);
+        let answer = answer.map_err(|why| match why {
+            NotAppended::Closed | NotAppended::Moved => Interrupt::Ended { appended: false },
+            NotAppended::Full => {
+                not_committed(Code::Overloaded, "this node has too much to store").into()
+            }
+        })?;
+        let Ok(Ok(outcome)) = runtime::timeout(asked.left(), answer).await else {
+            return Err(unknown().into());
+        };
+        let judged = judge(outcome);
+        let withdrawn = matches!(&judged, Err(Interrupt::Ended { appended: false }))
+            || matches!(&judged, Err(Interrupt::Refused(refusal))
+                if refusal.outcome == Some(RequestOutcome::NotCommitted));
+        if withdrawn && !reign.closed().is_stopped() {
+            // What we counted on is not in the log: nothing built on it may be answered.
+            let (partition, epoch) = (reign.partition, reign.epoch);
+            tracing::warn!(%partition, epoch, ?outcome, "an appended entry was refused: epoch given up");
+            reign.close();
+        }
+        judged
+    }
+
+    /// Waits until everything that a look at the appended chat saw is committed.
+    pub(crate) async fn barrier(
+        &self,
+        reign: &Reign,
+        conversation: &Conversation,
+        seen: &Appended,
+        asked: &Asked<'_>,
+    ) -> Result<(), Interrupt> {
+        let turn = seen.chat.turn;
+        if conversation.until(reign, asked.deadline, |chat, _| chat.turn >= turn).await {
+            return Ok(());
+        }
+        if reign.closed().is_stopped() {
+            // What was seen may be gone, or be what another attempt of the same request stored.
+            return Err(Interrupt::Ended { appended: true });
+        }
+        Err(unknown().into())
+    }
+
+    /// Says no for what the appended chat is, once that cannot be withdrawn any more.
+    pub(crate) async fn refuse(
+        &self,
+        reign: &Reign,
+        conversation: &Conversation,
+        seen: &Appended,
+        refusal: Refusal,
+        asked: &Asked<'_>,
+    ) -> Interrupt {
+        match self.barrier(reign, conversation, seen, asked).await {
+            Ok(()) => refusal.into(),
+            Err(interrupt) => interrupt,
+        }
+    }
+}
+
+/// The entry of a turn.
+pub(crate) fn entry(
+    chat: &Chat,
+    time_ms: u64,
+    changes: Vec<Change>,
+    remembered: Option<Remembered>,
+) -> Entry {
+    Entry { chat: chat.token, turn: chat.turn, time_ms, changes, remembered }
+}
+
+/// What a remembered refusal tells the client, now and again.
+pub(crate) fn rejection(answer: Answer) -> Option<Refusal> {
+    match answer {
+        Answer::Refused { plugin, reason_code, reason, retry_after_ms } => {
+            Some(Refusal::rejected(plugin, reason_code, reason, retry_after_ms))
+        }
+        Answer::Stored { .. } => None,
+    }
+}

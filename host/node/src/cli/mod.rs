@@ -1,0 +1,90 @@
+//! The command line: what `carillon` can be asked, one file a command.
+//!
+//! A command returns `Ok` or a [`Problem`]; this is the one place that turns either into an exit code.
+//! Results go to standard output, everything else to standard error.
+
+mod check;
+mod output;
+mod plugin;
+mod problem;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use problem::{Exit, Problem};
+
+pub(crate) use problem::chain;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "carillon",
+    version,
+    about = "A replicated conversation node",
+    arg_required_else_help = true,
+    after_help = "Example:\n  carillon demo\n\nExit codes: 0 done, 1 refused or failed, 2 usage or \
+                  configuration, 3 unreachable, 4 partly done."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    Plugin(plugin::Plugin),
+}
+
+/// Runs what the process was started with.
+pub fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Check(check) => check.run(),
+        Command::Plugin(plugin) => plugin.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            output::error(&problem);
+            problem.exit.into()
+        }
+    }
+}
+
+/// For a command that talks to one node.
+fn small_runtime() -> Result<tokio::runtime::Runtime, Problem> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_threads)
+}
+
+fn no_threads(error: std::io::Error) -> Problem {
+    Problem::failed(
+        format!("the system gives no threads: {error}"),
+        "Raise the limit of processes (ulimit -u)",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if !example.contains("Example") {
+                missing.push(path.clone());
+            }
+            command.get_subcommands().for_each(|inner| check(inner, &path, missing));
+        }
+        let mut missing = Vec::new();
+        check(&Cli::command(), "", &mut missing);
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+}

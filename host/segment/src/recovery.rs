@@ -1,0 +1,312 @@
+//! What a start finds in the value files, and where the writer goes on.
+//!
+//! A torn end, which was never confirmed, is cut. Anything else that does not verify is damage: it is
+//! told with its file and place, left as it is, and every partition it may belong to is suspect until its
+//! log shows by itself that nothing of it is missing: an entry whose chain continues what is known proves
+//! that, because nothing is appended over an unknown entry or below a promise.
+//!
+//! The last batch is written again and synced before anything is built on it: it may have been read from
+//! memory that never reached the disk. All of this can be interrupted and begun again.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashring::{NodeId, PartitionId};
+
+use crate::disk::Disk;
+use crate::ledger::{Depth, Ledger, Location, Position};
+use crate::record::{Head, Kind, Seed};
+use crate::scan::{Found, Scan};
+use crate::value_file::{self, HEADER_BYTES, Header, MARK_BYTES, NoHeader, Room, ValueFile};
+use crate::{Damage, LogConfig, OpenError, Promise};
+
+/// So many damages are listed; a disk that has more is lost anyway.
+const DAMAGES_MAX: usize = 1000;
+/// The stale end of a file is overwritten in pieces of this size.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// A log being recovered.
+pub(crate) struct Recovery<'a> {
+    config: &'a LogConfig,
+    pub(crate) ledger: Ledger,
+    pub(crate) damages: Vec<Damage>,
+    pub(crate) entries: u64,
+    pub(crate) cut_bytes: u64,
+    /// Where the first damage is that was found in this scan.
+    pub(crate) first_damage: Option<Position>,
+}
+
+/// How far the last file can be used.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    /// Where its last batch begins.
+    batch: u64,
+    /// Where its records end.
+    end: u64,
+    /// Up to here are remains of a batch that was not confirmed.
+    stale: u64,
+    /// Records are known to have reached up to here.
+    vouched: u64,
+}
+
+impl<'a> Recovery<'a> {
+    pub(crate) fn new(config: &'a LogConfig, ledger: Ledger) -> Self {
+        let damages = Vec::new();
+        Self { config, ledger, damages, entries: 0, cut_bytes: 0, first_damage: None }
+    }
+
+    /// Scans everything from `from` on and makes the last file ready for the writer. `evidence` is a place
+    /// that everything is known to have been synced up to.
+    pub(crate) fn run(
+        &mut self,
+        disk: &dyn Disk,
+        from: Position,
+        evidence: Position,
+    ) -> Result<ValueFile, OpenError> {
+        let folder = &self.config.folder;
+        let found = value_file::numbers(folder).map_err(|source| disk_error(folder, source))?;
+        let last = found.last().copied().unwrap_or(0);
+        let mut tail = None;
+        for number in from.file.max(1)..=last.max(evidence.file) {
+            let start = if number == from.file { from.offset } else { 0 }.max(HEADER_BYTES);
+            if !found.contains(&number) {
+                self.lost(number, 0, "the file is missing");
+                continue;
+            }
+            tail = Some((number, self.file(number, start, number == last, evidence)?));
+        }
+        let Some((number, tail)) = tail.filter(|(number, _)| *number >= evidence.file) else {
+            let number = last.max(evidence.file).saturating_add(1);
+            return self.create(disk, number, 0);
+        };
+        let file = self.open_last(disk, number, tail)?;
+        self.ledger.synced = Position { file: file.number, offset: file.end };
+        Ok(file)
+    }
+
+    /// Scans one file.
+    fn file(
+        &mut self,
+        number: u32,
+        start: u64,
+        last: bool,
+        evidence: Position,
+    ) -> Result<Tail, OpenError> {
+        let path = self.path(number);
+        let fail = |source| disk_error(&path, source);
+        let file = File::open(&path).map_err(fail)?;
+        self.header(&file, number)?;
+        let next = if last { None } else { self.vouched(number.saturating_add(1)) };
+        let known = if evidence.file == number { evidence.offset } else { 0 };
+        let vouched = next.unwrap_or(0).max(known);
+        let seed = Seed::new(self.config.store, number);
+        let mut scan = Scan::new(&file, seed).map_err(fail)?;
+        let (mut at, mut batch) = (start, start);
+        loop {
+            // The next file says where this one ends; behind that is only room.
+            if next.is_some_and(|end| at >= end) {
+                return Ok(Tail { batch, end: at, stale: at, vouched });
+            }
+            match scan.at(at, vouched).map_err(fail)? {
+                Found::Record(head) => {
+                    let body = scan.body(at, &head).map_err(fail)?;
+                    self.apply(Position { file: number, offset: at }, &head, body);
+                    batch = at.saturating_sub(u64::from(head.since)).max(start);
+                    at = at.saturating_add(head.size());
+                }
+                Found::Damage { head, next: Some(next) } => {
+                    self.damage(number, at, head);
+                    at = next;
+                }
+                Found::Damage { head, next: None } => {
+                    self.damage(number, at, head);
+                    let reached = head.map_or(MARK_BYTES, |head| head.size());
+                    let vouched = vouched.max(at.saturating_add(reached));
+                    return Ok(Tail { batch, end: at, stale: at, vouched });
+                }
+                Found::End { stale } => {
+                    if !last && stale > at {
+                        self.damage(number, at, None);
+                    }
+                    return Ok(Tail { batch, end: at, stale, vouched: at });
+                }
+                Found::Newer => return Err(OpenError::Newer { file: path, offset: at }),
+            }
+        }
+    }
+
+    /// Whether the file is ours. Its records verify without it, so a broken header loses nothing.
+    fn header(&mut self, file: &File, number: u32) -> Result<(), OpenError> {
+        let path = self.path(number);
+        match Header::read(file) {
+            Ok(header) if header.store == self.config.store && header.number == number => Ok(()),
+            Ok(header) => Err(OpenError::Foreign { file: path, store: header.store }),
+            Err(NoHeader::Newer) => Err(OpenError::Newer { file: path, offset: 0 }),
+            Err(NoHeader::Disk(source)) => Err(disk_error(&path, source)),
+            Err(NoHeader::Broken) => {
+                self.report(number, 0, "the header does not verify".to_owned(), None);
+                Ok(())
+            }
+        }
+    }
+
+    /// How far the file before `number` reaches, as `number` says.
+    fn vouched(&self, number: u32) -> Option<u64> {
+        let file = File::open(self.path(number)).ok()?;
+        Header::read(&file).ok().map(|header| header.previous_end)
+    }
+
+    /// Makes the last file ready: the last batch again, zeros over what was not confirmed, all synced. A
+    /// file that was cut short by somebody stays as it is, and a new one follows.
+    fn open_last(
+        &mut self,
+        disk: &dyn Disk,
+        number: u32,
+        tail: Tail,
+    ) -> Result<ValueFile, OpenError> {
+        if tail.vouched > tail.end {
+            return self.create(disk, number.saturating_add(1), tail.vouched);
+        }
+        let path = self.path(number);
+        let fail = |source| disk_error(&path, source);
+        let file = File::options().read(true).write(true).open(&path).map_err(fail)?;
+        let allocated = file.metadata().map_err(fail)?.len();
+        rewrite(disk, &file, tail).map_err(fail)?;
+        self.cut_bytes = tail.stale - tail.end;
+        if self.cut_bytes > 0 {
+            tracing::warn!(file = %path.display(), offset = tail.end, bytes = self.cut_bytes,
+                "cut the torn end of the log, which was never confirmed");
+        }
+        let seed = Seed::new(self.config.store, number);
+        Ok(ValueFile { number, file: Arc::new(file), seed, end: tail.end, allocated })
+    }
+
+    fn create(
+        &mut self,
+        disk: &dyn Disk,
+        number: u32,
+        previous_end: u64,
+    ) -> Result<ValueFile, OpenError> {
+        let header = Header { store: self.config.store, number, previous_end };
+        let file_bytes_max = self.config.value_file_bytes_max;
+        let room = Room { needed: 0, ahead: value_file::AHEAD_BYTES, file_bytes_max };
+        let made = ValueFile::create(disk, &self.config.folder, header, room);
+        let made = made.map_err(|source| disk_error(&self.path(number), source))?;
+        self.ledger.synced = Position { file: made.number, offset: made.end };
+        Ok(made)
+    }
+
+    fn apply(&mut self, at: Position, head: &Head, body: &[u8]) {
+        let partition = PartitionId(head.partition);
+        let log = self.ledger.partition_mut(partition);
+        match head.kind {
+            Kind::Entry if at > log.applied => self.entry(at, head, body),
+            Kind::Cut if at > log.applied => {
+                if log.cut(head.seq) == Depth::Base {
+                    // The index holds only what is committed, and that is never cut: whoever cut it
+                    // starts this partition anew.
+                    log.applied = at;
+                }
+            }
+            Kind::Promise => {
+                if let Some(promise) = promise(head, body) {
+                    log.promise(&promise);
+                }
+            }
+            Kind::Commit => log.commit(head.seq),
+            Kind::Entry | Kind::Cut | Kind::Mark => {}
+        }
+    }
+
+    fn entry(&mut self, at: Position, head: &Head, body: &[u8]) {
+        let partition = PartitionId(head.partition);
+        let log = self.ledger.partition_mut(partition);
+        let location = Location { epoch: head.epoch, chain: head.chain, at, length: head.length };
+        let end = log.end();
+        let continues = !log.suspect || end.chain.next(head.epoch, head.seq, body) == head.chain;
+        if continues && log.append(head.seq, location).is_ok() {
+            self.entries += 1;
+            // All that was ever seen is there again.
+            if log.suspect && (head.epoch, head.seq) >= log.known {
+                log.suspect = false;
+            }
+            return;
+        }
+        log.see(head.epoch, head.seq);
+        if !log.suspect {
+            log.suspect = true;
+            let what =
+                format!("entry {} of partition {partition} does not follow {}", head.seq, end.seq);
+            self.report(at.file, at.offset, what, Some(partition));
+        }
+    }
+
+    /// A broken record that was confirmed.
+    fn damage(&mut self, number: u32, offset: u64, head: Option<Head>) {
+        let Some(head) = head.filter(|head| head.kind != Kind::Mark) else {
+            return self.lost(number, offset, "a record that cannot be told from its remains");
+        };
+        let partition = PartitionId(head.partition);
+        let log = self.ledger.partition_mut(partition);
+        log.suspect = true;
+        if head.kind == Kind::Entry {
+            log.see(head.epoch, head.seq);
+        }
+        let what = format!("{:?} {} of partition {partition}", head.kind, head.seq).to_lowercase();
+        self.report(number, offset, what, Some(partition));
+    }
+
+    /// Something is gone, and it could be of any partition.
+    fn lost(&mut self, number: u32, offset: u64, what: &str) {
+        for partition in (0..self.config.partitions).map(PartitionId) {
+            self.ledger.partition_mut(partition).suspect = true;
+        }
+        self.report(number, offset, what.to_owned(), None);
+    }
+
+    fn report(&mut self, number: u32, offset: u64, what: String, partition: Option<PartitionId>) {
+        let file = self.path(number);
+        tracing::error!(file = %file.display(), offset, %what, "damage in the log");
+        self.first_damage.get_or_insert(Position { file: number, offset });
+        if self.damages.len() < DAMAGES_MAX {
+            self.damages.push(Damage { file, offset, what, partition });
+        }
+    }
+
+    fn path(&self, number: u32) -> PathBuf {
+        value_file::path(&self.config.folder, number)
+    }
+}
+
+/// Writes the last batch again, zeros over what follows it, and syncs both.
+fn rewrite(disk: &dyn Disk, file: &File, tail: Tail) -> io::Result<()> {
+    let mut batch = vec![0; usize::try_from(tail.end - tail.batch).unwrap_or(0)];
+    file.read_exact_at(&mut batch, tail.batch)?;
+    disk.write(file, &batch, tail.batch)?;
+    let mut at = tail.end;
+    while at < tail.stale {
+        let left = usize::try_from(tail.stale - at).unwrap_or(usize::MAX);
+        let zeros = ZEROS.get(..left.min(ZEROS.len())).unwrap_or_default();
+        disk.write(file, zeros, at)?;
+        at = at.saturating_add(u64::try_from(zeros.len()).unwrap_or(u64::MAX));
+    }
+    disk.sync(file)
+}
+
+fn promise(head: &Head, body: &[u8]) -> Option<Promise> {
+    let node = std::str::from_utf8(body).ok()?.parse::<NodeId>().ok()?;
+    Some(Promise { epoch: head.epoch, node, boot: head.seq })
+}
+
+pub(crate) fn disk_error(path: &Path, source: io::Error) -> OpenError {
+    OpenError::Disk { file: path.to_owned(), source }
+}
+
+/// The partitions of a recovered ledger, as a start tells them.
+pub(crate) fn restored(ledger: &Ledger) -> BTreeMap<PartitionId, crate::Restored> {
+    ledger.iter().map(|(id, log)| (id, log.restored())).collect()
+}
