@@ -134,9 +134,9 @@ impl Leader {
     }
 
     /// A peer is connected.
-    pub(super) fn peer_up(&mut self, node: &NodeId, now: Time) {
+    pub(super) fn peer_up(&mut self, node: &NodeId, boot: u64, now: Time) {
         for follower in self.followers.iter_mut().filter(|f| f.member.node == *node) {
-            follower.connected(now);
+            follower.connected(now, boot);
         }
     }
 
@@ -460,7 +460,7 @@ impl Partition {
         let reign = leader.reign(&id, self.commit);
         let pause = cx.config.timings.beat;
         for follower in leader.followers.iter_mut().filter(|f| f.member.node == *node) {
-            let next = follower.read_done(entries.clone(), reign, cx.now, pause);
+            let next = follower.read_done(entries.clone(), &self.tail, reign, cx.now, pause);
             if let Next::Append(append) = next {
                 cx.send(node, Message::Append(append));
             }
