@@ -3,6 +3,7 @@
 //! A command returns `Ok` or a [`Problem`]; this is the one place that turns either into an exit code.
 //! Results go to standard output, everything else to standard error.
 
+mod chat;
 mod check;
 mod output;
 mod plugin;
@@ -33,6 +34,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Check),
+    Chat(chat::Chat),
     Plugin(plugin::Plugin),
 }
 
@@ -40,6 +42,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Check(check) => check.run(),
+        Command::Chat(chat) => chat.run(),
         Command::Plugin(plugin) => plugin.run(),
     };
     match done {
