@@ -41,21 +41,19 @@ fn any(text: &str, words: &[String]) -> bool {
     // Most places in a text begin no word of the list, and their first byte tells.
     let mut begins = [false; 256];
     for first in words.iter().filter_map(|word| word.as_bytes().first()) {
-        if let Some(begin) = begins.get_mut(usize::from(*first)) {
-            *begin = true;
+        if let Some(begins) = begins.get_mut(usize::from(*first)) {
+            *begins = true;
         }
     }
-    let mut after_letter = false;
-    for (at, character) in text.char_indices() {
-        let rest = text.get(at..).unwrap_or_default();
-        let first = rest.as_bytes().first().copied().unwrap_or_default();
-        let can_begin = !after_letter && begins.get(usize::from(first)) == Some(&true);
-        if can_begin && words.iter().any(|word| stands_alone(rest, word)) {
-            return true;
+    let begins = |byte: u8| begins.get(usize::from(byte)).is_some_and(|begins| *begins);
+    text.bytes().enumerate().any(|(at, byte)| {
+        if !begins(byte) {
+            return false;
         }
-        after_letter = character.is_alphabetic();
-    }
-    false
+        // A byte that begins a word begins a character, so this splits between two.
+        let Some((before, rest)) = text.split_at_checked(at) else { return false };
+        !before.ends_with(char::is_alphabetic) && words.iter().any(|word| stands_alone(rest, word))
+    })
 }
 
 /// Whether `text` begins with `word`, and the word ends where it does.
