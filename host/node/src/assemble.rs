@@ -334,14 +334,14 @@ fn chats(config: &Config) -> chat::Config {
 }
 
 fn http(config: &Config) -> api::Config {
-    let defaults = api::Config::default();
-    api::Config {
+    let mut http = api::Config {
         listen: config.http.listen,
         message_bytes: config.limits.message_bytes.bytes(),
         connections: config.limits.connections,
-        // Longer than replication takes to call an outcome unknown, so that clients hear that instead.
-        answer_within: defaults
-            .answer_within
-            .max(config.replication.timeout.0 + Duration::from_secs(3)),
-    }
+        ..api::Config::default()
+    };
+    // Longer than replication takes to call an outcome unknown, so that clients hear that instead.
+    let unknown = config.replication.timeout.0 + Duration::from_secs(3);
+    http.patience.answer = http.patience.answer.max(unknown);
+    http
 }
