@@ -182,7 +182,8 @@ impl Follower {
 
     /// The place before `next`, in memory or as it was read.
     fn prev(&self, tail: &Tail) -> Option<LogEnd> {
-        tail.place(self.next - 1).or(self.place.filter(|place| place.seq + 1 == self.next))
+        let read = || self.place.filter(|place| place.seq + 1 == self.next);
+        tail.place(self.next - 1).or_else(read)
     }
 
     fn read(&mut self, from: u64) -> Next {
