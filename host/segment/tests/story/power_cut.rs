@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use segment::{Disk, LogEntry, Notice, SystemDisk};
@@ -18,6 +19,7 @@ const FILE: u64 = 32 << 10;
 #[derive(Default)]
 struct Volatile {
     unsynced: Mutex<Vec<Unsynced>>,
+    sync_fails: AtomicBool,
 }
 
 /// A write since the last sync.
@@ -25,20 +27,35 @@ struct Unsynced {
     inode: u64,
     offset: u64,
     before: Vec<u8>,
+    /// Its sync failed: memory has it and counts it as written, so no later sync brings it to the disk,
+    /// only another write.
+    forgotten: bool,
 }
 
 impl Disk for Volatile {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut unsynced = self.unsynced.lock().unwrap();
+        let inode = file.metadata()?.ino();
+        let end = offset + bytes.len() as u64;
+        for old in unsynced.iter_mut().filter(|old| old.inode == inode) {
+            if offset <= old.offset && old.offset + old.before.len() as u64 <= end {
+                old.forgotten = false;
+            }
+        }
         let mut before = vec![0; bytes.len()];
         file.read_at(&mut before, offset)?;
-        unsynced.push(Unsynced { inode: file.metadata()?.ino(), offset, before });
+        unsynced.push(Unsynced { inode, offset, before, forgotten: false });
         SystemDisk.write(file, bytes, offset)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
+        let mut unsynced = self.unsynced.lock().unwrap();
         let inode = file.metadata()?.ino();
-        self.unsynced.lock().unwrap().retain(|write| write.inode != inode);
+        if self.sync_fails.load(Ordering::SeqCst) {
+            unsynced.iter_mut().for_each(|write| write.forgotten |= write.inode == inode);
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        unsynced.retain(|write| write.inode != inode || write.forgotten);
         Ok(())
     }
 }
@@ -107,22 +124,26 @@ fn run(seed: u64) {
             log.written(tickets[wait].0);
         }
         let mut confirmed = tickets[wait].1;
-        let mut copy = None;
-        if dice.next(2) == 0 {
-            copy = Some(cut_power(&disk, folder.path(), &mut dice));
-        }
-        for notice in log.notices.try_iter() {
-            assert!(!matches!(notice, Notice::Failed { .. }), "SEED={seed}: {notice:?}");
-        }
-        log.log.abandon();
-        let copy = copy.unwrap_or_else(|| {
-            // Only the process dies, and what its successor finds it may have told to others before the
-            // power is cut: it must not have been in memory alone.
+        let copy = if dice.next(2) == 0 {
+            let copy = cut_power(&disk, folder.path(), &mut dice);
+            log.log.abandon();
+            copy
+        } else {
+            // Only the process dies, of a failed sync. What its successor finds it may tell to others
+            // before the power is cut: it must not have been in memory alone.
+            disk.sync_fails.store(true, Ordering::SeqCst);
+            let more = follow(&entries[0], 1, &[b"last"]);
+            entries[0].extend(more.clone());
+            log.submit(vec![append(0, more)]);
+            let failed = |notice| matches!(notice, Notice::Failed { .. });
+            assert!(log.notices.iter().any(failed), "SEED={seed}");
+            drop(log);
+            disk.sync_fails.store(false, Ordering::SeqCst);
             let log = open_on(Arc::clone(&disk) as Arc<dyn Disk>, config(folder.path(), FILE));
             confirmed = [0, 1].map(|partition| log.entries(partition).len());
             log.log.abandon();
             cut_power(&disk, folder.path(), &mut dice)
-        });
+        };
         folder = copy;
         let log = open(config(folder.path(), FILE));
         assert_eq!(log.recovered.damages, [], "SEED={seed}");
