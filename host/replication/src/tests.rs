@@ -10,7 +10,9 @@ use quinn::{Connection, ConnectionError, Endpoint};
 use runtime::{Stop, Tasks};
 use tokio::sync::{Semaphore, mpsc};
 use wire::limits::{ANSWER_PART_BYTES, FRAME_BYTES_MAX};
-use wire::{Ack, Beat, Hello, Kind, Message, NotRun, PROTOCOL, RequestHead, codec};
+use wire::{
+    Ack, Append, Beat, End, Entry, Hello, Kind, Message, NotRun, PROTOCOL, RequestHead, codec,
+};
 
 use crate::dialler::{Dialler, Target};
 use crate::ending::Ending;
@@ -182,6 +184,47 @@ async fn two_nodes_greet_and_talk_in_both_directions_and_in_order() {
     to_a.push(&Message::Beat(beat.clone()));
     flush(&mut to_a).await;
     assert_eq!(a.message().await, Message::Beat(beat));
+}
+
+fn append(seq: u64, bytes: usize) -> Message {
+    let entry = Entry { epoch: 1, seq, chain: [0; 16], payload: Bytes::from(vec![7; bytes]) };
+    let prev = End { epoch: 1, seq: seq - 1, chain: [0; 16] };
+    let partition = PartitionId(3);
+    Message::Append(Append { partition, epoch: 1, prev, entries: vec![entry], commit: 0 })
+}
+
+#[tokio::test]
+async fn what_a_peer_does_not_take_at_once_comes_later_and_in_order() {
+    let (_a, mut to_b, mut b, _to_a) = pair().await;
+    for seq in 1..=20 {
+        to_b.push(&append(seq, 900_000));
+    }
+    flush(&mut to_b).await;
+    assert!(to_b.is_blocked(), "no window takes so much");
+    let rest = std::future::poll_fn(|context| {
+        to_b.flush(context);
+        if to_b.is_blocked() { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    });
+    let read = async {
+        for seq in 1..=20 {
+            assert_eq!(b.message().await, append(seq, 900_000));
+        }
+    };
+    tokio::join!(rest, read);
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_cut_off() {
+    let authority = Authority::new("test").unwrap();
+    let mut b = node(&authority, "b", hello("b", 1));
+    let a = node(&authority, "a", hello("a", 1));
+    let (connection, _streams) = a.greet(&b).await;
+    let mut to_a = b.link().await;
+    for seq in 1..=40 {
+        to_a.push(&append(seq, 900_000));
+    }
+    flush(&mut to_a).await;
+    assert_eq!(closed(&connection).await.0, code::SLOW);
 }
 
 #[tokio::test]
