@@ -216,7 +216,12 @@ impl Shared {
     }
 
     /// Waits until somebody leads `partition`, at most until `until`.
-    async fn settle(&self, partition: PartitionId, writes: bool, until: Instant) -> Leader {
+    pub(crate) async fn settle(
+        &self,
+        partition: PartitionId,
+        writes: bool,
+        until: Instant,
+    ) -> Leader {
         loop {
             let reigns = self.reigns_changed.notified();
             tokio::pin!(reigns);
