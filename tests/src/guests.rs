@@ -2,12 +2,13 @@
 //!
 //! A guest is a core module in WAT with the plumbing that every component needs (memory, allocator,
 //! `check-config`), and a body for `on-message`. The answer's place is address 64: 0 there means a
-//! decision, the verdict's case stands at 68, its first payload (a reason code) at 72 and 76, the
-//! refusal of a failing guest at 68. Everything starts as zeros, which is `pass` without notes.
-//! Addresses 1024 to 4095 are free for data.
+//! decision, the verdict's case stands at 68, its first payload (a reason code, a media type) at 72 and
+//! 76, its second at 80 and 84, the notes at 96 and 100, the refusal of a failing guest at 68. Everything
+//! starts as zeros, which is `pass` without notes. Addresses 1024 to 4095 are free for data.
 
 #![expect(clippy::expect_used, reason = "a guest that cannot be built is a mistake in a test")]
 
+use std::fs;
 use std::path::Path;
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -32,6 +33,8 @@ pub struct Guest {
     pub exports: String,
     /// The name and type under which the core module exports its handler.
     pub handler: String,
+    /// What our WIT says, and what the one says that the guest was built against.
+    pub contract: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Guest {
@@ -49,6 +52,7 @@ impl Default for Guest {
             handler: "(export \"carillon:plugin/message-handler@0.1.0#on-message\") \
                       (param i32) (result i32)"
                 .to_owned(),
+            contract: None,
         }
     }
 }
@@ -61,8 +65,9 @@ impl Guest {
 
     /// With more of the module.
     #[must_use]
-    pub fn with_module(self, module: &str) -> Self {
-        Self { module: module.to_owned(), ..self }
+    pub fn with_module(mut self, module: &str) -> Self {
+        self.module.push_str(module);
+        self
     }
 
     /// With an import: the world's line and the core module's.
@@ -71,6 +76,29 @@ impl Guest {
         self.world.push_str(world);
         self.imports.push_str(core);
         self
+    }
+
+    /// That can keep notes: `$keep` sets the note whose key is the text at 1024, one byte long, to what
+    /// is at the pointer and as long as it is told.
+    #[must_use]
+    pub fn keeping(self) -> Self {
+        self.importing(
+            "import carillon:plugin/kv@0.1.0;",
+            "(import \"carillon:plugin/kv@0.1.0\" \"set\"
+               (func $kv_set (param i32 i32 i32 i32 i32)))",
+        )
+        .with_module(
+            "(data (i32.const 1024) \"k\")
+             (func $keep (param $at i32) (param $bytes i32)
+               (call $kv_set (i32.const 1024) (i32.const 1)
+                 (local.get $at) (local.get $bytes) (i32.const 512)))",
+        )
+    }
+
+    /// Built against another contract than ours: what says `ours` there says `theirs`.
+    #[must_use]
+    pub fn built_against(self, ours: &'static str, theirs: &'static str) -> Self {
+        Self { contract: Some((ours, theirs)), ..self }
     }
 
     /// With that many pages of memory at the start.
@@ -89,9 +117,7 @@ impl Guest {
         for (name, text) in STUBS {
             resolve.push_str(name, text).expect("the stub's WIT is right");
         }
-        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|up| up.join("wit"));
-        let wit = wit.into_iter().find(|path| path.join("worlds.wit").exists());
-        resolve.push_dir(wit.expect("the repository has a folder wit")).expect("our WIT is right");
+        resolve.push_str("carillon.wit", &self.contract()).expect("the contract is right");
         let world = format!(
             "package test:guest; world guest {{ import carillon:plugin/log@0.1.0; {} {} }}",
             self.world, self.exports
@@ -104,6 +130,25 @@ impl Guest {
             .module(&core)
             .and_then(|mut encoder| encoder.encode())
             .expect("the module fits its world")
+    }
+
+    /// Our WIT in one text, or that of the contract the guest was built against.
+    fn contract(&self) -> String {
+        let wit = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|up| up.join("wit"));
+        let wit = wit.into_iter().find(|path| path.join("worlds.wit").exists());
+        let wit = wit.expect("the repository has a folder wit");
+        let header = "package carillon:plugin@0.1.0;";
+        let mut text = header.to_owned();
+        for file in ["types.wit", "imports.wit", "exports.wit"] {
+            let file = fs::read_to_string(wit.join(file)).expect("the file is there");
+            text.push_str(file.strip_prefix(header).expect("each file begins with the package"));
+        }
+        if let Some((ours, theirs)) = self.contract {
+            let changed = text.replace(ours, theirs);
+            assert_ne!(changed, text, "our WIT does not say what is replaced");
+            text = changed;
+        }
+        text
     }
 
     /// The core module alone, as text.
@@ -136,9 +181,46 @@ impl Guest {
     }
 }
 
-/// Packages that guests may want and nobody gives them.
-const STUBS: [(&str, &str); 2] = [
+/// What guests import of WASI here; `wasi:http` is what nobody gives them.
+const STUBS: [(&str, &str); 6] = [
     ("http.wit", "package wasi:http@0.2.0; interface outgoing-handler { handle: func() -> u32; }"),
+    (
+        "io.wit",
+        "package wasi:io@0.2.0; \
+         interface error { resource error; } \
+         interface poll { resource pollable { ready: func() -> bool; block: func(); } } \
+         interface streams { \
+           use error.{error}; \
+           variant stream-error { last-operation-failed(error), closed } \
+           resource output-stream { \
+             blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>; \
+           } \
+         }",
+    ),
+    (
+        "clocks.wit",
+        "package wasi:clocks@0.2.0; \
+         interface wall-clock { \
+           record datetime { seconds: u64, nanoseconds: u32 } \
+           now: func() -> datetime; \
+         } \
+         interface monotonic-clock { \
+           use wasi:io/poll@0.2.0.{pollable}; \
+           subscribe-duration: func(when: u64) -> pollable; \
+         }",
+    ),
+    (
+        "random.wit",
+        "package wasi:random@0.2.0; interface random { get-random-u64: func() -> u64; }",
+    ),
+    (
+        "cli.wit",
+        "package wasi:cli@0.2.0; \
+         interface stderr { \
+           use wasi:io/streams@0.2.0.{output-stream}; \
+           get-stderr: func() -> output-stream; \
+         }",
+    ),
     (
         "sockets.wit",
         "package wasi:sockets@0.2.0; \

@@ -223,15 +223,6 @@ impl<'a> Turn<'a> {
             Verdict::Reject { code, reason, retry_after_ms } => {
                 return Err(self.refused(who, reply.effects, code, reason, retry_after_ms));
             }
-            // Holding needs a store of held messages, their deadlines and who releases them; until this
-            // version has them, a handler that holds could not decide.
-            Verdict::Hold { .. } => {
-                return self.failed(
-                    who,
-                    "it wants to hold the message, which this version cannot",
-                    false,
-                );
-            }
             Verdict::Rewrite(body) => {
                 let most = self.scene.config.message_bytes_max;
                 if body.len() > most {

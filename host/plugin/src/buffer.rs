@@ -88,6 +88,11 @@ impl Buffer {
         Ok(())
     }
 
+    /// How many notes have to be looked at to answer for their keys.
+    pub(crate) fn notes_count(&self) -> usize {
+        self.before.len() + self.changed.len()
+    }
+
     /// At most `limit` keys that begin with `prefix`, in order.
     pub(crate) fn keys(&self, prefix: &str, limit: usize) -> Vec<String> {
         let mut keys: Vec<&String> = self

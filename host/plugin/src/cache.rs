@@ -12,6 +12,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -20,6 +21,9 @@ const MAGIC: &[u8; 8] = b"CARILCW1";
 const MAC_BYTES: usize = 32;
 const KEY_BYTES: usize = 32;
 const BLOCK_BYTES: usize = 64;
+
+/// How the name of a file ends until everything is in it.
+const UNFINISHED: &str = "new";
 
 /// Most files that are kept: some generations of some plugins.
 const FILES_MAX: usize = 64;
@@ -32,8 +36,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens `folder`, and makes it and its key if they are not there. A key of the wrong size is
-    /// replaced: nothing verifies under it.
+    /// Opens `folder`, makes it and its key if they are not there, and removes what a crash left half
+    /// written. A key of the wrong size is replaced: nothing verifies under it.
     pub(crate) fn open(folder: &Path) -> Result<Self, (PathBuf, io::Error)> {
         let at = |path: &Path| {
             let path = path.to_owned();
@@ -54,7 +58,11 @@ impl Cache {
                 key
             }
         };
-        Ok(Self { folder: folder.to_owned(), key })
+        let cache = Self { folder: folder.to_owned(), key };
+        for (_, path) in cache.files(UNFINISHED) {
+            let _best_effort = fs::remove_file(path);
+        }
+        Ok(cache)
     }
 
     /// The code kept for the component of this digest, if it is there and ours.
@@ -84,18 +92,23 @@ impl Cache {
     }
 
     fn forget_oldest(&self) {
-        let Ok(entries) = fs::read_dir(&self.folder) else { return };
-        let mut files: Vec<_> = entries
-            .filter_map(Result::ok)
-            .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "cwasm"))
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
+        let mut files = self.files("cwasm");
         files.sort();
         let beyond = files.len().saturating_sub(FILES_MAX);
         for (_, path) in files.into_iter().take(beyond) {
             // Somebody else may have removed it; next time is early enough.
             let _best_effort = fs::remove_file(path);
         }
+    }
+
+    /// The files whose names end like this, with when they were written.
+    fn files(&self, extension: &str) -> Vec<(SystemTime, PathBuf)> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten();
+        entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.path().extension().is_some_and(|found| found == extension))
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect()
     }
 }
 
@@ -135,7 +148,7 @@ fn hmac(key: &[u8; KEY_BYTES], parts: &[&[u8]]) -> [u8; MAC_BYTES] {
 
 /// Writes a file that only its owner reads, and only whole: the name appears when everything is there.
 fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{:016x}.new", rand::random::<u64>()));
+    let temporary = path.with_extension(format!("{:016x}.{UNFINISHED}", rand::random::<u64>()));
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     let written = parts.iter().try_for_each(|part| file.write_all(part));

@@ -103,26 +103,16 @@ pub enum Verdict {
         /// When it makes sense to try again.
         retry_after_ms: Option<u32>,
     },
-    /// Parked until it is released, dropped or due.
-    Hold {
-        /// For people.
-        reason: String,
-        /// How long at most.
-        deadline_ms: u32,
-        /// What happens then.
-        accept_on_deadline: bool,
-    },
 }
 
 impl Verdict {
-    /// The word in a stamp: `pass`, `accept`, `rewrite`, `reject`, `hold`.
+    /// The word in a stamp: `pass`, `accept`, `rewrite`, `reject`.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Pass => "pass",
             Self::Accept => "accept",
             Self::Rewrite(_) => "rewrite",
             Self::Reject { .. } => "reject",
-            Self::Hold { .. } => "hold",
         }
     }
 }

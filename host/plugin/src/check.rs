@@ -20,15 +20,15 @@ const CODE_BYTES_MAX: usize = 64;
 const REASON_BYTES_MAX: usize = 1 << 10;
 /// Longest body: the default of `limits.message_bytes`.
 const BODY_BYTES_MAX: usize = 64 << 10;
-/// Longest key of a note.
-const NOTE_KEY_BYTES_MAX: usize = 255;
+/// Longest key of a note: a participant's name and as much again to say what is noted of them.
+const NOTE_KEY_BYTES_MAX: usize = 512;
 /// Longest media type.
 const MEDIA_TYPE_BYTES_MAX: usize = 127;
 
 /// What is wrong with something a guest handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// `invalid` or `too-large`.
+    /// `invalid`, `too-large` or `unavailable`.
     pub(crate) code: &'static str,
     /// In words.
     pub(crate) detail: String,

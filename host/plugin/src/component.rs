@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use wasmtime::component::InstancePre;
 use wasmtime::{Store, UpdateDeadline};
@@ -16,6 +17,10 @@ use crate::{Call, Failure, Grant, Limits, LoadError, OnFailure, Problem, Reply, 
 /// Bytes that one host call or one answer may carry. A guest that points a thousand fields at one text
 /// ends here, and not at the host's memory.
 const CARRIED_BYTES_MAX: usize = 1 << 20;
+
+/// How long `check-config` may take at least. Nobody waits for it but whoever loads the plugin, perhaps
+/// on a machine that is busy compiling; its fuel is the limit that counts.
+const CHECK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Most problems of a configuration that are repeated.
 const PROBLEMS_MAX: usize = 32;
@@ -124,7 +129,7 @@ impl Plugin {
     /// See [`Failure`]: nothing of the call is left.
     pub async fn on_message(&self, call: Call) -> Result<Reply, Failure> {
         let began = runtime::now();
-        let result = self.admitted(self.message(call)).await;
+        let result = self.admitted(self.loaded.limits, |limits| self.message(limits, call)).await;
         self.calls.fetch_add(1, Ordering::Relaxed);
         if result.is_err() {
             self.failures.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +141,10 @@ impl Plugin {
     /// Loads every export once, and has the guest check its configuration.
     pub(crate) async fn check_config(&self, config: &serde_json::Value) -> Result<(), LoadError> {
         let name = || self.loaded.name.clone();
-        let checked = self.admitted(self.problems(config.to_string())).await;
+        let limits = self.loaded.limits;
+        let limits = Limits { deadline: limits.deadline.max(CHECK_DEADLINE), ..limits };
+        let checked =
+            self.admitted(limits, |limits| self.problems(limits, config.to_string())).await;
         match checked {
             Ok(Ok(problems)) if problems.is_empty() => Ok(()),
             Ok(Ok(problems)) => Err(LoadError::Config { name: name(), problems }),
@@ -146,11 +154,15 @@ impl Plugin {
     }
 
     /// Runs a call when there is room, and ends it when its time is up even if it waits in the host.
-    async fn admitted<T>(
+    async fn admitted<T, F>(
         &self,
-        call: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let deadline = self.loaded.limits.deadline;
+        limits: Limits,
+        call: impl FnOnce(Limits) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let deadline = limits.deadline;
         let permit = match self.shared.calls.try_acquire() {
             Ok(permit) => permit,
             Err(_all_taken) => runtime::timeout(deadline, self.shared.calls.acquire())
@@ -158,25 +170,24 @@ impl Plugin {
                 .map_err(|_elapsed| Failure::Busy)?
                 .map_err(|_closed| Failure::Busy)?,
         };
-        let result = runtime::timeout(deadline, call).await;
+        let result = runtime::timeout(deadline, call(limits)).await;
         drop(permit);
-        result.unwrap_or_else(|_elapsed| Err(outcome::late(&self.loaded.limits)))
+        result.unwrap_or_else(|_elapsed| Err(outcome::late(&limits)))
     }
 
-    async fn message(&self, call: Call) -> Result<Reply, Failure> {
+    async fn message(&self, limits: Limits, call: Call) -> Result<Reply, Failure> {
         let (context, message) = (convert::context(&call.context), convert::message(&call));
-        let mut store = self.store(Some(Box::new(call)));
+        let mut store = self.store(&limits, Some(Box::new(call)));
         let answer = self.ask(&mut store, &context, &message).await;
-        let answer =
-            answer.map_err(|error| outcome::failure(&error, store.data(), &self.loaded.limits))?;
+        let answer = answer.map_err(|error| outcome::failure(&error, store.data(), &limits))?;
         let decision = answer.map_err(|refusal| Failure::Refused {
             code: outcome::cut(refusal.code, 64),
             detail: outcome::cut(refusal.detail, WORDS_BYTES_MAX),
             retryable: refusal.retryable,
         })?;
-        let fuel = self.spent(&store);
-        if fuel > self.loaded.limits.fuel {
-            return Err(Failure::Fuel { fuel: self.loaded.limits.fuel });
+        let fuel = spent(&store, &limits);
+        if fuel > limits.fuel {
+            return Err(Failure::Fuel { fuel: limits.fuel });
         }
         let bad = |fault: check::Fault| Failure::BadOutput { text: fault.detail };
         let verdict = convert::verdict(decision.verdict).map_err(bad)?;
@@ -201,22 +212,23 @@ impl Plugin {
     }
 
     /// The guest's problems with its configuration; the inner error is an export of the wrong shape.
-    async fn problems(&self, config: String) -> Result<Result<Vec<Problem>, String>, Failure> {
-        let mut store = self.store(None);
+    async fn problems(
+        &self,
+        limits: Limits,
+        config: String,
+    ) -> Result<Result<Vec<Problem>, String>, Failure> {
+        let mut store = self.store(&limits, None);
         let instance = self.pre.instantiate_async(&mut store).await;
-        let instance = instance
-            .map_err(|error| outcome::failure(&error, store.data(), &self.loaded.limits))?;
-        let loaded = self
-            .message_handler
-            .load(&mut store, &instance)
-            .and_then(|_| self.lifecycle.load(&mut store, &instance));
-        let guest = match loaded {
+        let instance = instance.map_err(|error| outcome::failure(&error, store.data(), &limits))?;
+        if let Err(fault) = self.message_handler.load(&mut store, &instance) {
+            return Ok(Err(format!("its message-handler: {fault:#}")));
+        }
+        let guest = match self.lifecycle.load(&mut store, &instance) {
             Ok(guest) => guest,
-            Err(fault) => return Ok(Err(format!("{fault:#}"))),
+            Err(fault) => return Ok(Err(format!("its lifecycle: {fault:#}"))),
         };
         let problems = guest.call_check_config(&mut store, &config).await;
-        let problems = problems
-            .map_err(|error| outcome::failure(&error, store.data(), &self.loaded.limits))?;
+        let problems = problems.map_err(|error| outcome::failure(&error, store.data(), &limits))?;
         let problems = problems.into_iter().take(PROBLEMS_MAX).map(|problem| Problem {
             path: outcome::cut(problem.path, WORDS_BYTES_MAX),
             detail: outcome::cut(problem.detail, WORDS_BYTES_MAX),
@@ -224,16 +236,8 @@ impl Plugin {
         Ok(Ok(problems.collect()))
     }
 
-    /// The guest's fuel and the price of what the host did for it.
-    fn spent(&self, store: &Store<State>) -> u64 {
-        let fuel = self.loaded.limits.fuel;
-        let guest = fuel.saturating_sub(store.get_fuel().unwrap_or_default());
-        guest.saturating_add(fuel.saturating_sub(store.data().host_fuel_left))
-    }
-
     /// A store for one call, with everything that bounds it.
-    fn store(&self, call: Option<Box<Call>>) -> Store<State> {
-        let limits = &self.loaded.limits;
+    fn store(&self, limits: &Limits, call: Option<Box<Call>>) -> Store<State> {
         let notes_bytes_max = self.loaded.grant.kv.map_or(0, |kv| kv.bytes);
         let (plugin, settings) = (Arc::clone(&self.plugin), Arc::clone(&self.settings));
         let state = State::new(plugin, settings, limits, call, notes_bytes_max);
@@ -253,6 +257,12 @@ impl Plugin {
         });
         store
     }
+}
+
+/// The guest's fuel and the price of what the host did for it.
+fn spent(store: &Store<State>, limits: &Limits) -> u64 {
+    let guest = limits.fuel.saturating_sub(store.get_fuel().unwrap_or_default());
+    guest.saturating_add(limits.fuel.saturating_sub(store.data().host_fuel_left))
 }
 
 impl std::fmt::Debug for Plugin {

@@ -110,9 +110,9 @@ pub(crate) fn verdict(verdict: wit::Verdict) -> Result<Verdict, Fault> {
             check::reason(&reason)?;
             Verdict::Reject { code, reason, retry_after_ms }
         }
-        wit::Verdict::Hold(wit::HoldSpec { reason, deadline_ms, accept_on_deadline }) => {
-            check::reason(&reason)?;
-            Verdict::Hold { reason, deadline_ms, accept_on_deadline }
+        wit::Verdict::Hold(_) => {
+            let detail = "the verdict is hold, and this version does not hold messages".to_owned();
+            return Err(Fault { code: "unavailable", detail });
         }
     })
 }

@@ -16,7 +16,10 @@ const OURS: &str = "carillon:plugin/";
 /// The minor version of it that we speak; patches are compatible both ways.
 const VERSION: &str = "0.1.";
 
-/// The packages of WASI 0.2 that are linked, virtual.
+/// The minor version of WASI that we speak.
+const WASI_VERSION: &str = "@0.2.";
+
+/// The packages of it that are linked, virtual.
 const WASI: [&str; 6] =
     ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
@@ -49,7 +52,7 @@ pub(crate) fn link(
 
 /// Why `import` is not given, if it is not.
 fn refuse(import: &str, plugin: &str, grant: &Grant) -> Option<RefusedImport> {
-    if WASI.iter().any(|package| import.starts_with(package)) {
+    if import.contains(WASI_VERSION) && WASI.iter().any(|package| import.starts_with(package)) {
         return None;
     }
     let refused = |grant| Some(RefusedImport { import: import.to_owned(), grant });
@@ -95,6 +98,7 @@ mod tests {
             "carillon:plugin/timers@0.1.0",
             "carillon:plugin/log@0.2.0",
             "wasi:http/outgoing-handler@0.2.0",
+            "wasi:cli/environment@0.3.0",
             "somebody:else/thing",
         ] {
             let refusal = check(import).unwrap();

@@ -28,7 +28,7 @@ impl Default for Limits {
 impl Limits {
     /// The highest limits a configuration may give unless `ceiling` says otherwise.
     pub const CEILING: Self =
-        Self { fuel: 200_000_000, deadline: Duration::from_millis(500), memory_bytes: 64 << 20 };
+        Self { fuel: 200_000_000, deadline: Duration::from_millis(500), memory_bytes: 256 << 20 };
 
     fn capped(self, ceiling: Self) -> Self {
         Self {

@@ -53,6 +53,9 @@ pub enum InvalidManifest {
     /// The bytes do not follow the layout of a Wasm binary. The component is damaged.
     #[error("not a Wasm binary, or damaged")]
     Binary,
+    /// It is a core module, which offers nothing to a host. Its author builds a component of it.
+    #[error("a core module and no component: build it for wasm32-wasip2")]
+    CoreModule,
 }
 
 /// Longest name or version.
@@ -97,6 +100,9 @@ impl Manifest {
 /// When the manifest is not one, or `component` is no Wasm binary.
 pub fn embed(component: &[u8], manifest_toml: &str) -> Result<Vec<u8>, InvalidManifest> {
     Manifest::parse(manifest_toml)?;
+    if component.starts_with(CORE_MODULE) {
+        return Err(InvalidManifest::CoreModule);
+    }
     let mut packed = component.get(..HEADER_BYTES).ok_or(InvalidManifest::Binary)?.to_vec();
     for section in sections(component)? {
         if section.custom(SECTION).is_none() {
@@ -116,6 +122,9 @@ pub fn embed(component: &[u8], manifest_toml: &str) -> Result<Vec<u8>, InvalidMa
 
 /// Magic number and version.
 const HEADER_BYTES: usize = 8;
+
+/// The header of what is no component.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 struct Section<'a> {
     id: u8,
@@ -214,6 +223,8 @@ mod tests {
         let nameless = TOML.replace("\"m\"", "\"\"");
         assert!(matches!(embed(&empty(), &nameless), Err(InvalidManifest::Field { .. })));
         assert!(matches!(embed(b"text", TOML), Err(InvalidManifest::Binary)));
+        let module = b"\0asm\x01\0\0\0";
+        assert!(matches!(embed(module, TOML), Err(InvalidManifest::CoreModule)));
         let mut torn = embed(&empty(), TOML).unwrap();
         torn.pop();
         assert!(matches!(Manifest::find(&torn), Err(InvalidManifest::Binary)));

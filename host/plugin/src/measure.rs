@@ -7,12 +7,11 @@ use metrics::{Counter, Histogram, counter, histogram};
 use crate::{Failure, Reply};
 
 /// One word per way a call can end.
-const OUTCOMES: [&str; 12] = [
+const OUTCOMES: [&str; 11] = [
     "pass",
     "accept",
     "rewrite",
     "reject",
-    "hold",
     "trap",
     "fuel",
     "deadline",

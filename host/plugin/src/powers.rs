@@ -186,8 +186,8 @@ impl kv::Host for State {
             return Ok(Err(unavailable));
         }
         let limit = usize::try_from(limit.min(KEYS_MAX)).unwrap_or_default();
+        self.charge(self.buffer.notes_count().saturating_mul(8))?;
         let keys = self.buffer.keys(&prefix, limit);
-        self.charge(keys.iter().map(|key| key.len() + 8).sum())?;
         Ok(Ok(keys))
     }
 }
@@ -294,3 +294,6 @@ fn no_chat() -> wit::CapError {
 fn no_holding() -> wit::CapError {
     error("unavailable", "this version does not hold messages".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

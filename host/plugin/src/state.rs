@@ -41,7 +41,7 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct Memory {
     left: u64,
-    /// Whether the guest wanted more than there was.
+    /// Whether the guest ever wanted more than there was.
     pub(crate) denied: bool,
 }
 
@@ -53,11 +53,12 @@ impl ResourceLimiter for Memory {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let more = u64::try_from(desired.saturating_sub(current)).unwrap_or(u64::MAX);
-        match self.left.checked_sub(more) {
+        let left = self.left.checked_sub(more);
+        match left {
             Some(left) => self.left = left,
             None => self.denied = true,
         }
-        Ok(!self.denied)
+        Ok(left.is_some())
     }
 
     fn table_growing(

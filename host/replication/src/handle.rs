@@ -1,21 +1,56 @@
 //! What the floors above hold of replication.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions, Ring};
-use segment::LogEntry;
-use tokio::sync::oneshot;
+use runtime::Instant;
+use segment::{Log, LogEntry};
+use tokio::sync::{oneshot, watch};
 use wire::{NotRun, RequestHead};
 
-use crate::core::{Outcome, PartitionView};
+use crate::config::{Config, ENTRY_BYTES_MAX};
+use crate::core::{Event, Outcome, PartitionView, Why};
+use crate::ending::{Ending, Failure};
+use crate::forward;
+use crate::inbox::{Command, Inbox};
+use crate::peers::Peers;
 
-/// The replication of one node. Clones are the same.
+/// The replication of one node. Clones are the same. Holding one keeps nothing running.
 #[derive(Clone, Debug)]
 pub struct Replication {
-    shared: Arc<()>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the handles and the driver share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) address: SocketAddr,
+    pub(crate) inbox: Inbox,
+    pub(crate) log: Log,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) ending: Ending,
+    /// One a partition, by number.
+    pub(crate) views: Vec<watch::Sender<Arc<PartitionView>>>,
+    pub(crate) ring: watch::Sender<Arc<RingView>>,
+    /// Since when the registry cannot be reached.
+    pub(crate) cut_since: Mutex<Option<Instant>>,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// How far the driver is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Registered, and the cluster exists.
+    pub(crate) joined: bool,
+    /// It has ended.
+    pub(crate) ended: bool,
+    /// How many partitions it leads or takes over.
+    pub(crate) led: usize,
 }
 
 /// Who is told what becomes of the partitions this node leads, and who answers requests that another
@@ -27,7 +62,7 @@ pub trait Host: Send + Sync + 'static {
     fn committed(&self, partition: PartitionId, epoch: u64, seq: u64);
     /// This node does not lead `epoch` any more. What was not committed may vanish.
     fn closed(&self, partition: PartitionId, epoch: u64);
-    /// Runs a request of another node.
+    /// Runs a request of another node. The future is dropped when nobody waits for it any more.
     fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering;
 }
 
@@ -43,7 +78,7 @@ pub struct Submission {
     pub epoch: u64,
     /// The place it is meant for: one more than the last one submitted in this epoch.
     pub seq: u64,
-    /// What it says.
+    /// What it says; at most [`ENTRY_BYTES_MAX`] bytes.
     pub payload: Bytes,
     /// How many members must hold it before the answer, this node included.
     pub acks: u8,
@@ -111,59 +146,93 @@ pub struct RingMember {
 impl Replication {
     /// This node.
     pub fn node(&self) -> &NodeId {
-        todo!("the driver's")
+        &self.shared.config.node
+    }
+
+    /// Where it listens for other nodes.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
     }
 
     /// How many partitions there are.
     pub fn partitions(&self) -> Partitions {
-        todo!("the driver's")
+        self.shared.config.partitions
     }
 
     /// How many members an entry must be on before it is shown, in epochs that this node opens.
     pub fn commit(&self) -> u8 {
-        todo!("the driver's")
+        self.shared.config.commit
     }
 
     /// How many members a partition has.
     pub fn copies(&self) -> u8 {
-        todo!("the driver's")
+        self.shared.config.copies
+    }
+
+    /// Waits until this node is registered and the cluster exists. Cancel-safe.
+    ///
+    /// # Errors
+    /// `None` when it was stopped before; otherwise why it ended by itself.
+    pub async fn joined(&self) -> Result<(), Option<Failure>> {
+        let mut progress = self.shared.progress.subscribe();
+        let reached = progress.wait_for(|progress| progress.joined || progress.ended).await;
+        match reached.map(|progress| *progress) {
+            Ok(Progress { ended: false, .. }) => Ok(()),
+            _ => Err(self.failure()),
+        }
+    }
+
+    /// Why replication ended by itself, if it did. The node must then end too, with a non-zero code.
+    pub fn failure(&self) -> Option<Failure> {
+        self.shared.ending.failure()
     }
 
     /// A partition as this node knows it.
     pub fn view(&self, partition: PartitionId) -> Arc<PartitionView> {
-        let _unused = (partition, &self.shared);
-        todo!("the driver's")
+        self.watched(partition).map(|view| Arc::clone(&view.borrow())).unwrap_or_default()
     }
 
     /// Waits until the view of `partition` is another one than `seen`. Cancel-safe.
     pub async fn view_changed(&self, partition: PartitionId, seen: &Arc<PartitionView>) {
-        let _unused = (partition, seen);
-        std::future::pending().await
+        match self.watched(partition).map(watch::Sender::subscribe) {
+            // The sender lives as long as this handle.
+            Some(mut view) => drop(view.wait_for(|view| !Arc::ptr_eq(view, seen)).await),
+            None => std::future::pending().await,
+        }
     }
 
     /// The ring.
     pub fn ring(&self) -> Arc<RingView> {
-        todo!("the driver's")
+        let view = Arc::clone(&self.shared.ring.borrow());
+        let cut_since = *self.shared.cut_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(since) = cut_since else { return view };
+        let stale = runtime::now().saturating_duration_since(since).as_millis();
+        let stale_ms = u64::try_from(stale).unwrap_or(u64::MAX).max(1);
+        Arc::new(RingView { stale_ms, ..RingView::clone(&view) })
     }
 
     /// Appends an entry; the order of calls is the order of submission, so that a caller that numbers
-    /// them under a lock may call this under it. Never waits. `None` when the driver's queue is full or
-    /// it has stopped: nothing was appended, and the place is still free.
+    /// them under a lock may call this under it. Never waits. `None` when the driver's queue is full, it
+    /// has stopped, or the payload is too long: nothing was appended, and the place is still free.
     pub fn submit(&self, submission: Submission) -> Option<oneshot::Receiver<Outcome>> {
-        let _unused = submission;
-        None
+        if submission.payload.len() > ENTRY_BYTES_MAX {
+            return None;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.inbox.try_send(Command::Submit { submission, reply }).ok()?;
+        Some(answer)
     }
 
     /// Waits until everything appended so far in `epoch` is committed. Cancel-safe.
     pub async fn barrier(&self, partition: PartitionId, epoch: u64) -> Outcome {
-        let _unused = (partition, epoch);
-        std::future::pending().await
+        let (reply, answer) = oneshot::channel();
+        self.asked(Command::Barrier { partition, epoch, reply }, answer).await
     }
 
     /// Waits until enough members have said that this node still leads. Cancel-safe.
     pub async fn confirm(&self, partition: PartitionId) -> Outcome {
-        let _unused = partition;
-        std::future::pending().await
+        let (reply, answer) = oneshot::channel();
+        self.asked(Command::Confirm { partition, reply }, answer).await
     }
 
     /// Entries of this node's own log, as [`segment::Log::read`] gives them, from a thread that may block.
@@ -175,8 +244,10 @@ impl Replication {
         entries_max: usize,
         bytes_max: usize,
     ) -> Option<Vec<LogEntry>> {
-        let _unused = (partition, from, entries_max, bytes_max);
-        std::future::pending().await
+        let log = self.shared.log.clone();
+        let read =
+            runtime::blocking(move || log.read(partition, from, entries_max, bytes_max)).await?;
+        read.inspect_err(|error| tracing::error!(%partition, from, %error, "reading the log")).ok()
     }
 
     /// Lets another node run a request. Dropping the future stops waiting, not the request.
@@ -189,7 +260,33 @@ impl Replication {
         head: RequestHead,
         body: Bytes,
     ) -> Result<Bytes, ForwardError> {
-        let _unused = (to, head, body);
-        std::future::pending().await
+        forward::ask(self.shared.peers.connection(to), to, head, &body).await
+    }
+
+    /// Gives one partition to another member, if one can take it.
+    pub async fn hand_over(&self, partition: PartitionId) {
+        // Once the driver has ended it leads nothing.
+        drop(self.shared.inbox.send(Command::Event(Event::HandOver { partition })).await);
+    }
+
+    /// Gives everything away and takes nothing over any more; returns when nothing is led. Cancelling it
+    /// stops the waiting only.
+    pub async fn drain(&self) {
+        if self.shared.inbox.send(Command::Event(Event::Drain)).await.is_err() {
+            return;
+        }
+        let mut progress = self.shared.progress.subscribe();
+        drop(progress.wait_for(|progress| progress.led == 0 || progress.ended).await);
+    }
+
+    async fn asked(&self, command: Command, answer: oneshot::Receiver<Outcome>) -> Outcome {
+        if self.shared.inbox.try_send(command).is_err() {
+            return Outcome::NotCommitted(Why::Overloaded);
+        }
+        answer.await.unwrap_or(Outcome::Unknown(Why::NotLeading))
+    }
+
+    fn watched(&self, partition: PartitionId) -> Option<&watch::Sender<Arc<PartitionView>>> {
+        self.shared.views.get(usize::from(partition.0))
     }
 }

@@ -1,7 +1,50 @@
 //! Epochs, quorums, take-over, catch-up; QUIC between nodes.
+//!
+//! The rules are in [`core`], a pure state machine that is told what happened and asked what to do.
+//! Everything else here is its driver: one task that owns the core ([`Driver`]), the connections to
+//! other nodes that bring it messages, and the registry that says who they are. The floors above hold a
+//! [`Replication`] and are told what becomes of their partitions through a [`Host`].
+
+#![forbid(unsafe_code)]
 
 pub mod core;
-mod handle;
 
+mod config;
+mod ending;
+mod handle;
+mod start;
+
+mod driver;
+mod inbox;
+mod reads;
+mod registrar;
+
+mod follow;
+mod membership;
+
+mod dialler;
+mod forward;
+mod greeting;
+mod incoming;
+mod listener;
+mod outgoing;
+mod peer;
+mod peers;
+mod tls;
+mod transport;
+
+mod floor;
+mod metric;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, ENTRY_BYTES_MAX, Parts};
+pub use ending::Failure;
+pub use floor::{FloorError, floor_quic};
 pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingView, Submission};
+pub use inbox::Notices;
+pub use membership::enlist;
+pub use start::{Driver, StartError, bind};
+pub use tls::{Authority, Credentials, Pem, TlsError};
+pub use transport::EndpointError;
 pub use wire::{NotRun, RequestHead};

@@ -6,7 +6,8 @@
 //! logs/       value files and their index
 //! ```
 //!
-//! The boot is raised and on the disk before anything else is done, so no two process lives share one.
+//! Opening begins no boot: a start that fails for another reason must not look like a life that others
+//! may have heard of. [`Folder::begin`] does, once the node is about to be told to anybody.
 
 use std::fs::{self, File};
 use std::io;
@@ -99,8 +100,8 @@ pub enum FolderError {
 }
 
 impl Folder {
-    /// Takes a data directory for a node, makes it if there is none, and begins a new boot. `positions` is
-    /// asked only for a new one.
+    /// Takes a data directory for a node, and makes it if there is none. `positions` is asked only for a
+    /// new one.
     ///
     /// # Errors
     /// [`FolderError`].
@@ -115,7 +116,7 @@ impl Folder {
         let lock = lock(path)?;
         let read = Identity::read(path);
         let first = matches!(read, Err(NoIdentity::Missing));
-        let mut identity = match read {
+        let identity = match read {
             Ok(identity) => identity,
             Err(NoIdentity::Missing) if path.join("logs").exists() => {
                 return Err(FolderError::NoIdentity { path: path.to_owned() });
@@ -144,8 +145,9 @@ impl Folder {
             let (found, wanted) = (identity.partitions, partitions);
             return Err(FolderError::OtherPartitions { path: path.to_owned(), found, wanted });
         }
-        identity.boot = identity.boot.saturating_add(1);
-        identity.write(path).map_err(disk)?;
+        if first {
+            identity.write(path).map_err(disk)?;
+        }
         Ok(Self { path: path.to_owned(), identity, first, _lock: lock })
     }
 
@@ -157,21 +159,21 @@ impl Folder {
         self.replace(Identity { cluster: Some(cluster), ..self.identity.clone() })
     }
 
-    /// Begins a new store, because nobody can rely on what this one promised. The logs are kept aside,
-    /// under the name of the old store, and nothing reads them. Only before the log is opened.
+    /// Begins a process life: keeps its number, and returns once that would survive a crash. Another store
+    /// than before is begun because nobody can rely on what the old one promised: its logs are kept
+    /// aside, under its name, and nothing reads them. Only before the log is opened.
     ///
     /// # Errors
     /// [`FolderError::Disk`].
-    pub fn set_store(&mut self) -> Result<(), FolderError> {
+    pub fn begin(&mut self, store: u64, boot: u64) -> Result<(), FolderError> {
         let disk = |source| FolderError::Disk { path: self.path.clone(), source };
-        let store = random().map_err(disk)?;
         let (logs, old) = (self.logs(), self.identity.store);
-        if logs.exists() {
+        if store != old && logs.exists() {
             // First: a new store with the old logs would not open.
             fs::rename(&logs, self.path.join(format!("logs.{old:016x}"))).map_err(disk)?;
             sync_folder(&self.path).map_err(disk)?;
         }
-        self.replace(Identity { store, ..self.identity.clone() })
+        self.replace(Identity { store, boot, ..self.identity.clone() })
     }
 
     /// Whose it is.
@@ -184,7 +186,7 @@ impl Folder {
         self.identity.store
     }
 
-    /// The number of this process life; the one before had a lower one.
+    /// The number of the process life that was begun last; 0 before the first.
     pub fn boot(&self) -> u64 {
         self.identity.boot
     }

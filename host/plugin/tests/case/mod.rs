@@ -3,32 +3,39 @@
 #![expect(clippy::unwrap_used, reason = "this is only used by tests")]
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant, Route};
 use plugin::{
-    Call, Context, Failure, Grant, Host, HostConfig, Ids, KvGrant, LimitsWanted, LoadError, Notes,
-    Plugin, Reply, Roster, Spec,
+    Call, Context, Failure, Grant, Host, HostConfig, Ids, KvGrant, Limits, LimitsWanted, LoadError,
+    Notes, Plugin, Reply, Roster, Spec,
 };
 
-/// One engine for all tests of a process, as for all nodes of one.
-pub static HOST: LazyLock<Host> =
-    LazyLock::new(|| Host::new(HostConfig { calls_max: 32, ..HostConfig::default() }).unwrap());
+/// Limits that a busy machine does not reach by being busy.
+pub(crate) const PATIENT: Limits =
+    Limits { fuel: 1 << 40, deadline: Duration::from_secs(60), memory_bytes: 64 << 20 };
 
-/// A plugin that may do everything.
-pub fn spec(component: impl Into<Bytes>) -> Spec {
+/// One engine for all tests of a process, as for all nodes of one.
+pub(crate) static HOST: LazyLock<Host> = LazyLock::new(|| {
+    let config = HostConfig { cache: None, ceiling: PATIENT, calls_max: 32 };
+    Host::new(config).unwrap()
+});
+
+/// A plugin that may do everything, and has time.
+pub(crate) fn spec(component: impl Into<Bytes>) -> Spec {
     Spec {
         name: "guest".to_owned(),
         component: component.into(),
         config: serde_json::json!({}),
         grant: everything(),
-        limits: LimitsWanted::default(),
+        limits: LimitsWanted { deadline: Some(PATIENT.deadline), ..LimitsWanted::default() },
         on_failure: None,
     }
 }
 
 /// Every grant there is.
-pub fn everything() -> Grant {
+pub(crate) fn everything() -> Grant {
     Grant {
         log: true,
         roster: true,
@@ -39,12 +46,12 @@ pub fn everything() -> Grant {
 }
 
 /// Loads it on the shared host.
-pub async fn load(spec: Spec) -> Result<Arc<Plugin>, LoadError> {
+pub(crate) async fn load(spec: Spec) -> Result<Arc<Plugin>, LoadError> {
     HOST.load(spec).await
 }
 
 /// Alice says something in a started chat.
-pub fn call(kind: &str, body: Body) -> Call {
+pub(crate) fn call(kind: &str, body: Body) -> Call {
     let chat = ChatToken([7; 16]);
     let alice = Participant {
         id: "alice".to_owned(),
@@ -86,6 +93,6 @@ pub fn call(kind: &str, body: Body) -> Call {
 }
 
 /// Alice says `text` to `plugin`.
-pub async fn say(plugin: &Plugin, text: &str) -> Result<Reply, Failure> {
+pub(crate) async fn say(plugin: &Plugin, text: &str) -> Result<Reply, Failure> {
     plugin.on_message(call("text", Body::Text(text.to_owned()))).await
 }

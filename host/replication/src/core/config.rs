@@ -97,7 +97,7 @@ impl Default for Limits {
             waiting_max: 4096,
             in_flight_entries_max: 1024,
             append_entries_max: 256,
-            append_bytes_max: 1 << 20,
+            append_bytes_max: 512 << 10,
             tail_entries_max: 1024,
             behind_entries_max: 10_000,
         }

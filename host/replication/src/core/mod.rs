@@ -6,20 +6,49 @@
 //! follows from [`Core::poll`] until it returns `None`, and wake it at [`Core::next_timeout`]. Handle
 //! everything that waits before polling: a poll groups what came since the last one into one write,
 //! and into one append a partition and peer.
+//!
+//! Start reading at `partition`: what a node knows of one partition. `member`, `suspicion`, `candidate`
+//! and `leader` are what it does for it, in the order in which a node comes to do it; `hand_over` is how
+//! it stops in good order. `follower`, `quorum` and `waits` are the leader's parts, `tail` is the log,
+//! `writer` the disk, `peers` and `beats` the others. Time matters only at beats: nothing here waits for
+//! less than one.
 
+mod beats;
+mod candidate;
 mod config;
+mod convert;
 mod event;
+mod follower;
+mod hand_over;
+mod leader;
+mod member;
+mod opening;
+mod partition;
+mod peers;
+mod quorum;
+mod shared;
+mod status;
 mod step;
+mod suspicion;
+mod tail;
 mod view;
+mod waits;
+mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use hashring::PartitionId;
+use hashring::{NodeId, PartitionId};
 use segment::Restored;
+use wire::{Message, PreVoteAnswer};
+
+use partition::{Doing, Partition};
+use shared::Shared;
+use writer::After;
 
 pub use config::{CoreConfig, Limits, Sabotage, Timings};
 pub use event::{CasResult, Event};
+pub use opening::{OPENING_KIND, is_opening, opened_record};
 pub use step::{Alarm, Outcome, Step, StopReason, Why};
 pub use view::{PartitionView, Role};
 
@@ -29,42 +58,233 @@ pub type Time = Duration;
 /// The replication state of one node.
 #[derive(Debug)]
 pub struct Core {
-    config: CoreConfig,
-    now: Time,
+    cx: Shared,
+    partitions: Vec<Partition>,
     steps: VecDeque<Step>,
+    next_beat: Time,
 }
 
 impl Core {
     /// A node that just started, with what its disk holds.
     pub fn new(config: CoreConfig, disk: BTreeMap<PartitionId, Restored>, seed: u64) -> Self {
-        let _unused = (disk, seed);
-        Self { config, now: Time::ZERO, steps: VecDeque::new() }
+        let nothing = Restored::default();
+        let partitions = (0..config.partitions)
+            .map(PartitionId)
+            .map(|id| Partition::new(id, disk.get(&id).unwrap_or(&nothing)))
+            .collect();
+        let mut cx = Shared::new(config, seed);
+        // Nodes that start together do not beat together.
+        let next_beat = cx.about(cx.config.timings.beat);
+        Self { cx, partitions, steps: VecDeque::new(), next_beat }
     }
 
     /// Something happened.
     pub fn handle(&mut self, now: Time, event: Event) {
-        self.now = now;
-        drop(event);
+        self.pass(now);
+        match event {
+            Event::Tick => {}
+            Event::Message { from, message } => self.on_message(&from, message),
+            Event::PeerUp { node, boot, store } => self.on_peer_up(node, boot, store),
+            Event::PeerDown { node } => {
+                self.cx.peers.down(&node);
+                self.each(Partition::touch);
+            }
+            Event::SessionUp => {
+                self.cx.session = Ok(self.cx.now);
+                self.each(Partition::consider);
+            }
+            Event::SessionDown => self.cx.session = Err(self.cx.now),
+            Event::Record { partition, record, version } => {
+                self.with(partition, |at, cx| at.on_record(cx, record, version));
+            }
+            Event::CasDone { partition, nonce, result } => {
+                self.with(partition, |at, cx| at.on_cas_done(cx, nonce, result));
+            }
+            Event::Written { ticket } => {
+                self.cx.writer.written(ticket);
+                self.say_what_is_written();
+            }
+            Event::Read { partition, request, entries } => {
+                self.with(partition, |at, cx| at.on_read(cx, request, entries));
+            }
+            Event::WriterFull(full) => {
+                self.cx.full = full.then_some(self.cx.now);
+                self.each(Partition::touch);
+            }
+            Event::Ready(ready) => {
+                self.cx.ready = ready;
+                self.each(Partition::consider);
+            }
+            Event::Submit { token, partition, epoch, seq, payload, acks } => {
+                let known = self.with(partition, |at, cx| {
+                    at.submit(cx, token, (epoch, seq), payload, acks);
+                });
+                self.unknown(known, token);
+            }
+            Event::Barrier { token, partition, epoch } => {
+                let known = self.with(partition, |at, cx| at.barrier(cx, token, epoch));
+                self.unknown(known, token);
+            }
+            Event::Confirm { token, partition } => {
+                let known = self.with(partition, |at, cx| at.confirm(cx, token));
+                self.unknown(known, token);
+            }
+            Event::HandOver { partition } => {
+                self.with(partition, Partition::begin_hand_over);
+            }
+            Event::Drain => {
+                self.cx.draining = true;
+                self.each(Partition::begin_hand_over);
+            }
+        }
     }
 
     /// What to do next; `None` until something happens.
     pub fn poll(&mut self) -> Option<Step> {
+        if self.steps.is_empty() {
+            self.settle();
+        }
         self.steps.pop_front()
     }
 
     /// When to send [`Event::Tick`] at the latest.
     pub fn next_timeout(&self) -> Option<Time> {
-        Some(self.now + self.config.timings.beat)
+        Some(self.next_beat)
     }
 
     /// A partition as this node knows it; empty for one that does not exist.
     pub fn view(&self, partition: PartitionId) -> PartitionView {
-        let _unused = partition;
-        PartitionView::default()
+        self.partitions
+            .get(usize::from(partition.0))
+            .map_or_else(PartitionView::default, |at| at.view(&self.cx))
     }
 
     /// How many partitions this node leads or is taking over.
     pub fn led(&self) -> usize {
-        0
+        self.partitions
+            .iter()
+            .filter(|at| matches!(at.doing, Doing::Candidate(_) | Doing::Lead(_)))
+            .count()
+    }
+
+    /// Works out what follows from all that was handled since the last time: one write, then what is
+    /// sent, asked and told.
+    fn settle(&mut self) {
+        loop {
+            for id in std::mem::take(&mut self.cx.out.dirty) {
+                self.with(id, Partition::settle);
+            }
+            let write = self.cx.writer.cut_off(self.cx.now);
+            self.steps.extend(write.map(|(ticket, ops)| Step::Write { ticket, ops }));
+            self.beat_on_demand();
+            self.cx.out.drain_into(&mut self.steps);
+            self.say_what_is_written();
+            if self.cx.out.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn say_what_is_written(&mut self) {
+        let early = self.cx.config.sabotage.ack_before_sync;
+        while let Some(after) = self.cx.writer.due(early) {
+            match after {
+                After::Ack { to, ack } => self.cx.send(&to, Message::Ack(ack)),
+                After::Sealed { to, sealed } => self.cx.send_sealed(&to, sealed),
+                After::Own { partition, epoch, seq } => {
+                    self.with(partition, |at, cx| at.on_own_synced(cx, epoch, seq));
+                }
+                After::Promised { partition, epoch } => {
+                    self.with(partition, |at, cx| at.on_promised(cx, epoch));
+                }
+            }
+        }
+    }
+
+    fn on_peer_up(&mut self, node: NodeId, boot: u64, store: u64) {
+        if node == self.cx.config.node {
+            if boot > self.cx.config.boot {
+                self.cx.tell(Step::Stop { reason: StopReason::Twin });
+            }
+            return;
+        }
+        self.cx.peers.up(node.clone(), boot, store, self.cx.now);
+        self.each(|at, cx| at.on_peer_up(cx, &node));
+    }
+
+    fn on_message(&mut self, from: &NodeId, message: Message) {
+        let Some(peer) = self.cx.peers.heard(from, self.cx.now) else { return };
+        let boot = peer.boot;
+        match message {
+            Message::Beat(beat) => self.on_beat(from, beat),
+            Message::BeatAnswer(answer) => self.on_beat_answer(from, &answer),
+            Message::Append(append) => {
+                self.with(append.partition, |at, cx| at.on_append(cx, from, boot, append));
+            }
+            Message::Ack(ack) => {
+                self.with(ack.partition, |at, cx| at.on_ack(cx, from, ack));
+            }
+            Message::Refuse(refuse) => {
+                self.with(refuse.partition, |at, cx| at.on_refuse(cx, from, refuse));
+            }
+            Message::PreVote(pre_vote) => {
+                let vote = |ask: &wire::PreVoteAsk| {
+                    let at = self.partitions.get(usize::from(ask.partition.0));
+                    at.map(|at| at.vote(&self.cx, *ask))
+                };
+                let votes = pre_vote.asks.iter().filter_map(vote).collect();
+                self.cx.send(from, Message::PreVoteAnswer(PreVoteAnswer { votes }));
+            }
+            Message::PreVoteAnswer(answer) => {
+                for vote in answer.votes {
+                    self.with(vote.partition, |at, cx| at.on_vote(cx, from, vote));
+                }
+            }
+            Message::Seal(seal) => {
+                for seal in seal.seals {
+                    self.with(seal.partition, |at, cx| at.on_seal(cx, from, boot, seal.epoch));
+                }
+            }
+            Message::SealAnswer(answer) => {
+                for sealed in answer.sealed {
+                    self.with(sealed.partition, |at, cx| at.on_sealed(cx, from, sealed));
+                }
+            }
+            Message::Fetch(fetch) => {
+                self.with(fetch.partition, |at, cx| at.on_fetch(cx, from, boot, fetch));
+            }
+            Message::Fetched(fetched) => {
+                self.with(fetched.partition, |at, cx| at.on_fetched(cx, from, fetched));
+            }
+            Message::HandOver(hand_over) => {
+                self.with(hand_over.partition, |at, cx| at.on_hand_over(cx, from, hand_over));
+            }
+            Message::HandOverAnswer(answer) => {
+                self.with(answer.partition, |at, cx| at.on_hand_over_answer(cx, from, answer));
+            }
+        }
+    }
+
+    /// Does something with a partition; `None` if it does not exist.
+    fn with<T>(
+        &mut self,
+        partition: PartitionId,
+        act: impl FnOnce(&mut Partition, &mut Shared) -> T,
+    ) -> Option<T> {
+        let at = self.partitions.get_mut(usize::from(partition.0))?;
+        Some(act(at, &mut self.cx))
+    }
+
+    fn each(&mut self, act: impl Fn(&mut Partition, &mut Shared)) {
+        for at in &mut self.partitions {
+            act(at, &mut self.cx);
+        }
+    }
+
+    /// Answers for a partition that does not exist.
+    fn unknown(&mut self, known: Option<()>, token: u64) {
+        if known.is_none() {
+            self.cx.answer(token, Outcome::NotCommitted(Why::NotLeading));
+        }
     }
 }

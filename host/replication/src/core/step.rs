@@ -6,7 +6,7 @@ use segment::LogOp;
 use wire::Message;
 
 /// Something to do. In the order of [`Core::poll`](super::Core::poll).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Write, in this order; then tell [`Event::Written`](super::Event::Written). Tickets rise.
     Write {

@@ -1,0 +1,314 @@
+//! One member, as its primary sees it: what it holds in this epoch, and what it is sent next.
+//!
+//! Entries are sent ahead of acknowledgements up to a bound. A refusal, or a new connection, begins
+//! again from a place that the member may share, with one append at a time until it says that it does.
+
+use std::time::Duration;
+
+use hashring::PartitionId;
+use registry::Member;
+use segment::{LogEnd, LogEntry};
+use wire::Append;
+
+use super::Time;
+use super::config::Limits;
+use super::convert::{entry_to_wire, to_wire};
+use super::tail::Tail;
+
+/// A member other than the primary.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) member: Member,
+    /// The last seq it has acknowledged in this epoch.
+    pub(super) matched: u64,
+    /// When it last confirmed the epoch.
+    pub(super) heard: Time,
+    /// The last beat with which it did.
+    pub(super) round: u64,
+    /// It said that its disk is full.
+    pub(super) full: bool,
+    /// The next seq to send.
+    next: u64,
+    /// Nothing up to here is under way.
+    floor: u64,
+    /// Until it has acknowledged where `next` is, one append at a time.
+    probing: bool,
+    /// An append is under way.
+    awaiting: bool,
+    /// It should be asked whether it is at `next`, even if there is nothing to send.
+    ask: bool,
+    sent: Time,
+    not_before: Time,
+    /// What it is to get is being read from the disk.
+    reading: bool,
+}
+
+/// What a follower is to be sent.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Nothing now.
+    Nothing,
+    /// This.
+    Append(Append),
+    /// What follows this seq, with the entry there, from the disk.
+    Read {
+        /// The first seq to read.
+        from: u64,
+    },
+}
+
+/// What an append says beside its entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reign {
+    pub(super) partition: PartitionId,
+    pub(super) epoch: u64,
+    pub(super) commit: u64,
+}
+
+impl Follower {
+    /// A member that may share everything before `next`.
+    pub(super) fn new(member: Member, next: u64, now: Time) -> Self {
+        Self {
+            member,
+            matched: 0,
+            heard: now,
+            round: 0,
+            full: false,
+            next,
+            floor: next.saturating_sub(1),
+            probing: true,
+            awaiting: false,
+            ask: false,
+            sent: now,
+            not_before: Time::ZERO,
+            reading: false,
+        }
+    }
+
+    /// It has acknowledged.
+    pub(super) fn acked(&mut self, matched: u64, now: Time) {
+        self.matched = self.matched.max(matched);
+        self.next = self.next.max(matched + 1);
+        self.heard = now;
+        self.sent = now;
+        self.full = false;
+        self.probing = false;
+        self.awaiting = self.next > self.matched + 1;
+    }
+
+    /// It may share everything up to `seq`, but not what it was sent.
+    pub(super) fn gap(&mut self, seq: u64, now: Time, pause: Duration) {
+        let next = seq.max(self.matched) + 1;
+        if next >= self.next {
+            // Not a step back: whoever answers so again and again is not asked in a hurry.
+            self.not_before = now + pause;
+        }
+        self.restart(next);
+    }
+
+    /// It takes nothing for now.
+    pub(super) fn pause(&mut self, now: Time, pause: Duration) {
+        self.not_before = now + pause;
+        self.restart(self.next.min(self.floor.max(self.matched) + 1));
+    }
+
+    /// It is connected, maybe anew: what it had not acknowledged may be lost.
+    pub(super) fn connected(&mut self, now: Time) {
+        self.not_before = now;
+        self.restart(self.next.min(self.floor.max(self.matched) + 1));
+    }
+
+    fn restart(&mut self, next: u64) {
+        self.next = next;
+        self.floor = next - 1;
+        self.probing = true;
+        self.awaiting = false;
+        self.ask = true;
+        self.reading = false;
+    }
+
+    /// A beat passed: asks whether it is there, if it owes an acknowledgement or has not been `heard`.
+    pub(super) fn tick(&mut self, now: Time, resend: Duration, heard: bool) {
+        if self.awaiting && now.saturating_sub(self.sent) >= resend {
+            self.awaiting = false;
+            self.ask = true;
+        }
+        self.ask |= !heard;
+    }
+
+    /// What to send next.
+    pub(super) fn next(&mut self, tail: &Tail, reign: Reign, limits: &Limits, now: Time) -> Next {
+        if self.reading || now < self.not_before || (self.probing && self.awaiting) {
+            return Next::Nothing;
+        }
+        let under_way = self.next - 1 - self.floor.max(self.matched).min(self.next - 1);
+        let full = usize::try_from(under_way).is_ok_and(|n| n >= limits.in_flight_entries_max);
+        let nothing = self.next > tail.end().seq || full;
+        if nothing && !self.ask {
+            return Next::Nothing;
+        }
+        let Some(prev) = tail.place(self.next - 1) else { return self.read() };
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let mut seq = self.next;
+        while !nothing && seq <= tail.end().seq && entries.len() < limits.append_entries_max {
+            let Some(entry) = tail.entry(seq) else { break };
+            bytes += entry.payload.len();
+            if bytes > limits.append_bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry_to_wire(entry));
+            seq += 1;
+        }
+        if entries.is_empty() && !nothing {
+            return self.read();
+        }
+        self.send(reign, prev, entries, now)
+    }
+
+    fn read(&mut self) -> Next {
+        self.reading = true;
+        Next::Read { from: self.next.saturating_sub(1).max(1) }
+    }
+
+    fn send(&mut self, reign: Reign, prev: LogEnd, entries: Vec<wire::Entry>, now: Time) -> Next {
+        self.next = entries.last().map_or(self.next, |entry| entry.seq + 1);
+        self.ask = false;
+        if !self.awaiting {
+            self.awaiting = true;
+            self.sent = now;
+        }
+        let Reign { partition, epoch, commit } = reign;
+        Next::Append(Append { partition, epoch, prev: to_wire(prev), entries, commit })
+    }
+
+    /// What was read for it, from the entry before `next` on.
+    pub(super) fn read_done(
+        &mut self,
+        entries: Vec<LogEntry>,
+        reign: Reign,
+        now: Time,
+        pause: Duration,
+    ) -> Next {
+        if !std::mem::take(&mut self.reading) {
+            return Next::Nothing;
+        }
+        let mut entries = entries.into_iter().peekable();
+        let prev = match self.next {
+            1 => Some(LogEnd::default()),
+            next => entries.next_if(|entry| entry.seq + 1 == next).map(|entry| LogEnd {
+                epoch: entry.epoch,
+                seq: entry.seq,
+                chain: entry.chain,
+            }),
+        };
+        let follows = entries.peek().is_none_or(|entry| entry.seq == self.next);
+        match prev {
+            Some(prev) if follows => {
+                self.send(reign, prev, entries.map(entry_to_wire).collect(), now)
+            }
+            _ => {
+                self.not_before = now + pause;
+                Next::Nothing
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REIGN: Reign = Reign { partition: PartitionId(0), epoch: 2, commit: 0 };
+
+    fn tail(entries: u64) -> Tail {
+        let mut tail = Tail::default();
+        for seq in 1..=entries {
+            let payload = bytes::Bytes::from_static(b"12345678");
+            let chain = tail.end().chain.next(2, seq, &payload);
+            tail.push(&LogEntry { epoch: 2, seq, chain, payload });
+        }
+        tail
+    }
+
+    fn follower(next: u64) -> Follower {
+        Follower::new(Member { node: "b".parse().unwrap(), store: 1 }, next, Time::ZERO)
+    }
+
+    fn limits() -> Limits {
+        Limits { in_flight_entries_max: 4, append_entries_max: 2, ..Limits::default() }
+    }
+
+    /// The place before and the seqs of what is sent next.
+    fn sent(follower: &mut Follower, tail: &Tail, now: Time) -> Option<(u64, Vec<u64>)> {
+        match follower.next(tail, REIGN, &limits(), now) {
+            Next::Append(append) => {
+                let seqs = append.entries.iter().map(|entry| entry.seq).collect();
+                Some((append.prev.seq, seqs))
+            }
+            Next::Nothing => None,
+            Next::Read { from } => panic!("reads from {from}"),
+        }
+    }
+
+    #[test]
+    fn one_append_probes_and_then_a_bounded_number_is_under_way() {
+        let (tail, mut b) = (tail(9), follower(2));
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((1, vec![2, 3])));
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "not before it has matched");
+        b.acked(3, Time::ZERO);
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((3, vec![4, 5])));
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((5, vec![6, 7])));
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "four are under way");
+        b.acked(5, Time::ZERO);
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((7, vec![8, 9])));
+    }
+
+    #[test]
+    fn a_gap_goes_back_but_never_below_what_was_acknowledged() {
+        let (tail, mut b) = (tail(9), follower(8));
+        let second = Duration::from_secs(1);
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((7, vec![8, 9])));
+        b.gap(2, Time::ZERO, second);
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((2, vec![3, 4])));
+        b.acked(4, Time::ZERO);
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((4, vec![5, 6])));
+        b.gap(1, Time::ZERO, second);
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((4, vec![5, 6])));
+        b.gap(9, Time::ZERO, second);
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "no step back: with a pause");
+    }
+
+    #[test]
+    fn an_overdue_acknowledgement_is_asked_for_without_sending_the_entries_again() {
+        let (tail, mut b) = (tail(3), follower(4));
+        b.acked(1, Time::ZERO);
+        b.next = 2;
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((1, vec![2, 3])));
+        let second = Duration::from_secs(1);
+        b.tick(second / 2, second, true);
+        assert_eq!(sent(&mut b, &tail, second), None);
+        b.tick(second, second, true);
+        assert_eq!(sent(&mut b, &tail, second), Some((3, vec![])));
+        assert_eq!(sent(&mut b, &tail, second), None);
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_read_with_the_entry_before_it() {
+        let (mut tail, mut b) = (tail(5), follower(2));
+        let held: Vec<_> = (1..=5).filter_map(|seq| tail.entry(seq)).collect();
+        tail.forget(4, 1);
+        let next = b.next(&tail, REIGN, &limits(), Time::ZERO);
+        assert!(matches!(next, Next::Read { from: 1 }), "{next:?}");
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "one read at a time");
+        let pause = Duration::from_secs(1);
+        let done = b.read_done(held[..3].to_vec(), REIGN, Time::ZERO, pause);
+        let Next::Append(append) = done else { panic!("{done:?}") };
+        assert_eq!((append.prev.seq, append.entries.len()), (1, 2));
+        b.acked(3, Time::ZERO);
+        assert!(matches!(b.next(&tail, REIGN, &limits(), Time::ZERO), Next::Read { from: 3 }));
+        let done = b.read_done(Vec::new(), REIGN, Time::ZERO, pause);
+        assert!(matches!(done, Next::Nothing), "the disk has not got it yet");
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "later");
+    }
+}

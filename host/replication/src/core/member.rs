@@ -1,0 +1,298 @@
+//! What a member does: append what the primary sends, promise and answer seals, give its log to a
+//! candidate.
+//!
+//! An append is checked before anything of it is taken: its epoch against the promise, the place before
+//! it against the own log, its entries against their chains. Only then is something cut, and only from
+//! the first entry on that another epoch has replaced.
+
+use hashring::NodeId;
+use segment::{LogEnd, LogEntry, LogOp};
+use wire::{
+    Ack, Append, Entry, Fetch, Fetched, Lead, Message, Promised, Refuse, RefuseWhy, Sealed,
+};
+
+use super::convert::{entry_to_log, entry_to_wire, to_log, to_wire};
+use super::opening;
+use super::partition::{Doing, Partition, ReadFor};
+use super::shared::Shared;
+use super::writer::After;
+
+/// An append that waits until the place before it is read from the disk.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    pub(super) from: NodeId,
+    pub(super) boot: u64,
+    pub(super) append: Append,
+}
+
+/// Why entries do not fit the own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// They do not follow each other as they claim; nobody who is right sends that.
+    Malformed,
+    /// The same place holds something else, or something committed is contradicted.
+    Divergent,
+}
+
+impl Partition {
+    /// A primary sent entries.
+    pub(super) fn on_append(&mut self, cx: &mut Shared, from: &NodeId, boot: u64, append: Append) {
+        if let Some(why) = self.refuses(cx, from, boot, &append) {
+            self.refuse(cx, from, append.epoch, why);
+            return;
+        }
+        if append.epoch > self.promised {
+            self.depose(cx, append.epoch);
+            self.promise(cx, append.epoch, from, boot);
+        } else if self.promised_to.is_none() {
+            self.promise(cx, append.epoch, from, boot);
+        }
+        let prev = to_log(append.prev);
+        if self.tail.epoch_at(prev.seq) != Some(prev.epoch) {
+            let after = self.hint(prev);
+            self.refuse(cx, from, append.epoch, RefuseWhy::Gap { after: to_wire(after) });
+            return;
+        }
+        let Some(place) = self.place_or_read(cx, prev.seq) else {
+            self.deferred = Some(Deferred { from: from.clone(), boot, append });
+            return;
+        };
+        let (epoch, commit) = (append.epoch, append.commit);
+        let fits = match place == prev {
+            true => self.take(cx, prev, append.entries, epoch),
+            false => Err(Misfit::Divergent),
+        };
+        match fits {
+            Ok(last) => self.matches(cx, from, epoch, last, commit),
+            Err(Misfit::Malformed) => {}
+            Err(Misfit::Divergent) => {
+                self.stop(cx);
+                self.refuse(cx, from, epoch, RefuseWhy::Divergent);
+            }
+        }
+    }
+
+    /// Why an append is not looked at.
+    fn refuses(&self, cx: &Shared, from: &NodeId, boot: u64, append: &Append) -> Option<RefuseWhy> {
+        if matches!(self.doing, Doing::Stopped) {
+            return Some(RefuseWhy::Divergent);
+        }
+        let own = self.own_epoch().is_some_and(|own| own >= append.epoch);
+        if own || !self.accepts(cx, append.epoch, from, boot) {
+            return Some(RefuseWhy::Stale { promised: self.promised });
+        }
+        let known = self.record.as_ref().map(|known| &known.record);
+        let outside = known.is_some_and(|record| {
+            record.epoch == append.epoch && !record.names(&cx.config.node, cx.config.store)
+        });
+        if outside {
+            return Some(RefuseWhy::NotMember);
+        }
+        // The reserve has room for promises and openings, not for more.
+        let full = cx.full.is_some()
+            && append.entries.iter().any(|entry| !opening::is_opening(&entry.payload));
+        full.then_some(RefuseWhy::Full)
+    }
+
+    /// Everything up to `last` is equal to the primary's log.
+    fn matches(&mut self, cx: &mut Shared, from: &NodeId, epoch: u64, last: u64, commit: u64) {
+        self.matched = self.matched.max(last);
+        self.commit = self.commit.max(commit.min(self.matched));
+        let end = self.tail.end();
+        if self.damaged && end.epoch == epoch && self.matched == end.seq {
+            // An entry of this epoch: all that any epoch before it may have committed is below it.
+            self.damaged = false;
+        }
+        let claimed = if cx.config.sabotage.ack_log_end { end.seq } else { self.matched };
+        let ack = Ack { partition: self.id, epoch, matched: claimed };
+        cx.writer.after(After::Ack { to: from.clone(), ack });
+        self.tail.forget(self.commit, cx.config.limits.tail_entries_max);
+        self.touch(cx);
+    }
+
+    /// Takes entries that follow `prev`, which is in the log; the last seq that is equal then.
+    pub(super) fn take(
+        &mut self,
+        cx: &mut Shared,
+        prev: LogEnd,
+        entries: Vec<Entry>,
+        epoch: u64,
+    ) -> Result<u64, Misfit> {
+        let entries: Vec<LogEntry> = entries.into_iter().map(entry_to_log).collect();
+        let new = self.first_new(prev, &entries, epoch)?;
+        let last = entries.last().map_or(prev.seq, |entry| entry.seq);
+        let mut before = prev;
+        for (at, entry) in entries.into_iter().enumerate() {
+            if at < new {
+                before = LogEnd { epoch: entry.epoch, seq: entry.seq, chain: entry.chain };
+                continue;
+            }
+            if at == new && self.tail.end().seq > before.seq {
+                cx.writer
+                    .push(&mut self.slot, LogOp::Cut { partition: self.id, after: before.seq });
+                self.tail.cut(before);
+            }
+            self.tail.push(&entry);
+            cx.writer.append(self.id, &mut self.slot, entry);
+        }
+        Ok(last)
+    }
+
+    /// The index of the first entry that the log does not hold. Checks all of them before one is taken.
+    fn first_new(&self, prev: LogEnd, entries: &[LogEntry], epoch: u64) -> Result<usize, Misfit> {
+        let mut before = prev;
+        let mut new = None;
+        for (at, entry) in entries.iter().enumerate() {
+            let follows =
+                entry.seq == before.seq + 1 && (before.epoch.max(1)..=epoch).contains(&entry.epoch);
+            if !follows {
+                return Err(Misfit::Malformed);
+            }
+            let same = new.is_none() && self.tail.epoch_at(entry.seq) == Some(entry.epoch);
+            let place = self.tail.place(entry.seq).filter(|_| same);
+            match place {
+                Some(place) if place.chain != entry.chain => return Err(Misfit::Divergent),
+                Some(_) => {}
+                None => {
+                    if before.chain.next(entry.epoch, entry.seq, &entry.payload) != entry.chain {
+                        return Err(Misfit::Malformed);
+                    }
+                }
+            }
+            if !same && new.is_none() {
+                if entry.seq <= self.commit {
+                    return Err(Misfit::Divergent);
+                }
+                new = Some(at);
+            }
+            before = LogEnd { epoch: entry.epoch, seq: entry.seq, chain: entry.chain };
+        }
+        Ok(new.unwrap_or(entries.len()))
+    }
+
+    /// Where to look for the last common entry: the last one here that is not above `prev`. Its chain
+    /// is not looked at.
+    fn hint(&self, prev: LogEnd) -> LogEnd {
+        let seq = self.tail.not_above(prev.epoch, prev.seq);
+        let epoch = self.tail.epoch_at(seq).unwrap_or(0);
+        self.tail.place(seq).unwrap_or_else(|| LogEnd { epoch, seq, ..LogEnd::default() })
+    }
+
+    /// A candidate asks for a promise and what the log is.
+    pub(super) fn on_seal(&mut self, cx: &mut Shared, from: &NodeId, boot: u64, epoch: u64) {
+        if matches!(self.doing, Doing::Stopped) {
+            self.refuse(cx, from, epoch, RefuseWhy::Divergent);
+            return;
+        }
+        let own = self.own_epoch().is_some_and(|own| own >= epoch);
+        if own || !self.accepts(cx, epoch, from, boot) {
+            self.refuse(cx, from, epoch, RefuseWhy::Stale { promised: self.promised });
+            return;
+        }
+        if epoch > self.promised || self.promised_to.is_none() {
+            self.depose(cx, epoch);
+            self.promise(cx, epoch, from, boot);
+        }
+        self.suspicion.heard(cx.now);
+        let sealed = self.sealed(epoch);
+        cx.writer.after(After::Sealed { to: from.clone(), sealed });
+    }
+
+    /// What this node says when it is sealed.
+    pub(super) fn sealed(&self, epoch: u64) -> Sealed {
+        Sealed {
+            partition: self.id,
+            epoch,
+            end: to_wire(self.tail.end()),
+            base: 0,
+            commit: self.commit,
+            damaged: self.damaged,
+        }
+    }
+
+    /// A candidate asks for entries.
+    pub(super) fn on_fetch(&mut self, cx: &mut Shared, from: &NodeId, boot: u64, fetch: Fetch) {
+        if matches!(self.doing, Doing::Stopped) {
+            self.refuse(cx, from, fetch.epoch, RefuseWhy::Divergent);
+            return;
+        }
+        if fetch.epoch != self.promised || !self.accepts(cx, fetch.epoch, from, boot) {
+            self.refuse(cx, from, fetch.epoch, RefuseWhy::Stale { promised: self.promised });
+            return;
+        }
+        let after = to_log(fetch.after);
+        if self.tail.epoch_at(after.seq) != Some(after.epoch) {
+            let prev = to_wire(self.hint(after));
+            let fetched =
+                Fetched { partition: self.id, epoch: fetch.epoch, prev, entries: Vec::new() };
+            cx.send(from, Message::Fetched(fetched));
+            return;
+        }
+        let held: Vec<LogEntry> = (after.seq + 1..=self.tail.end().seq)
+            .map_while(|seq| self.tail.entry(seq))
+            .take(cx.config.limits.append_entries_max)
+            .collect();
+        if held.is_empty() && after.seq < self.tail.end().seq {
+            let entries_max = cx.config.limits.append_entries_max;
+            let request = cx.read(self.id, after.seq + 1, entries_max);
+            self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Fetch(..)));
+            self.reads.push((request, ReadFor::Fetch(from.clone(), fetch)));
+            return;
+        }
+        self.send_fetched(cx, from, &fetch, held);
+    }
+
+    /// Gives a candidate what follows the entry it holds.
+    pub(super) fn send_fetched(
+        &self,
+        cx: &mut Shared,
+        to: &NodeId,
+        fetch: &Fetch,
+        entries: Vec<LogEntry>,
+    ) {
+        if fetch.epoch != self.promised {
+            return;
+        }
+        let mut room = cx.config.limits.append_bytes_max;
+        let mut fits = |entry: &LogEntry| {
+            let left = room.checked_sub(entry.payload.len());
+            let first = room == cx.config.limits.append_bytes_max;
+            room = left.unwrap_or(0);
+            left.is_some() || first
+        };
+        let entries =
+            entries.into_iter().take_while(|entry| fits(entry)).map(entry_to_wire).collect();
+        let (partition, epoch, prev) = (self.id, fetch.epoch, fetch.after);
+        cx.send(to, Message::Fetched(Fetched { partition, epoch, prev, entries }));
+    }
+
+    /// A node says that it leads this partition. What it should know instead, if it is wrong.
+    pub(super) fn on_lead(
+        &mut self,
+        cx: &mut Shared,
+        from: &NodeId,
+        lead: Lead,
+    ) -> Option<Promised> {
+        let newest = self.newest_epoch();
+        if lead.epoch < newest && !cx.config.sabotage.no_fence {
+            return Some(Promised { partition: self.id, epoch: newest });
+        }
+        self.depose(cx, lead.epoch);
+        let holder = self.promised_to.as_ref().map(|(to, _)| to);
+        if lead.epoch == self.promised && holder.is_some_and(|to| to != from) {
+            return None;
+        }
+        self.suspicion.heard(cx.now);
+        if lead.epoch == self.promised && lead.commit.min(self.matched) > self.commit {
+            self.commit = lead.commit.min(self.matched);
+            self.tail.forget(self.commit, cx.config.limits.tail_entries_max);
+        }
+        None
+    }
+
+    /// Tells that nothing was taken.
+    pub(super) fn refuse(&self, cx: &mut Shared, to: &NodeId, epoch: u64, why: RefuseWhy) {
+        let refuse = Refuse { partition: self.id, epoch, why };
+        cx.send(to, Message::Refuse(refuse));
+    }
+}

@@ -1,0 +1,323 @@
+//! One partition on this node: what it has promised, what its log is, what it knows of the record, and
+//! what it does at the moment.
+//!
+//! The parts of what it does are in files of their own: [`member`](super::member) takes and answers,
+//! [`suspicion`](super::suspicion) decides when to take over, [`candidate`](super::candidate) takes
+//! over, [`leader`](super::leader) leads. Here is what they share, and how one follows another.
+
+use hashring::{NodeId, PartitionId};
+use registry::PartitionRecord;
+use segment::{LogEntry, LogOp, Promise, Restored};
+
+use super::Time;
+use super::candidate::Candidate;
+use super::leader::Leader;
+use super::member::Deferred;
+use super::shared::Shared;
+use super::status::Glance;
+use super::step::{Alarm, Step, StopReason};
+use super::suspicion::Suspicion;
+use super::tail::Tail;
+use super::writer::Slot;
+
+/// One partition.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) id: PartitionId,
+    /// The record as last read or written, with its version.
+    pub(super) record: Option<Known>,
+    /// Below this epoch nothing is taken.
+    pub(super) promised: u64,
+    /// Whom that was promised, and its process life; unknown if only an entry tells of the epoch.
+    pub(super) promised_to: Option<(NodeId, u64)>,
+    pub(super) tail: Tail,
+    /// Everything up to here is known to be committed.
+    pub(super) commit: u64,
+    commit_kept: u64,
+    /// The log lost entries that were synced, and has not been made whole since.
+    pub(super) damaged: bool,
+    /// The last seq verified in the promised epoch.
+    pub(super) matched: u64,
+    pub(super) slot: Slot,
+    pub(super) doing: Doing,
+    pub(super) suspicion: Suspicion,
+    /// Reads of the own log under way.
+    pub(super) reads: Vec<(u64, ReadFor)>,
+    /// An append that waits for a read.
+    pub(super) deferred: Option<Deferred>,
+    pub(super) dirty: bool,
+    pub(super) shown: Glance,
+    behind_since: Option<Time>,
+}
+
+/// A record and what a compare-and-set of it must expect.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) record: PartitionRecord,
+    pub(super) version: u64,
+}
+
+/// What a node does for a partition.
+#[derive(Debug)]
+pub(super) enum Doing {
+    /// Take what the primary sends, if it sends anything.
+    Follow,
+    /// Take over.
+    Candidate(Box<Candidate>),
+    /// Lead: it has appended the opening entry.
+    Lead(Box<Leader>),
+    /// Nothing, until an operator has looked.
+    Stopped,
+}
+
+/// For what the own log is read.
+#[derive(Clone, Debug)]
+pub(super) enum ReadFor {
+    /// To learn the chain at a place.
+    Place(u64),
+    /// For a candidate that fetches.
+    Fetch(NodeId, wire::Fetch),
+    /// For a member that is behind, in an epoch this node leads.
+    Follower(NodeId, u64),
+}
+
+/// So long the record may be behind a promise before an operator hears of it.
+const BEHIND: Time = Time::from_secs(10);
+
+impl Partition {
+    /// A partition with what the disk held of it.
+    pub(super) fn new(id: PartitionId, disk: &Restored) -> Self {
+        let promise = disk.promise.clone().filter(|promise| promise.epoch >= disk.end.epoch);
+        Self {
+            id,
+            record: None,
+            promised: promise.as_ref().map_or(disk.end.epoch, |promise| promise.epoch),
+            promised_to: promise.map(|promise| (promise.node, promise.boot)),
+            tail: Tail::new(disk),
+            commit: disk.commit.min(disk.end.seq),
+            commit_kept: disk.commit,
+            damaged: disk.damaged || disk.end.seq < disk.commit,
+            matched: 0,
+            slot: Slot::default(),
+            doing: Doing::Follow,
+            suspicion: Suspicion::default(),
+            reads: Vec::new(),
+            deferred: None,
+            dirty: false,
+            shown: Glance::default(),
+            behind_since: None,
+        }
+    }
+
+    /// Has the partition looked at when the core is polled.
+    pub(super) fn touch(&mut self, cx: &mut Shared) {
+        if !self.dirty {
+            self.dirty = true;
+            cx.out.dirty.push(self.id);
+        }
+    }
+
+    /// The epoch this node leads or takes over in.
+    pub(super) fn own_epoch(&self) -> Option<u64> {
+        match &self.doing {
+            Doing::Candidate(candidate) if candidate.claimed() => Some(candidate.epoch()),
+            Doing::Lead(leader) => Some(leader.epoch),
+            Doing::Follow | Doing::Candidate(_) | Doing::Stopped => None,
+        }
+    }
+
+    /// The highest epoch that is known to have begun.
+    pub(super) fn newest_epoch(&self) -> u64 {
+        self.promised.max(self.record.as_ref().map_or(0, |known| known.record.epoch))
+    }
+
+    /// A record was read.
+    pub(super) fn on_record(&mut self, cx: &mut Shared, record: PartitionRecord, version: u64) {
+        if let Some(known) = &self.record {
+            // Late reads are normal. One that is newer by version and older by epoch is of a registry
+            // that was put back: it changes nothing here.
+            let older = record.epoch < known.record.epoch;
+            if older && version > known.version {
+                self.behind_since.get_or_insert(cx.now);
+            }
+            if older || (record.epoch == known.record.epoch && version <= known.version) {
+                return;
+            }
+        }
+        if record.primary.as_ref() == Some(&cx.config.node) && record.boot > cx.config.boot {
+            cx.tell(Step::Stop { reason: StopReason::Twin });
+            return;
+        }
+        let newer = self.record.as_ref().is_none_or(|known| known.record.epoch < record.epoch);
+        let (epoch, nonce) = (record.epoch, record.nonce);
+        self.record = Some(Known { record, version });
+        self.touch(cx);
+        if epoch >= self.promised {
+            self.behind_since = None;
+        }
+        if newer {
+            self.suspicion.new_epoch(cx.now);
+        }
+        if self.cas_won(cx, nonce, version) {
+            return;
+        }
+        let over = match &self.doing {
+            Doing::Candidate(candidate) => candidate.epoch() <= epoch && candidate.nonce() != nonce,
+            Doing::Lead(leader) => leader.epoch < epoch,
+            Doing::Follow | Doing::Stopped => false,
+        };
+        // A candidate's own epoch may come back as a record it wrote in an earlier phase.
+        if over && self.own_epoch().is_none_or(|own| own < epoch) {
+            self.step_down(cx);
+        }
+        self.consider(cx);
+    }
+
+    /// Takes nothing below `epoch` any more.
+    pub(super) fn promise(&mut self, cx: &mut Shared, epoch: u64, node: &NodeId, boot: u64) {
+        self.promised = epoch;
+        self.promised_to = Some((node.clone(), boot));
+        self.matched = 0;
+        let promise = Promise { epoch, node: node.clone(), boot };
+        let op = LogOp::Promise { partition: self.id, promise };
+        cx.writer.push(&mut self.slot, op);
+        self.touch(cx);
+    }
+
+    /// Whether `epoch` is promised to this process of `node`, or may be: R5 and R7.
+    pub(super) fn accepts(&self, cx: &Shared, epoch: u64, node: &NodeId, boot: u64) -> bool {
+        if cx.config.sabotage.no_fence || epoch > self.promised {
+            return true;
+        }
+        let holder = self
+            .promised_to
+            .as_ref()
+            .is_none_or(|(to, life)| to == node && (*life == boot || cx.config.sabotage.resume));
+        epoch == self.promised && epoch > 0 && holder
+    }
+
+    /// Another epoch is known to have begun.
+    pub(super) fn depose(&mut self, cx: &mut Shared, epoch: u64) {
+        if self.own_epoch().is_some_and(|own| own < epoch) {
+            self.suspicion.new_epoch(cx.now);
+            self.step_down(cx);
+        }
+    }
+
+    /// Leads and takes over no more.
+    pub(super) fn step_down(&mut self, cx: &mut Shared) {
+        self.touch(cx);
+        match std::mem::replace(&mut self.doing, Doing::Follow) {
+            Doing::Lead(mut leader) => {
+                if leader.serving {
+                    cx.tell(Step::Closed { partition: self.id, epoch: leader.epoch });
+                }
+                leader.waits.end(|token, outcome| cx.answer(token, outcome));
+            }
+            Doing::Stopped => self.doing = Doing::Stopped,
+            Doing::Follow | Doing::Candidate(_) => {}
+        }
+    }
+
+    /// The logs contradict each other: this node does nothing for the partition any more.
+    pub(super) fn stop(&mut self, cx: &mut Shared) {
+        if !matches!(self.doing, Doing::Stopped) {
+            self.step_down(cx);
+            self.doing = Doing::Stopped;
+            cx.alarm(self.id, Alarm::Divergent);
+        }
+    }
+
+    /// A read of the own log ended.
+    pub(super) fn on_read(
+        &mut self,
+        cx: &mut Shared,
+        request: u64,
+        entries: Option<Vec<LogEntry>>,
+    ) {
+        let Some(at) = self.reads.iter().position(|(number, _)| *number == request) else { return };
+        let (_, purpose) = self.reads.swap_remove(at);
+        let entries = entries.unwrap_or_default();
+        match purpose {
+            ReadFor::Place(seq) => self.on_place(cx, seq, &entries),
+            ReadFor::Fetch(to, fetch) => self.send_fetched(cx, &to, &fetch, entries),
+            ReadFor::Follower(node, epoch) => self.on_follower_read(cx, &node, epoch, entries),
+        }
+    }
+
+    /// The place after an entry. If it is not in memory, it is read, and what waits for it goes on then.
+    pub(super) fn place_or_read(&mut self, cx: &mut Shared, seq: u64) -> Option<segment::LogEnd> {
+        let place = self.tail.place(seq);
+        let reading = self
+            .reads
+            .iter()
+            .any(|(_, purpose)| matches!(purpose, ReadFor::Place(at) if *at == seq));
+        if place.is_none() && !reading {
+            let request = cx.read(self.id, seq, 1);
+            self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Place(_)));
+            self.reads.push((request, ReadFor::Place(seq)));
+        }
+        place
+    }
+
+    fn on_place(&mut self, cx: &mut Shared, seq: u64, entries: &[LogEntry]) {
+        let Some(entry) = entries.first().filter(|entry| entry.seq == seq) else {
+            self.deferred = None;
+            return;
+        };
+        let (epoch, chain) = (entry.epoch, entry.chain);
+        self.tail.note(segment::LogEnd { epoch, seq, chain });
+        if let Some(deferred) = self.deferred.take() {
+            self.on_append(cx, &deferred.from, deferred.boot, deferred.append);
+        }
+        self.fetch_after(cx, seq);
+    }
+
+    /// A beat passed.
+    pub(super) fn on_tick(&mut self, cx: &mut Shared) {
+        self.touch(cx);
+        if self.commit > self.commit_kept {
+            self.commit_kept = self.commit;
+            let op = LogOp::Commit { partition: self.id, seq: self.commit };
+            cx.writer.push(&mut self.slot, op);
+        }
+        self.watch_record(cx);
+        match &self.doing {
+            Doing::Follow => self.suspect(cx),
+            Doing::Candidate(_) => self.tick_candidate(cx),
+            Doing::Lead(_) => self.tick_leader(cx),
+            Doing::Stopped => {}
+        }
+    }
+
+    /// An operator hears of a record that stays behind a promise (R4).
+    fn watch_record(&mut self, cx: &mut Shared) {
+        let behind = self.record.as_ref().is_some_and(|known| known.record.epoch < self.promised);
+        if behind && cx.session.is_ok() {
+            self.behind_since.get_or_insert(cx.now);
+        }
+        if self.behind_since.is_some_and(|since| cx.now.saturating_sub(since) >= BEHIND) {
+            self.behind_since = Some(Time::MAX);
+            cx.alarm(self.id, Alarm::RegistryBehind);
+        }
+    }
+
+    /// A peer is connected, maybe anew: what it had not answered is asked again.
+    pub(super) fn on_peer_up(&mut self, cx: &mut Shared, node: &NodeId) {
+        match &mut self.doing {
+            Doing::Follow => self.consider(cx),
+            Doing::Candidate(_) => self.ask_again(cx, Some(node)),
+            Doing::Lead(leader) => leader.peer_up(node, cx.now),
+            Doing::Stopped => {}
+        }
+        self.touch(cx);
+    }
+
+    /// The process stood still: what it did not hear meanwhile proves nothing (R24).
+    pub(super) fn be_patient(&mut self, cx: &Shared) {
+        self.suspicion.be_patient(cx.now);
+        if let Doing::Lead(leader) = &mut self.doing {
+            leader.be_patient(cx.now, cx.peers.next_round());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What others are shown of a partition, and when they are told to look again.
+
+use hashring::NodeId;
+use registry::PartitionState;
+
+use super::Time;
+use super::partition::{Doing, Partition};
+use super::shared::Shared;
+use super::step::{Step, Why};
+use super::view::{PartitionView, Role};
+
+/// What was shown last, without what is costly to compare. Log ends move all the time; they are looked at
+/// once a beat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Glance {
+    epoch: u64,
+    version: u64,
+    role: Role,
+    leading: bool,
+    live: u8,
+    closed_for: Option<Why>,
+    end: u64,
+    commit: u64,
+    stale: Time,
+}
+
+impl Partition {
+    /// The partition as this node knows it.
+    pub(super) fn view(&self, cx: &Shared) -> PartitionView {
+        let record = self.record.as_ref().map(|known| &known.record);
+        let nodes = record.map_or(&[][..], |record| record.ensemble.as_slice());
+        PartitionView {
+            epoch: record.map_or(0, |record| record.epoch),
+            role: self.role(cx),
+            open: record.is_some_and(|record| record.state == PartitionState::Open),
+            primary: record.and_then(|record| record.primary.clone()),
+            ensemble: nodes.iter().map(|member| member.node.clone()).collect::<Vec<NodeId>>(),
+            leading: self.leading(),
+            live: self.live(cx),
+            closed_for: self.closed_for(cx),
+            commit: self.commit,
+            end: self.tail.end().seq,
+            stale: self.stale(cx),
+        }
+    }
+
+    /// Tells the floors above if what they see has changed.
+    pub(super) fn show(&mut self, cx: &mut Shared) {
+        let now = Glance {
+            epoch: self.record.as_ref().map_or(0, |known| known.record.epoch),
+            version: self.record.as_ref().map_or(0, |known| known.version),
+            role: self.role(cx),
+            leading: self.leading(),
+            live: self.live(cx),
+            closed_for: self.closed_for(cx),
+            ..self.shown
+        };
+        if now != self.shown {
+            self.look(cx, now);
+        }
+    }
+
+    /// A beat passed: the same for what moves all the time.
+    pub(super) fn show_ends(&mut self, cx: &mut Shared) {
+        let (end, commit) = (self.tail.end().seq, self.commit);
+        // Silence is of interest once it is longer than it ever is in good times.
+        let stale = self.stale(cx);
+        let stale = if stale > 2 * cx.config.timings.beat { stale } else { Time::ZERO };
+        let now = Glance { end, commit, stale, ..self.shown };
+        if now != self.shown {
+            self.look(cx, now);
+        }
+    }
+
+    fn look(&mut self, cx: &mut Shared, now: Glance) {
+        self.shown = now;
+        cx.tell(Step::Viewed { partition: self.id });
+    }
+
+    fn role(&self, cx: &Shared) -> Role {
+        match &self.doing {
+            Doing::Stopped => Role::Stopped,
+            Doing::Candidate(_) => Role::Candidate,
+            Doing::Lead(leader) if leader.serving => Role::Primary,
+            Doing::Lead(_) => Role::Candidate,
+            Doing::Follow => match &self.record {
+                Some(known) if known.record.names(&cx.config.node, cx.config.store) => Role::Member,
+                Some(_) | None => Role::Outside,
+            },
+        }
+    }
+
+    fn leading(&self) -> bool {
+        matches!(&self.doing, Doing::Lead(leader) if leader.leading())
+    }
+
+    /// Members that are not suspected. A member that takes nothing because its disk is full is not one
+    /// that a send may count on.
+    fn live(&self, cx: &Shared) -> u8 {
+        let patience = cx.config.timings.suspect;
+        let live = match (&self.doing, &self.record) {
+            (Doing::Lead(leader), _) => {
+                let others = leader.followers.iter().filter(|follower| {
+                    !follower.full && cx.peers.live(&follower.member, cx.now, patience)
+                });
+                1 + others.count()
+            }
+            (_, Some(known)) => {
+                let members = known.record.ensemble.iter();
+                members
+                    .filter(|member| cx.is_me(member) || cx.peers.live(member, cx.now, patience))
+                    .count()
+            }
+            (_, None) => 0,
+        };
+        u8::try_from(live).unwrap_or(u8::MAX)
+    }
+
+    fn closed_for(&self, cx: &Shared) -> Option<Why> {
+        let Doing::Lead(leader) = &self.doing else { return None };
+        let limits = &cx.config.limits;
+        let uncommitted = self.tail.end().seq - self.commit.min(self.tail.end().seq);
+        let many = usize::try_from(uncommitted).is_ok_and(|n| n >= limits.uncommitted_entries_max)
+            || self.tail.bytes() >= limits.uncommitted_bytes_max
+            || leader.waits.sending() >= limits.waiting_max;
+        if leader.handing.is_some() || cx.draining {
+            Some(Why::HandingOver)
+        } else if cx.full.is_some() {
+            Some(Why::Full)
+        } else if many {
+            Some(Why::Overloaded)
+        } else {
+            None
+        }
+    }
+
+    fn stale(&self, cx: &Shared) -> Time {
+        if self.leading() { Time::ZERO } else { self.suspicion.silence(cx.now) }
+    }
+}

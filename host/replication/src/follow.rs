@@ -1,0 +1,207 @@
+//! What a running node follows in the registry: the ring with its members, the partitions, and whether
+//! the registry can be reached at all.
+//!
+//! A watch only says where to look, and changes come in crowds (a take-over rewrites a hundred
+//! records), so each follower looks at once and then not again for a while. What cannot be read or
+//! understood changes nothing: the node goes on with what it knew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashring::{NodeId, Ring};
+use registry::{
+    MEMBERS, MemberRecord, PARTITIONS, POSITIONS, PartitionRecord, PositionRecord, Session,
+    SessionState, partition_of, position_of,
+};
+use runtime::Stop;
+use tokio::sync::watch;
+
+use crate::core::Event;
+use crate::dialler::{Dialler, Target};
+use crate::inbox::{Command, Inbox};
+use crate::peers::Peers;
+use crate::{RingMember, RingView};
+
+/// The pause between two looks at the same things.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// How long a record that could not be read is left alone.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Follows who is on the ring: dials them, and publishes the ring as this node sees it.
+pub(crate) struct RingFollower {
+    pub(crate) node: NodeId,
+    pub(crate) session: Arc<Session>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) dialler: Dialler,
+    pub(crate) view: watch::Sender<Arc<RingView>>,
+}
+
+impl RingFollower {
+    pub(crate) async fn run(mut self, stop: Stop) {
+        let mut places = self.session.watch(POSITIONS);
+        let mut members = self.session.watch(MEMBERS);
+        let mut connections = self.peers.changes();
+        let mut reachable = self.session.state();
+        loop {
+            if let Err(error) = self.look().await {
+                tracing::debug!(node = %self.node, %error, "the ring stays as it was");
+            }
+            tokio::select! { biased;
+                () = stop.stopped() => return,
+                () = runtime::sleep(LOOK_PAUSE) => {}
+            }
+            tokio::select! { biased;
+                () = stop.stopped() => return,
+                _ = places.changed() => {}
+                _ = members.changed() => {}
+                _ = connections.changed() => {}
+                _ = reachable.changed() => {}
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), registry::Error> {
+        let places = self.session.list(POSITIONS).await?;
+        let members = self.session.list(MEMBERS).await?;
+        let mut boots: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for (key, value) in &members {
+            let node = key.strip_prefix(MEMBERS).and_then(|node| node.parse().ok());
+            if let (Some(node), Ok(member)) = (node, registry::decode::<MemberRecord>(&value.data))
+            {
+                boots.insert(node, member.boot);
+            }
+        }
+        let mut records = Vec::new();
+        for (key, value) in &places {
+            match (position_of(key), registry::decode::<PositionRecord>(&value.data)) {
+                (Some(position), Ok(record)) => records.push((position, record)),
+                _ => tracing::warn!(node = %self.node, %key, "no place on a ring; passed over"),
+            }
+        }
+        let ring = registry::ring(records.iter().map(|(position, record)| (*position, record)));
+        let mut nodes: BTreeMap<NodeId, &PositionRecord> = BTreeMap::new();
+        for (_, record) in &records {
+            nodes.entry(record.data.node.clone()).or_insert(record);
+        }
+        for (node, record) in &nodes {
+            if *node != self.node
+                && let Some(&boot) = boots.get(node)
+            {
+                self.dialler.aim(node, Target { address: record.data.quic.clone(), boot });
+            }
+        }
+        let nodes = nodes.values().map(|record| self.member(record)).collect();
+        self.publish(ring, nodes);
+        Ok(())
+    }
+
+    fn member(&self, record: &PositionRecord) -> RingMember {
+        let (service, data) = (&record.service_info, &record.data);
+        RingMember {
+            id: data.node.clone(),
+            hostname: service.hostname.clone(),
+            fqdn: service.fqdn.clone(),
+            http: data.http.clone(),
+            quic: data.quic.clone(),
+            zone: data.zone.clone(),
+            weight: data.weight,
+            up: data.node == self.node || self.peers.is_up(&data.node),
+        }
+    }
+
+    fn publish(&self, ring: Ring, nodes: Vec<RingMember>) {
+        self.view.send_if_modified(|view| {
+            let same = view.nodes == nodes && view.ring.positions().eq(ring.positions());
+            if !same {
+                let version = view.version + 1;
+                *view = Arc::new(RingView { version, stale_ms: 0, ring, nodes });
+            }
+            !same
+        });
+    }
+}
+
+/// Follows the partitions' records and hands them to the core.
+pub(crate) async fn partitions(session: Arc<Session>, inbox: Inbox, stop: Stop) {
+    let mut watch = session.watch(PARTITIONS);
+    let mut due: Option<BTreeSet<String>> = None;
+    loop {
+        let records = match &due {
+            // At first all of them.
+            None => session.list(PARTITIONS).await,
+            Some(keys) => read(&session, keys).await,
+        };
+        let pause = match records {
+            Ok(records) => {
+                due = Some(BTreeSet::new());
+                for (key, value) in records {
+                    if !tell(&inbox, &key, &value).await {
+                        return;
+                    }
+                }
+                LOOK_PAUSE
+            }
+            Err(error) => {
+                tracing::debug!(%error, "partition records are read again later");
+                AGAIN
+            }
+        };
+        tokio::select! { biased;
+            () = stop.stopped() => return,
+            () = runtime::sleep(pause) => {}
+        }
+        if due.as_ref().is_some_and(BTreeSet::is_empty) {
+            tokio::select! { biased;
+                () = stop.stopped() => return,
+                changed = watch.changed() => match changed {
+                    Some(keys) => due = Some(keys),
+                    None => return,
+                }
+            }
+        }
+    }
+}
+
+async fn read(
+    session: &Session,
+    keys: &BTreeSet<String>,
+) -> Result<Vec<(String, registry::Value)>, registry::Error> {
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        if let Some(value) = session.get(key).await? {
+            found.push((key.clone(), value));
+        }
+    }
+    Ok(found)
+}
+
+/// `false` when nobody listens any more.
+async fn tell(inbox: &Inbox, key: &str, value: &registry::Value) -> bool {
+    let (Some(partition), Ok(record)) =
+        (partition_of(key), registry::decode::<PartitionRecord>(&value.data))
+    else {
+        tracing::error!(%key, "not a partition's record: it changes nothing until somebody mends it");
+        return true;
+    };
+    let event = Event::Record { partition, record, version: value.version };
+    inbox.send(Command::Event(event)).await.is_ok()
+}
+
+/// Tells the core whether the registry can be reached, now and whenever that changes.
+pub(crate) async fn session(session: Arc<Session>, inbox: Inbox, stop: Stop) {
+    let mut state = session.state();
+    loop {
+        let event = match *state.borrow_and_update() {
+            SessionState::Connected => Event::SessionUp,
+            SessionState::Disconnected => Event::SessionDown,
+        };
+        if inbox.send(Command::Event(event)).await.is_err() {
+            return;
+        }
+        tokio::select! { biased;
+            () = stop.stopped() => return,
+            changed = state.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! A node's way into the cluster.
+//!
+//! First the node's new life, in `members/`; the folder has kept it before, so that the registry never
+//! knows of a life the disk has forgotten. Then its places on the ring, which go when it goes. Then the
+//! cluster's own record: the first nodes create the partitions, each by compare-and-set on nothing, and
+//! `cluster` last; so whoever finds `cluster` finds every partition too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashring::{NodeId, Ring};
+use registry::{
+    CLUSTER, Cas, ClusterRecord, MEMBERS, Member, MemberRecord, POSITIONS, PartitionRecord,
+    PositionRecord, Session, member_key, partition_key, position_key, position_of,
+};
+use runtime::{Backoff, Instant};
+use segment::Folder;
+
+use crate::config::Config;
+use crate::ending::Failure;
+
+/// How long the first `commit` nodes wait for others, so that nodes started together share the
+/// partitions from the beginning.
+const COMPANY_MAX: Duration = Duration::from_secs(3);
+/// Pauses before the registry is asked again.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How often the beginning of a cluster is looked at, should no watch say anything.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What a node becomes a member with.
+pub(crate) struct Membership {
+    pub(crate) session: Arc<Session>,
+    pub(crate) config: Arc<Config>,
+    /// What stands under each of this node's positions.
+    pub(crate) record: PositionRecord,
+}
+
+/// Begins a new process life of this node: in its folder, then in the registry, so that the registry
+/// never knows of a life that the disk has forgotten. To be called before the log in the folder is
+/// opened, since a folder that was not counted on is emptied here.
+///
+/// It was not counted on if the registry knows another folder of this node, or a later life of this one:
+/// then this is a copy, or the state of some time ago, and others have acknowledgements of it that it
+/// has forgotten. It goes on as a new folder that holds nothing. A folder that is *ahead* of the registry
+/// is no such case: lives that ended before they were registered were never heard of.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Failure> {
+    let key = member_key(folder.node());
+    loop {
+        let value = ask(|| session.get(&key)).await?;
+        let known = value.as_ref().map(|value| decode::<MemberRecord>(&key, &value.data));
+        let life = next_life(folder.store(), folder.boot(), known.transpose()?);
+        folder = begin(folder, life).await?;
+        let record = MemberRecord { store: folder.store(), boot: folder.boot() };
+        let expect = value.map(|value| value.version);
+        let cas = Cas { key: key.clone(), expect, data: Some(registry::encode(&record)) };
+        // A lost answer, like a lost race, is followed by another life.
+        if let Ok(Ok(_version)) = session.cas(cas).await {
+            return Ok(folder);
+        }
+        runtime::sleep(PAUSE_FIRST).await;
+    }
+}
+
+impl Membership {
+    /// Takes this node's places. One that another node holds is left to it.
+    pub(crate) async fn take_places(&self) -> Result<(), Failure> {
+        let data = registry::encode(&self.record);
+        for position in &self.config.positions {
+            let key = position_key(*position);
+            let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
+            loop {
+                let put = ask(|| self.session.put_ephemeral(&key, data.clone())).await?;
+                let Err(error) = put else { break };
+                let holder = error.current.and_then(|value| node_at(&value.data));
+                if holder.as_ref().is_some_and(|holder| *holder != self.config.node) {
+                    tracing::error!(%position, holder = ?holder, "two nodes chose one place");
+                    break;
+                }
+                // An earlier life's session has not ended yet.
+                runtime::sleep(backoff.next(rand::random())).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The cluster's record, which this node helps to create if there is none.
+    pub(crate) async fn cluster(&self) -> Result<ClusterRecord, Failure> {
+        let mut watch = self.session.watch("");
+        let mut enough: Option<Instant> = None;
+        loop {
+            if let Some(value) = ask(|| self.session.get(CLUSTER)).await? {
+                let cluster: ClusterRecord = decode(CLUSTER, &value.data)?;
+                let ours = self.config.partitions.count();
+                if cluster.partitions != ours {
+                    return Err(Failure::Partitions { theirs: cluster.partitions, ours });
+                }
+                return Ok(cluster);
+            }
+            let (ring, members) = self.present().await?;
+            let nodes = ring.nodes().len();
+            if nodes >= usize::from(self.config.commit) {
+                let since = *enough.get_or_insert_with(runtime::now);
+                let waited = runtime::now().saturating_duration_since(since);
+                if nodes >= usize::from(self.config.copies) || waited >= COMPANY_MAX {
+                    self.create(&ring, &members).await?;
+                    runtime::sleep(PAUSE_FIRST).await;
+                    continue;
+                }
+            } else {
+                enough = None;
+            }
+            drop(runtime::timeout(LOOK, watch.changed()).await);
+        }
+    }
+
+    /// The ring, and the data folders of the nodes on it.
+    async fn present(&self) -> Result<(Ring, BTreeMap<NodeId, u64>), Failure> {
+        let places = ask(|| self.session.list(POSITIONS)).await?;
+        let members = ask(|| self.session.list(MEMBERS)).await?;
+        let mut records = Vec::new();
+        for (key, value) in &places {
+            if let (Some(position), Ok(record)) = (position_of(key), decode(key, &value.data)) {
+                records.push((position, record));
+            }
+        }
+        let ring = registry::ring(records.iter().map(|(position, record)| (*position, record)));
+        let mut stores = BTreeMap::new();
+        for (key, value) in &members {
+            let record: MemberRecord = decode(key, &value.data)?;
+            if let Some(node) = key.strip_prefix(MEMBERS).and_then(|node| node.parse().ok()) {
+                stores.insert(node, record.store);
+            }
+        }
+        Ok((ring, stores))
+    }
+
+    /// Creates what is missing of the partitions, and then the cluster. Several nodes may do this at
+    /// once: every record is written by whoever is first, and each of them is good.
+    async fn create(&self, ring: &Ring, stores: &BTreeMap<NodeId, u64>) -> Result<(), Failure> {
+        let config = &self.config;
+        let mut writes = Vec::new();
+        for partition in config.partitions.all() {
+            let wanted =
+                config.partitions.wanted(ring, partition, config.copies.into(), config.spread);
+            let ensemble: Vec<Member> = wanted
+                .into_iter()
+                .filter_map(|node| Some(Member { store: *stores.get(&node)?, node }))
+                .collect();
+            if ensemble.len() < usize::from(config.commit) {
+                tracing::warn!(
+                    node = %config.node,
+                    "fewer than {} nodes that do not share a {:?}: waiting for more",
+                    config.commit,
+                    config.spread
+                );
+                return Ok(());
+            }
+            let record = PartitionRecord::first(ensemble, config.commit);
+            let data = Some(registry::encode(&record));
+            writes.push(Cas { key: partition_key(partition), expect: None, data });
+        }
+        let keys: BTreeSet<String> = writes.iter().map(|write| write.key.clone()).collect();
+        // Lost answers and lost races look the same from here: what counts is that all are there.
+        drop(self.session.cas_many(writes).await);
+        let there = ask(|| self.session.list(registry::PARTITIONS)).await?;
+        let there: BTreeSet<String> = there.into_iter().map(|(key, _)| key).collect();
+        if !keys.is_subset(&there) {
+            return Ok(());
+        }
+        let cluster = ClusterRecord { id: rand::random(), partitions: config.partitions.count() };
+        let data = Some(registry::encode(&cluster));
+        drop(self.session.cas(Cas { key: CLUSTER.to_owned(), expect: None, data }).await);
+        Ok(())
+    }
+}
+
+/// Store and boot of the life that follows `boot`.
+fn next_life(store: u64, boot: u64, known: Option<MemberRecord>) -> MemberRecord {
+    match known {
+        Some(known) if known.store != store || known.boot > boot => {
+            MemberRecord { store: rand::random(), boot: known.boot.max(boot) + 1 }
+        }
+        _ => MemberRecord { store, boot: boot + 1 },
+    }
+}
+
+async fn begin(mut folder: Folder, life: MemberRecord) -> Result<Folder, Failure> {
+    if life.store != folder.store() {
+        tracing::warn!(
+            node = %folder.node(),
+            "the registry knows another data folder or a later life of this node: what is in this one \
+             counts for nothing, and is copied again from the others"
+        );
+    }
+    let begun = runtime::blocking(move || {
+        folder.begin(life.store, life.boot).map(|()| folder).map_err(|error| error.to_string())
+    });
+    let ended = || Failure::Folder("it was not written".to_owned());
+    begun.await.ok_or_else(ended)?.map_err(Failure::Folder)
+}
+
+/// Asks the registry until it answers.
+pub(crate) async fn ask<T, F>(question: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, registry::Error>>,
+{
+    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
+    loop {
+        match question().await {
+            Ok(answer) => return Ok(answer),
+            Err(registry::Error::Failed) => return Err(Failure::Registry),
+            Err(error) => {
+                tracing::debug!(%error, "asking the registry again");
+                runtime::sleep(backoff.next(rand::random())).await;
+            }
+        }
+    }
+}
+
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(key: &str, data: &[u8]) -> Result<T, Failure> {
+    registry::decode(data)
+        .map_err(|error| Failure::Record { key: key.to_owned(), text: error.to_string() })
+}
+
+fn node_at(data: &[u8]) -> Option<NodeId> {
+    registry::decode::<PositionRecord>(data).ok().map(|record| record.data.node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use registry::Registry;
+
+    struct Place {
+        folder: tempfile::TempDir,
+        registry: Registry,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let registry = Registry::embedded(&folder.path().join("registry")).unwrap();
+            Self { folder, registry }
+        }
+
+        fn open(&self, name: &str) -> Folder {
+            let path = self.folder.path().join(name);
+            Folder::open(&path, &"n1".parse().unwrap(), 4, Vec::new).unwrap()
+        }
+
+        /// One start of node n1 with a folder: its store and boot.
+        async fn start(&self, name: &str) -> (u64, u64) {
+            let session = self.registry.session(&"n1".parse().unwrap());
+            let folder = enlist(&session, self.open(name)).await.unwrap();
+            let value = session.get("members/n1").await.unwrap().unwrap();
+            let known: MemberRecord = registry::decode(&value.data).unwrap();
+            assert_eq!((known.store, known.boot), (folder.store(), folder.boot()));
+            (folder.store(), folder.boot())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_goes_on_also_after_lives_that_never_registered() {
+        let place = Place::new();
+        let (store, boot) = place.start("data").await;
+        assert_eq!(place.start("data").await, (store, boot + 1));
+        for unheard_of in [boot + 2, boot + 3] {
+            place.open("data").begin(store, unheard_of).unwrap();
+        }
+        assert_eq!(place.start("data").await, (store, boot + 4));
+    }
+
+    #[tokio::test]
+    async fn another_folder_of_a_node_begins_anew_and_so_does_the_first_when_it_comes_back() {
+        let place = Place::new();
+        let (first, _) = place.start("first").await;
+        let (second, boot) = place.start("second").await;
+        assert_ne!(first, second);
+        let (back, later) = place.start("first").await;
+        assert!(back != first && back != second, "what others counted on is not in it any more");
+        assert!(later > boot);
+    }
+
+    #[tokio::test]
+    async fn the_state_of_some_time_ago_begins_anew() {
+        let place = Place::new();
+        let (store, _) = place.start("data").await;
+        let identity = place.folder.path().join("data/identity");
+        let backup = std::fs::read(&identity).unwrap();
+        place.start("data").await;
+        place.start("data").await;
+        std::fs::write(&identity, backup).unwrap();
+        let (anew, boot) = place.start("data").await;
+        assert_ne!(anew, store);
+        assert_eq!(boot, 4, "higher than any before it");
+    }
+}

@@ -1,0 +1,37 @@
+//! What replication counts. Several nodes may share a process, so everything says whose it is.
+
+use hashring::NodeId;
+
+use crate::core::Alarm;
+
+/// A connection to a peer came up or went down.
+pub(crate) fn connected(node: &NodeId, up: bool) {
+    let gauge = metrics::gauge!("carillon_peers_connected", "node" => node.to_string());
+    if up { gauge.increment(1) } else { gauge.decrement(1) }
+}
+
+/// A connection was closed because of what came over it.
+pub(crate) fn malformed(node: &NodeId) {
+    metrics::counter!("carillon_peer_malformed_total", "node" => node.to_string()).increment(1);
+}
+
+/// A greeting was refused, here or there.
+pub(crate) fn refused(node: &NodeId) {
+    metrics::counter!("carillon_peer_refused_total", "node" => node.to_string()).increment(1);
+}
+
+/// A call of another node was turned away because too many run.
+pub(crate) fn busy(node: &NodeId) {
+    metrics::counter!("carillon_forward_busy_total", "node" => node.to_string()).increment(1);
+}
+
+/// Somebody should look.
+pub(crate) fn alarm(node: &NodeId, alarm: Alarm) {
+    let kind = match alarm {
+        Alarm::Divergent => "divergent",
+        Alarm::RegistryBehind => "registry-behind",
+        Alarm::Damaged => "damaged",
+    };
+    let labels = [("node", node.to_string()), ("kind", kind.to_owned())];
+    metrics::counter!("carillon_partition_alarms_total", &labels).increment(1);
+}

@@ -1,0 +1,300 @@
+//! How replication starts: first the sockets, so that everybody can be told where this node is; then,
+//! once there is a host to tell, the tasks.
+//!
+//! Nothing here outlives its runtime: a node whose runtime is dropped is gone without a goodbye, its
+//! sockets closed and its session ended, as after a crash.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quinn::Endpoint;
+use registry::{
+    ClusterRecord, EndpointInfo, PositionData, PositionRecord, ServerInfo, ServiceInfo, Session,
+    SessionState,
+};
+use runtime::Tasks;
+use segment::Folder;
+use tokio::sync::{Semaphore, mpsc, watch};
+use wire::{Hello, PROTOCOL};
+
+use crate::config::{Config, Parts, limits};
+use crate::core::{Core, CoreConfig, Sabotage};
+use crate::dialler::Dialler;
+use crate::driver::{self, Waiting};
+use crate::ending::{Ending, Failure};
+use crate::follow::{self, RingFollower};
+use crate::forward::CALLS_MAX;
+use crate::handle::{Host, Replication, Shared};
+use crate::inbox::{COMMANDS_WAITING_MAX, Command};
+use crate::membership::Membership;
+use crate::peer::Net;
+use crate::peers::{Peers, code};
+use crate::reads::Reads;
+use crate::transport::{self, EndpointError};
+use crate::{listener, registrar};
+
+/// How long goodbyes are given to leave the machine.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
+
+/// Replication could not be prepared. Nothing listens and nothing was registered; see the cause.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StartError(#[from] EndpointError);
+
+/// Replication that has its sockets and waits for its host.
+#[derive(Debug)]
+pub struct Driver {
+    parts: Parts,
+    shared: Arc<Shared>,
+    inbox: mpsc::Receiver<Command>,
+    endpoint: Endpoint,
+}
+
+/// Listens, and prepares everything that needs no host. To be called within a runtime, which must be the
+/// one that the driver is started on.
+///
+/// # Errors
+/// [`StartError`].
+pub fn bind(config: Config, parts: Parts) -> Result<(Replication, Driver), StartError> {
+    let endpoint = transport::endpoint(&config.node, &parts.credentials, config.listen)?;
+    let listen = |source| EndpointError::Listen { address: config.listen, source };
+    let address = endpoint.local_addr().map_err(listen)?;
+    let (sender, inbox) = mpsc::channel(COMMANDS_WAITING_MAX);
+    let views = config.partitions.all().map(|_partition| watch::Sender::default()).collect();
+    let shared = Arc::new(Shared {
+        address,
+        inbox: sender,
+        log: parts.log.clone(),
+        peers: Arc::new(Peers::new()),
+        ending: Ending::default(),
+        views,
+        ring: watch::Sender::default(),
+        cut_since: Mutex::default(),
+        progress: watch::Sender::default(),
+        config: Arc::new(config),
+    });
+    let replication = Replication { shared: Arc::clone(&shared) };
+    Ok((replication, Driver { parts, shared, inbox, endpoint }))
+}
+
+impl Driver {
+    /// Registers, joins or creates the cluster, connects, and leads what falls to this node, until the
+    /// group is stopped. If replication cannot go on it stops the group, and
+    /// [`Replication::failure`] says why.
+    pub fn start(self, host: Arc<dyn Host>, tasks: &Tasks) {
+        let group = tasks.clone();
+        tasks.spawn("replication", async move {
+            let shared = Arc::clone(&self.shared);
+            let endpoint = self.endpoint.clone();
+            shared.ending.stops(group.stop());
+            if let Err(failure) = self.run(host, &group).await {
+                shared.ending.fail(failure);
+            }
+            shared.peers.close(code::STOPPING, b"stopping");
+            endpoint.close(code::STOPPING, b"stopping");
+            drop(runtime::timeout(GOODBYE_MAX, endpoint.wait_idle()).await);
+            shared.progress.send_modify(|progress| progress.ended = true);
+        });
+    }
+
+    async fn run(self, host: Arc<dyn Host>, tasks: &Tasks) -> Result<(), Failure> {
+        let Self { parts, shared, inbox, endpoint } = self;
+        let stop = tasks.stop().clone();
+        let session = Arc::new(parts.session);
+        tasks.spawn("registry reach", {
+            let (shared, session, stop) = (Arc::clone(&shared), Arc::clone(&session), stop.clone());
+            async move {
+                tokio::select! { biased;
+                    () = stop.stopped() => {}
+                    () = reach(&shared, &session) => {}
+                }
+            }
+        });
+        let membership = Membership {
+            session: Arc::clone(&session),
+            config: Arc::clone(&shared.config),
+            record: position_record(&shared, parts.credentials.fingerprint()),
+        };
+        let joined = async {
+            membership.take_places().await?;
+            let cluster = membership.cluster().await?;
+            Ok((keep_cluster(parts.folder, cluster.id).await?, cluster))
+        };
+        let (folder, cluster) = tokio::select! { biased;
+            () = stop.stopped() => return Ok(()),
+            joined = joined => joined?,
+        };
+        tracing::info!(
+            node = %shared.config.node, address = %shared.address,
+            boot = folder.boot(), store = format!("{:016x}", folder.store()),
+            cluster = format!("{:016x}", cluster.id), "joined",
+        );
+        shared.progress.send_modify(|progress| progress.joined = true);
+        let net = net(&shared, &folder, &cluster, Arc::clone(&host), tasks);
+        connect(&shared, &session, net, endpoint, tasks);
+        let (wishes, wished) = mpsc::channel(registrar::BATCHES_WAITING_MAX);
+        let filler = shared.inbox.clone();
+        tasks.spawn(
+            "registrar",
+            registrar::run(Arc::clone(&session), wished, filler.clone(), stop.clone()),
+        );
+        tasks.spawn(
+            "registry session",
+            follow::session(Arc::clone(&session), filler.clone(), stop.clone()),
+        );
+        tasks.spawn("partition records", follow::partitions(session, filler.clone(), stop.clone()));
+        let reads = Reads::start(shared.log.clone(), filler)
+            .map_err(|error| Failure::Log(error.to_string()))?;
+        let running = driver::Driver {
+            core: Core::new(core_config(&shared.config, &folder), parts.restored, rand::random()),
+            began: runtime::now(),
+            inbox,
+            notices: parts.notices,
+            reads,
+            wishes,
+            host,
+            shared,
+            links: BTreeMap::new(),
+            waiting: Waiting::default(),
+            written: 0,
+            held: VecDeque::new(),
+            full: false,
+            _folder: folder,
+        };
+        running.run(stop).await
+    }
+}
+
+/// Keeps in the folder which cluster it belongs to, once and for all.
+async fn keep_cluster(mut folder: Folder, cluster: u64) -> Result<Folder, Failure> {
+    match folder.cluster() {
+        Some(known) if known == cluster => Ok(folder),
+        Some(known) => Err(Failure::Cluster { theirs: cluster, ours: known }),
+        None => {
+            let kept = runtime::blocking(move || folder.set_cluster(cluster).map(|()| folder));
+            let kept = kept.await;
+            let kept = kept.ok_or_else(|| Failure::Folder("it was not written".to_owned()))?;
+            kept.map_err(|error| Failure::Folder(error.to_string()))
+        }
+    }
+}
+
+fn net(
+    shared: &Shared,
+    folder: &Folder,
+    cluster: &ClusterRecord,
+    host: Arc<dyn Host>,
+    tasks: &Tasks,
+) -> Net {
+    Net {
+        ours: Hello {
+            protocol: PROTOCOL,
+            cluster: cluster.id,
+            node: shared.config.node.clone(),
+            store: folder.store(),
+            boot: folder.boot(),
+        },
+        peers: Arc::clone(&shared.peers),
+        inbox: shared.inbox.clone(),
+        host,
+        calls: Arc::new(Semaphore::new(CALLS_MAX)),
+        tasks: tasks.clone(),
+    }
+}
+
+fn connect(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    net: Net,
+    endpoint: Endpoint,
+    tasks: &Tasks,
+) {
+    tasks.spawn("listener for nodes", listener::listen(net.clone(), endpoint.clone()));
+    let follower = RingFollower {
+        node: shared.config.node.clone(),
+        session: Arc::clone(session),
+        peers: Arc::clone(&shared.peers),
+        dialler: Dialler::new(net, endpoint, shared.ending.clone()),
+        view: shared.ring.clone(),
+    };
+    tasks.spawn("ring", follower.run(tasks.stop().clone()));
+}
+
+fn core_config(config: &Config, folder: &Folder) -> CoreConfig {
+    CoreConfig {
+        node: config.node.clone(),
+        store: folder.store(),
+        boot: folder.boot(),
+        partitions: config.partitions.count(),
+        commit: config.commit,
+        timings: config.timings,
+        limits: limits(),
+        sabotage: Sabotage::default(),
+    }
+}
+
+/// Notes since when the registry cannot be reached.
+async fn reach(shared: &Shared, session: &Session) {
+    let mut state = session.state();
+    loop {
+        let cut = *state.borrow_and_update() == SessionState::Disconnected;
+        *shared.cut_since.lock().unwrap_or_else(PoisonError::into_inner) = cut.then(runtime::now);
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn position_record(shared: &Shared, fingerprint: String) -> PositionRecord {
+    let config = &shared.config;
+    let quic = if config.advertise.is_empty() {
+        shared.address.to_string()
+    } else {
+        config.advertise.clone()
+    };
+    let host = hostname();
+    PositionRecord {
+        service_info: ServiceInfo {
+            name: "carillon".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: String::new(),
+            hostname: host.split('.').next().unwrap_or_default().to_owned(),
+            fqdn: host,
+            key: format!("{:016x}", rand::random::<u64>()),
+            servers: vec![
+                server("http", config.http.trim_start_matches("http://"), "http", "tcp"),
+                server("quic", &quic, "carillon", "udp"),
+            ],
+        },
+        data: PositionData {
+            node: config.node.clone(),
+            zone: config.zone.clone(),
+            weight: config.weight,
+            quic,
+            http: config.http.clone(),
+            fingerprint,
+        },
+    }
+}
+
+fn server(name: &str, address: &str, protocol: &str, transport: &str) -> ServerInfo {
+    let address = address.trim_end_matches('/');
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    ServerInfo {
+        name: name.to_owned(),
+        endpoints: vec![EndpointInfo {
+            address: host.trim_matches(['[', ']']).to_owned(),
+            port: port.parse().unwrap_or_default(),
+            protocol: protocol.to_owned(),
+            transport: transport.to_owned(),
+        }],
+    }
+}
+
+/// The machine's name, as the kernel has it.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "localhost".to_owned() } else { name.to_owned() }
+}

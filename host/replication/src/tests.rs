@@ -1,0 +1,393 @@
+//! Nodes without a core on real loopback sockets: who is let in, what comes over, and what does not.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hashring::{NodeId, PartitionId};
+use quinn::{Connection, ConnectionError, Endpoint};
+use runtime::{Stop, Tasks};
+use tokio::sync::{Semaphore, mpsc};
+use wire::limits::{ANSWER_PART_BYTES, FRAME_BYTES_MAX};
+use wire::{Ack, Beat, Hello, Kind, Message, NotRun, PROTOCOL, RequestHead, codec};
+
+use crate::dialler::{Dialler, Target};
+use crate::ending::Ending;
+use crate::greeting::{self, GreetingError};
+use crate::inbox::Command;
+use crate::peer::{Link, Net};
+use crate::peers::{Peers, code};
+use crate::{
+    Answering, Authority, Credentials, ForwardError, Host, Pem, forward, listener, tls, transport,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// What a test host does with a call, told by the first byte of its body.
+struct Echo;
+
+impl Host for Echo {
+    fn opened(&self, _: PartitionId, _: u64, _: u64) {}
+    fn committed(&self, _: PartitionId, _: u64, _: u64) {}
+    fn closed(&self, _: PartitionId, _: u64) {}
+    fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering {
+        Box::pin(async move {
+            match body.first() {
+                Some(b'?') => Err(NotRun::Busy),
+                Some(b'.') => std::future::pending().await,
+                Some(b'L') => Ok(Bytes::from(vec![7; 2 * ANSWER_PART_BYTES + 5])),
+                _ => Ok(Bytes::from(format!("{from} {} {}", head.hop, body.len()))),
+            }
+        })
+    }
+}
+
+struct Node {
+    net: Net,
+    endpoint: Endpoint,
+    dialler: Dialler,
+    ending: Ending,
+    commands: mpsc::Receiver<Command>,
+}
+
+fn id(name: &str) -> NodeId {
+    name.parse().unwrap()
+}
+
+fn hello(name: &str, boot: u64) -> Hello {
+    Hello { protocol: PROTOCOL, cluster: 7, node: id(name), store: 70 + boot, boot }
+}
+
+/// A node with a certificate for `certified` that calls itself as `ours` says.
+fn node(authority: &Authority, certified: &str, ours: Hello) -> Node {
+    node_with(&authority.issue(&id(certified)).unwrap(), certified, ours)
+}
+
+fn node_with(pem: &Pem, certified: &str, ours: Hello) -> Node {
+    let credentials = Credentials::new(pem).unwrap();
+    let endpoint = transport::endpoint(&id(certified), &credentials, HERE).unwrap();
+    let (inbox, commands) = mpsc::channel(1024);
+    let net = Net {
+        ours,
+        peers: Arc::new(Peers::new()),
+        inbox,
+        host: Arc::new(Echo),
+        calls: Arc::new(Semaphore::new(2)),
+        tasks: Tasks::current(Stop::default()),
+    };
+    net.tasks.spawn("listener", listener::listen(net.clone(), endpoint.clone()));
+    let ending = Ending::default();
+    ending.stops(net.tasks.stop());
+    let dialler = Dialler::new(net.clone(), endpoint.clone(), ending.clone());
+    Node { net, endpoint, dialler, ending, commands }
+}
+
+impl Node {
+    fn address(&self) -> SocketAddr {
+        self.endpoint.local_addr().unwrap()
+    }
+
+    fn dial(&mut self, other: &Self) {
+        let target = Target { address: other.address().to_string(), boot: other.net.ours.boot };
+        self.dialler.aim(&other.net.ours.node, target);
+    }
+
+    async fn command(&mut self) -> Command {
+        let command = runtime::timeout(PATIENCE, self.commands.recv()).await;
+        command.expect("a command in time").expect("the channel is open")
+    }
+
+    async fn link(&mut self) -> Box<Link> {
+        match self.command().await {
+            Command::PeerUp(link) => link,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn message(&mut self) -> Message {
+        match self.command().await {
+            Command::Message { message, .. } => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Connects by hand, as a node that keeps no rules may.
+    async fn connect(&self, other: &Self) -> Connection {
+        let name = tls::server_name(&other.net.ours.node);
+        self.endpoint.connect(other.address(), &name).unwrap().await.unwrap()
+    }
+
+    /// Connects and greets by hand.
+    async fn greet(&self, other: &Self) -> (Connection, greeting::Greeted) {
+        let connection = self.connect(other).await;
+        let peers = Peers::new();
+        let to = &other.net.ours.node;
+        let greeted = greeting::call(&connection, to, &self.net.ours, &peers).await.unwrap();
+        (connection, greeted)
+    }
+
+    async fn ask(&self, to: &str, wait_ms: u32, body: &[u8]) -> Result<Bytes, ForwardError> {
+        let head = RequestHead { hop: 1, wait_ms };
+        forward::ask(self.net.peers.connection(&id(to)), &id(to), head, body).await
+    }
+}
+
+async fn pair() -> (Node, Box<Link>, Node, Box<Link>) {
+    let authority = Authority::new("test").unwrap();
+    let mut a = node(&authority, "a", hello("a", 1));
+    let mut b = node(&authority, "b", hello("b", 1));
+    a.dial(&b);
+    let (to_b, to_a) = (a.link().await, b.link().await);
+    (a, to_b, b, to_a)
+}
+
+async fn flush(link: &mut Link) {
+    std::future::poll_fn(|context| {
+        link.flush(context);
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+async fn closed(connection: &Connection) -> (quinn::VarInt, String) {
+    let error = runtime::timeout(PATIENCE, connection.closed()).await.expect("closed in time");
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            (close.error_code, String::from_utf8_lossy(&close.reason).into_owned())
+        }
+        other => panic!("{other}"),
+    }
+}
+
+fn ack(matched: u64) -> Message {
+    Message::Ack(Ack { partition: PartitionId(3), epoch: 1, matched })
+}
+
+#[tokio::test]
+async fn two_nodes_greet_and_talk_in_both_directions_and_in_order() {
+    let (mut a, mut to_b, mut b, mut to_a) = pair().await;
+    assert_eq!((to_b.node.as_str(), to_b.boot, to_b.store), ("b", 1, 71));
+    assert_eq!((to_a.node.as_str(), to_a.boot, to_a.store), ("a", 1, 71));
+    assert!(a.net.peers.is_up(&id("b")) && b.net.peers.is_up(&id("a")));
+    for matched in 0..100 {
+        to_b.push(&ack(matched));
+    }
+    flush(&mut to_b).await;
+    for matched in 0..100 {
+        assert_eq!(b.message().await, ack(matched));
+    }
+    let beat = Beat { round: 1, leads: Vec::new(), stuck: false, full: false, session: true };
+    to_a.push(&Message::Beat(beat.clone()));
+    flush(&mut to_a).await;
+    assert_eq!(a.message().await, Message::Beat(beat));
+}
+
+#[tokio::test]
+async fn the_larger_id_does_not_dial() {
+    let authority = Authority::new("test").unwrap();
+    let a = node(&authority, "a", hello("a", 1));
+    let mut b = node(&authority, "b", hello("b", 1));
+    b.dial(&a);
+    assert_eq!(b.endpoint.open_connections(), 0);
+}
+
+#[tokio::test]
+async fn a_node_of_another_authority_is_never_a_peer() {
+    let (ours, theirs) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
+    let b = node(&ours, "b", hello("b", 1));
+    let stranger = node(&theirs, "a", hello("a", 1));
+    let name = tls::server_name(&id("b"));
+    let refused = stranger.endpoint.connect(b.address(), &name).unwrap().await;
+    assert!(refused.unwrap_err().to_string().contains("certificate"), "the dialler checks");
+    // One that believes our authority, but shows what another one signed: the handshake looks fine to
+    // it until it asks for an answer.
+    let shown = theirs.issue(&id("a")).unwrap();
+    let pem = Pem { authority: ours.issue(&id("a")).unwrap().authority, ..shown };
+    let impostor = node_with(&pem, "a", hello("a", 1));
+    let connection = impostor.connect(&b).await;
+    let greeted = greeting::call(&connection, &id("b"), &impostor.net.ours, &Peers::new()).await;
+    assert!(matches!(greeted, Err(GreetingError::Ended(_))), "the listener checks: {greeted:?}");
+    assert!(!b.net.peers.is_up(&id("a")));
+}
+
+#[tokio::test]
+async fn a_node_is_dialled_by_the_name_in_its_certificate() {
+    let authority = Authority::new("test").unwrap();
+    let a = node(&authority, "a", hello("a", 1));
+    let c = node(&authority, "c", hello("c", 1));
+    let name = tls::server_name(&id("b"));
+    let refused = a.endpoint.connect(c.address(), &name).unwrap().await;
+    assert!(refused.unwrap_err().to_string().contains("certificate"));
+}
+
+async fn refusal(certified: &str, ours: Hello) -> (String, String) {
+    let authority = Authority::new("test").unwrap();
+    let b = node(&authority, "b", hello("b", 1));
+    let a = node(&authority, certified, ours);
+    let connection = a.connect(&b).await;
+    let greeted = greeting::call(&connection, &id("b"), &a.net.ours, &Peers::new()).await;
+    let Err(GreetingError::RefusedByPeer(refusal)) = greeted else { panic!("{greeted:?}") };
+    let (code, sentence) = closed(&connection).await;
+    assert_eq!(code, code::REFUSED);
+    (refusal.sentence, sentence)
+}
+
+#[tokio::test]
+async fn a_greeting_that_does_not_fit_is_refused_with_a_sentence() {
+    let newer = Hello { protocol: PROTOCOL + 1, ..hello("a", 1) };
+    let (in_frame, at_close) = refusal("a", newer).await;
+    assert_eq!(in_frame, "node a speaks protocol 2, node b only up to 1: update b first");
+    assert_eq!(at_close, in_frame, "whoever does not read the frame reads it here");
+    let (sentence, _) = refusal("a", hello("c", 1)).await;
+    assert!(sentence.contains("calls itself c but its certificate is for a"), "{sentence}");
+    let (sentence, _) = refusal("a", Hello { cluster: 8, ..hello("a", 1) }).await;
+    assert!(sentence.contains("belongs to cluster 0000000000000008"), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_newer_connection_takes_the_place_of_the_older() {
+    let authority = Authority::new("test").unwrap();
+    let mut b = node(&authority, "b", hello("b", 1));
+    let first = node(&authority, "a", hello("a", 1));
+    let (older, _streams) = first.greet(&b).await;
+    let link = b.link().await;
+    let (_newer, _newer_streams) = first.greet(&b).await;
+    assert_eq!(closed(&older).await.0, code::REPLACED);
+    loop {
+        match b.command().await {
+            Command::PeerUp(newer) => {
+                assert!(newer.generation > link.generation);
+                break;
+            }
+            Command::PeerDown { generation, .. } => assert_eq!(generation, link.generation),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(b.net.peers.is_up(&id("a")), "the end of the older does not count");
+}
+
+#[tokio::test]
+async fn an_earlier_life_of_a_node_stops_itself() {
+    let authority = Authority::new("test").unwrap();
+    let b = node(&authority, "b", hello("b", 1));
+    let later = node(&authority, "a", hello("a", 2));
+    let (_connection, _greeted) = later.greet(&b).await;
+    let mut earlier = node(&authority, "a", hello("a", 1));
+    earlier.dial(&b);
+    runtime::timeout(PATIENCE, earlier.net.tasks.stop().stopped()).await.unwrap();
+    let failure = earlier.ending.failure().unwrap().to_string();
+    assert!(failure.contains("process life 1 of node a was followed by life 2"), "{failure}");
+}
+
+#[tokio::test]
+async fn what_is_no_frame_closes_the_connection_and_leaves_the_node() {
+    let authority = Authority::new("test").unwrap();
+    let mut b = node(&authority, "b", hello("b", 1));
+    let a = node(&authority, "a", hello("a", 1));
+    let mut misplaced = BytesMut::new();
+    codec::encode(Kind::Hello, &hello("a", 1), &mut misplaced).unwrap();
+    let mut body = BytesMut::new();
+    codec::encode_raw(Kind::Message, &[0xff; 40], &mut body).unwrap();
+    let oversized = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_le_bytes();
+    for bytes in [&oversized[..], &[6, 0, 0, 0, 9, 3, 0, 0, 0, 0], &misplaced, &body] {
+        let (connection, mut greeted) = a.greet(&b).await;
+        greeted.control_out.write_all(bytes).await.unwrap();
+        assert_eq!(closed(&connection).await.0, code::MALFORMED, "{bytes:?} on the control stream");
+        let (connection, _greeted) = a.greet(&b).await;
+        let mut log = connection.open_uni().await.unwrap();
+        log.write_all(bytes).await.unwrap();
+        assert_eq!(closed(&connection).await.0, code::MALFORMED, "{bytes:?} on the log stream");
+        let (connection, _greeted) = a.greet(&b).await;
+        let (mut call, _) = connection.open_bi().await.unwrap();
+        call.write_all(bytes).await.unwrap();
+        assert_eq!(closed(&connection).await.0, code::MALFORMED, "{bytes:?} as a call");
+    }
+    // A greeting has its own, smaller bound.
+    let connection = a.connect(&b).await;
+    let (mut control, _) = connection.open_bi().await.unwrap();
+    control.write_all(&[0, 0, 1, 0]).await.unwrap();
+    assert_eq!(closed(&connection).await.0, code::MALFORMED);
+    while let Ok(command) = b.commands.try_recv() {
+        assert!(!matches!(command, Command::Message { .. }), "{command:?}");
+    }
+    let (_connection, _greeted) = a.greet(&b).await;
+}
+
+#[tokio::test]
+async fn a_call_is_answered_with_what_the_host_says() {
+    let (a, _to_b, b, _to_a) = pair().await;
+    assert_eq!(a.ask("b", 20_000, b"hello").await.unwrap(), "a 1 5");
+    assert_eq!(b.ask("a", 20_000, b"").await.unwrap(), "b 1 0", "also the other way");
+    let long = a.ask("b", 20_000, b"L").await.unwrap();
+    assert_eq!(long, vec![7; 2 * ANSWER_PART_BYTES + 5], "in parts");
+    let not_run = |why| ForwardError::NotRun { to: id("b"), why };
+    assert_eq!(a.ask("b", 20_000, b"?").await, Err(not_run(Some(NotRun::Busy))));
+    let long = vec![0; FRAME_BYTES_MAX];
+    assert_eq!(a.ask("b", 20_000, &long).await, Err(not_run(None)), "no frame holds it");
+    assert_eq!(
+        a.ask("c", 20_000, b"").await,
+        Err(ForwardError::NotRun { to: id("c"), why: None }),
+        "nobody there"
+    );
+    b.net.tasks.stop().stop();
+}
+
+#[tokio::test]
+async fn a_call_is_waited_for_only_so_long_and_too_many_are_turned_away() {
+    let (a, _to_b, b, _to_a) = pair().await;
+    assert_eq!(a.ask("b", 30, b".").await, Err(ForwardError::Late { to: id("b") }));
+    let a = Arc::new(a);
+    for _ in 0..2 {
+        let asker = Arc::clone(&a);
+        a.net.tasks.spawn("asker", async move { drop(asker.ask("b", 20_000, b".").await) });
+    }
+    let busy = async {
+        while a.ask("b", 20_000, b"hello").await.is_ok() {}
+        a.ask("b", 20_000, b"hello").await
+    };
+    let busy = runtime::timeout(PATIENCE, busy).await.unwrap();
+    assert_eq!(busy, Err(ForwardError::NotRun { to: id("b"), why: Some(NotRun::Busy) }));
+    drop(b);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_came_is_lost_and_not_refused() {
+    let (a, _to_b, b, _to_a) = pair().await;
+    let ask = a.ask("b", 20_000, b".");
+    let kill = async {
+        // Once the call runs there, the node goes.
+        while b.net.calls.available_permits() == 2 {
+            tokio::task::yield_now().await;
+        }
+        b.endpoint.close(code::STOPPING, b"gone");
+    };
+    let (answer, ()) = tokio::join!(ask, kill);
+    assert_eq!(answer, Err(ForwardError::Lost { to: id("b") }));
+}
+
+#[tokio::test]
+async fn a_peer_that_went_away_is_dialled_again_at_its_new_address() {
+    let authority = Authority::new("test").unwrap();
+    let mut a = node(&authority, "a", hello("a", 1));
+    let mut b = node(&authority, "b", hello("b", 1));
+    a.dial(&b);
+    let before = a.link().await;
+    b.link().await;
+    b.endpoint.close(code::STOPPING, b"stopping");
+    assert!(matches!(a.command().await, Command::PeerDown { .. }));
+    let again = node(&authority, "b", hello("b", 2));
+    a.dial(&again);
+    let after = a.link().await;
+    assert_eq!(after.boot, 2);
+    assert!(after.generation > before.generation);
+}
+
+#[tokio::test]
+async fn a_stopping_node_says_so_and_its_tasks_end() {
+    let (mut a, _to_b, b, _to_a) = pair().await;
+    runtime::timeout(PATIENCE, b.net.tasks.finish()).await.expect("every task ends");
+    assert!(matches!(a.command().await, Command::PeerDown { .. }));
+    assert_eq!(b.net.tasks.failed(), None);
+}

@@ -1,0 +1,8 @@
+//! Stories of several cores that pass messages in memory: each tells what happened, in which order, and
+//! what must hold. The simulation in `tests/sim` looks for orders that nobody thought of; these are
+//! those somebody did.
+
+mod leading;
+mod opening;
+mod stage;
+mod take_over;
