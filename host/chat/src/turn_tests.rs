@@ -134,14 +134,10 @@ fn a_broken_handler_follows_its_policy() {
     let mut turn = Turn::new(scene(&chat, &config));
     turn.show_message(&send("alice"));
     assert_eq!(turn.hear(SKIPS, broken()), Ok(Flow::Next));
-    let hold = Verdict::Hold { reason: "r".into(), deadline_ms: 1, accept_on_deadline: true };
-    assert_eq!(turn.hear(SKIPS, reply(hold.clone(), vec![note(1)])), Ok(Flow::Next));
-    for failure in [broken(), reply(hold, Vec::new())] {
-        let Err(Stopped::Failed(refusal)) = turn.hear(REJECTS, failure) else { panic!() };
-        assert_eq!(refusal.code, Code::PluginFailed);
-        assert_eq!(refusal.outcome, Some(RequestOutcome::NotCommitted));
-        assert_eq!(refusal.plugin.as_deref(), Some("p"));
-    }
+    let Err(Stopped::Failed(refusal)) = turn.hear(REJECTS, broken()) else { panic!() };
+    assert_eq!(refusal.code, Code::PluginFailed);
+    assert_eq!(refusal.outcome, Some(RequestOutcome::NotCommitted));
+    assert_eq!(refusal.plugin.as_deref(), Some("p"));
     let (changes, message, _) = turn.stored();
     assert_eq!(changes.len(), 1, "nothing of a call that failed is left");
     assert!(message.stamps.iter().all(|stamp| stamp.verdict == "skipped"));
