@@ -64,7 +64,7 @@ impl Shared {
         let mut journey = Journey::default();
         loop {
             let patience = runtime::now() + self.config.patience;
-            let until = *journey.until.get_or_insert(patience.min(asked.deadline));
+            let until = *journey.until.get_or_insert_with(|| patience.min(asked.deadline));
             journey.tries += 1;
             if journey.tries > TRIES_MAX || runtime::now() >= until {
                 return Answer::Done(journey.gives_up(request, asked));
