@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use hashring::PartitionId;
 use replication::core::{Outcome, Why};
-use replication::{ForwardError, NotRun, RequestHead};
+use replication::{Failure, ForwardError, NotRun, RequestHead};
 
 use support::Cluster;
 
@@ -184,4 +184,33 @@ fn the_ring_shows_who_is_there_and_who_is_not() {
         let ring = cluster.node("n1").replication.ring();
         ring.nodes.len() == 2 && ring.version > version
     });
+}
+
+#[test]
+fn a_log_that_fails_ends_the_node_and_the_others_take_over() {
+    let cluster = Cluster::three();
+    cluster.until_open();
+    let leader = cluster.leader(P).unwrap();
+    let node = cluster.node(leader);
+    node.log.abandon();
+    let answer = cluster.submit(P, "lost", 2).answer;
+    cluster.block_on(node.tasks.stop().stopped());
+    assert!(matches!(node.replication.failure(), Some(Failure::Log(_))));
+    assert!(!matches!(cluster.block_on(answer), Ok(Outcome::Quorum { .. })));
+    assert!(!node.replication.view(P).leading);
+    cluster
+        .until("another one leads", |cluster| cluster.leader(P).is_some_and(|name| name != leader));
+}
+
+#[test]
+fn a_node_that_is_configured_for_another_number_of_partitions_ends() {
+    let mut cluster = Cluster::new(8, 1, 1);
+    cluster.start("n1");
+    cluster.until_open();
+    cluster.count_partitions(16);
+    cluster.start("n2");
+    let n2 = &cluster.node("n2").replication;
+    let refused = Failure::Partitions { theirs: 8, ours: 16 };
+    assert_eq!(cluster.block_on(n2.joined()), Err(Some(refused)));
+    assert_eq!(cluster.block_on(cluster.node("n1").replication.joined()), Ok(()));
 }

@@ -41,7 +41,7 @@ pub(crate) struct Node {
     pub(crate) replication: Replication,
     pub(crate) host: Arc<Recorder>,
     pub(crate) tasks: Tasks,
-    log: Log,
+    pub(crate) log: Log,
     runtime: Runtime,
 }
 
@@ -177,6 +177,11 @@ impl Cluster {
         let node = self.nodes.remove(name).expect("it runs");
         node.log.abandon();
         node.runtime.shutdown_timeout(PATIENCE);
+    }
+
+    /// Nodes started from now on believe that there are so many.
+    pub(crate) fn count_partitions(&mut self, count: u16) {
+        self.partitions = count.try_into().unwrap();
     }
 
     pub(crate) fn node(&self, name: &str) -> &Node {
