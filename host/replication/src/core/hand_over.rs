@@ -4,6 +4,8 @@
 //! longest log is told, and takes over as if this node were gone, without asking for votes. If nothing
 //! comes of it this node leads on, for the record is still its own.
 
+use std::collections::BTreeSet;
+
 use hashring::NodeId;
 use wire::{HandOver, HandOverAnswer, Message};
 
@@ -18,6 +20,8 @@ pub(super) struct HandingOver {
     since: Time,
     /// Who was told.
     to: Option<NodeId>,
+    /// Who has said no.
+    refused: BTreeSet<NodeId>,
 }
 
 /// Peers must have had a registry session, and this node none, for so long before it hands over.
@@ -30,7 +34,8 @@ impl Partition {
             && leader.open()
             && leader.handing.is_none()
         {
-            leader.handing = Some(HandingOver { since: cx.now, to: None });
+            leader.handing =
+                Some(HandingOver { since: cx.now, to: None, refused: BTreeSet::new() });
             self.touch(cx);
         }
     }
@@ -50,6 +55,7 @@ impl Partition {
             .iter()
             .filter(|follower| !follower.full && cx.peers.live(&follower.member, cx.now, patience))
             .filter(|follower| cx.peers.member(&follower.member).is_some_and(|peer| !peer.full))
+            .filter(|follower| !handing.refused.contains(&follower.member.node))
             .max_by_key(|follower| follower.matched);
         let Some(best) = best else { return };
         handing.to = Some(best.member.node.clone());
@@ -100,7 +106,7 @@ impl Partition {
     /// The primary wants this node to take over.
     pub(super) fn on_hand_over(&mut self, cx: &mut Shared, from: &NodeId, hand_over: HandOver) {
         let HandOver { partition, epoch, end } = hand_over;
-        let taken = self.can_take(cx, from, epoch) && self.tail.end().seq >= end.seq;
+        let taken = self.can_take(cx, from, epoch) && self.matched >= end.seq;
         let answer = HandOverAnswer { partition, epoch, taken };
         cx.send(from, Message::HandOverAnswer(answer));
         if taken {
@@ -123,9 +129,10 @@ impl Partition {
         answer: HandOverAnswer,
     ) {
         let Doing::Lead(leader) = &mut self.doing else { return };
-        let Some(handing) = &leader.handing else { return };
+        let Some(handing) = &mut leader.handing else { return };
         if leader.epoch == answer.epoch && handing.to.as_ref() == Some(from) && !answer.taken {
-            leader.handing = None;
+            // Another member may; if none does, this node leads on when the time is over.
+            handing.refused.extend(handing.to.take());
             self.touch(cx);
         }
     }

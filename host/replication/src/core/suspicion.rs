@@ -46,6 +46,7 @@ impl Suspicion {
         self.since = now;
         self.heard = Some(now);
         self.asking = None;
+        self.attempts = 0;
     }
 
     /// Another epoch began: its leader has not been silent yet.

@@ -1,6 +1,8 @@
 //! A few cores, and as much of a world as they need: a network that delivers at once unless it is cut,
 //! disks that sync at once unless they are held, a registry, and time that is moved.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a story's stage is set right")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 

@@ -1,0 +1,103 @@
+//! What will happen when: the only order there is in a simulated world.
+//!
+//! Two things that happen at one instant happen in the order in which they were planned, so that a run
+//! is a function of its seed.
+
+use std::collections::BTreeMap;
+
+use hashring::PartitionId;
+use wire::Message;
+
+use crate::faults::Fault;
+
+/// Microseconds since the world began.
+pub(crate) type Time = u64;
+
+/// Milliseconds as [`Time`].
+pub(crate) const fn ms(milliseconds: u64) -> Time {
+    milliseconds * 1000
+}
+
+/// Something that will happen. `boot` names the process life it is meant for: a later life of the node
+/// does not hear of it.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A node takes what waits for it.
+    Wake { node: usize, boot: u64 },
+    /// A core asked to be woken about now.
+    Timer { node: usize, boot: u64 },
+    /// A message reaches the other side of its connection.
+    Arrive { from: usize, to: usize, generation: u64, message: Message },
+    /// `node` learns that its connection to `peer` stands.
+    Linked { node: usize, peer: usize, generation: u64 },
+    /// `node` learns that its connection to `peer` is gone.
+    Unlinked { node: usize, peer: usize, generation: u64 },
+    /// Two nodes try to connect.
+    Dial { pair: (usize, usize) },
+    /// A connection over which nothing came since the silence `silence` began is given up.
+    Idle { pair: (usize, usize), generation: u64, silence: u64 },
+    /// The disk finished its batch.
+    Written { node: usize, boot: u64 },
+    /// A read of a log is done.
+    Read {
+        node: usize,
+        boot: u64,
+        partition: PartitionId,
+        request: u64,
+        from: u64,
+        max: (usize, usize),
+    },
+    /// A compare-and-set reaches the registry.
+    CasArrives { node: usize, boot: u64, cas: u64 },
+    /// Its result reaches the node.
+    CasAnswered { node: usize, boot: u64, cas: u64 },
+    /// The node's watch of a partition fires.
+    Watch { node: usize, session: u64, partition: PartitionId },
+    /// The node's registry session is made.
+    Session { node: usize, boot: u64 },
+    /// A client does something.
+    Load,
+    /// Something goes wrong, or well again.
+    Fault(Fault),
+    /// A crashed node is started again.
+    Restart { node: usize },
+}
+
+/// Everything that will happen, by time and then by the order of planning.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    planned: BTreeMap<(Time, u64), Happening>,
+    count: u64,
+    now: Time,
+}
+
+impl Agenda {
+    /// Plans something, `delay` from now.
+    pub(crate) fn after(&mut self, delay: Time, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    /// Plans something at an instant; at once, if that is over.
+    pub(crate) fn at(&mut self, time: Time, happening: Happening) {
+        self.count += 1;
+        self.planned.insert((time.max(self.now), self.count), happening);
+    }
+
+    /// Moves time on to what happens next, if that is not after `until`; else to `until`.
+    pub(crate) fn next(&mut self, until: Time) -> Option<Happening> {
+        match self.planned.first_key_value() {
+            Some((&(time, _), _)) if time <= until => {
+                self.now = time;
+                self.planned.pop_first().map(|(_, happening)| happening)
+            }
+            _ => {
+                self.now = self.now.max(until);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.now
+    }
+}

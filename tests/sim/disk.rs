@@ -1,0 +1,254 @@
+//! One node's disk: a writer with a queue, and what is left of it after a crash.
+//!
+//! There are two images. The *logical* one is what the node believes: everything it asked to be
+//! written. The *durable* one is what a crash leaves: whole batches that were synced, and of the batch
+//! under way any prefix, entry by entry.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hashring::PartitionId;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use segment::{LogEnd, LogEntry, LogOp, Promise, Restored};
+
+/// A log, its promise and what is known of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Image {
+    pub(crate) entries: Vec<LogEntry>,
+    pub(crate) promise: Option<Promise>,
+    pub(crate) commit: u64,
+    /// Where the log ended before it lost entries. Mended when it is as good again.
+    pub(crate) lost: Option<LogEnd>,
+}
+
+impl Image {
+    pub(crate) fn end(&self) -> LogEnd {
+        self.at(self.entries.len() as u64).unwrap_or_default()
+    }
+
+    /// The place after entry `seq`; that of 0 is before the first.
+    pub(crate) fn at(&self, seq: u64) -> Option<LogEnd> {
+        if seq == 0 {
+            return Some(LogEnd::default());
+        }
+        let entry = self.entries.get(usize::try_from(seq - 1).ok()?)?;
+        Some(LogEnd { epoch: entry.epoch, seq: entry.seq, chain: entry.chain })
+    }
+
+    pub(crate) fn promised(&self) -> u64 {
+        self.promise.as_ref().map_or(0, |promise| promise.epoch)
+    }
+
+    /// Applies one entry.
+    fn push(&mut self, entry: &LogEntry) -> Result<(), String> {
+        let end = self.end();
+        if entry.seq != end.seq + 1 || entry.epoch < end.epoch {
+            return Err(format!("entry {}/{} written after {end:?}", entry.epoch, entry.seq));
+        }
+        if entry.chain != end.chain.next(entry.epoch, entry.seq, &entry.payload) {
+            return Err(format!("entry {}/{} written with a wrong chain", entry.epoch, entry.seq));
+        }
+        self.entries.push(entry.clone());
+        if let Some(lost) = self.lost
+            && (entry.epoch, entry.seq) >= (lost.epoch, lost.seq)
+        {
+            self.lost = None;
+        }
+        Ok(())
+    }
+
+    fn restored(&self) -> Restored {
+        let mut epochs: Vec<(u64, u64)> = Vec::new();
+        for entry in &self.entries {
+            if epochs.last().is_none_or(|(epoch, _)| *epoch != entry.epoch) {
+                epochs.push((entry.epoch, entry.seq));
+            }
+        }
+        Restored {
+            end: self.end(),
+            epochs,
+            promise: self.promise.clone(),
+            commit: self.commit.min(self.end().seq),
+            damaged: self.lost.is_some(),
+        }
+    }
+}
+
+/// The partitions' logs.
+pub(crate) type Images = BTreeMap<PartitionId, Image>;
+
+/// A change that became durable, for whoever keeps the books.
+pub(crate) type Durable = Vec<LogOp>;
+
+/// How the writer is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Tens of microseconds to a few milliseconds a batch.
+    Normal,
+    /// Up to half a second a batch.
+    Slow,
+    /// Nothing gets done.
+    Hung,
+}
+
+/// The disk of one node.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    /// This data directory.
+    pub(crate) store: u64,
+    /// The last process life that used it.
+    pub(crate) boot: u64,
+    pub(crate) pace: Pace,
+    pub(crate) logical: Images,
+    pub(crate) durable: Images,
+    queued: VecDeque<(u64, Vec<LogOp>)>,
+    writing: Vec<(u64, Vec<LogOp>)>,
+}
+
+impl Disk {
+    pub(crate) fn new(store: u64) -> Self {
+        Self {
+            store,
+            boot: 0,
+            pace: Pace::Normal,
+            logical: Images::new(),
+            durable: Images::new(),
+            queued: VecDeque::new(),
+            writing: Vec::new(),
+        }
+    }
+
+    /// Queues operations; the logical image has them at once.
+    pub(crate) fn submit(&mut self, ticket: u64, ops: Vec<LogOp>) -> Result<(), String> {
+        let last = self.queued.back().or_else(|| self.writing.last()).map(|(ticket, _)| *ticket);
+        if last.is_some_and(|last| ticket <= last) {
+            return Err(format!("ticket {ticket} does not rise"));
+        }
+        for op in &ops {
+            apply(&mut self.logical, op)?;
+        }
+        self.queued.push_back((ticket, ops));
+        Ok(())
+    }
+
+    /// Begins with everything that is queued, if the writer is free; says how long it takes.
+    pub(crate) fn begin(&mut self, random: &mut StdRng) -> Option<u64> {
+        if !self.writing.is_empty() || self.queued.is_empty() || self.pace == Pace::Hung {
+            return None;
+        }
+        self.writing = self.queued.drain(..).collect();
+        Some(match self.pace {
+            Pace::Slow => random.random_range(5_000..500_000),
+            Pace::Normal | Pace::Hung if random.random_bool(0.02) => {
+                random.random_range(1_000..20_000)
+            }
+            Pace::Normal | Pace::Hung => random.random_range(50..1_500),
+        })
+    }
+
+    /// The batch is synced. `None` while the writer hangs: it is tried again when it does not.
+    pub(crate) fn finish(&mut self) -> Option<(u64, Durable)> {
+        if self.pace == Pace::Hung {
+            return None;
+        }
+        let mut done = Durable::new();
+        let mut last = None;
+        for (ticket, ops) in std::mem::take(&mut self.writing) {
+            last = Some(ticket);
+            for op in ops {
+                apply(&mut self.durable, &op).expect("it applied to the logical image");
+                done.push(op);
+            }
+        }
+        last.map(|ticket| (ticket, done))
+    }
+
+    /// Whether a batch is under way.
+    pub(crate) fn busy(&self) -> bool {
+        !self.writing.is_empty()
+    }
+
+    /// The process is gone. Of the batch under way a prefix is on the disk.
+    pub(crate) fn crash(&mut self, random: &mut StdRng) -> Durable {
+        let pieces = self.writing.drain(..).flat_map(|(_, ops)| ops).flat_map(pieces);
+        let pieces: Vec<LogOp> = pieces.collect();
+        let kept = random.random_range(0..=pieces.len());
+        let done: Durable = pieces.into_iter().take(kept).collect();
+        for op in &done {
+            apply(&mut self.durable, op).expect("it applied to the logical image");
+        }
+        self.queued.clear();
+        self.logical = self.durable.clone();
+        done
+    }
+
+    /// The last entries of one log, though synced, are gone.
+    pub(crate) fn damage(&mut self, partition: PartitionId, entries: usize) {
+        let Some(image) = self.durable.get_mut(&partition) else { return };
+        let left = image.entries.len().saturating_sub(entries);
+        image.lost = image.lost.or_else(|| Some(image.end()));
+        image.entries.truncate(left);
+        self.logical = self.durable.clone();
+    }
+
+    /// What a process that starts now finds.
+    pub(crate) fn restored(&self) -> BTreeMap<PartitionId, Restored> {
+        self.durable.iter().map(|(partition, image)| (*partition, image.restored())).collect()
+    }
+
+    /// Entries that are on the disk, within bounds but at least one.
+    pub(crate) fn read(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        (entries_max, bytes_max): (usize, usize),
+    ) -> Vec<LogEntry> {
+        let skip = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
+        let entries = image(&self.durable, partition).entries.iter().skip(skip).take(entries_max);
+        let mut bytes = 0;
+        let fits = |(place, entry): &(usize, &LogEntry)| {
+            bytes += entry.payload.len();
+            *place == 0 || bytes <= bytes_max
+        };
+        entries.enumerate().take_while(fits).map(|(_, entry)| entry.clone()).collect()
+    }
+}
+
+/// The log of a partition, or that of one that has nothing yet.
+pub(crate) fn image(images: &Images, partition: PartitionId) -> &Image {
+    static EMPTY: Image = Image { entries: Vec::new(), promise: None, commit: 0, lost: None };
+    images.get(&partition).unwrap_or(&EMPTY)
+}
+
+fn apply(images: &mut Images, op: &LogOp) -> Result<(), String> {
+    match op {
+        LogOp::Append { partition, entries } => {
+            let image = images.entry(*partition).or_default();
+            entries.iter().try_for_each(|entry| image.push(entry))
+        }
+        LogOp::Cut { partition, after } => {
+            let image = images.entry(*partition).or_default();
+            image.entries.truncate(usize::try_from(*after).unwrap_or(usize::MAX));
+            Ok(())
+        }
+        LogOp::Promise { partition, promise } => {
+            images.entry(*partition).or_default().promise = Some(promise.clone());
+            Ok(())
+        }
+        LogOp::Commit { partition, seq } => {
+            images.entry(*partition).or_default().commit = *seq;
+            Ok(())
+        }
+    }
+}
+
+/// An operation in the smallest parts that a torn write can keep.
+fn pieces(op: LogOp) -> Vec<LogOp> {
+    match op {
+        LogOp::Append { partition, entries } => entries
+            .into_iter()
+            .map(|entry| LogOp::Append { partition, entries: vec![entry] })
+            .collect(),
+        LogOp::Cut { .. } | LogOp::Promise { .. } | LogOp::Commit { .. } => vec![op],
+    }
+}

@@ -1,0 +1,226 @@
+//! What goes wrong, and how it is planned.
+//!
+//! Every fault has an end, and a plan ends before its world is healed; so what holds after that is not
+//! by luck.
+
+use std::collections::BTreeSet;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::agenda::{Time, ms};
+use crate::disk::Pace;
+
+/// One change for the worse, or back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process is gone without a word, to be started again after a while.
+    Crash {
+        node: usize,
+        down: Time,
+    },
+    /// As a crash, and the disk lost its last entries.
+    Damage {
+        node: usize,
+        down: Time,
+        entries: usize,
+    },
+    /// As a crash, and the data directory is a new one.
+    Wipe {
+        node: usize,
+        down: Time,
+    },
+    /// All processes are gone at once.
+    CrashAll {
+        down: Time,
+    },
+    /// A connection ends.
+    Break {
+        pair: (usize, usize),
+    },
+    /// Nothing goes from one node to another.
+    Cut {
+        from: usize,
+        to: usize,
+    },
+    Uncut {
+        from: usize,
+        to: usize,
+    },
+    /// Nothing goes to or from a node.
+    Isolate {
+        node: usize,
+    },
+    Join {
+        node: usize,
+    },
+    /// The process stands still.
+    Pause {
+        node: usize,
+    },
+    Resume {
+        node: usize,
+    },
+    /// The writer becomes slow, hangs, or is well again.
+    Pace {
+        node: usize,
+        pace: Pace,
+    },
+    Full {
+        node: usize,
+        full: bool,
+    },
+    Session {
+        node: usize,
+        up: bool,
+    },
+    Ready {
+        node: usize,
+        ready: bool,
+    },
+    HandOver {
+        partition: u16,
+    },
+    /// A node is to give everything away; it is stopped and started again later.
+    Drain {
+        node: usize,
+    },
+    /// Everything is well again.
+    Heal,
+}
+
+/// When, and what.
+pub(crate) type Planned = (Time, Fault);
+
+/// Faults that a run has or has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Crash,
+    CrashAll,
+    Lose,
+    Break,
+    OneWay,
+    Isolate,
+    Flap,
+    Pause,
+    SlowDisk,
+    HungDisk,
+    Full,
+    Session,
+    Ready,
+    HandOver,
+    Drain,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Crash,
+        Self::CrashAll,
+        Self::Lose,
+        Self::Break,
+        Self::OneWay,
+        Self::Isolate,
+        Self::Flap,
+        Self::Pause,
+        Self::SlowDisk,
+        Self::HungDisk,
+        Self::Full,
+        Self::Session,
+        Self::Ready,
+        Self::HandOver,
+        Self::Drain,
+    ];
+}
+
+/// Faults of these kinds between two times. Data is lost to damage or a wipe once at most, and only
+/// where the rules promise to survive it (`may_lose`).
+pub(crate) fn plan(
+    random: &mut StdRng,
+    kinds: &BTreeSet<Kind>,
+    nodes: usize,
+    (from, to): (Time, Time),
+    may_lose: bool,
+) -> Vec<Planned> {
+    let kinds: Vec<Kind> = kinds.iter().copied().collect();
+    let mut plan = Vec::new();
+    let mut may_lose = may_lose;
+    for _ in 0..random.random_range(1..14) {
+        let Some(kind) = kinds.get(random.random_range(0..kinds.len().max(1))) else { break };
+        let at = random.random_range(from..to);
+        let node = random.random_range(0..nodes);
+        if *kind == Kind::Lose {
+            if std::mem::take(&mut may_lose) {
+                let down = ms(random.random_range(0..2_500));
+                let entries = random.random_range(1..20);
+                let wipe = random.random_bool(0.3);
+                plan.push((
+                    at,
+                    if wipe {
+                        Fault::Wipe { node, down }
+                    } else {
+                        Fault::Damage { node, down, entries }
+                    },
+                ));
+            }
+            continue;
+        }
+        one(random, *kind, (node, nodes), at, &mut plan);
+    }
+    // What would begin or end after everything is well again is left out.
+    plan.retain(|(at, _)| *at < to);
+    plan.push((to, Fault::Heal));
+    plan
+}
+
+/// One fault of a kind, and its end.
+fn one(
+    random: &mut StdRng,
+    kind: Kind,
+    (node, nodes): (usize, usize),
+    at: Time,
+    plan: &mut Vec<Planned>,
+) {
+    let peer = (node + random.random_range(1..nodes)) % nodes;
+    let lasts = ms(if random.random_bool(0.3) {
+        random.random_range(1..400)
+    } else {
+        random.random_range(400..6_000)
+    });
+    let end = at + lasts;
+    let mut lasting = |begin: Fault, over: Fault| plan.extend([(at, begin), (end, over)]);
+    match kind {
+        Kind::Crash => plan.push((at, Fault::Crash { node, down: lasts / 2 })),
+        Kind::CrashAll => plan.push((at, Fault::CrashAll { down: lasts / 4 })),
+        Kind::Lose => {}
+        Kind::Break => plan.push((at, Fault::Break { pair: (node.min(peer), node.max(peer)) })),
+        Kind::OneWay => {
+            lasting(Fault::Cut { from: node, to: peer }, Fault::Uncut { from: node, to: peer });
+        }
+        Kind::Isolate => lasting(Fault::Isolate { node }, Fault::Join { node }),
+        Kind::Flap => {
+            for turn in 0..random.random_range(2..8) {
+                let begin = at + turn * ms(random.random_range(50..900));
+                plan.push((begin, Fault::Cut { from: node, to: peer }));
+                let over = begin + ms(random.random_range(10..600));
+                plan.push((over, Fault::Uncut { from: node, to: peer }));
+            }
+        }
+        Kind::Pause => lasting(Fault::Pause { node }, Fault::Resume { node }),
+        Kind::SlowDisk | Kind::HungDisk => {
+            let pace = if kind == Kind::SlowDisk { Pace::Slow } else { Pace::Hung };
+            lasting(Fault::Pace { node, pace }, Fault::Pace { node, pace: Pace::Normal });
+        }
+        Kind::Full => lasting(Fault::Full { node, full: true }, Fault::Full { node, full: false }),
+        Kind::Session => {
+            lasting(Fault::Session { node, up: false }, Fault::Session { node, up: true });
+        }
+        Kind::Ready => {
+            lasting(Fault::Ready { node, ready: false }, Fault::Ready { node, ready: true });
+        }
+        Kind::HandOver => plan.push((at, Fault::HandOver { partition: random.random_range(0..3) })),
+        Kind::Drain => {
+            plan.push((at, Fault::Drain { node }));
+            plan.push((end, Fault::Crash { node, down: lasts / 4 }));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One run of one seed, its report, and many of them.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use replication::core::Sabotage;
+
+use crate::agenda::Time;
+use crate::invariants::{Verdict, Violation};
+use crate::setup::Setup;
+use crate::world::{Counts, World};
+
+/// How a good run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) trace: u64,
+    pub(crate) counts: Counts,
+    pub(crate) shown: u64,
+    pub(crate) lasted: Time,
+}
+
+/// A run that broke a rule, and how to see it again.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) seed: u64,
+    pub(crate) sabotage: Sabotage,
+    pub(crate) violation: Violation,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, sabotage, violation } = self;
+        writeln!(f, "{} broken: {}", violation.rule, violation.text)?;
+        if *sabotage != Sabotage::default() {
+            writeln!(f, "with {sabotage:?}")?;
+        }
+        write!(f, "again with SEED={seed} cargo test --release -p tests --test sim one_seed")
+    }
+}
+
+/// Runs the world of a seed to its end.
+pub(crate) fn run(seed: u64, sabotage: Sabotage) -> Result<Report, Failure> {
+    let failure = |violation| Failure { seed, sabotage, violation };
+    let mut world = World::new(Setup::random(seed, sabotage));
+    live(&mut world).map_err(failure)?;
+    let shown = world.partitions().map(|partition| world.history.shown(partition)).sum();
+    Ok(Report {
+        trace: world.trace.hash(),
+        counts: world.counts,
+        shown,
+        lasted: world.agenda.now(),
+    })
+}
+
+/// Runs it again with its trace as text, which is given back with the violation.
+pub(crate) fn replay(seed: u64, sabotage: Sabotage) -> (String, Verdict) {
+    let setup = Setup { readable: true, ..Setup::random(seed, sabotage) };
+    let story = format!("{setup:#?}");
+    let mut world = World::new(setup);
+    let verdict = live(&mut world);
+    (format!("{story}\n{}\n{}", world.trace, world.describe()), verdict)
+}
+
+fn live(world: &mut World) -> Verdict {
+    let healed = world.setup.healed;
+    world.run_for(healed + 1)?;
+    world.settle()
+}
+
+/// After so many failures nobody reads more.
+const FAILURES_MAX: usize = 100;
+
+/// Runs many seeds on all processors; gives all reports, and the failures by seed.
+pub(crate) fn run_many(seeds: Range<u64>, sabotage: Sabotage) -> (Vec<Report>, Vec<Failure>) {
+    let next = AtomicU64::new(seeds.start);
+    let done = Mutex::new((Vec::new(), Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let result = run(seed, sabotage);
+                    let mut done = done.lock().expect("no run panics");
+                    match result {
+                        Ok(report) => done.0.push(report),
+                        Err(failure) => done.1.push(failure),
+                    }
+                    if done.1.len() >= FAILURES_MAX {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let (reports, mut failures) = done.into_inner().expect("no run panics");
+    failures.sort_by_key(|failure: &Failure| failure.seed);
+    (reports, failures)
+}

@@ -1,0 +1,109 @@
+//! What must come to be once everything is well: every partition is led, takes entries, and is the same
+//! everywhere.
+
+use std::collections::BTreeSet;
+
+use hashring::PartitionId;
+use replication::core::Outcome;
+
+use crate::agenda::{Time, ms};
+use crate::client::token_of;
+use crate::invariants::{Verdict, must};
+use crate::world::World;
+
+/// I16: within so long after the healing every partition is open.
+const OPEN_MAX: Time = ms(10_000);
+/// Then logs become equal; one resend, one beat and room.
+const EQUAL_MAX: Time = ms(6_000);
+/// Looking costs more than most happenings.
+const LOOK_EVERY: Time = ms(50);
+
+impl World {
+    /// A healed world comes to rest, and nothing is missing in it.
+    pub(crate) fn settle(&mut self) -> Verdict {
+        self.busy = false;
+        let partitions: Vec<PartitionId> = self.partitions().collect();
+        let open = |world: &Self| partitions.iter().all(|it| world.leader(*it).is_some());
+        let opened = self.wait(OPEN_MAX, open)?;
+        must(opened, "I16", || format!("not open: {}", self.describe()))?;
+        let mut probes = Vec::new();
+        for partition in &partitions {
+            let Some(leader) = self.leader(*partition) else { continue };
+            let live = self.view(leader, *partition).live;
+            probes.extend(self.submit(leader, *partition, live));
+        }
+        let equal = |world: &Self| {
+            let answered = probes.iter().all(|probe| world.outcome(*probe).is_some());
+            answered && partitions.iter().all(|it| world.is_equal(*it))
+        };
+        let equaled = self.wait(EQUAL_MAX, equal)?;
+        must(equaled, "I16", || format!("not equal: {}", self.describe()))?;
+        for probe in &probes {
+            let probe = *probe;
+            let quorum =
+                matches!(self.outcome(probe), Some(Outcome::Quorum { .. } | Outcome::Local { .. }));
+            must(quorum, "I16", || format!("a probe ended so: {:?}", self.asks.ask(probe)))?;
+        }
+        while self.open_asks()? > 0 {
+            self.run_for(ms(100))?;
+        }
+        self.check_refusals()
+    }
+
+    fn wait(
+        &mut self,
+        within: Time,
+        is_so: impl Fn(&Self) -> bool,
+    ) -> Result<bool, crate::invariants::Violation> {
+        let until = self.agenda.now() + within;
+        while self.agenda.now() < until {
+            if is_so(self) {
+                return Ok(true);
+            }
+            self.run_for(LOOK_EVERY)?;
+        }
+        Ok(is_so(self))
+    }
+
+    /// Whether every member that lives has on its disk what the leader has, knowing it committed.
+    pub(crate) fn is_equal(&self, partition: PartitionId) -> bool {
+        let Some(leader) = self.leader(partition) else { return false };
+        let end = self.end(leader, partition);
+        let record = self.registry.current(partition);
+        let mut members =
+            self.lives().filter(|(node, life)| record.names(&self.nodes[*node].id, life.store));
+        self.history.shown(partition) == end.seq
+            && members.all(|(node, life)| {
+                let same = self.nodes[node].durable(partition).end() == end;
+                same && life.core.view(partition).commit == end.seq
+            })
+    }
+
+    /// I7: what was refused is not there.
+    fn check_refusals(&self) -> Verdict {
+        let refused = self
+            .asks
+            .all()
+            .filter(|(_, ask)| matches!(ask.outcome, Some(Outcome::NotCommitted(_))));
+        let refused: BTreeSet<u64> = refused.map(|(token, _)| token).collect();
+        for (partition, seq, payload) in self.history.payloads() {
+            let there = token_of(payload).is_some_and(|token| refused.contains(&token));
+            must(!there, "I7", || format!("{partition:?} {seq} was refused, and is there"))?;
+        }
+        Ok(())
+    }
+
+    /// What every node thinks, for a failed run.
+    pub(crate) fn describe(&self) -> String {
+        let mut text = String::new();
+        for partition in self.partitions() {
+            text += &format!("\n{partition:?}: {:?}", self.registry.current(partition));
+            for (node, life) in self.lives() {
+                let view = life.core.view(partition);
+                let paused = if life.paused { ", paused" } else { "" };
+                text += &format!("\n  n{}{paused}: {view:?}", node + 1);
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,123 @@
+//! What a world is made of: sizes, delays, bounds and the weather, all out of one seed.
+
+use std::collections::BTreeSet;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use replication::core::{Limits, Sabotage, Timings};
+
+use crate::agenda::{Time, ms};
+use crate::faults::{self, Kind, Planned};
+use crate::network::Travel;
+use crate::registry::Manners;
+
+/// Everything that decides a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) seed: u64,
+    pub(crate) partitions: u16,
+    /// How many members a partition has.
+    pub(crate) copies: usize,
+    /// For each node, how many members make a commit in epochs that it opens.
+    pub(crate) commits: Vec<u8>,
+    pub(crate) timings: Timings,
+    pub(crate) limits: Limits,
+    pub(crate) sabotage: Sabotage,
+    pub(crate) travel: Travel,
+    pub(crate) manners: Manners,
+    /// The shortest and the longest time between two things that clients do; none without clients.
+    pub(crate) load: Option<(Time, Time)>,
+    /// What goes wrong when.
+    pub(crate) plan: Vec<Planned>,
+    /// When everything is well again.
+    pub(crate) healed: Time,
+    /// Keeps the trace as text.
+    pub(crate) readable: bool,
+}
+
+impl Setup {
+    /// A world in which nothing goes wrong by itself: schedules do everything by hand.
+    pub(crate) fn calm(nodes: usize, commit: u8) -> Self {
+        Self {
+            seed: 1,
+            partitions: 1,
+            copies: 3.min(nodes),
+            commits: vec![commit; nodes],
+            timings: Timings::default(),
+            limits: Limits::default(),
+            sabotage: Sabotage::default(),
+            travel: Travel { usual: (100, 500), late_per_mille: 0, longest: ms(1), idle: ms(2000) },
+            manners: Manners { unknown_per_mille: 0, stale_per_mille: 0, longest: ms(2) },
+            load: None,
+            plan: Vec::new(),
+            healed: 0,
+            readable: true,
+        }
+    }
+
+    /// The world of a seed. Each has some kinds of faults and not others, so that long stretches
+    /// without a crash are seen as well as storms of them.
+    pub(crate) fn random(seed: u64, sabotage: Sabotage) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let nodes = *pick(&mut random, &[3, 3, 3, 3, 4, 5]);
+        let copies = if nodes > 3 && random.random_bool(0.3) { nodes.min(4) } else { 3 };
+        let commit = *pick(&mut random, &[2, 2, 2, 2, 2, 1, 3]);
+        let mut commits = vec![commit; nodes];
+        if random.random_bool(0.1) {
+            commits.iter_mut().for_each(|commit| *commit = random.random_range(1..=3));
+        }
+        let kinds: BTreeSet<Kind> =
+            Kind::ALL.into_iter().filter(|_| random.random_bool(0.4)).collect();
+        let healed = ms(random.random_range(7_000..16_000));
+        let safest = commits.iter().all(|commit| *commit == 2) && copies == 3;
+        let plan = faults::plan(&mut random, &kinds, nodes, (ms(3_000), healed), safest);
+        let slow = random.random_bool(0.2);
+        let disturbed = |random: &mut StdRng| if random.random_bool(0.5) { 0 } else { 150 };
+        Self {
+            seed,
+            partitions: random.random_range(1..=3),
+            copies,
+            commits,
+            timings: Timings::default(),
+            limits: limits(&mut random),
+            sabotage,
+            travel: Travel {
+                usual: if slow { (ms(1), ms(25)) } else { (80, 900) },
+                late_per_mille: *pick(&mut random, &[0, 10, 100]),
+                longest: ms(80),
+                idle: *pick(&mut random, &[ms(400), ms(2_000), ms(6_000)]),
+            },
+            manners: Manners {
+                unknown_per_mille: disturbed(&mut random),
+                stale_per_mille: disturbed(&mut random),
+                longest: *pick(&mut random, &[ms(3), ms(3), ms(60)]),
+            },
+            load: Some(*pick(&mut random, &[(ms(5), ms(60)), (ms(1), ms(30)), (ms(40), ms(400))])),
+            plan,
+            healed,
+            readable: false,
+        }
+    }
+}
+
+/// The real bounds, or such narrow ones that a run meets them.
+fn limits(random: &mut StdRng) -> Limits {
+    let limits = Limits::default();
+    if random.random_bool(0.5) {
+        return limits;
+    }
+    Limits {
+        uncommitted_entries_max: random.random_range(4..40),
+        uncommitted_bytes_max: random.random_range(2_000..40_000),
+        waiting_max: random.random_range(4..40),
+        in_flight_entries_max: random.random_range(2..40),
+        append_entries_max: random.random_range(1..10),
+        append_bytes_max: random.random_range(300..4_000),
+        tail_entries_max: random.random_range(1..40),
+        ..limits
+    }
+}
+
+fn pick<'a, T>(random: &mut StdRng, of: &'a [T]) -> &'a T {
+    &of[random.random_range(0..of.len())]
+}

@@ -1,0 +1,208 @@
+//! Faults as they strike a world, and the healing of all of them.
+
+use std::mem;
+
+use hashring::PartitionId;
+use replication::core::Event;
+
+use crate::agenda::{Happening, Time, ms};
+use crate::disk::{Disk, Pace};
+use crate::faults::Fault;
+use crate::invariants::Verdict;
+use crate::network::pair;
+use crate::node::Came;
+use crate::registry::Gate;
+use crate::world::World;
+
+impl World {
+    /// A fault strikes, or ends.
+    pub(crate) fn strike(&mut self, fault: Fault) -> Verdict {
+        self.trace.note(self.agenda.now(), &[3], || format!("fault: {fault:?}"));
+        match fault {
+            Fault::Crash { node, down } => self.crash_for(node, down),
+            Fault::Damage { node, down, entries } => {
+                self.crash_for(node, down)?;
+                self.damage(node, entries);
+                Ok(())
+            }
+            Fault::Wipe { node, down } => {
+                self.crash_for(node, down)?;
+                self.wipe(node);
+                Ok(())
+            }
+            Fault::CrashAll { down } => {
+                (0..self.nodes.len()).try_for_each(|node| self.crash_for(node, down))
+            }
+            Fault::Drain { node } => {
+                self.tell(node, Came::Event(Event::Drain));
+                Ok(())
+            }
+            Fault::Heal => self.heal(),
+            other => {
+                self.strike_gently(other);
+                Ok(())
+            }
+        }
+    }
+
+    /// Faults that end no process.
+    fn strike_gently(&mut self, fault: Fault) {
+        match fault {
+            Fault::Break { pair } => self.network.end(&mut self.agenda, pair, None),
+            Fault::Cut { from, to } => self.network.cut(&mut self.agenda, from, to),
+            Fault::Uncut { from, to } => self.network.heal(&mut self.agenda, from, to),
+            Fault::Isolate { node } => self.isolate(node),
+            Fault::Join { node } => self.join(node),
+            Fault::Pause { node } => self.pause(node),
+            Fault::Resume { node } => self.resume(node),
+            Fault::Pace { node, pace } => self.pace(node, pace),
+            Fault::Full { node, full } => self.tell(node, Came::Event(Event::WriterFull(full))),
+            Fault::Session { node, up } => self.session(node, up),
+            Fault::Ready { node, ready } => self.tell(node, Came::Event(Event::Ready(ready))),
+            Fault::HandOver { partition } if partition < self.setup.partitions => {
+                let partition = PartitionId(partition);
+                if let Some(node) = self.leader(partition) {
+                    self.tell(node, Came::Event(Event::HandOver { partition }));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn crash_for(&mut self, node: usize, down: Time) -> Verdict {
+        self.crash(node)?;
+        self.agenda.after(down, Happening::Restart { node });
+        Ok(())
+    }
+
+    /// The process of a node is gone without a word.
+    pub(crate) fn crash(&mut self, node: usize) -> Verdict {
+        let it = &mut self.nodes[node];
+        if it.life.take().is_none() {
+            return Ok(());
+        }
+        let done = it.disk.crash(&mut self.random);
+        self.registry.disconnect(node);
+        self.network.crashed(&mut self.agenda, node);
+        self.book(node, &done)
+    }
+
+    /// A node starts again, if it is not running.
+    pub(crate) fn restart(&mut self, node: usize) {
+        let now = self.agenda.now();
+        let it = &mut self.nodes[node];
+        if it.life.is_some() {
+            return;
+        }
+        if it.disk.pace == Pace::Hung {
+            it.disk.pace = Pace::Normal;
+        }
+        let boot = it.start(&self.setup, now);
+        self.trace.note(now, &[4, node as u64, boot], || format!("n{} starts, {boot}", node + 1));
+        self.agenda.after(ms(1), Happening::Session { node, boot });
+        // A core that waits for nothing else has a timer.
+        self.tell(node, Came::Event(Event::Tick));
+        for pair in self.network.pairs() {
+            if pair.0 == node || pair.1 == node {
+                self.network.redial(&mut self.agenda, pair);
+            }
+        }
+    }
+
+    /// The last entries of a stopped node's log of each partition are gone. The book does not strike
+    /// them out: whoever heard of them before counts them still, and is right to.
+    pub(crate) fn damage(&mut self, node: usize, entries: usize) {
+        for partition in self.partitions() {
+            self.nodes[node].disk.damage(partition, entries);
+        }
+    }
+
+    /// The data directory of a stopped node is a new one.
+    pub(crate) fn wipe(&mut self, node: usize) {
+        let boot = self.nodes[node].disk.boot;
+        let mut disk = Disk::new(self.next_store);
+        disk.boot = boot;
+        self.next_store += 1;
+        self.nodes[node].disk = disk;
+    }
+
+    pub(crate) fn isolate(&mut self, node: usize) {
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            self.network.cut(&mut self.agenda, node, peer);
+            self.network.cut(&mut self.agenda, peer, node);
+        }
+    }
+
+    pub(crate) fn join(&mut self, node: usize) {
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            self.network.heal(&mut self.agenda, node, peer);
+            self.network.heal(&mut self.agenda, peer, node);
+        }
+    }
+
+    /// A process stands still: what comes waits.
+    pub(crate) fn pause(&mut self, node: usize) {
+        let Some(life) = &mut self.nodes[node].life else { return };
+        life.paused = true;
+        for peer in (0..self.nodes.len()).filter(|peer| *peer != node) {
+            self.network.silence(&mut self.agenda, pair(node, peer));
+        }
+    }
+
+    /// It goes on, and hears what came, or first that time passed.
+    pub(crate) fn resume(&mut self, node: usize) {
+        let now = self.agenda.now();
+        let Some(life) = &mut self.nodes[node].life else { return };
+        if !mem::take(&mut life.paused) {
+            return;
+        }
+        life.running = now;
+        life.waking = false;
+        if now.is_multiple_of(2) {
+            life.inbox.push_front(Came::Event(Event::Tick));
+        }
+        self.tell(node, Came::Event(Event::Tick));
+        self.network.speaks(node);
+    }
+
+    pub(crate) fn pace(&mut self, node: usize, pace: Pace) {
+        self.nodes[node].disk.pace = pace;
+        if pace == Pace::Hung {
+            return;
+        }
+        if self.nodes[node].disk.busy() {
+            let boot = self.nodes[node].disk.boot;
+            self.agenda.after(ms(1), Happening::Written { node, boot });
+        } else {
+            self.begin_write(node);
+        }
+    }
+
+    pub(crate) fn session(&mut self, node: usize, up: bool) {
+        let Some(life) = &self.nodes[node].life else { return };
+        if up {
+            let boot = life.boot;
+            self.agenda.after(ms(5), Happening::Session { node, boot });
+        } else if self.registry.is_up(node) {
+            self.registry.disconnect(node);
+            self.tell(node, Came::Event(Event::SessionDown));
+        }
+    }
+
+    /// Everything is well again, and everybody runs.
+    pub(crate) fn heal(&mut self) -> Verdict {
+        self.network.heal_all(&mut self.agenda);
+        self.registry.manners.unknown_per_mille = 0;
+        self.registry.manners.stale_per_mille = 0;
+        for node in 0..self.nodes.len() {
+            self.registry.gate(&mut self.agenda, node, Gate::Through);
+            self.resume(node);
+            self.pace(node, Pace::Normal);
+            self.restart(node);
+            self.session(node, true);
+            self.tell(node, Came::Event(Event::WriterFull(false)));
+            self.tell(node, Came::Event(Event::Ready(true)));
+        }
+        Ok(())
+    }
+}
