@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Query, RawPathParams};
+use axum::extract::Query;
 use bytes::{Bytes, BytesMut};
 use chat::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
 use http_body_util::BodyExt;
@@ -24,14 +24,17 @@ use crate::{check, request_id};
 
 /// Bytes of a body. Messages are bounded further, by configuration; this bounds what is read at all.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// How long a body may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// How much of a refused body is read and dropped, so that its sender gets to read the answer.
 const DISCARD_BYTES_MAX: usize = 8 << 20;
 /// How long that may take.
 const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 /// What the chats may be late beyond their deadline before their answer is given up.
 const LATE_MAX: Duration = Duration::from_secs(1);
+
+/// Where things are in a path, between its slashes: `/v1/chats/{token}/members/{id}`, `/page/{file}`.
+const TOKEN_AT: usize = 3;
+const MEMBER_AT: usize = 5;
+const FILE_AT: usize = 2;
 
 /// `Idempotency-Key`.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -42,7 +45,6 @@ const SEEN: &str = "carillon-seen";
 #[derive(Debug)]
 pub(crate) struct Asked {
     edge: Arc<Edge>,
-    path: Option<RawPathParams>,
     parts: Parts,
     body: Body,
 }
@@ -57,13 +59,9 @@ pub(crate) enum Presence {
 }
 
 impl Asked {
-    pub(crate) fn new(
-        edge: Arc<Edge>,
-        path: Option<RawPathParams>,
-        request: axum::extract::Request,
-    ) -> Self {
+    pub(crate) fn new(edge: Arc<Edge>, request: axum::extract::Request) -> Self {
         let (parts, body) = request.into_parts();
-        Self { edge, path, parts, body }
+        Self { edge, parts, body }
     }
 
     /// Its name.
@@ -78,24 +76,26 @@ impl Asked {
 
     /// The chat in the path. What cannot be a token names no chat: that is the same as an unknown one.
     pub(crate) fn token(&self) -> Result<ChatToken, Problem> {
-        let token = self.path("token").and_then(|token| token.parse().ok());
+        // Digits are digits: a token needs no decoding.
+        let token = self.segment(TOKEN_AT).and_then(|token| token.parse().ok());
         token.ok_or_else(|| Problem::new(Code::UnknownChat, "no chat has this token"))
     }
 
     /// The member in the path.
     pub(crate) fn member(&self) -> Result<String, Problem> {
-        let id = self.path("id").ok_or_else(|| Problem::invalid("id: not UTF-8"))?;
-        check::name("id", id)?;
-        Ok(id.to_owned())
+        let id = self.segment(MEMBER_AT).and_then(unescape);
+        let id = id.ok_or_else(|| Problem::invalid("id: not UTF-8"))?;
+        check::name("id", &id)?;
+        Ok(id)
     }
 
     /// The file in the path.
     pub(crate) fn file(&self) -> Option<&str> {
-        self.path("file")
+        self.segment(FILE_AT)
     }
 
-    fn path(&self, name: &str) -> Option<&str> {
-        self.path.as_ref()?.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    fn segment(&self, at: usize) -> Option<&str> {
+        self.parts.uri.path().split('/').nth(at)
     }
 
     /// The query, every field of it known.
@@ -160,7 +160,7 @@ impl Asked {
         if at_least > BODY_BYTES_MAX {
             return Err(self.refuse(too_large()).await);
         }
-        match runtime::timeout(BODY_WITHIN, collect(&mut self.body)).await {
+        match runtime::timeout(self.edge.config.patience.body, collect(&mut self.body)).await {
             Ok(Ok(Some(bytes))) => Ok(bytes),
             Ok(Ok(None)) => Err(self.refuse(too_large()).await),
             Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
@@ -209,7 +209,7 @@ impl Asked {
 
     /// Asks the chats, who may take `wait` longer than usual.
     pub(crate) async fn ask(self, request: Request, wait: Duration) -> Result<Response, Problem> {
-        let within = self.edge.config.answer_within + wait;
+        let within = self.edge.config.patience.answer + wait;
         let context = CallContext {
             deadline: runtime::now() + within,
             request_id: self.id().to_owned(),
@@ -275,11 +275,28 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
     };
     let path = wrong.path().to_string();
     let what = wrong.into_inner();
-    if what.is_data() && path != "." {
-        return Problem::invalid(format!("{path}: {what}"));
+    // Some of what is wrong with the data is called a fault of the syntax.
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    Problem::invalid(match (is_json, path.as_str()) {
+        (false, _) => format!("the body is not JSON: {what}"),
+        (true, ".") => format!("the body: {what}"),
+        (true, path) => format!("{path}: {what}"),
+    })
+}
+
+/// A path's segment as its text; `None` if that is not UTF-8.
+fn unescape(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment;
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        bytes.extend_from_slice(before.as_bytes());
+        let digits = escape.get(1..3).filter(|digits| !digits.starts_with('+'))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = escape.get(3..)?;
     }
-    let kind = if what.is_data() { "the body" } else { "the body is not JSON" };
-    Problem::invalid(format!("{kind}: {what}"))
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).ok()
 }
 
 /// `application/json`, in UTF-8 if it says in what.
@@ -300,7 +317,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_json, parse};
+    use super::{is_json, parse, unescape};
     use crate::shape::NewMessage;
 
     #[track_caller]
@@ -341,6 +358,14 @@ mod tests {
         let message: NewMessage<'_> =
             parse(b"{\"sender\": \"a\", \"json\": {\"a\": [1e99]}}").unwrap();
         assert_eq!(message.json.map(serde_json::value::RawValue::get), Some("{\"a\": [1e99]}"));
+    }
+
+    #[test]
+    fn a_segment_is_unescaped_once() {
+        assert_eq!(unescape("Zo%C3%AB%20%2525").as_deref(), Some("Zoë %25"));
+        for bad in ["%", "%4", "%zz", "%+1", "%ff", "%C3"] {
+            assert_eq!(unescape(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -13,8 +13,21 @@ pub struct Config {
     pub message_bytes: usize,
     /// Connections at once; one more is told `overloaded` and closed.
     pub connections: usize,
-    /// How long the chats may take over a request, beside what a reader wants to wait.
-    pub answer_within: Duration,
+    /// How long everything may take.
+    pub patience: Patience,
+}
+
+/// How long a client, or the chats, may take. The defaults are what is promised; tests are less patient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// A new connection, until its first byte.
+    pub first_byte: Duration,
+    /// The head of a request; also a connection at rest between two requests.
+    pub head: Duration,
+    /// The body of a request.
+    pub body: Duration,
+    /// The chats over a request, beside what a reader wants to wait.
+    pub answer: Duration,
 }
 
 impl Default for Config {
@@ -23,9 +36,20 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7081)),
             message_bytes: 64 << 10,
             connections: 2000,
+            patience: Patience::default(),
+        }
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
             // Longer than the five seconds after which replication calls a send's outcome unknown, so
             // that clients hear that and not a time-out of ours.
-            answer_within: Duration::from_secs(8),
+            answer: Duration::from_secs(8),
         }
     }
 }

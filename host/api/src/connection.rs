@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
@@ -18,14 +17,11 @@ use runtime::Stop;
 use tokio::net::TcpStream;
 use tower::Service;
 
+use crate::Patience;
 use crate::metrics::ConnectionCounters;
 use crate::request_id;
 use crate::socket::Socket;
 
-/// How long a new connection may be silent.
-const FIRST_BYTE_WITHIN: Duration = Duration::from_secs(5);
-/// How long a request's head may take, and how long a connection may be idle between requests.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a request's head. How many headers it may have is hyper's own bound of 100.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
@@ -35,13 +31,14 @@ pub(crate) async fn serve(
     stream: TcpStream,
     router: Router,
     counters: ConnectionCounters,
+    patience: Patience,
     draining: Stop,
     stop: Stop,
 ) {
     let first_byte = tokio::select! {
         biased;
         () = draining.stopped() => return,
-        first_byte = runtime::timeout(FIRST_BYTE_WITHIN, stream.readable()) => first_byte,
+        first_byte = runtime::timeout(patience.first_byte, stream.readable()) => first_byte,
     };
     if first_byte.is_err() {
         counters.too_slow.increment(1);
@@ -50,7 +47,8 @@ pub(crate) async fn serve(
     let service = service_fn(move |request| answer(router.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(patience.head)
+        .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(Socket::new(stream)), service);
     let mut connection = pin!(connection);

@@ -22,7 +22,7 @@ mod shape;
 mod socket;
 
 pub use ask::{Ask, Asking};
-pub use config::Config;
+pub use config::{Config, Patience};
 pub use endpoints::openapi;
 pub use metrics::install_metrics;
 pub use server::{BindError, Drained, Server, Serving};

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::metrics::{self, ConnectionCounters};
 use crate::problem::Problem;
 use crate::socket::{Socket, alone};
-use crate::{Ask, Config, connection, endpoints, install_metrics};
+use crate::{Ask, Config, Patience, connection, endpoints, install_metrics};
 
 /// Connections beyond the bound that are told so at the same time; more are closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
@@ -66,6 +66,7 @@ struct Gate {
     slots: Arc<Semaphore>,
     slots_max: usize,
     turned_away: Arc<Semaphore>,
+    patience: Patience,
     counters: ConnectionCounters,
 }
 
@@ -104,6 +105,7 @@ impl Server {
             slots: Arc::new(Semaphore::new(self.config.connections)),
             slots_max: self.config.connections,
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            patience: self.config.patience,
             counters: ConnectionCounters::new(),
         });
         let router = endpoints::router(ask, self.config);
@@ -179,10 +181,11 @@ fn admit(stream: TcpStream, gate: &Arc<Gate>, router: &Router, tasks: &Tasks) {
     };
     let (draining, stop) = (gate.draining.clone(), tasks.stop().clone());
     let (router, counters) = (router.clone(), gate.counters.clone());
+    let patience = gate.patience;
     counters.open.increment(1.0);
     tasks.spawn("http connection", async move {
         let open = counters.open.clone();
-        connection::serve(stream, router, counters, draining, stop).await;
+        connection::serve(stream, router, counters, patience, draining, stop).await;
         open.decrement(1.0);
         drop(slot);
     });

@@ -25,19 +25,13 @@ impl FromStr for ChatToken {
 impl ChatToken {
     /// Its text, as bytes: the key that places the chat on the ring.
     pub fn key(self) -> [u8; 32] {
-        let mut key = [0; 32];
-        for (pair, byte) in key.chunks_exact_mut(2).zip(self.0) {
-            for (place, half) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
-                *place = if half < 10 { b'0' + half } else { b'a' + half - 10 };
-            }
-        }
-        key
+        digits32(self.0)
     }
 }
 
 impl fmt::Display for ChatToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_digits(f, self.0)
     }
 }
 
@@ -45,6 +39,22 @@ impl fmt::Debug for ChatToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Writes sixteen bytes as 32 lower-case hex digits, at once: it happens several times a message.
+pub(crate) fn write_digits(f: &mut fmt::Formatter<'_>, bytes: [u8; 16]) -> fmt::Result {
+    let digits = digits32(bytes);
+    f.write_str(std::str::from_utf8(&digits).map_err(|_not_ascii| fmt::Error)?)
+}
+
+fn digits32(bytes: [u8; 16]) -> [u8; 32] {
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        for (place, half) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+            *place = if half < 10 { b'0' + half } else { b'a' + half - 10 };
+        }
+    }
+    digits
 }
 
 /// Sixteen bytes from 32 lower-case hex digits; anything else is `None`.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ChatToken;
-use crate::chat_token::hex16;
+use crate::chat_token::{hex16, write_digits};
 
 /// Free pairs of text on a message, a participant or a chat.
 pub type Attrs = BTreeMap<String, String>;
@@ -48,7 +48,7 @@ impl MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_digits(f, self.0)
     }
 }
 

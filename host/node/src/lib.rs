@@ -1,9 +1,18 @@
 //! Configuration, command line, assembly, shutdown.
 //!
-//! The one crate that knows every other: [`config`] is what an operator decides.
+//! The one crate that knows every other: [`config`] is what an operator decides, [`assemble`] where the
+//! parts meet, [`shutdown`] how they end, [`cli`] what people type.
 
-pub mod cli;
 pub mod config;
+pub mod telemetry;
+
 pub mod handlers;
 pub mod shipped;
-pub mod telemetry;
+
+pub mod assemble;
+pub mod cluster;
+pub mod shutdown;
+pub mod signals;
+
+mod bench;
+pub mod cli;

@@ -122,7 +122,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// `None` when time ran out.
+/// `None` when nobody waits any more: time ran out, or this node stops and its connections with it.
 async fn run(
     net: &Net,
     from: NodeId,
@@ -137,7 +137,10 @@ async fn run(
         return Some(Err(NotRun::Busy));
     };
     let wait = Duration::from_millis(u64::from(head.wait_ms)).min(WAIT_MAX);
-    runtime::timeout(wait, net.host.answer(from, head, body)).await.ok()
+    tokio::select! { biased;
+        () = net.tasks.stop().stopped() => None,
+        done = runtime::timeout(wait, net.host.answer(from, head, body)) => done.ok(),
+    }
 }
 
 fn encode_answer(answer: &[u8], frames: &mut BytesMut) -> Result<(), wire::Error> {

@@ -106,9 +106,8 @@ impl Membership {
             if nodes >= usize::from(self.config.commit) {
                 let since = *enough.get_or_insert_with(runtime::now);
                 let waited = runtime::now().saturating_duration_since(since);
-                if nodes >= usize::from(self.config.copies) || waited >= COMPANY_MAX {
-                    self.create(&ring, &members).await?;
-                    runtime::sleep(PAUSE_FIRST).await;
+                let company = nodes >= usize::from(self.config.copies) || waited >= COMPANY_MAX;
+                if company && self.create(&ring, &members).await? {
                     continue;
                 }
             } else {
@@ -140,8 +139,9 @@ impl Membership {
     }
 
     /// Creates what is missing of the partitions, and then the cluster. Several nodes may do this at
-    /// once: every record is written by whoever is first, and each of them is good.
-    async fn create(&self, ring: &Ring, stores: &BTreeMap<NodeId, u64>) -> Result<(), Failure> {
+    /// once: every record is written by whoever is first, and each of them is good. `false` if not all of
+    /// it could be done.
+    async fn create(&self, ring: &Ring, stores: &BTreeMap<NodeId, u64>) -> Result<bool, Failure> {
         let config = &self.config;
         let mut writes = Vec::new();
         for partition in config.partitions.all() {
@@ -158,7 +158,7 @@ impl Membership {
                     config.commit,
                     config.spread
                 );
-                return Ok(());
+                return Ok(false);
             }
             let record = PartitionRecord::first(ensemble, config.commit);
             let data = Some(registry::encode(&record));
@@ -170,12 +170,12 @@ impl Membership {
         let there = ask(|| self.session.list(registry::PARTITIONS)).await?;
         let there: BTreeSet<String> = there.into_iter().map(|(key, _)| key).collect();
         if !keys.is_subset(&there) {
-            return Ok(());
+            return Ok(false);
         }
         let cluster = ClusterRecord { id: rand::random(), partitions: config.partitions.count() };
         let data = Some(registry::encode(&cluster));
-        drop(self.session.cas(Cas { key: CLUSTER.to_owned(), expect: None, data }).await);
-        Ok(())
+        let created = self.session.cas(Cas { key: CLUSTER.to_owned(), expect: None, data }).await;
+        Ok(created.is_ok())
     }
 }
 

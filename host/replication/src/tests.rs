@@ -10,12 +10,17 @@ use quinn::{Connection, ConnectionError, Endpoint};
 use runtime::{Stop, Tasks};
 use tokio::sync::{Semaphore, mpsc};
 use wire::limits::{ANSWER_PART_BYTES, FRAME_BYTES_MAX};
-use wire::{Ack, Beat, Hello, Kind, Message, NotRun, PROTOCOL, RequestHead, codec};
+use wire::{
+    Ack, Append, Beat, End, Entry, Hello, Kind, Message, NotRun, PROTOCOL, Reason, RequestHead,
+    codec,
+};
 
+use crate::core::Event;
 use crate::dialler::{Dialler, Target};
 use crate::ending::Ending;
 use crate::greeting::{self, GreetingError};
 use crate::inbox::Command;
+use crate::links::Links;
 use crate::peer::{Link, Net};
 use crate::peers::{Peers, code};
 use crate::{
@@ -90,7 +95,8 @@ impl Node {
     }
 
     fn dial(&mut self, other: &Self) {
-        let target = Target { address: other.address().to_string(), boot: other.net.ours.boot };
+        let Hello { boot, store, .. } = other.net.ours;
+        let target = Target { address: other.address().to_string(), boot, store };
         self.dialler.aim(&other.net.ours.node, target);
     }
 
@@ -184,6 +190,47 @@ async fn two_nodes_greet_and_talk_in_both_directions_and_in_order() {
     assert_eq!(a.message().await, Message::Beat(beat));
 }
 
+fn append(seq: u64, bytes: usize) -> Message {
+    let entry = Entry { epoch: 1, seq, chain: [0; 16], payload: Bytes::from(vec![7; bytes]) };
+    let prev = End { epoch: 1, seq: seq - 1, chain: [0; 16] };
+    let partition = PartitionId(3);
+    Message::Append(Append { partition, epoch: 1, prev, entries: vec![entry], commit: 0 })
+}
+
+#[tokio::test]
+async fn what_a_peer_does_not_take_at_once_comes_later_and_in_order() {
+    let (_a, mut to_b, mut b, _to_a) = pair().await;
+    for seq in 1..=20 {
+        to_b.push(&append(seq, 900_000));
+    }
+    flush(&mut to_b).await;
+    assert!(to_b.is_blocked(), "no window takes so much");
+    let rest = std::future::poll_fn(|context| {
+        to_b.flush(context);
+        if to_b.is_blocked() { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    });
+    let read = async {
+        for seq in 1..=20 {
+            assert_eq!(b.message().await, append(seq, 900_000));
+        }
+    };
+    tokio::join!(rest, read);
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_cut_off() {
+    let authority = Authority::new("test").unwrap();
+    let mut b = node(&authority, "b", hello("b", 1));
+    let a = node(&authority, "a", hello("a", 1));
+    let (connection, _streams) = a.greet(&b).await;
+    let mut to_a = b.link().await;
+    for seq in 1..=40 {
+        to_a.push(&append(seq, 900_000));
+    }
+    flush(&mut to_a).await;
+    assert_eq!(closed(&connection).await.0, code::SLOW);
+}
+
 #[tokio::test]
 async fn the_larger_id_does_not_dial() {
     let authority = Authority::new("test").unwrap();
@@ -269,6 +316,33 @@ async fn a_newer_connection_takes_the_place_of_the_older() {
 }
 
 #[tokio::test]
+async fn what_an_older_connection_still_held_is_never_heard_after_the_newer_is_up() {
+    let authority = Authority::new("test").unwrap();
+    let mut b = node(&authority, "b", hello("b", 1));
+    let a = node(&authority, "a", hello("a", 1));
+    let mut links = Links::default();
+    let (_older, _older_streams) = a.greet(&b).await;
+    let older = b.link().await;
+    let older_number = older.generation;
+    assert!(links.message(id("a"), older_number, ack(1)).is_none(), "not before it is up");
+    assert!(matches!(links.up(*older), Some(Event::PeerUp { boot: 1, .. })));
+    assert!(links.message(id("a"), older_number, ack(1)).is_some());
+    let (_newer, _newer_streams) = a.greet(&b).await;
+    let newer = loop {
+        if let Command::PeerUp(link) = b.command().await {
+            break link;
+        }
+    };
+    let newer_number = newer.generation;
+    assert!(links.up(*newer).is_some());
+    assert!(links.message(id("a"), older_number, ack(2)).is_none());
+    assert!(links.down(id("a"), older_number).is_none(), "the newer is still there");
+    assert!(links.message(id("a"), newer_number, ack(3)).is_some());
+    assert!(matches!(links.down(id("a"), newer_number), Some(Event::PeerDown { .. })));
+    assert!(links.message(id("a"), newer_number, ack(4)).is_none());
+}
+
+#[tokio::test]
 async fn an_earlier_life_of_a_node_stops_itself() {
     let authority = Authority::new("test").unwrap();
     let b = node(&authority, "b", hello("b", 1));
@@ -279,6 +353,19 @@ async fn an_earlier_life_of_a_node_stops_itself() {
     runtime::timeout(PATIENCE, earlier.net.tasks.stop().stopped()).await.unwrap();
     let failure = earlier.ending.failure().unwrap().to_string();
     assert!(failure.contains("process life 1 of node a was followed by life 2"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_node_on_another_folder_than_it_registered_is_refused() {
+    let authority = Authority::new("test").unwrap();
+    let b = node(&authority, "b", hello("b", 1));
+    b.net.peers.heard_of(&id("a"), 3, 73);
+    let a = node(&authority, "a", Hello { store: 9, ..hello("a", 3) });
+    let connection = a.connect(&b).await;
+    let greeted = greeting::call(&connection, &id("b"), &a.net.ours, &Peers::new()).await;
+    let Err(GreetingError::RefusedByPeer(refusal)) = greeted else { panic!("{greeted:?}") };
+    assert_eq!(refusal.reason, Reason::Store);
+    assert!(refusal.sentence.contains("known with folder 0000000000000049"), "{refusal}");
 }
 
 #[tokio::test]

@@ -17,6 +17,13 @@ pub(crate) struct Position {
     pub(crate) offset: u64,
 }
 
+impl Position {
+    /// The place right behind the start of what stands here.
+    fn behind(self) -> Self {
+        Self { offset: self.offset.saturating_add(1), ..self }
+    }
+}
+
 /// Where one entry stands, and what its record must say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
@@ -51,12 +58,29 @@ pub(crate) struct PartitionLog {
     pub(crate) promise: Option<Promise>,
     /// Everything up to here is known to be committed.
     pub(crate) commit: u64,
-    /// Something of this partition may be missing.
-    pub(crate) suspect: bool,
-    /// The highest (epoch, seq) that was ever seen of it.
+    pub(crate) doubt: Doubt,
+    /// While in doubt: the log is whole again when it reaches this (epoch, seq).
     pub(crate) known: (u64, u64),
-    /// Records up to here are contained in the base.
+    /// Records before this place are contained in what was read from the index.
     pub(crate) applied: Position,
+    /// The place behind the last entry or cut.
+    pub(crate) touched: Position,
+    /// The base went down, and the index does not know yet.
+    pub(crate) lowered: bool,
+}
+
+/// Whether something of a log is missing that a sync had confirmed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Nothing is.
+    #[default]
+    None,
+    /// At most what is known.
+    Missing,
+    /// Something was lost and nobody knows of which partition. Only while recovering: an entry that was
+    /// appended later, in the same process life, and continues the chain proves that it was of another
+    /// one, because nothing is appended over an unknown entry or below an unknown promise.
+    Open,
 }
 
 impl Ledger {
@@ -72,16 +96,20 @@ impl Ledger {
         self.partitions.iter().map(|(id, log)| (*id, log))
     }
 
-    /// Whether something may be missing in any partition.
-    pub(crate) fn is_suspect(&self) -> bool {
-        self.partitions.values().any(|log| log.suspect)
-    }
-
-    /// Where a scan must begin to find everything that is not below a base. `end` is where the next
-    /// record goes.
-    pub(crate) fn oldest(&self, end: Position) -> Position {
-        let fronts = self.partitions.values().filter_map(|log| log.tail.front());
-        fronts.map(|location| location.at).fold(end, Position::min)
+    /// Ends every open doubt: from here on entries are appended on top of what may be missing, and prove
+    /// nothing unless they are of an epoch that nothing missing can be of. Returns these epochs.
+    pub(crate) fn settle(&mut self) -> Vec<(PartitionId, u64)> {
+        let mut settled = Vec::new();
+        for (id, log) in &mut self.partitions {
+            if log.doubt == Doubt::Open {
+                let promised = log.promise.as_ref().map_or(0, |promise| promise.epoch);
+                let epoch = promised.max(log.known.0).max(log.end().epoch);
+                log.miss(epoch, u64::MAX);
+                log.doubt = Doubt::Missing;
+                settled.push((*id, epoch));
+            }
+        }
+        settled
     }
 }
 
@@ -106,23 +134,28 @@ impl PartitionLog {
             self.epochs.push((location.epoch, seq));
         }
         self.tail.push_back(location);
-        self.see(location.epoch, seq);
+        self.touched = location.at.behind();
+        if self.doubt == Doubt::Missing && (location.epoch, seq) >= self.known {
+            self.doubt = Doubt::None;
+        }
         Ok(())
     }
 
-    /// Drops every entry after `after`. Whether that went below the base: then the base is only a seq and
-    /// an epoch, and the caller finds its chain.
-    pub(crate) fn cut(&mut self, after: u64) -> Depth {
+    /// Drops every entry after `after`. `at` is the place of the cut's record.
+    pub(crate) fn cut(&mut self, after: u64, at: Position) {
+        self.touched = at.behind();
         let kept = self.epochs.partition_point(|(_, first)| *first <= after);
         self.epochs.truncate(kept);
         if after >= self.base.seq {
             self.tail.truncate(usize::try_from(after - self.base.seq).unwrap_or(usize::MAX));
-            return Depth::Tail;
+            return;
         }
+        // The index holds only what is committed, and that is never cut: whoever cuts it begins this log
+        // anew. The new base's chain is in the index.
         self.tail.clear();
         let epoch = self.epochs.last().map_or(0, |(epoch, _)| *epoch);
         self.base = LogEnd { epoch, seq: after, chain: Chain::default() };
-        Depth::Base
+        self.lowered = true;
     }
 
     /// Keeps a promise, unless a higher one is known.
@@ -137,9 +170,29 @@ impl PartitionLog {
         self.commit = self.commit.max(seq);
     }
 
-    /// Something was there, whole or not.
-    pub(crate) fn see(&mut self, epoch: u64, seq: u64) {
+    /// Something up to this place was there and is missing.
+    pub(crate) fn miss(&mut self, epoch: u64, seq: u64) {
+        if self.doubt == Doubt::None {
+            self.doubt = Doubt::Missing;
+            self.known = (0, 0);
+        }
         self.known = self.known.max((epoch, seq));
+    }
+
+    /// Something is missing, and it may be of this log.
+    pub(crate) fn doubt(&mut self) {
+        if self.doubt == Doubt::None {
+            self.known = (0, 0);
+        }
+        self.doubt = Doubt::Open;
+    }
+
+    /// The chain continues: an open doubt is over, unless more is known to be missing.
+    pub(crate) fn prove(&mut self) {
+        let end = self.end();
+        if self.doubt == Doubt::Open && (end.epoch, end.seq) >= self.known {
+            self.doubt = Doubt::None;
+        }
     }
 
     /// The tail's locations from seq `from` on, with their seqs.
@@ -157,18 +210,9 @@ impl PartitionLog {
             epochs: self.epochs.clone(),
             promise: self.promise.clone(),
             commit: self.commit,
-            damaged: self.suspect,
+            damaged: self.doubt != Doubt::None,
         }
     }
-}
-
-/// How far down a cut went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Depth {
-    /// Only entries of the tail are gone.
-    Tail,
-    /// Also entries below the base.
-    Base,
 }
 
 #[cfg(test)]
@@ -187,7 +231,7 @@ mod tests {
         }
         assert_eq!((log.end().epoch, log.end().seq), (4, 4));
         assert_eq!(log.epochs, [(1, 1), (4, 3)]);
-        assert_eq!(log.cut(2), Depth::Tail);
+        log.cut(2, Position::default());
         assert_eq!((log.end().epoch, log.end().seq), (1, 2));
         assert_eq!(log.epochs, [(1, 1)]);
         assert_eq!(log.locations(2).map(|(seq, _)| seq).collect::<Vec<_>>(), [2]);
@@ -208,7 +252,32 @@ mod tests {
         let mut log =
             PartitionLog { base, epochs: vec![(1, 1), (2, 6)], ..PartitionLog::default() };
         log.append(11, location(2)).unwrap();
-        assert_eq!(log.cut(4), Depth::Base);
-        assert_eq!((log.end().epoch, log.end().seq), (1, 4));
+        log.cut(4, Position::default());
+        assert_eq!((log.end().epoch, log.end().seq, log.lowered), (1, 4, true));
+    }
+
+    #[test]
+    fn a_doubt_ends_when_the_log_reaches_what_is_known_to_be_missing() {
+        let mut log = PartitionLog::default();
+        log.append(1, location(3)).unwrap();
+        log.miss(3, 3);
+        log.append(2, location(3)).unwrap();
+        assert!(log.restored().damaged);
+        log.append(3, location(3)).unwrap();
+        assert!(!log.restored().damaged);
+    }
+
+    #[test]
+    fn after_a_settled_doubt_only_a_later_epoch_proves_that_nothing_is_missing() {
+        let mut ledger = Ledger::default();
+        let partition = PartitionId(1);
+        ledger.partition_mut(partition).append(1, location(3)).unwrap();
+        ledger.partition_mut(partition).doubt();
+        assert_eq!(ledger.settle(), [(partition, 3)]);
+        let log = ledger.partition_mut(partition);
+        log.append(2, location(3)).unwrap();
+        assert!(log.restored().damaged);
+        log.append(3, location(4)).unwrap();
+        assert!(!log.restored().damaged);
     }
 }

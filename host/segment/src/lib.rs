@@ -10,6 +10,8 @@ mod entry;
 mod floor;
 mod folder;
 mod identity;
+mod index;
+mod indexer;
 mod ledger;
 mod log;
 mod measure;

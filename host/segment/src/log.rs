@@ -14,9 +14,11 @@ use std::time::Duration;
 use hashring::PartitionId;
 
 use crate::disk::{Disk, SystemDisk};
-use crate::ledger::{Ledger, Position};
+use crate::index::Index;
+use crate::indexer::{Bell, Indexer, Last};
+use crate::ledger::{Ledger, Location};
 use crate::queue::{Ending, Queue};
-use crate::recovery::{self, Recovery};
+use crate::recovery;
 use crate::writer::Writer;
 use crate::{LogEnd, LogEntry, LogOp, Promise, ReadError};
 
@@ -161,15 +163,23 @@ pub(crate) struct Shared {
     pub(crate) config: LogConfig,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) queue: Queue,
+    pub(crate) bell: Bell,
+    pub(crate) index: Option<Index>,
     ledger: Mutex<Ledger>,
     files: Mutex<BTreeMap<u32, Arc<File>>>,
 }
 
-/// Ends the writer with the last handle.
+/// Ends the threads with the last handle.
 #[derive(Debug)]
 struct Running {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Debug, Default)]
+struct Threads {
+    writer: Option<JoinHandle<()>>,
+    indexer: Option<JoinHandle<()>>,
 }
 
 impl Log {
@@ -197,30 +207,32 @@ impl Log {
         let began = runtime::now();
         let folder = &config.folder;
         fs::create_dir_all(folder).map_err(|source| recovery::disk_error(folder, source))?;
-        let mut recovery = Recovery::new(&config, Ledger::default());
-        let file = recovery.run(disk.as_ref(), Position::default(), Position::default())?;
-        let recovered = Recovered {
-            partitions: recovery::restored(&recovery.ledger),
-            damages: std::mem::take(&mut recovery.damages),
-            cut_bytes: recovery.cut_bytes,
-            entries: recovery.entries,
-            took: runtime::now() - began,
-        };
-        let ledger = std::mem::take(&mut recovery.ledger);
-        let files = BTreeMap::from([(file.number, Arc::clone(&file.file))]);
+        let ready = recovery::recover(disk.as_ref(), &config)?;
+        let recovered = Recovered { took: runtime::now() - began, ..ready.told };
+        let files = BTreeMap::from([(ready.file.number, Arc::clone(&ready.file.file))]);
+        let (index, index_writer) =
+            ready.index.map_or((None, None), |opened| (Some(opened.index), Some(opened.writer)));
         let shared = Arc::new(Shared {
             disk,
             queue: Queue::default(),
-            ledger: Mutex::new(ledger),
+            bell: Bell::default(),
+            index,
+            ledger: Mutex::new(ready.ledger),
             files: Mutex::new(files),
             config,
         });
-        let mut writer = Writer::new(Arc::clone(&shared), file, notices);
-        let writer = runtime::thread("log-writer", move || writer.run());
+        let running = Running { shared: Arc::clone(&shared), threads: Mutex::default() };
         let folder = &shared.config.folder;
-        let writer = writer.map_err(|source| recovery::disk_error(folder, source))?;
-        let writer = Mutex::new(Some(writer));
-        Ok((Self { running: Arc::new(Running { shared, writer }) }, recovered))
+        let fail = |source| recovery::disk_error(folder, source);
+        let mut writer = Writer::new(Arc::clone(&shared), ready.file, ready.doubts, notices);
+        let writer = runtime::thread("log-writer", move || writer.run()).map_err(fail)?;
+        running.threads().writer = Some(writer);
+        if let Some(index_writer) = index_writer {
+            let indexer = Indexer::new(Arc::clone(&shared), index_writer);
+            let indexer = runtime::thread("log-index", move || indexer.run()).map_err(fail)?;
+            running.threads().indexer = Some(indexer);
+        }
+        Ok((Self { running: Arc::new(running) }, recovered))
     }
 
     /// Queues operations; they are written in the order of submission and confirmed by
@@ -261,23 +273,53 @@ impl Shared {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the index says of one entry.
+    pub(crate) fn indexed(
+        &self,
+        partition: PartitionId,
+        seq: u64,
+    ) -> Result<Option<Location>, db::Error> {
+        let Some(index) = self.index.as_ref().filter(|_| seq > 0) else { return Ok(None) };
+        let found = index.locations(partition, seq, seq, 1)?;
+        Ok(found.first().map(|(_, location)| *location))
+    }
+
+    /// The index said something that is not so.
+    pub(crate) fn distrust_index(&self) {
+        if let Some(index) = &self.index {
+            tracing::error!(
+                "the index does not fit the value files; the next start builds it anew"
+            );
+            index.distrust();
+        }
+    }
+
     pub(crate) fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<File>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Running {
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn end(&self, ending: Ending) {
+        let Threads { writer, indexer } = std::mem::take(&mut *self.threads());
         self.shared.queue.end(ending);
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(writer) = writer else { return };
-        // The last handle may have been kept, and dropped, by the notices' receiver.
-        if writer.thread().id() == std::thread::current().id() {
-            return;
-        }
-        if writer.join().is_err() {
-            tracing::error!("the log writer panicked");
-        }
+        join(writer);
+        // After the writer: what it wrote last is indexed too.
+        let last = if ending == Ending::Drain { Last::Round } else { Last::Nothing };
+        self.shared.bell.end(last);
+        join(indexer);
+    }
+}
+
+/// Waits for a thread, unless it is this one: the last handle may have been dropped by whom it told.
+fn join(thread: Option<JoinHandle<()>>) {
+    let Some(thread) = thread else { return };
+    if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+        tracing::error!("a thread of the log panicked");
     }
 }
 

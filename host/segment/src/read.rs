@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashring::PartitionId;
 
-use crate::LogEntry;
 use crate::ledger::Location;
 use crate::log::Shared;
-use crate::record::{HEAD_BYTES, Head, Kind, Seed};
+use crate::record::{BODY_BYTES_MAX, HEAD_BYTES, Head, Kind, Seed};
 use crate::value_file;
+use crate::{LogConfig, LogEntry};
 
 /// So many value files are kept open for reading; a read goes mostly to the last ones.
 const FILES_MAX: usize = 64;
@@ -46,6 +46,25 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
+    /// The index could not be read. It may be read again; if it is damaged, the next start builds it anew.
+    #[error("the index, for entry {seq} of partition {partition}")]
+    Index {
+        /// Whose entry.
+        partition: PartitionId,
+        /// Which.
+        seq: u64,
+        /// The cause.
+        #[source]
+        source: db::Error,
+    },
+    /// The index lacks the entry. Nothing is lost: the next start builds it anew.
+    #[error("the index lacks entry {seq} of partition {partition}")]
+    NotIndexed {
+        /// Whose entry.
+        partition: PartitionId,
+        /// Which.
+        seq: u64,
+    },
 }
 
 /// See [`Log::read`](crate::Log::read).
@@ -56,25 +75,55 @@ pub(crate) fn read(
     entries_max: usize,
     bytes_max: usize,
 ) -> Result<Vec<LogEntry>, ReadError> {
-    let locations = locate(shared, partition, from.max(1), entries_max, bytes_max);
+    let from = from.max(1);
+    // One look at the ledger: what is indexed meanwhile is in what was taken here.
+    let (base, tail) = {
+        let ledger = shared.ledger();
+        let Some(log) = ledger.partition(partition) else { return Ok(Vec::new()) };
+        (log.base.seq, bounded(log.locations(from), entries_max, bytes_max))
+    };
+    let mut locations = Vec::new();
+    if from <= base {
+        locations = indexed(shared, partition, from, base, entries_max)?;
+    }
+    locations.extend(tail);
     let mut entries = Vec::with_capacity(locations.len());
-    for (seq, location) in locations {
-        entries.push(entry(shared, partition, seq, location)?);
+    for (seq, location) in bounded(locations.into_iter(), entries_max, bytes_max) {
+        let file = open(shared, location.at.file).map_err(|source| ReadError::Disk {
+            file: value_file::path(&shared.config.folder, location.at.file),
+            offset: location.at.offset,
+            source,
+        })?;
+        let read = entry(&file, &shared.config, partition, seq, location);
+        if matches!(read, Err(ReadError::Damaged { .. })) && seq <= base {
+            // The record or the row is wrong; a scan of the value files will show which.
+            shared.distrust_index();
+        }
+        entries.push(read?);
     }
     Ok(entries)
 }
 
-/// Where the entries stand that a read returns.
-fn locate(
+/// Locations out of the index.
+fn indexed(
     shared: &Shared,
     partition: PartitionId,
     from: u64,
+    until: u64,
     entries_max: usize,
-    bytes_max: usize,
-) -> Vec<(u64, Location)> {
-    let ledger = shared.ledger();
-    let Some(log) = ledger.partition(partition) else { return Vec::new() };
-    bounded(log.locations(from), entries_max, bytes_max)
+) -> Result<Vec<(u64, Location)>, ReadError> {
+    let Some(index) = &shared.index else {
+        return Err(ReadError::NotIndexed { partition, seq: from });
+    };
+    let found = index.locations(partition, from, until, entries_max);
+    let found = found.map_err(|source| ReadError::Index { partition, seq: from, source })?;
+    let wanted = usize::try_from(until - from).map_or(usize::MAX, |more| more.saturating_add(1));
+    if found.len() < wanted.min(entries_max) {
+        shared.distrust_index();
+        let seq = from.saturating_add(u64::try_from(found.len()).unwrap_or(0));
+        return Err(ReadError::NotIndexed { partition, seq });
+    }
+    Ok(found)
 }
 
 /// As many as the bounds allow, and at least one.
@@ -96,24 +145,28 @@ fn bounded(
 }
 
 /// Reads one entry and verifies that it is the one that was looked for.
-fn entry(
-    shared: &Shared,
+pub(crate) fn entry(
+    file: &File,
+    config: &LogConfig,
     partition: PartitionId,
     seq: u64,
     location: Location,
 ) -> Result<LogEntry, ReadError> {
     let offset = location.at.offset;
-    let path = || value_file::path(&shared.config.folder, location.at.file);
+    let path = || value_file::path(&config.folder, location.at.file);
     let disk = |source| ReadError::Disk { file: path(), offset, source };
     let damaged = || ReadError::Damaged { file: path(), offset, partition, seq };
-    let file = open(shared, location.at.file).map_err(disk)?;
     let length = usize::try_from(location.length).unwrap_or(usize::MAX);
+    // A row of the index may say anything; no file has room for this.
+    if length > BODY_BYTES_MAX {
+        return Err(damaged());
+    }
     let mut record = vec![0; HEAD_BYTES.saturating_add(length)];
     match file.read_exact_at(&mut record, offset) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged()),
         read => read.map_err(disk)?,
     }
-    let seed = Seed::new(shared.config.store, location.at.file);
+    let seed = Seed::new(config.store, location.at.file);
     let head = Head::read(&record, seed, offset).map_err(|_no_record| damaged())?;
     let payload = Bytes::from(record).slice(HEAD_BYTES..);
     let expected = head.kind == Kind::Entry

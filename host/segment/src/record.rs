@@ -3,7 +3,7 @@
 //! ```text
 //!  0  4  magic "CRNR"
 //!  4  1  version, 1
-//!  5  1  kind: 1 entry, 2 promise, 3 cut, 4 commit, 5 mark
+//!  5  1  kind: 1 entry, 2 promise, 3 cut, 4 commit, 5 mark, 6 doubt
 //!  6  2  partition
 //!  8  4  length of the body
 //! 12  4  since: bytes from the start of the batch to this record
@@ -18,6 +18,8 @@
 //! The place is part of the checksum, so a record that is copied, misdirected or left over from another
 //! file is no record. `since` is what recovery lives on: a batch is begun only after the one before it
 //! was synced, so a record that is whole vouches for everything before its batch.
+
+use hashring::PartitionId;
 
 use crate::Chain;
 
@@ -44,6 +46,8 @@ pub(crate) enum Kind {
     Commit,
     /// Nothing but its vouching for what is before it.
     Mark,
+    /// A start found that something is missing, of this `epoch` or a lower one.
+    Doubt,
 }
 
 /// A file as its records know it: the start of their checksums.
@@ -96,7 +100,8 @@ impl Seed {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Entry, Self::Promise, Self::Cut, Self::Commit, Self::Mark];
+    const ALL: [Self; 6] =
+        [Self::Entry, Self::Promise, Self::Cut, Self::Commit, Self::Mark, Self::Doubt];
 
     fn code(self) -> u8 {
         match self {
@@ -105,11 +110,17 @@ impl Kind {
             Self::Cut => 3,
             Self::Commit => 4,
             Self::Mark => 5,
+            Self::Doubt => 6,
         }
     }
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    /// A record without a body.
+    pub(crate) fn bare(kind: Kind, partition: PartitionId, epoch: u64, seq: u64) -> Self {
+        Self { kind, partition: partition.0, epoch, seq, chain: Chain::default(), body: &[] }
+    }
+
     /// What [`Draft::write`] will add.
     pub(crate) fn size(&self) -> u64 {
         size(self.body.len())

@@ -8,36 +8,90 @@
 //! The last batch is written again and synced before anything is built on it: it may have been read from
 //! memory that never reached the disk. All of this can be interrupted and begun again.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
 
 use crate::disk::Disk;
-use crate::ledger::{Depth, Ledger, Location, Position};
+use crate::index::{self, Opened};
+use crate::ledger::{Doubt, Ledger, Location, Position};
 use crate::record::{Head, Kind, Seed};
 use crate::scan::{Found, Scan};
 use crate::value_file::{self, HEADER_BYTES, Header, MARK_BYTES, NoHeader, Room, ValueFile};
-use crate::{Damage, LogConfig, OpenError, Promise};
+use crate::{Damage, LogConfig, OpenError, Promise, Recovered, read};
 
 /// So many damages are listed; a disk that has more is lost anyway.
 const DAMAGES_MAX: usize = 1000;
 /// The stale end of a file is overwritten in pieces of this size.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
+/// What recovery leaves for the running log.
+pub(crate) struct Ready {
+    pub(crate) file: ValueFile,
+    pub(crate) ledger: Ledger,
+    pub(crate) index: Option<Opened>,
+    /// Partitions that may lack something, and the epoch above which an entry shows that it does not.
+    pub(crate) doubts: Vec<(PartitionId, u64)>,
+    pub(crate) told: Recovered,
+}
+
+/// Recovers the logs of a folder, from the index's checkpoint if there is an index that fits.
+pub(crate) fn recover(disk: &dyn Disk, config: &LogConfig) -> Result<Ready, OpenError> {
+    let mut index = index::open(config);
+    let mut loaded =
+        index.as_mut().map(|opened| std::mem::take(&mut opened.loaded)).unwrap_or_default();
+    let mut before = Ledger::default();
+    let evidence = loaded.checkpoint;
+    let fits = index.as_ref().is_none_or(|opened| fits(config, opened, &loaded.ledger));
+    if !fits {
+        // What it knew still tells what should be there.
+        before = std::mem::take(&mut loaded.ledger);
+        loaded.checkpoint = Position::default();
+        index = index.and_then(|opened| index::rebuild(config, opened));
+    }
+    let mut recovery = Recovery::new(config, loaded.ledger);
+    let file = recovery.run(disk, loaded.checkpoint, evidence)?;
+    recovery.compare(&before);
+    if let Some(opened) = &index {
+        recovery.lowered(opened);
+    }
+    let doubts = recovery.ledger.settle();
+    let told = Recovered {
+        partitions: recovery.ledger.iter().map(|(id, log)| (id, log.restored())).collect(),
+        damages: recovery.damages,
+        cut_bytes: recovery.cut_bytes,
+        entries: recovery.entries,
+        took: Duration::ZERO,
+    };
+    Ok(Ready { file, ledger: recovery.ledger, index, doubts, told })
+}
+
+/// Whether the last entry that the index has of every partition is what it says.
+fn fits(config: &LogConfig, opened: &Opened, ledger: &Ledger) -> bool {
+    ledger.iter().filter(|(_, log)| log.base.seq > 0).all(|(partition, log)| {
+        let seq = log.base.seq;
+        let found = opened.index.locations(partition, seq, seq, 1).unwrap_or_default();
+        let Some((_, location)) = found.first().copied() else { return false };
+        let Ok(file) = File::open(value_file::path(&config.folder, location.at.file)) else {
+            return false;
+        };
+        read::entry(&file, config, partition, seq, location)
+            .is_ok_and(|entry| (entry.epoch, entry.chain) == (log.base.epoch, log.base.chain))
+    })
+}
+
 /// A log being recovered.
 pub(crate) struct Recovery<'a> {
     config: &'a LogConfig,
     pub(crate) ledger: Ledger,
-    pub(crate) damages: Vec<Damage>,
-    pub(crate) entries: u64,
-    pub(crate) cut_bytes: u64,
-    /// Where the first damage is that was found in this scan.
-    pub(crate) first_damage: Option<Position>,
+    damages: Vec<Damage>,
+    entries: u64,
+    cut_bytes: u64,
 }
 
 /// How far the last file can be used.
@@ -56,7 +110,7 @@ struct Tail {
 impl<'a> Recovery<'a> {
     pub(crate) fn new(config: &'a LogConfig, ledger: Ledger) -> Self {
         let damages = Vec::new();
-        Self { config, ledger, damages, entries: 0, cut_bytes: 0, first_damage: None }
+        Self { config, ledger, damages, entries: 0, cut_bytes: 0 }
     }
 
     /// Scans everything from `from` on and makes the last file ready for the writer. `evidence` is a place
@@ -88,6 +142,33 @@ impl<'a> Recovery<'a> {
         Ok(file)
     }
 
+    /// Compares what was found with what an index knew that does not fit.
+    fn compare(&mut self, before: &Ledger) {
+        for (partition, old) in before.iter() {
+            let log = self.ledger.partition_mut(partition);
+            let (end, base) = (log.end(), old.base);
+            if (end.epoch, end.seq) < (base.epoch, base.seq) && log.doubt == Doubt::None {
+                log.miss(base.epoch, base.seq);
+                let what = format!(
+                    "partition {partition} ends at {}, the index knew {}",
+                    end.seq, base.seq
+                );
+                self.report(old.applied.file, old.applied.offset, what, Some(partition));
+            }
+        }
+    }
+
+    /// Completes the bases that went down: their chains are in the index.
+    fn lowered(&mut self, opened: &Opened) {
+        let lowered = self.ledger.iter().filter(|(_, log)| log.lowered && log.base.seq > 0);
+        for (partition, seq) in lowered.map(|(id, log)| (id, log.base.seq)).collect::<Vec<_>>() {
+            let found = opened.index.locations(partition, seq, seq, 1).unwrap_or_default();
+            if let Some((_, location)) = found.first() {
+                self.ledger.partition_mut(partition).base.chain = location.chain;
+            }
+        }
+    }
+
     /// Scans one file.
     fn file(
         &mut self,
@@ -104,7 +185,7 @@ impl<'a> Recovery<'a> {
         let known = if evidence.file == number { evidence.offset } else { 0 };
         let vouched = next.unwrap_or(0).max(known);
         let seed = Seed::new(self.config.store, number);
-        let mut scan = Scan::new(&file, seed).map_err(fail)?;
+        let mut scan = Scan::new(&file, seed, last).map_err(fail)?;
         let (mut at, mut batch) = (start, start);
         loop {
             // The next file says where this one ends; behind that is only room.
@@ -204,13 +285,11 @@ impl<'a> Recovery<'a> {
         let partition = PartitionId(head.partition);
         let log = self.ledger.partition_mut(partition);
         match head.kind {
-            Kind::Entry if at > log.applied => self.entry(at, head, body),
-            Kind::Cut if at > log.applied => {
-                if log.cut(head.seq) == Depth::Base {
-                    // The index holds only what is committed, and that is never cut: whoever cut it
-                    // starts this partition anew.
-                    log.applied = at;
-                }
+            Kind::Entry if at >= log.applied => self.entry(at, head, body),
+            Kind::Cut if at >= log.applied => log.cut(head.seq, at),
+            Kind::Doubt if at >= log.applied => {
+                log.miss(head.epoch, u64::MAX);
+                log.doubt = Doubt::Missing;
             }
             Kind::Promise => {
                 if let Some(promise) = promise(head, body) {
@@ -218,7 +297,7 @@ impl<'a> Recovery<'a> {
                 }
             }
             Kind::Commit => log.commit(head.seq),
-            Kind::Entry | Kind::Cut | Kind::Mark => {}
+            Kind::Entry | Kind::Cut | Kind::Mark | Kind::Doubt => {}
         }
     }
 
@@ -227,34 +306,37 @@ impl<'a> Recovery<'a> {
         let log = self.ledger.partition_mut(partition);
         let location = Location { epoch: head.epoch, chain: head.chain, at, length: head.length };
         let end = log.end();
-        let continues = !log.suspect || end.chain.next(head.epoch, head.seq, body) == head.chain;
+        let continues =
+            log.doubt == Doubt::None || end.chain.next(head.epoch, head.seq, body) == head.chain;
         if continues && log.append(head.seq, location).is_ok() {
+            log.prove();
             self.entries += 1;
-            // All that was ever seen is there again.
-            if log.suspect && (head.epoch, head.seq) >= log.known {
-                log.suspect = false;
-            }
             return;
         }
-        log.see(head.epoch, head.seq);
-        if !log.suspect {
-            log.suspect = true;
-            let what =
-                format!("entry {} of partition {partition} does not follow {}", head.seq, end.seq);
+        let sound = log.doubt == Doubt::None;
+        log.miss(head.epoch, head.seq);
+        log.doubt = Doubt::Missing;
+        if sound {
+            let seq = head.seq;
+            let what = format!("entry {seq} of partition {partition} does not follow {}", end.seq);
             self.report(at.file, at.offset, what, Some(partition));
         }
     }
 
     /// A broken record that was confirmed.
     fn damage(&mut self, number: u32, offset: u64, head: Option<Head>) {
-        let Some(head) = head.filter(|head| head.kind != Kind::Mark) else {
+        let Some(head) = head else {
             return self.lost(number, offset, "a record that cannot be told from its remains");
         };
         let partition = PartitionId(head.partition);
-        let log = self.ledger.partition_mut(partition);
-        log.suspect = true;
-        if head.kind == Kind::Entry {
-            log.see(head.epoch, head.seq);
+        match head.kind {
+            Kind::Entry => self.ledger.partition_mut(partition).miss(head.epoch, head.seq),
+            // An entry of its epoch shows that nothing was done below it.
+            Kind::Promise => self.ledger.partition_mut(partition).miss(head.epoch, 0),
+            // All they say is in the head, and that is whole.
+            Kind::Cut | Kind::Commit | Kind::Mark | Kind::Doubt => {
+                self.apply(Position { file: number, offset }, &head, &[]);
+            }
         }
         let what = format!("{:?} {} of partition {partition}", head.kind, head.seq).to_lowercase();
         self.report(number, offset, what, Some(partition));
@@ -263,7 +345,7 @@ impl<'a> Recovery<'a> {
     /// Something is gone, and it could be of any partition.
     fn lost(&mut self, number: u32, offset: u64, what: &str) {
         for partition in (0..self.config.partitions).map(PartitionId) {
-            self.ledger.partition_mut(partition).suspect = true;
+            self.ledger.partition_mut(partition).doubt();
         }
         self.report(number, offset, what.to_owned(), None);
     }
@@ -271,7 +353,6 @@ impl<'a> Recovery<'a> {
     fn report(&mut self, number: u32, offset: u64, what: String, partition: Option<PartitionId>) {
         let file = self.path(number);
         tracing::error!(file = %file.display(), offset, %what, "damage in the log");
-        self.first_damage.get_or_insert(Position { file: number, offset });
         if self.damages.len() < DAMAGES_MAX {
             self.damages.push(Damage { file, offset, what, partition });
         }
@@ -304,9 +385,4 @@ fn promise(head: &Head, body: &[u8]) -> Option<Promise> {
 
 pub(crate) fn disk_error(path: &Path, source: io::Error) -> OpenError {
     OpenError::Disk { file: path.to_owned(), source }
-}
-
-/// The partitions of a recovered ledger, as a start tells them.
-pub(crate) fn restored(ledger: &Ledger) -> BTreeMap<PartitionId, crate::Restored> {
-    ledger.iter().map(|(id, log)| (id, log.restored())).collect()
 }

@@ -42,14 +42,16 @@ pub(crate) struct Scan<'a> {
     file: &'a File,
     seed: Seed,
     bytes: u64,
+    last: bool,
     window: Vec<u8>,
     window_at: u64,
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(file: &'a File, seed: Seed) -> io::Result<Self> {
+    /// Only the last file has room behind its records; the others were cut to them.
+    pub(crate) fn new(file: &'a File, seed: Seed, last: bool) -> io::Result<Self> {
         let bytes = file.metadata()?.len();
-        Ok(Self { file, seed, bytes, window: Vec::new(), window_at: 0 })
+        Ok(Self { file, seed, bytes, last, window: Vec::new(), window_at: 0 })
     }
 
     /// What stands at `at`. `vouched` is how far the file's records are known to reach.
@@ -75,7 +77,8 @@ impl<'a> Scan<'a> {
         let mut later = at.saturating_add(ALIGN);
         // A head that verifies but reaches over the end, or no room for a mark, shows that the file was
         // longer: nothing is written where the file does not yet reach.
-        let short = at.saturating_add(head.map_or(MARK_BYTES, |head| head.size())) > self.bytes;
+        let reach = at.saturating_add(head.map_or(MARK_BYTES, |head| head.size()));
+        let short = reach > self.bytes && (self.last || at < self.bytes);
         let mut known = vouched > at || short;
         if !self.is_zero(at)? {
             stale = later;

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub(crate) struct Writer<N> {
     ends: BTreeMap<PartitionId, u64>,
     /// Commit hints that are in no batch yet.
     hints: Hints,
+    /// What recovery found missing, and is not told to the disk yet.
+    doubts: Vec<(PartitionId, u64)>,
     /// When the last batch must be marked; `None` if it is.
     mark_due: Option<runtime::Instant>,
     full_told: bool,
@@ -57,7 +60,7 @@ pub(crate) struct Writer<N> {
 /// What a record of the batch changes in the ledger.
 enum Change {
     Entry { partition: PartitionId, seq: u64, location: Location },
-    Cut { partition: PartitionId, after: u64 },
+    Cut { partition: PartitionId, after: u64, at: Position },
     Promise { partition: PartitionId, promise: Promise },
 }
 
@@ -70,7 +73,13 @@ enum End {
 }
 
 impl<N: Fn(Notice)> Writer<N> {
-    pub(crate) fn new(shared: Arc<Shared>, file: ValueFile, notices: N) -> Self {
+    /// `doubts` are written before anything else: what follows is appended on top of them.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        file: ValueFile,
+        doubts: Vec<(PartitionId, u64)>,
+        notices: N,
+    ) -> Self {
         let ends = shared.ledger().iter().map(|(id, log)| (id, log.end().seq)).collect();
         Self {
             space: SpaceWatch::new(shared.config.reserve),
@@ -83,6 +92,7 @@ impl<N: Fn(Notice)> Writer<N> {
             entries: 0,
             ends,
             hints: Hints::new(),
+            doubts,
             mark_due: Some(runtime::now() + MARK_AFTER),
             full_told: false,
         }
@@ -90,7 +100,10 @@ impl<N: Fn(Notice)> Writer<N> {
 
     /// Writes until the queue ends or the disk fails.
     pub(crate) fn run(&mut self) {
-        let ended = self.work();
+        // A panic is a bug in us, and leaves the log as a failed write does.
+        let work = AssertUnwindSafe(|| self.work());
+        let ended = std::panic::catch_unwind(work)
+            .unwrap_or_else(|_panic| Err(End::Failed("the log writer panicked".to_owned())));
         self.shared.queue.stop();
         if let Err(End::Failed(text)) = ended {
             tracing::error!(%text, "the log cannot be written");
@@ -99,6 +112,10 @@ impl<N: Fn(Notice)> Writer<N> {
     }
 
     fn work(&mut self) -> Result<(), End> {
+        for (partition, epoch) in std::mem::take(&mut self.doubts) {
+            self.record(Draft::bare(Kind::Doubt, partition, epoch, 0))?;
+        }
+        self.flush()?;
         let mut taken: Vec<Submission> = Vec::new();
         loop {
             self.watch_space();
@@ -147,14 +164,7 @@ impl<N: Fn(Notice)> Writer<N> {
     fn mark(&mut self) -> Result<(), End> {
         self.encode_hints()?;
         if self.buffer.is_empty() {
-            let mark = Draft {
-                kind: Kind::Mark,
-                partition: 0,
-                epoch: 0,
-                seq: 0,
-                chain: Chain::default(),
-                body: &[],
-            };
+            let mark = Draft::bare(Kind::Mark, PartitionId(0), 0, 0);
             self.record(mark)?;
         }
         self.flush()?;
@@ -170,18 +180,10 @@ impl<N: Fn(Notice)> Writer<N> {
                 }
             }
             LogOp::Cut { partition, after } => {
-                let draft = Draft {
-                    kind: Kind::Cut,
-                    partition: partition.0,
-                    epoch: 0,
-                    seq: after,
-                    chain: Chain::default(),
-                    body: &[],
-                };
-                self.record(draft)?;
+                let at = self.record(Draft::bare(Kind::Cut, partition, 0, after))?;
                 let end = self.ends.entry(partition).or_default();
                 *end = after.min(*end);
-                self.changes.push(Change::Cut { partition, after });
+                self.changes.push(Change::Cut { partition, after, at });
             }
             LogOp::Promise { partition, promise } => {
                 let draft = Draft {
@@ -236,15 +238,7 @@ impl<N: Fn(Notice)> Writer<N> {
     fn encode_hints(&mut self) -> Result<(), End> {
         let hints = std::mem::take(&mut self.hints);
         for (partition, seq) in &hints {
-            let draft = Draft {
-                kind: Kind::Commit,
-                partition: partition.0,
-                epoch: 0,
-                seq: *seq,
-                chain: Chain::default(),
-                body: &[],
-            };
-            self.record(draft)?;
+            self.record(Draft::bare(Kind::Commit, *partition, 0, *seq))?;
             self.shared.ledger().partition_mut(*partition).commit(*seq);
         }
         Ok(())
@@ -309,8 +303,8 @@ impl<N: Fn(Notice)> Writer<N> {
                         tracing::error!(%partition, seq, "an entry does not follow its log");
                     }
                 }
-                Change::Cut { partition, after } => {
-                    ledger.partition_mut(partition).cut(after);
+                Change::Cut { partition, after, at } => {
+                    ledger.partition_mut(partition).cut(after, at);
                 }
                 Change::Promise { partition, promise } => {
                     ledger.partition_mut(partition).promise(&promise);

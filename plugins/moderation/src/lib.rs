@@ -5,7 +5,7 @@
 //! `removed` from then on, also when they join again), or the chat ends: the operator chooses.
 //!
 //! Strikes are kept with the chat under `strikes/SENDER`, in decimal. [`Rules`] are the configuration,
-//! [`words`] finds, [`judge`] decides; `guest` is what a component needs beside them.
+//! [`words`] finds, [`judge()`] decides; `guest` is what a component needs beside them.
 
 mod judge;
 mod rules;

@@ -34,31 +34,52 @@ fn texts(value: &Value) -> Vec<&str> {
     found
 }
 
-/// Whether `text` says one of `words`, which are looked for in lower case.
+/// Whether `text` says one of `words`. What it costs grows with the text and hardly with the words: a
+/// message is written by somebody who may want it to cost much.
 fn any(text: &str, words: &[String]) -> bool {
     let text = text.to_lowercase();
-    let words: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    let mut words: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    words.sort_unstable();
     // Most places in a text begin no word of the list, and their first byte tells.
     let mut begins = [false; 256];
     for first in words.iter().filter_map(|word| word.as_bytes().first()) {
-        if let Some(begin) = begins.get_mut(usize::from(*first)) {
-            *begin = true;
+        if let Some(begins) = begins.get_mut(usize::from(*first)) {
+            *begins = true;
         }
     }
-    let mut after_letter = false;
-    for (at, character) in text.char_indices() {
-        let rest = text.get(at..).unwrap_or_default();
-        let first = rest.as_bytes().first().copied().unwrap_or_default();
-        let can_begin = !after_letter && begins.get(usize::from(first)) == Some(&true);
-        if can_begin && words.iter().any(|word| stands_alone(rest, word)) {
-            return true;
+    let begins = |byte: u8| begins.get(usize::from(byte)).is_some_and(|begins| *begins);
+    text.bytes().enumerate().any(|(at, byte)| {
+        if !begins(byte) {
+            return false;
         }
-        after_letter = character.is_alphabetic();
+        // A byte that begins a word begins a character, so this splits between two.
+        let Some((before, rest)) = text.split_at_checked(at) else { return false };
+        !before.ends_with(char::is_alphabetic) && begins_with_one(rest, &words)
+    })
+}
+
+/// Whether one of `words`, which are sorted, is at the beginning of `text` and ends where it does.
+fn begins_with_one(text: &str, words: &[String]) -> bool {
+    let mut within = text;
+    while !within.is_empty() {
+        // A word that `within` begins with is no greater than it, and whatever lies between the two
+        // begins with that word as well: so only the greatest one has to be looked at.
+        let count = words.partition_point(|word| word.as_str() <= within);
+        let Some(word) = count.checked_sub(1).and_then(|last| words.get(last)) else {
+            return false;
+        };
+        let common = match within.strip_prefix(word.as_str()) {
+            Some(_) if stands_alone(text, word) => return true,
+            // Perhaps a shorter one does.
+            Some(_) => word.len() - 1,
+            None => word.bytes().zip(within.bytes()).take_while(|(a, b)| a == b).count(),
+        };
+        within = within.get(..within.floor_char_boundary(common)).unwrap_or_default();
     }
     false
 }
 
-/// Whether `text` begins with `word`, and the word ends where it does.
+/// Whether `text`, which begins with `word`, does not go on with a letter after it.
 fn stands_alone(text: &str, word: &str) -> bool {
     text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
 }
@@ -93,6 +114,18 @@ mod tests {
         assert!(!said("application/json", br#"{"a": "badge"}"#, &words));
         assert!(!said("image/png", b"bad", &words));
         assert!(!said("text/plain", b"\xff bad", &words));
+    }
+
+    #[test]
+    fn of_words_that_begin_alike_each_is_found() {
+        let words = ["ab", "a", "ab cd", "ab ce", "abc1", "b"].map(str::to_owned);
+        for text in ["a", "ab", "ab cf", "ab cd", "ab ce", "abc1", "abc12", "x b", "a ab"] {
+            assert!(any(text, &words), "{text}");
+        }
+        for text in ["abc", "abcd", "abd", "aba", "c", "ac"] {
+            assert!(!any(text, &words), "{text}");
+        }
+        assert!(!any("ab cdd", &["ab cd".to_owned(), "ab ce".to_owned()]));
     }
 
     #[test]

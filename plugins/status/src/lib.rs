@@ -6,8 +6,8 @@
 //!   "participant"?}`: about the sender; only `system` speaks for others.
 //! - `member.join` of somebody who is still in the chat and was not connected: they are again.
 //!
-//! Everything else passes. [`request`] reads what a message asks, [`change`] decides what it changes;
-//! both are plain functions, and `guest` is what a component needs beside them.
+//! Everything else passes. [`read`] tells what a message asks, [`changes`] decides what it changes; both
+//! are plain functions, and `guest` is what a component needs beside them.
 
 mod change;
 mod request;

@@ -15,8 +15,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{RawPathParams, Request};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
@@ -103,11 +102,10 @@ impl Routes {
     {
         let edge = Arc::clone(&self.edge);
         let counters = EndpointCounters::new(name);
-        let answer = move |path: Result<RawPathParams, RawPathParamsRejection>,
-                           request: Request| {
+        let answer = move |request: Request| {
             let (edge, counters) = (Arc::clone(&edge), counters.clone());
             let id = request.headers().get(request_id::REQUEST_ID).cloned();
-            let answering = endpoint(Asked::new(edge, path.ok(), request));
+            let answering = endpoint(Asked::new(edge, request));
             async move {
                 let began = runtime::now();
                 let response = match answering.await {

@@ -3,7 +3,11 @@
 //! A command returns `Ok` or a [`Problem`]; this is the one place that turns either into an exit code.
 //! Results go to standard output, everything else to standard error.
 
+mod bench;
+mod chat;
 mod check;
+mod demo;
+mod node;
 mod output;
 mod plugin;
 mod problem;
@@ -32,14 +36,22 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
+    Node(node::Node),
     Check(check::Check),
+    Chat(chat::Chat),
+    Bench(bench::Bench),
     Plugin(plugin::Plugin),
 }
 
 /// Runs what the process was started with.
 pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Demo(demo) => demo.run(),
+        Command::Node(node) => node.run(),
         Command::Check(check) => check.run(),
+        Command::Chat(chat) => chat.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Plugin(plugin) => plugin.run(),
     };
     match done {
@@ -49,6 +61,15 @@ pub fn run() -> ExitCode {
             problem.exit.into()
         }
     }
+}
+
+/// The threads of a node: one a processor, so that three nodes of one process share them.
+fn runtime() -> Result<tokio::runtime::Runtime, Problem> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("carillon")
+        .build()
+        .map_err(no_threads)
 }
 
 /// For a command that talks to one node.
@@ -61,6 +82,10 @@ fn no_threads(error: std::io::Error) -> Problem {
         format!("the system gives no threads: {error}"),
         "Raise the limit of processes (ulimit -u)",
     )
+}
+
+fn no_signals(error: std::io::Error) -> Problem {
+    Problem::failed(format!("signals cannot be caught: {error}"), "Try again")
 }
 
 #[cfg(test)]

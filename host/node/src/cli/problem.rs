@@ -6,6 +6,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::assemble::StartError;
+
 /// What people see on standard error, and what the shell sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -81,6 +83,31 @@ impl fmt::Display for Problem {
         // A list of faults stands on lines of its own.
         let between = if what.contains('\n') { '\n' } else { ' ' };
         write!(f, "{what}.{between}{fix}.")
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        let what = chain(&error);
+        match error {
+            StartError::Folder { .. } => Self::failed(what, "Name a folder that can be written"),
+            StartError::Registry(_) | StartError::Data(_) => {
+                Self::failed(what, "Stop the other process on this folder, or name another folder")
+            }
+            StartError::Engine(_) => {
+                Self::failed(what, "Give the process more address space (ulimit -v)")
+            }
+            StartError::Plugins(_) => Self::usage(what, "Run carillon check, or make build"),
+            StartError::Partitions(_) => Self::usage(what, "Run carillon check"),
+            StartError::Tls(_) => Self::usage(what, "Mend cert, key and ca below [quic]"),
+            StartError::Http(_) | StartError::Quic(_) => {
+                Self::failed(what, "Stop what listens there, or choose another port")
+            }
+            StartError::Log(_) => Self::failed(what, "See docs/operations.md before another start"),
+            StartError::Replication(_) | StartError::Ended(_) | StartError::NotLed { .. } => {
+                Self::failed(what, "See the log above")
+            }
+        }
     }
 }
 

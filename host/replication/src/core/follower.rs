@@ -19,6 +19,8 @@ use super::tail::Tail;
 #[derive(Debug)]
 pub(super) struct Follower {
     pub(super) member: Member,
+    /// Its process life.
+    boot: u64,
     /// The last seq it has acknowledged in this epoch.
     pub(super) matched: u64,
     /// When it last confirmed the epoch.
@@ -41,6 +43,8 @@ pub(super) struct Follower {
     not_before: Time,
     /// What it is to get is being read from the disk.
     reading: bool,
+    /// A place of the log that was read for it.
+    place: Option<LogEnd>,
 }
 
 /// What a follower is to be sent.
@@ -50,7 +54,7 @@ pub(super) enum Next {
     Nothing,
     /// This.
     Append(Append),
-    /// What follows this seq, with the entry there, from the disk.
+    /// What the disk holds from this seq on.
     Read {
         /// The first seq to read.
         from: u64,
@@ -70,6 +74,7 @@ impl Follower {
     pub(super) fn new(member: Member, next: u64, now: Time) -> Self {
         Self {
             member,
+            boot: 0,
             matched: 0,
             heard: now,
             round: 0,
@@ -82,6 +87,7 @@ impl Follower {
             sent: now,
             not_before: Time::ZERO,
             reading: false,
+            place: None,
         }
     }
 
@@ -92,18 +98,21 @@ impl Follower {
         self.heard = now;
         self.sent = now;
         self.full = false;
+        self.not_before = now;
         self.probing = false;
         self.awaiting = self.next > self.matched + 1;
     }
 
     /// It may share everything up to `seq`, but not what it was sent.
     pub(super) fn gap(&mut self, seq: u64, now: Time, pause: Duration) {
-        let next = seq.max(self.matched) + 1;
-        if next >= self.next {
-            // Not a step back: whoever answers so again and again is not asked in a hurry.
+        if seq > self.floor || seq < self.matched {
+            // Not a step back: whoever answers so again and again is not asked in a hurry. An answer
+            // that was under way when the step was made ends the pause with the next acknowledgement.
             self.not_before = now + pause;
         }
-        self.restart(next);
+        // Answers keep their order: if it has acknowledged more than it holds, its disk has lost it.
+        self.matched = self.matched.min(seq);
+        self.restart(seq + 1);
     }
 
     /// It takes nothing for now.
@@ -112,10 +121,15 @@ impl Follower {
         self.restart(self.next.min(self.floor.max(self.matched) + 1));
     }
 
-    /// It is connected, maybe anew: what it had not acknowledged may be lost.
-    pub(super) fn connected(&mut self, now: Time) {
+    /// It is connected, maybe anew: what it had not acknowledged may be lost. A new process has to say
+    /// again what its disk holds.
+    pub(super) fn connected(&mut self, now: Time, boot: u64) {
         self.not_before = now;
         self.restart(self.next.min(self.floor.max(self.matched) + 1));
+        if self.boot != boot {
+            self.boot = boot;
+            self.matched = 0;
+        }
     }
 
     fn restart(&mut self, next: u64) {
@@ -147,7 +161,7 @@ impl Follower {
         if nothing && !self.ask {
             return Next::Nothing;
         }
-        let Some(prev) = tail.place(self.next - 1) else { return self.read() };
+        let Some(prev) = self.prev(tail) else { return self.read(self.next - 1) };
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut seq = self.next;
@@ -161,14 +175,20 @@ impl Follower {
             seq += 1;
         }
         if entries.is_empty() && !nothing {
-            return self.read();
+            return self.read(self.next);
         }
         self.send(reign, prev, entries, now)
     }
 
-    fn read(&mut self) -> Next {
+    /// The place before `next`, in memory or as it was read.
+    fn prev(&self, tail: &Tail) -> Option<LogEnd> {
+        let read = || self.place.filter(|place| place.seq + 1 == self.next);
+        tail.place(self.next - 1).or_else(read)
+    }
+
+    fn read(&mut self, from: u64) -> Next {
         self.reading = true;
-        Next::Read { from: self.next.saturating_sub(1).max(1) }
+        Next::Read { from }
     }
 
     fn send(&mut self, reign: Reign, prev: LogEnd, entries: Vec<wire::Entry>, now: Time) -> Next {
@@ -182,10 +202,11 @@ impl Follower {
         Next::Append(Append { partition, epoch, prev: to_wire(prev), entries, commit })
     }
 
-    /// What was read for it, from the entry before `next` on.
+    /// What was read for it.
     pub(super) fn read_done(
         &mut self,
-        entries: Vec<LogEntry>,
+        mut entries: Vec<LogEntry>,
+        tail: &Tail,
         reign: Reign,
         now: Time,
         pause: Duration,
@@ -193,19 +214,17 @@ impl Follower {
         if !std::mem::take(&mut self.reading) {
             return Next::Nothing;
         }
-        let mut entries = entries.into_iter().peekable();
-        let prev = match self.next {
-            1 => Some(LogEnd::default()),
-            next => entries.next_if(|entry| entry.seq + 1 == next).map(|entry| LogEnd {
-                epoch: entry.epoch,
-                seq: entry.seq,
-                chain: entry.chain,
-            }),
-        };
-        let follows = entries.peek().is_none_or(|entry| entry.seq == self.next);
-        match prev {
-            Some(prev) if follows => {
-                self.send(reign, prev, entries.map(entry_to_wire).collect(), now)
+        if entries.first().is_some_and(|first| first.seq + 1 == self.next) {
+            self.place = Some(place(&entries.remove(0)));
+            if entries.is_empty() {
+                return Next::Nothing;
+            }
+        }
+        let follows = entries.first().is_some_and(|first| first.seq == self.next);
+        match (self.prev(tail), entries.last()) {
+            (Some(prev), Some(last)) if follows => {
+                self.place = Some(place(last));
+                self.send(reign, prev, entries.into_iter().map(entry_to_wire).collect(), now)
             }
             _ => {
                 self.not_before = now + pause;
@@ -213,6 +232,10 @@ impl Follower {
             }
         }
     }
+}
+
+fn place(entry: &LogEntry) -> LogEnd {
+    LogEnd { epoch: entry.epoch, seq: entry.seq, chain: entry.chain }
 }
 
 #[cfg(test)]
@@ -265,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_goes_back_but_never_below_what_was_acknowledged() {
+    fn a_gap_goes_back_at_once_and_after_a_pause_where_it_makes_no_sense() {
         let (tail, mut b) = (tail(9), follower(8));
         let second = Duration::from_secs(1);
         assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((7, vec![8, 9])));
@@ -274,9 +297,13 @@ mod tests {
         b.acked(4, Time::ZERO);
         assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((4, vec![5, 6])));
         b.gap(1, Time::ZERO, second);
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((4, vec![5, 6])));
-        b.gap(9, Time::ZERO, second);
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "no step back: with a pause");
+        assert_eq!(b.matched, 1, "its disk has lost what it acknowledged");
+        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "after a pause");
+        assert_eq!(sent(&mut b, &tail, second), Some((1, vec![2, 3])));
+        b.acked(3, second);
+        b.connected(second, 9);
+        assert_eq!(b.matched, 0, "another process says anew what it holds");
+        assert_eq!(sent(&mut b, &tail, second), Some((3, vec![4, 5])));
     }
 
     #[test]
@@ -294,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_memory_is_read_with_the_entry_before_it() {
+    fn what_is_not_in_memory_is_read_after_the_place_before_it() {
         let (mut tail, mut b) = (tail(5), follower(2));
         let held: Vec<_> = (1..=5).filter_map(|seq| tail.entry(seq)).collect();
         tail.forget(4, 1);
@@ -302,12 +329,16 @@ mod tests {
         assert!(matches!(next, Next::Read { from: 1 }), "{next:?}");
         assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "one read at a time");
         let pause = Duration::from_secs(1);
-        let done = b.read_done(held[..3].to_vec(), REIGN, Time::ZERO, pause);
+        let done = b.read_done(held[..1].to_vec(), &tail, REIGN, Time::ZERO, pause);
+        assert!(matches!(done, Next::Nothing), "the place alone is no append");
+        let next = b.next(&tail, REIGN, &limits(), Time::ZERO);
+        assert!(matches!(next, Next::Read { from: 2 }), "{next:?}");
+        let done = b.read_done(held[1..3].to_vec(), &tail, REIGN, Time::ZERO, pause);
         let Next::Append(append) = done else { panic!("{done:?}") };
         assert_eq!((append.prev.seq, append.entries.len()), (1, 2));
         b.acked(3, Time::ZERO);
-        assert!(matches!(b.next(&tail, REIGN, &limits(), Time::ZERO), Next::Read { from: 3 }));
-        let done = b.read_done(Vec::new(), REIGN, Time::ZERO, pause);
+        assert!(matches!(b.next(&tail, REIGN, &limits(), Time::ZERO), Next::Read { from: 4 }));
+        let done = b.read_done(Vec::new(), &tail, REIGN, Time::ZERO, pause);
         assert!(matches!(done, Next::Nothing), "the disk has not got it yet");
         assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "later");
     }

@@ -42,7 +42,9 @@ pub(super) struct Leader {
     pub(super) waits: Waits,
     /// The commit that the floors above were told.
     told: u64,
-    /// When it last came further, until it is open.
+    /// What as many as make a commit hold.
+    level: u64,
+    /// When that last rose.
     progress: Time,
     /// When the registry was last asked to open it.
     asked: Time,
@@ -93,6 +95,7 @@ impl Leader {
             followers: others.collect(),
             waits: Waits::default(),
             told: 0,
+            level: 0,
             progress: now,
             asked: now,
             alive: true,
@@ -131,9 +134,9 @@ impl Leader {
     }
 
     /// A peer is connected.
-    pub(super) fn peer_up(&mut self, node: &NodeId, now: Time) {
+    pub(super) fn peer_up(&mut self, node: &NodeId, boot: u64, now: Time) {
         for follower in self.followers.iter_mut().filter(|f| f.member.node == *node) {
-            follower.connected(now);
+            follower.connected(now, boot);
         }
     }
 
@@ -295,12 +298,12 @@ impl Partition {
             }
             let quorum = usize::from(leader.quorum);
             let level = leader.levels().get(quorum - 1).copied().unwrap_or(0);
-            // An entry of an older epoch is committed only through one of this epoch (R9).
-            if level >= leader.opening && level > self.commit {
-                self.commit = level;
+            if level > leader.level {
+                leader.level = level;
                 leader.progress = cx.now;
             }
             self.ask_to_open(cx);
+            self.advance(cx);
             self.answer(cx);
             self.replicate(cx);
             self.go_on_handing_over(cx);
@@ -308,11 +311,22 @@ impl Partition {
         self.show(cx);
     }
 
+    /// What enough members hold is committed; but an entry of an older epoch only through one of this
+    /// epoch (R9), and nothing before the record is open: until then the next seal asks the members of
+    /// the epoch before, by its rule.
+    fn advance(&mut self, cx: &Shared) {
+        let Doing::Lead(leader) = &self.doing else { return };
+        let open = leader.open() || cx.config.sabotage.serve_before_open;
+        if open && leader.level >= leader.opening {
+            self.commit = self.commit.max(leader.level);
+        }
+    }
+
     /// Has the registry set the record to open, once enough hold the opening entry.
     fn ask_to_open(&mut self, cx: &mut Shared) {
         let Doing::Lead(leader) = &mut self.doing else { return };
         let Some(known) = &self.record else { return };
-        if leader.phase != Phase::Copying || self.commit < leader.opening {
+        if leader.phase != Phase::Copying || leader.level < leader.opening {
             return;
         }
         leader.phase = Phase::Opening { expect: known.version };
@@ -446,7 +460,7 @@ impl Partition {
         let reign = leader.reign(&id, self.commit);
         let pause = cx.config.timings.beat;
         for follower in leader.followers.iter_mut().filter(|f| f.member.node == *node) {
-            let next = follower.read_done(entries.clone(), reign, cx.now, pause);
+            let next = follower.read_done(entries.clone(), &self.tail, reign, cx.now, pause);
             if let Next::Append(append) = next {
                 cx.send(node, Message::Append(append));
             }

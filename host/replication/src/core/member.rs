@@ -228,54 +228,60 @@ impl Partition {
             cx.send(from, Message::Fetched(fetched));
             return;
         }
-        let limits = &cx.config.limits;
-        let place = self.tail.place(after.seq);
-        let held: Vec<LogEntry> = (after.seq + 1..=self.tail.end().seq)
-            .map_while(|seq| self.tail.entry(seq))
-            .take(limits.append_entries_max)
-            .collect();
-        let missing = held.is_empty() && after.seq < self.tail.end().seq;
-        match place {
-            Some(place) if place != after => {
-                self.stop(cx);
-                self.refuse(cx, from, fetch.epoch, RefuseWhy::Divergent);
-            }
-            Some(_) if !missing => self.send_fetched(cx, from, &fetch, held),
-            Some(_) | None => {
-                // With the entry itself, to compare its chain.
-                let request = cx.read(self.id, after.seq.max(1), limits.append_entries_max);
-                self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Fetch(..)));
-                self.reads.push((request, ReadFor::Fetch(from.clone(), fetch)));
-            }
-        }
+        self.give(cx, from, fetch);
     }
 
-    /// What a candidate asked for was read, from the entry it holds on.
+    /// Gives a candidate what follows an entry that it and this node hold, from memory or the disk.
+    fn give(&mut self, cx: &mut Shared, to: &NodeId, fetch: Fetch) {
+        let after = to_log(fetch.after);
+        let entries_max = cx.config.limits.append_entries_max;
+        let end = self.tail.end().seq;
+        let from = match self.tail.place(after.seq) {
+            Some(place) if place != after => {
+                self.stop(cx);
+                return self.refuse(cx, to, fetch.epoch, RefuseWhy::Divergent);
+            }
+            Some(_) => after.seq + 1,
+            // The entry itself, to compare its chain.
+            None => after.seq,
+        };
+        let held: Vec<LogEntry> =
+            (from..=end).map_while(|seq| self.tail.entry(seq)).take(entries_max).collect();
+        if from > after.seq && (from > end || !held.is_empty()) {
+            return self.send_fetched(cx, to, &fetch, held);
+        }
+        let request = cx.read(self.id, from, entries_max);
+        self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Fetch(..)));
+        self.reads.push((request, ReadFor::Fetch(to.clone(), fetch)));
+    }
+
+    /// What a candidate asked for was read.
     pub(super) fn on_fetch_read(
         &mut self,
         cx: &mut Shared,
         to: &NodeId,
-        fetch: &Fetch,
-        mut entries: Vec<LogEntry>,
+        fetch: Fetch,
+        entries: Vec<LogEntry>,
     ) {
-        let after = to_log(fetch.after);
-        if after.seq > 0 {
-            let found = entries.iter().position(|entry| entry.seq == after.seq);
-            let Some(held) = found.map(|at| entries.remove(at)) else { return };
-            if (held.epoch, held.chain) != (after.epoch, after.chain) {
-                self.stop(cx);
-                self.refuse(cx, to, fetch.epoch, RefuseWhy::Divergent);
-                return;
-            }
+        if fetch.epoch != self.promised {
+            return;
         }
-        self.send_fetched(cx, to, fetch, entries);
+        match entries.first() {
+            Some(first) if first.seq == fetch.after.seq => {
+                let (epoch, seq, chain) = (first.epoch, first.seq, first.chain);
+                self.tail.note(LogEnd { epoch, seq, chain });
+                self.give(cx, to, fetch);
+            }
+            Some(first) if first.seq == fetch.after.seq + 1 => {
+                self.send_fetched(cx, to, &fetch, entries);
+            }
+            // Not there: the candidate asks again.
+            Some(_) | None => {}
+        }
     }
 
     /// Gives a candidate what follows the entry it holds.
     fn send_fetched(&self, cx: &mut Shared, to: &NodeId, fetch: &Fetch, entries: Vec<LogEntry>) {
-        if fetch.epoch != self.promised {
-            return;
-        }
         let mut room = cx.config.limits.append_bytes_max;
         let mut fits = |entry: &LogEntry| {
             let left = room.checked_sub(entry.payload.len());

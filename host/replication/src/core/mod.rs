@@ -209,7 +209,7 @@ impl Core {
             return;
         }
         self.cx.peers.up(node.clone(), boot, store, self.cx.now);
-        self.each(|at, cx| at.on_peer_up(cx, &node));
+        self.each(|at, cx| at.on_peer_up(cx, &node, boot));
     }
 
     fn on_message(&mut self, from: &NodeId, message: Message) {

@@ -240,7 +240,7 @@ impl Partition {
         let entries = entries.unwrap_or_default();
         match purpose {
             ReadFor::Place(seq) => self.on_place(cx, seq, &entries),
-            ReadFor::Fetch(to, fetch) => self.on_fetch_read(cx, &to, &fetch, entries),
+            ReadFor::Fetch(to, fetch) => self.on_fetch_read(cx, &to, fetch, entries),
             ReadFor::Follower(node, epoch) => self.on_follower_read(cx, &node, epoch, entries),
         }
     }
@@ -303,11 +303,11 @@ impl Partition {
     }
 
     /// A peer is connected, maybe anew: what it had not answered is asked again.
-    pub(super) fn on_peer_up(&mut self, cx: &mut Shared, node: &NodeId) {
+    pub(super) fn on_peer_up(&mut self, cx: &mut Shared, node: &NodeId, boot: u64) {
         match &mut self.doing {
             Doing::Follow => self.consider(cx),
             Doing::Candidate(_) => self.ask_again(cx, Some(node)),
-            Doing::Lead(leader) => leader.peer_up(node, cx.now),
+            Doing::Lead(leader) => leader.peer_up(node, boot, cx.now),
             Doing::Stopped => {}
         }
         self.touch(cx);

@@ -1,7 +1,21 @@
 //! What becomes of the logs through restarts, crashes and broken disks.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where a step fails")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where a step fails"
+)]
 
 mod support;
 
+mod broken_disk;
 mod contents;
+mod damage;
+mod data_folder;
+mod format;
+mod full_disk;
+mod index;
+mod power_cut;
+mod random;
+mod torn_end;

@@ -37,6 +37,11 @@ pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// The same in memory, for tests that open logs by the hundred: what they look for is in the bytes.
+pub(crate) fn quick_folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_not_here| folder())
+}
+
 /// A configuration with small files, so that a test has several.
 pub(crate) fn config(folder: &Path, value_file_bytes_max: u64) -> LogConfig {
     LogConfig {
@@ -184,7 +189,7 @@ pub(crate) fn values(folder: &Path, number: u32) -> PathBuf {
 
 /// A copy of a folder as it is now: what a crash would leave.
 pub(crate) fn image(folder: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
+    let copy = quick_folder();
     for file in fs::read_dir(folder).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();

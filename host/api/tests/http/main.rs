@@ -1,0 +1,14 @@
+//! The whole HTTP surface over real sockets, asking somebody who pretends to be the chats.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where a step fails"
+)]
+
+mod answers;
+mod bad_input;
+mod bounds;
+mod pages;
+mod support;

@@ -1,0 +1,313 @@
+//! A node's HTTP edge in front of a pretender, and a client that sends exactly the bytes it is given.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::{Ask, Asking, Config, Server, Serving};
+use chat::{
+    CallContext, ChatView, Created, Durability, Owners, Page, Readiness, Refusal, Request,
+    Response, RingView, Sent, Stored,
+};
+use hashring::PartitionId;
+use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Stamp};
+use runtime::{Stop, Tasks};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A token that is well-formed.
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// Longer than anything here takes; a test that needs it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Answers as the chats would, remembers what it was asked, and refuses when it is told to.
+#[derive(Default)]
+pub(crate) struct Pretender {
+    asked: Mutex<Vec<(Request, CallContext)>>,
+    refusals: Mutex<Vec<Refusal>>,
+    replays: Mutex<bool>,
+    readiness: Mutex<Readiness>,
+    drained: Stop,
+}
+
+impl Pretender {
+    pub(crate) fn refuse_next(&self, refusal: Refusal) {
+        self.refusals.lock().unwrap().push(refusal);
+    }
+
+    pub(crate) fn replay_from_now(&self) {
+        *self.replays.lock().unwrap() = true;
+    }
+
+    pub(crate) fn set_readiness(&self, readiness: Readiness) {
+        *self.readiness.lock().unwrap() = readiness;
+    }
+
+    pub(crate) fn asked(&self) -> Vec<(Request, CallContext)> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// What it was asked last.
+    pub(crate) fn last(&self) -> (Request, CallContext) {
+        self.asked().pop().expect("something was asked")
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        let start = Cursor { epoch: 1, seq: 0 };
+        let here = Cursor { epoch: 1, seq: 1 };
+        match request {
+            Request::Create { .. } => Response::Created(Created {
+                token: TOKEN.parse().unwrap(),
+                cursor: start,
+                status: ChatStatus::Pending,
+                created_ms: 5,
+            }),
+            Request::Show { token, .. } => Response::Chat(Box::new(view(token))),
+            Request::Join { .. } => Response::Joined { ordinal: 3 },
+            Request::Leave { .. } => Response::Left,
+            Request::Send(send) => Response::Sent(Sent {
+                replay: *self.replays.lock().unwrap(),
+                cursor: here,
+                skew_ms: send.sent_ms.map(|_| -7),
+                durability: Durability::Quorum,
+                message: Arc::new(message(send)),
+                also: vec![MessageId([2; 16])],
+            }),
+            Request::Read(read) => {
+                tokio::select! {
+                    () = self.drained.stopped() => {}
+                    () = runtime::sleep(Duration::from_millis(read.wait_ms.into())) => {}
+                }
+                let messages = match read.after {
+                    Some(_) => vec![],
+                    None => vec![stored()],
+                };
+                Response::Page(Page {
+                    messages,
+                    cursor: read.after.unwrap_or(here),
+                    head: here,
+                    more: false,
+                })
+            }
+            Request::End { .. } => Response::Ended { cursor: here, ended_ms: 9 },
+            Request::Owners { .. } => Response::Owners(Owners {
+                partition: PartitionId(7),
+                epoch: 2,
+                primary: Some("n1".parse().unwrap()),
+                ensemble: vec!["n1".parse().unwrap(), "n2".parse().unwrap()],
+                wanted: vec!["n2".parse().unwrap()],
+            }),
+        }
+    }
+}
+
+impl Ask for Pretender {
+    fn call(&self, request: Request, context: CallContext) -> Asking<'_> {
+        self.asked.lock().unwrap().push((request.clone(), context));
+        let refusal = self.refusals.lock().unwrap().pop();
+        Box::pin(async move {
+            match refusal {
+                Some(refusal) => Err(refusal),
+                None => Ok(self.answer(request).await),
+            }
+        })
+    }
+
+    fn ring(&self) -> Arc<RingView> {
+        Arc::new(RingView { version: 4, ..RingView::default() })
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.readiness.lock().unwrap().clone()
+    }
+
+    fn drain(&self) {
+        self.drained.stop();
+    }
+}
+
+fn message(send: chat::Send) -> Message {
+    Message {
+        id: MessageId([1; 16]),
+        sender: send.sender,
+        kind: send.kind,
+        route: send.route,
+        body: send.body,
+        attrs: send.attrs,
+        time_ms: 8,
+        sent_ms: send.sent_ms,
+        stamps: vec![Stamp {
+            plugin: "status".to_owned(),
+            version: "0.1.0".to_owned(),
+            verdict: "pass".to_owned(),
+        }],
+    }
+}
+
+fn stored() -> Stored {
+    let message = Message {
+        id: MessageId([1; 16]),
+        sender: "alice".to_owned(),
+        kind: "text".to_owned(),
+        route: model::Route::Everyone,
+        body: model::Body::Text("hello".to_owned()),
+        attrs: Attrs::new(),
+        time_ms: 8,
+        sent_ms: None,
+        stamps: vec![],
+    };
+    Stored { cursor: Cursor { epoch: 1, seq: 1 }, message: Arc::new(message) }
+}
+
+fn view(token: ChatToken) -> ChatView {
+    ChatView {
+        token,
+        status: ChatStatus::Started,
+        cursor: Cursor { epoch: 1, seq: 1 },
+        created_ms: 5,
+        started_ms: Some(6),
+        ended_ms: None,
+        max_duration_s: None,
+        max_participants: Some(2),
+        participants: vec![],
+        attrs: Attrs::new(),
+        plugins: BTreeMap::from([("status".to_owned(), "0.1.0".to_owned())]),
+    }
+}
+
+/// An edge that is served.
+pub(crate) struct Edge {
+    pub(crate) address: SocketAddr,
+    pub(crate) pretender: Arc<Pretender>,
+    pub(crate) serving: Serving,
+    pub(crate) tasks: Tasks,
+}
+
+pub(crate) async fn edge() -> Edge {
+    edge_with(Config::default()).await
+}
+
+pub(crate) async fn edge_with(config: Config) -> Edge {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let server = Server::bind(Config { listen, ..config }).await.unwrap();
+    let address = server.local_addr();
+    let (pretender, tasks) = (Arc::new(Pretender::default()), Tasks::current(Stop::default()));
+    let ask: Arc<dyn Ask> = Arc::clone(&pretender) as Arc<dyn Ask>;
+    let serving = server.serve(ask, &tasks);
+    Edge { address, pretender, serving, tasks }
+}
+
+/// An answer, as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("the answer is JSON")
+    }
+
+    /// Its problem's code, after a look at everything that each problem has.
+    #[track_caller]
+    pub(crate) fn code(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        assert_eq!(problem["request_id"].as_str(), self.header("carillon-request-id"));
+        for text in ["type", "title", "detail"] {
+            assert!(problem[text].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+        }
+        assert!(problem["retryable"].is_boolean());
+        problem["code"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn detail(&self) -> String {
+        self.json()["detail"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Edge {
+    /// Sends these bytes on a connection of their own, and reads the one answer.
+    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // A server that has heard enough may close while we still write.
+        let _refused = stream.write_all(request.as_ref()).await;
+        answer(&mut stream).await.expect("there is an answer")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.raw(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await
+    }
+
+    pub(crate) async fn bare(&self, method: &str, path: &str) -> Answer {
+        self.raw(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await
+    }
+
+    /// A request with a JSON body.
+    pub(crate) async fn with(&self, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.raw(request(method, path, "", body)).await
+    }
+
+    /// Sends a message under a key.
+    pub(crate) async fn send(&self, body: impl AsRef<[u8]>) -> Answer {
+        let path = format!("/v1/chats/{TOKEN}/messages");
+        self.raw(request("POST", &path, "idempotency-key: k\r\n", body)).await
+    }
+}
+
+/// A whole request with a JSON body; `headers` are lines with their ends.
+pub(crate) fn request(method: &str, path: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}content-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len(),
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// Reads one answer; `None` if the connection ends before there is one.
+pub(crate) async fn answer(stream: &mut TcpStream) -> Option<Answer> {
+    runtime::timeout(PATIENCE, read_answer(stream)).await.expect("an answer in time")
+}
+
+async fn read_answer(stream: &mut TcpStream) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(answer) = whole(&bytes) {
+            return Some(answer);
+        }
+        match stream.read_buf(&mut bytes).await {
+            Ok(count) if count > 0 => {}
+            _ => return None,
+        }
+    }
+}
+
+fn whole(bytes: &[u8]) -> Option<Answer> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).unwrap();
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().unwrap();
+    let headers: Vec<(String, String)> = lines
+        .map(|line| {
+            let (name, value) = line.split_once(':').unwrap();
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        })
+        .collect();
+    let length = headers.iter().find(|(name, _)| name == "content-length");
+    let length: usize = length.map_or(0, |(_, value)| value.parse().unwrap());
+    let body = bytes.get(end + 4..end + 4 + length)?.to_vec();
+    Some(Answer { status, headers, body })
+}

@@ -1,0 +1,347 @@
+//! One node from its configuration: the one place where the parts meet. Read it to see the whole.
+//!
+//! From the ground up: the data folder is locked and its log recovered, handlers are loaded, sockets are
+//! bound so that their addresses are known, and only then is the node registered and led to work. How it
+//! ends is [`crate::shutdown`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat::{Chain, Chats, Handler};
+use hashring::{InvalidPartitions, Partitions, Position};
+use registry::Registry;
+use replication::core::Timings;
+use replication::{Authority, Credentials, Notices, Parts, Pem, Replication};
+use runtime::{Stop, Tasks};
+use segment::{Folder, Log, LogConfig, Recovered};
+
+use crate::config::{Config, Positions, Reserve, Spread};
+use crate::handlers::{self, Unusable};
+
+/// What the nodes of one process share. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Process {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    plugins: plugin::Host,
+    /// Signs the certificates of nodes that bring none. It lives in memory, so that nobody else has one.
+    authority: Authority,
+}
+
+/// A running node. Dropping it ends nothing: its tasks go on until they are stopped, or their runtime is.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) name: String,
+    pub(crate) grace: Duration,
+    pub(crate) tasks: Tasks,
+    pub(crate) http: api::Serving,
+    pub(crate) chats: Chats,
+    pub(crate) replication: Replication,
+    pub(crate) log: Log,
+}
+
+/// Why a node did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder cannot be made. Nothing was written; see the cause.
+    #[error("{}", .path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The registry cannot be opened. Nothing was changed; another process may have it.
+    #[error(transparent)]
+    Registry(#[from] registry::OpenError),
+    /// The engine for plugins cannot be set up. Nothing was started; see the cause.
+    #[error(transparent)]
+    Engine(#[from] plugin::HostError),
+    /// Plugins cannot be used, all of them are listed. Nothing was started; mend the configuration.
+    #[error("{}", .0.iter().map(|plugin| plugin.what.as_str()).collect::<Vec<_>>().join("; "))]
+    Plugins(Vec<Unusable>),
+    /// The data folder cannot be used. Nothing in it was changed; the text says what to do.
+    #[error(transparent)]
+    Data(#[from] segment::FolderError),
+    /// The log cannot be opened. Nothing in it was changed; see the cause.
+    #[error("the log")]
+    Log(#[from] segment::OpenError),
+    /// The number of partitions is none. Nothing was started; mend the configuration.
+    #[error(transparent)]
+    Partitions(#[from] InvalidPartitions),
+    /// The certificates cannot be used. Nothing was started; see the cause.
+    #[error(transparent)]
+    Tls(#[from] replication::TlsError),
+    /// The address for clients cannot be listened on. Nothing was registered; choose another port.
+    #[error(transparent)]
+    Http(#[from] api::BindError),
+    /// The address for nodes cannot be listened on. Nothing was registered; choose another port.
+    #[error(transparent)]
+    Quic(#[from] replication::StartError),
+    /// Replication ended before it began. What is on the disks stays; the text says why.
+    #[error(transparent)]
+    Replication(#[from] replication::Failure),
+    /// The node ended while it started. What is on the disks stays; the text says why.
+    #[error("the node ended while it started: {0}")]
+    Ended(String),
+    /// Not every partition got a leader in time. The nodes were stopped again; see their logs.
+    #[error("{led} of {partitions} partitions have a leader after {after_s} s")]
+    NotLed {
+        /// How many have.
+        led: usize,
+        /// How many there are.
+        partitions: usize,
+        /// How long it waited, in seconds.
+        after_s: u64,
+    },
+}
+
+impl Process {
+    /// Opens what the nodes of this process share, in `folder`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn open(folder: &Path, config: &Config) -> Result<Self, StartError> {
+        let made = std::fs::create_dir_all(folder);
+        made.map_err(|source| StartError::Folder { path: folder.to_owned(), source })?;
+        let registry = Registry::embedded(&folder.join("registry"))?;
+        let compiled = folder.join("compiled");
+        let plugins = plugin::Host::new(handlers::host_config(config, Some(&compiled)))?;
+        let authority = Authority::new(&config.cluster.name)?;
+        Ok(Self { shared: Arc::new(Shared { registry, plugins, authority }) })
+    }
+
+    /// What `config`'s node shows others.
+    fn credentials(&self, config: &Config) -> Result<Credentials, StartError> {
+        let quic = &config.quic;
+        let pem = if quic.cert.as_os_str().is_empty() {
+            self.shared.authority.issue(&config.node.id)?
+        } else {
+            Pem::read(&quic.cert, &quic.key, &quic.ca)?
+        };
+        Ok(Credentials::new(&pem)?)
+    }
+}
+
+impl Node {
+    /// Starts a node on the current runtime, and returns when it answers clients and is registered.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing of the node is left running then.
+    pub async fn start(config: &Config, process: &Process) -> Result<Self, StartError> {
+        let partitions = Partitions::try_from(config.cluster.partitions)?;
+        let credentials = process.credentials(config)?;
+        let handlers = handlers::load(config, &process.shared.plugins).await;
+        let chain: Vec<Arc<dyn Handler>> =
+            handlers.map_err(StartError::Plugins)?.into_iter().map(|p| p as Arc<_>).collect();
+
+        let server = api::Server::bind(http(config)).await?;
+        let url = format!("http://{}", server.local_addr());
+        let session = process.shared.registry.session(&config.node.id);
+        let folder = folder(config)?;
+        let folder = replication::enlist(&session, folder).await?;
+        let notices = Notices::default();
+        let (log, recovered) = open_log(config, &folder, &notices).await?;
+        tell(config, &recovered);
+
+        let settings = settings(config, partitions, &folder, url);
+        let restored = recovered.partitions;
+        let log_of_driver = log.clone();
+        let parts = Parts { session, credentials, folder, log: log_of_driver, restored, notices };
+        let (replication, driver) = replication::bind(settings, parts)?;
+        let tasks = Tasks::current(Stop::default());
+        let ledger = Arc::new(replication.clone());
+        let chats = Chats::new(ledger, Chain::new(chain), chats(config), &tasks);
+        driver.start(Arc::new(chats.clone()), &tasks);
+        let http = server.serve(Arc::new(chats.clone()), &tasks);
+        let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
+        let node = Self { name, grace, tasks, http, chats, replication, log };
+        match node.replication.joined().await {
+            Ok(()) => Ok(node),
+            Err(failure) => {
+                let told = node.ended();
+                node.tasks.finish().await;
+                Err(failure.map_or(StartError::Ended(told), StartError::Replication))
+            }
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it answers clients.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.http.local_addr())
+    }
+
+    /// How long its stop may take.
+    pub fn grace(&self) -> Duration {
+        self.grace
+    }
+
+    /// Its log: a test ends it as a crash would.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Waits until every partition has a leader that this node knows of.
+    ///
+    /// # Errors
+    /// [`StartError`] when that takes longer than `within`, or the node ended.
+    pub async fn ready(&self, within: Duration) -> Result<(), StartError> {
+        let deadline = runtime::now() + within;
+        loop {
+            let readiness = self.chats.readiness();
+            let (led, partitions) = (readiness.led, readiness.partitions);
+            if led == partitions && partitions > 0 {
+                return Ok(());
+            }
+            if self.tasks.stop().is_stopped() {
+                return Err(StartError::Ended(self.ended()));
+            }
+            if runtime::now() >= deadline {
+                return Err(StartError::NotLed { led, partitions, after_s: within.as_secs() });
+            }
+            runtime::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until the node ended by itself, and says why. Cancel-safe.
+    pub async fn failed(&self) -> String {
+        self.tasks.stop().stopped().await;
+        self.ended()
+    }
+
+    fn ended(&self) -> String {
+        let failure = self.replication.failure().map(|failure| failure.to_string());
+        let panicked = || self.tasks.failed().map(|task| format!("a task panicked: {task}"));
+        failure.or_else(panicked).unwrap_or_else(|| "it was stopped".to_owned())
+    }
+}
+
+fn folder(config: &Config) -> Result<Folder, StartError> {
+    let path = config.data();
+    let chosen = || match &config.ring.positions {
+        Positions::Given(given) => given.iter().map(|position| Position(*position)).collect(),
+        Positions::Random(count) => (0..u32::from(*count) * config.node.weight)
+            .map(|_| Position(rand::random::<u128>()))
+            .collect(),
+    };
+    let folder = Folder::open(path, &config.node.id, config.cluster.partitions, chosen)?;
+    if matches!(config.ring.positions, Positions::Given(_)) && folder.positions() != chosen() {
+        tracing::warn!(
+            folder = %path.display(),
+            "ring.positions is not what this folder began with: places are chosen once, and those stay"
+        );
+    }
+    Ok(folder)
+}
+
+/// Recovering reads the log's tail: not on the threads that serve.
+async fn open_log(
+    config: &Config,
+    folder: &Folder,
+    notices: &Notices,
+) -> Result<(Log, Recovered), StartError> {
+    let log = LogConfig {
+        folder: folder.logs(),
+        store: folder.store(),
+        partitions: config.cluster.partitions,
+        value_file_bytes_max: config.storage.value_file.0,
+        reserve: match config.storage.reserve {
+            Reserve::Percent(percent) => segment::Reserve::Percent(percent),
+            Reserve::Bytes(size) => segment::Reserve::Bytes(size.0),
+        },
+    };
+    let told = notices.clone();
+    let opened = runtime::blocking(move || Log::open(log, move |notice| told.tell(notice))).await;
+    let ended = || StartError::Ended("the log was not opened".to_owned());
+    Ok(opened.ok_or_else(ended)??)
+}
+
+/// Says what recovery found.
+fn tell(config: &Config, recovered: &Recovered) {
+    let node = &config.node.id;
+    tracing::info!(
+        %node, entries = recovered.entries, partitions = recovered.partitions.len(),
+        took_ms = recovered.took.as_millis(), "log recovered"
+    );
+    if recovered.cut_bytes > 0 {
+        tracing::warn!(%node, bytes = recovered.cut_bytes,
+            "the last batch was torn and is cut: it was never acknowledged");
+    }
+    let helped = if config.replication.copies > 1 {
+        "its partitions take part again when a member that has it helps"
+    } else {
+        "this node is alone, so nobody has a copy: restore the file, or the partition stays closed"
+    };
+    for damage in &recovered.damages {
+        let partition =
+            damage.partition.map_or_else(|| "?".to_owned(), |partition| partition.to_string());
+        tracing::error!(
+            %node, file = %damage.file.display(), offset = damage.offset, %partition,
+            "damage in a value file: {}; {helped}", damage.what
+        );
+    }
+}
+
+fn settings(
+    config: &Config,
+    partitions: Partitions,
+    folder: &Folder,
+    http: String,
+) -> replication::Config {
+    replication::Config {
+        node: config.node.id.clone(),
+        partitions,
+        copies: config.replication.copies,
+        commit: config.replication.commit,
+        spread: spread(config),
+        positions: folder.positions().to_vec(),
+        listen: config.quic.listen,
+        advertise: config.quic.advertise.clone(),
+        http,
+        zone: config.node.zone.clone(),
+        weight: config.node.weight,
+        timings: Timings { answer: config.replication.timeout.0, ..Timings::default() },
+    }
+}
+
+fn spread(config: &Config) -> hashring::Spread {
+    match config.replication.spread {
+        Spread::Node => hashring::Spread::Node,
+        Spread::Host => hashring::Spread::Host,
+        Spread::Zone => hashring::Spread::Zone,
+    }
+}
+
+fn chats(config: &Config) -> chat::Config {
+    chat::Config {
+        message_bytes_max: config.limits.message_bytes.bytes(),
+        waiting_max: config.limits.waiting,
+        timeout: config.replication.timeout.0,
+        spread: spread(config),
+        ..chat::Config::default()
+    }
+}
+
+fn http(config: &Config) -> api::Config {
+    let mut http = api::Config {
+        listen: config.http.listen,
+        message_bytes: config.limits.message_bytes.bytes(),
+        connections: config.limits.connections,
+        ..api::Config::default()
+    };
+    // Longer than replication takes to call an outcome unknown, so that clients hear that instead.
+    let unknown = config.replication.timeout.0 + Duration::from_secs(3);
+    http.patience.answer = http.patience.answer.max(unknown);
+    http
+}

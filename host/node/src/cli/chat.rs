@@ -1,0 +1,455 @@
+//! `carillon chat`: chats from a shell, over HTTP like everybody else.
+
+use std::io;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use client::{Body, Client, Error, Message, NewChat, NewMessage, Route};
+use model::{Attrs, ChatToken};
+use serde_json::{Value, json};
+
+use super::{Problem, chain, output};
+
+/// Creates chats, sends to them and reads them.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  TOKEN=$(carillon chat create)\n  carillon chat send $TOKEN \"hello\" \
+                        --as alice"
+)]
+pub(super) struct Chat {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(Create),
+    Send(Send),
+    Tail(Tail),
+    Show(Show),
+    Join(Join),
+    Leave(Leave),
+    End(End),
+}
+
+/// Where to ask, and how to print.
+#[derive(Debug, Args)]
+struct Common {
+    /// A node; more of them, with commas, are asked in turn when one does not answer
+    #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:7081")]
+    url: Vec<String>,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes a chat and prints its token.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  carillon chat create --max-participants 2")]
+struct Create {
+    #[command(flatten)]
+    common: Common,
+    /// How long it may last after it started, in seconds
+    #[arg(long)]
+    max_duration_s: Option<u64>,
+    /// How many may be in it
+    #[arg(long)]
+    max_participants: Option<u32>,
+}
+
+/// Sends one message and prints its id.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  carillon chat send 0123456789abcdef0123456789abcdef \"hello\" --as \
+                        alice\n\nAfter an unknown outcome, send again with the --key that was printed: \
+                        it is stored once."
+)]
+struct Send {
+    /// The chat
+    token: String,
+    /// What to say
+    text: String,
+    /// Who says it
+    #[arg(long = "as", value_name = "NAME")]
+    sender: String,
+    /// What kind of message it is
+    #[arg(long, default_value = "text")]
+    kind: String,
+    /// Only these see it, with commas between them
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    only: Vec<String>,
+    /// How many nodes must hold it before the answer; the commit quorum if not said
+    #[arg(long, value_name = "W")]
+    acks: Option<u8>,
+    /// The idempotency key; a random one if not said
+    #[arg(long)]
+    key: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Prints messages as they come, one a line.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  carillon chat tail 0123456789abcdef0123456789abcdef --from-start"
+)]
+struct Tail {
+    /// The chat
+    token: String,
+    /// Begins with its first message and not with the next one
+    #[arg(long)]
+    from_start: bool,
+    /// Who reads: messages to others are left out
+    #[arg(long = "as", value_name = "NAME")]
+    reader: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Prints what a chat looks like now.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  carillon chat show 0123456789abcdef0123456789abcdef")]
+struct Show {
+    /// The chat
+    token: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Lets somebody join.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  carillon chat join 0123456789abcdef0123456789abcdef bob")]
+struct Join {
+    /// The chat
+    token: String,
+    /// Who
+    name: String,
+    /// As what
+    #[arg(long)]
+    role: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Lets somebody leave.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  carillon chat leave 0123456789abcdef0123456789abcdef bob")]
+struct Leave {
+    /// The chat
+    token: String,
+    /// Who
+    name: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Ends a chat: nothing can be sent to it any more.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  carillon chat end 0123456789abcdef0123456789abcdef --as alice")]
+struct End {
+    /// The chat
+    token: String,
+    /// Who ends it
+    #[arg(long = "as", value_name = "NAME")]
+    sender: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Chat {
+    pub(super) fn run(self) -> Result<(), Problem> {
+        super::small_runtime()?.block_on(async {
+            match self.command {
+                Command::Create(create) => create.run().await,
+                Command::Send(send) => send.run().await,
+                Command::Tail(tail) => tail.run().await,
+                Command::Show(show) => show.run().await,
+                Command::Join(join) => join.run().await,
+                Command::Leave(leave) => leave.run().await,
+                Command::End(end) => end.run().await,
+            }
+        })
+    }
+}
+
+impl Create {
+    async fn run(self) -> Result<(), Problem> {
+        let new = NewChat {
+            max_duration_s: self.max_duration_s,
+            max_participants: self.max_participants,
+            attrs: Attrs::new(),
+        };
+        let created = self.common.client()?.create(&new).await?;
+        self.common.print(&created.token, || {
+            json!({
+                "token": created.token.to_string(), "cursor": created.cursor,
+                "status": created.status, "created_ms": created.created_ms,
+            })
+        })
+    }
+}
+
+impl Send {
+    async fn run(self) -> Result<(), Problem> {
+        let token = token(&self.token)?;
+        let client = self.common.client()?;
+        let key = self.key.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+        let route = if self.only.is_empty() { Route::Everyone } else { Route::Only(self.only) };
+        let message = NewMessage {
+            sender: self.sender,
+            kind: Some(self.kind),
+            route,
+            body: Body::Text(self.text),
+            attrs: Attrs::new(),
+            sent_ms: Some(runtime::wall_ms()),
+            key: Some(key.clone()),
+            acks: self.acks,
+        };
+        let sent = client.send(token, &message).await.map_err(|error| unsent(error, &key))?;
+        self.common.print(&sent.id, || {
+            json!({
+                "id": sent.id.to_string(), "cursor": sent.cursor, "durability": sent.durability,
+                "replay": sent.replay, "message": message_json(&sent.message),
+            })
+        })
+    }
+}
+
+impl Tail {
+    async fn run(self) -> Result<(), Problem> {
+        let token = token(&self.token)?;
+        let client = self.common.client()?;
+        let after = match self.from_start {
+            true => None,
+            false => Some(client.show(token).await?.cursor),
+        };
+        let mut tail = client.tail(token, after, self.reader);
+        loop {
+            for message in tail.next().await? {
+                let read = match self.common.json {
+                    true => output::line(message_json(&message))?,
+                    false => output::line(message_line(&message))?,
+                };
+                if !read {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+impl Show {
+    async fn run(self) -> Result<(), Problem> {
+        let token = token(&self.token)?;
+        let client = self.common.client()?;
+        if self.common.json {
+            let bytes = client.get(&format!("/v1/chats/{token}")).await?;
+            return output::line(String::from_utf8_lossy(&bytes)).map(drop);
+        }
+        let chat = client.show(token).await?;
+        let mut lines =
+            vec![format!("chat      {}", chat.token), format!("status    {}", chat.status)];
+        lines.push(format!("cursor    {}", chat.cursor));
+        if let Some(most) = chat.max_participants {
+            lines.push(format!("people    at most {most}"));
+        }
+        for person in &chat.participants {
+            lines.push(format!(
+                "          {} ({}, {})",
+                one_line(&person.id),
+                person.role,
+                person.status
+            ));
+        }
+        for (plugin, version) in &chat.plugins {
+            lines.push(format!("plugin    {plugin} {version}"));
+        }
+        output::line(lines.join("\n")).map(drop)
+    }
+}
+
+impl Join {
+    async fn run(self) -> Result<(), Problem> {
+        let token = token(&self.token)?;
+        let ordinal = self.common.client()?.join(token, &self.name, self.role.as_deref()).await?;
+        self.common.print(&ordinal, || json!({"ordinal": ordinal}))
+    }
+}
+
+impl Leave {
+    async fn run(self) -> Result<(), Problem> {
+        let token = token(&self.token)?;
+        self.common.client()?.leave(token, &self.name).await?;
+        self.common.print(&"left", || json!({}))
+    }
+}
+
+impl End {
+    async fn run(self) -> Result<(), Problem> {
+        let token = token(&self.token)?;
+        let ended = self.common.client()?.end(token, self.sender.as_deref()).await?;
+        self.common.print(&"ended", || json!({"cursor": ended.cursor, "ended_ms": ended.ended_ms}))
+    }
+}
+
+impl Common {
+    fn client(&self) -> Result<Client, Problem> {
+        Ok(Client::new(&self.url)?)
+    }
+
+    fn print(
+        &self,
+        text: &dyn std::fmt::Display,
+        json: impl FnOnce() -> Value,
+    ) -> Result<(), Problem> {
+        if self.json { output::line(json()) } else { output::line(text) }.map(drop)
+    }
+}
+
+fn token(text: &str) -> Result<ChatToken, Problem> {
+    text.parse().map_err(|error| {
+        Problem::usage(format!("{text:?}: {error}"), "Take one that carillon chat create printed")
+    })
+}
+
+/// A message as `/messages` shows it.
+fn message_json(message: &Message) -> Value {
+    let stamps: Vec<Value> = message
+        .stamps
+        .iter()
+        .map(|s| json!({"plugin": s.plugin, "version": s.version, "verdict": s.verdict}))
+        .collect();
+    let mut fields = vec![
+        ("id", json!(message.id.to_string())),
+        ("cursor", json!(message.cursor)),
+        ("sender", json!(message.sender)),
+        ("kind", json!(message.kind)),
+        ("route", json!(message.route)),
+        ("attrs", json!(message.attrs)),
+        ("time_ms", json!(message.time_ms)),
+        ("stamps", json!(stamps)),
+    ];
+    fields.extend(message.sent_ms.map(|sent_ms| ("sent_ms", json!(sent_ms))));
+    match &message.body {
+        Body::Text(text) => fields.push(("text", json!(text))),
+        Body::Json(text) => {
+            fields.push(("json", serde_json::from_str(text).unwrap_or_default()));
+        }
+        Body::Bytes { media_type, bytes } => {
+            fields.push(("media_type", json!(media_type)));
+            fields.push(("base64", json!(STANDARD.encode(bytes))));
+        }
+    }
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A message as one line for people.
+fn message_line(message: &Message) -> String {
+    let said = match &message.body {
+        Body::Text(text) | Body::Json(text) => one_line(text),
+        Body::Bytes { media_type, bytes } => format!("({media_type}, {} bytes)", bytes.len()),
+    };
+    let kind = match message.kind.as_str() {
+        "text" => String::new(),
+        kind => format!(" [{}]", one_line(kind)),
+    };
+    format!("{}{kind}: {said}", one_line(&message.sender))
+}
+
+/// A message cannot pretend to be two, nor drive a terminal.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .flat_map(|letter| {
+            let shown = if letter.is_control() { None } else { Some(letter) };
+            let escaped = if shown.is_none() { Some(letter.escape_default()) } else { None };
+            shown.into_iter().chain(escaped.into_iter().flatten())
+        })
+        .collect()
+}
+
+/// A send that failed may be repeated; with its key that is safe.
+fn unsent(error: Error, key: &str) -> Problem {
+    let unknown = match error.problem() {
+        Some(problem) => problem.outcome.as_deref() == Some("unknown"),
+        None => matches!(error, Error::Lost { .. } | Error::Timeout { .. }),
+    };
+    let mut problem = Problem::from(error);
+    if unknown {
+        problem.fix =
+            format!("It may be stored: send it again with --key {key}, which stores it once");
+    }
+    problem
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let what = chain(&error);
+        match &error {
+            Error::Unreachable { .. } => Self::unreachable(
+                what,
+                "Start a node there (carillon demo), or name one with --url",
+            ),
+            Error::Lost { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                Self::unreachable(what, "Name a node of Carillon with --url")
+            }
+            Error::Lost { .. } | Error::Timeout { .. } => {
+                Self::unreachable(what, "See whether the node lives, and ask again")
+            }
+            Error::Url(_) | Error::NoUrl => Self::usage(what, "Write --url http://127.0.0.1:7081"),
+            Error::Refused(problem) => Self::failed(what, advice(problem)),
+            _ => Self::failed(what, "See whether it is a node of Carillon that answers there"),
+        }
+    }
+}
+
+/// What helps against a refusal.
+fn advice(problem: &client::Problem) -> String {
+    match problem.code.as_str() {
+        "unknown-chat" => "Take a token that carillon chat create printed".to_owned(),
+        "chat-ended" => "Create another chat".to_owned(),
+        "idempotency-conflict" => "Use another --key for another message".to_owned(),
+        "rejected" | "illegal-transition" => "Say something else".to_owned(),
+        "storage-full" => "Make room on the node's disk".to_owned(),
+        _ if problem.retryable => "Try again in a while".to_owned(),
+        _ => format!("Look for request {} in the node's log", problem.request_id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{message_json, message_line, one_line};
+    use client::{Body, Cursor, Message, Route};
+    use model::{Attrs, MessageId};
+
+    fn message(kind: &str, body: Body) -> Message {
+        Message {
+            id: MessageId([1; 16]),
+            cursor: Cursor("c1".to_owned()),
+            sender: "ali\nce".to_owned(),
+            kind: kind.to_owned(),
+            route: Route::Everyone,
+            body,
+            attrs: Attrs::new(),
+            time_ms: 5,
+            sent_ms: None,
+            stamps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_is_in_it() {
+        let text = message("text", Body::Text("a\nb\u{1b}[2J\u{e9}".to_owned()));
+        assert_eq!(message_line(&text), "ali\\nce: a\\nb\\u{1b}[2J\u{e9}");
+        let other = message("chat.status", Body::Json("{}".to_owned()));
+        assert_eq!(message_line(&other), "ali\\nce [chat.status]: {}");
+        assert_eq!(one_line("plain"), "plain");
+    }
+
+    #[test]
+    fn a_message_in_json_has_one_body() {
+        let json = message_json(&message("k", Body::Json("{\"a\":1}".to_owned())));
+        assert_eq!((&json["json"]["a"], &json["route"]), (&1.into(), &"everyone".into()));
+        assert_eq!(json.get("text"), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! The shipped components, as `make build` packs them, with the grants that their manifests ask for.
+
+use std::sync::Arc;
+
+use model::{Attrs, Body, ChatStatus, Route};
+use plugin::{
+    Call, Draft, Effect, LoadError, Manifest, Notes, OnFailure, Plugin, Reply, Roster, Spec,
+    Verdict,
+};
+use serde_json::{Value, json};
+
+use crate::case::{self, call};
+
+/// The plugin `name` under `config`, with what its manifest asks for and nothing else.
+async fn load(name: &str, config: Value) -> Result<Arc<Plugin>, LoadError> {
+    let component = std::fs::read(tests::component(name)).expect("the component is readable");
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(name);
+    let manifest = std::fs::read_to_string(folder.join("plugin.toml")).expect("it has a manifest");
+    let grant = Manifest::parse(&manifest).expect("the manifest is one").asks;
+    case::load(Spec { name: name.to_owned(), config, grant, ..case::spec(component) }).await
+}
+
+async fn status() -> Arc<Plugin> {
+    load("status", json!({})).await.expect("status loads")
+}
+
+async fn moderation(config: Value) -> Arc<Plugin> {
+    load("moderation", config).await.expect("moderation loads")
+}
+
+fn json_call(kind: &str, body: &Value, status: ChatStatus) -> Call {
+    let mut call = call(kind, Body::Json(body.to_string()));
+    call.context.status = status;
+    call
+}
+
+async fn ask(plugin: &Plugin, call: Call) -> Reply {
+    plugin.on_message(call).await.expect("it answers")
+}
+
+/// The code of a rejection.
+fn code(reply: &Reply) -> &str {
+    match &reply.verdict {
+        Verdict::Reject { code, .. } => code,
+        other => panic!("it was to be rejected: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_manifests_are_in_the_components() {
+    let moderation = moderation(json!({"words": []})).await;
+    for plugin in [status().await, moderation] {
+        assert_eq!(plugin.version(), env!("CARGO_PKG_VERSION"));
+        assert_eq!(plugin.on_failure(), OnFailure::Reject);
+        assert_eq!(plugin.limits().memory_bytes, 8 << 20);
+    }
+}
+
+#[tokio::test]
+async fn a_chat_starts_and_ends_by_its_status_messages() {
+    let status = status().await;
+    let (started, ended) = (json!({"status": "started"}), json!({"status": "ended"}));
+    let start = ask(&status, json_call("chat.status", &started, ChatStatus::Pending)).await;
+    assert_eq!((start.verdict, start.effects), (Verdict::Pass, vec![Effect::StartChat]));
+    let end = ask(&status, json_call("chat.status", &ended, ChatStatus::Started)).await;
+    let reason = "ended by alice".to_owned();
+    assert_eq!((end.verdict, end.effects), (Verdict::Pass, vec![Effect::EndChat { reason }]));
+    for (body, now) in [(started, ChatStatus::Started), (ended, ChatStatus::Pending)] {
+        let reply = ask(&status, json_call("chat.status", &body, now)).await;
+        assert_eq!((code(&reply), reply.effects.as_slice()), ("illegal-transition", &[][..]));
+    }
+    let broken = ask(&status, call("chat.status", Body::Text("started".to_owned()))).await;
+    assert_eq!(code(&broken), "invalid-status");
+}
+
+#[tokio::test]
+async fn a_member_says_how_they_stand() {
+    let status = status().await;
+    let body = json!({"user": "alice", "status": "unavailable", "first_name": "Alice"});
+    let own = ask(&status, json_call("user.status", &body, ChatStatus::Started)).await;
+    let member = || "alice".to_owned();
+    let (name, value) = ("first_name".to_owned(), "Alice".to_owned());
+    assert_eq!(
+        own.effects,
+        [
+            Effect::MemberStatus { member: member(), status: "unavailable".to_owned() },
+            Effect::MemberAttr { member: member(), name, value },
+        ]
+    );
+    let same = json!({"user": "alice", "status": "connected"});
+    let same = ask(&status, json_call("user.status", &same, ChatStatus::Started)).await;
+    assert_eq!((same.verdict, same.effects), (Verdict::Pass, vec![]));
+    let others = json!({"user": "bob", "status": "connected"});
+    let others = ask(&status, json_call("user.status", &others, ChatStatus::Started)).await;
+    assert_eq!(code(&others), "not-yours");
+}
+
+#[tokio::test]
+async fn who_was_away_is_connected_by_joining_again() {
+    let status = status().await;
+    let mut again = json_call("member.join", &json!({"id": "alice"}), ChatStatus::Started);
+    assert_eq!(ask(&status, again.clone()).await.effects, []);
+    let mut roster = Roster::clone(&again.roster);
+    roster.get_mut("alice").expect("she is in").status = "disconnected".to_owned();
+    again.roster = Arc::new(roster);
+    let connected =
+        Effect::MemberStatus { member: "alice".to_owned(), status: "connected".to_owned() };
+    assert_eq!(ask(&status, again).await.effects, [connected]);
+}
+
+#[tokio::test]
+async fn status_has_nothing_to_say_about_talk_and_nothing_to_configure() {
+    let reply = case::say(&*status().await, "hello").await.expect("it answers");
+    assert_eq!((reply.verdict, reply.effects), (Verdict::Pass, vec![]));
+    let refusal = load("status", json!({"words": []})).await.expect_err("it has no configuration");
+    assert!(matches!(refusal, LoadError::Config { .. }), "{refusal:?}");
+}
+
+/// Somebody under moderation, whose strikes are kept from call to call as a chat keeps them.
+struct Talk {
+    moderation: Arc<Plugin>,
+    notes: Notes,
+}
+
+impl Talk {
+    async fn under(config: Value) -> Self {
+        Self { moderation: moderation(config).await, notes: Notes::new() }
+    }
+
+    async fn say(&mut self, text: &str) -> Reply {
+        self.send(call("text", Body::Text(text.to_owned()))).await
+    }
+
+    async fn send(&mut self, mut call: Call) -> Reply {
+        call.notes = Arc::new(self.notes.clone());
+        let reply = ask(&self.moderation, call).await;
+        for effect in &reply.effects {
+            if let Effect::Note { key, value: Some(value) } = effect {
+                self.notes.insert(key.clone(), value.clone());
+            }
+        }
+        reply
+    }
+}
+
+/// What was posted.
+fn posted(reply: &Reply) -> &Draft {
+    let post = reply.effects.iter().find_map(|effect| match effect {
+        Effect::Post(draft) => Some(draft),
+        _ => None,
+    });
+    post.unwrap_or_else(|| panic!("nothing was posted: {reply:?}"))
+}
+
+#[tokio::test]
+async fn two_warnings_then_the_sender_is_removed() {
+    let mut alice = Talk::under(json!({"words": ["badword"]})).await;
+    assert_eq!(alice.say("good words").await.verdict, Verdict::Pass);
+    for strike in ["1", "2"] {
+        let reply = alice.say("a BadWord!").await;
+        assert_eq!(code(&reply), "forbidden-word");
+        assert_eq!(reply.notes, [("strikes".to_owned(), strike.to_owned())]);
+        let warning = posted(&reply);
+        assert_eq!(warning.kind, "moderation.warning");
+        assert_eq!(warning.route, Route::Only(vec!["alice".to_owned()]));
+        assert_eq!(warning.attrs, Attrs::from([("strikes".to_owned(), strike.to_owned())]));
+        assert_eq!(reply.effects.len(), 2, "the warning and the count: {:?}", reply.effects);
+        assert_eq!(alice.notes["strikes/alice"], strike.as_bytes());
+    }
+    let third = alice.say("badword").await;
+    assert_eq!(code(&third), "forbidden-word");
+    assert_eq!(posted(&third).route, Route::Everyone);
+    let gone =
+        Effect::MemberStatus { member: "alice".to_owned(), status: "disconnected".to_owned() };
+    assert!(third.effects.contains(&gone), "{:?}", third.effects);
+
+    let sorry = alice.say("sorry").await;
+    assert_eq!((code(&sorry), sorry.effects.as_slice()), ("removed", &[][..]));
+    let join = json_call("member.join", &json!({"id": "alice"}), ChatStatus::Started);
+    assert_eq!(code(&alice.send(join).await), "removed");
+}
+
+#[tokio::test]
+async fn the_last_strike_ends_the_chat_where_the_operator_wants_it() {
+    let config = json!({"words": ["badword"], "strikes": 1, "on_last_strike": "end"});
+    let mut alice = Talk::under(config).await;
+    let reply = alice.say("badword").await;
+    assert_eq!(posted(&reply).kind, "moderation.ended");
+    assert!(
+        reply.effects.iter().any(|effect| matches!(effect, Effect::EndChat { .. })),
+        "{:?}",
+        reply.effects
+    );
+}
+
+#[tokio::test]
+async fn a_word_is_found_in_json_and_nowhere_else() {
+    let mut alice = Talk::under(json!({"words": ["badword"]})).await;
+    let json = call("card", Body::Json(r#"{"title": "\u0062adword"}"#.to_owned()));
+    assert_eq!(code(&alice.send(json).await), "forbidden-word");
+    let bytes = Body::Bytes { media_type: "image/png".to_owned(), bytes: b"badword".to_vec() };
+    assert_eq!(alice.send(call("image", bytes)).await.verdict, Verdict::Pass);
+    let join = json_call("member.join", &json!({"id": "badword"}), ChatStatus::Started);
+    assert_eq!(alice.send(join).await.verdict, Verdict::Pass);
+}
+
+#[tokio::test]
+async fn the_longest_message_and_the_longest_list_are_within_the_limits() {
+    let words: Vec<String> = (0..500).map(|n| format!("aaaa{n}")).collect();
+    let mut alice = Talk::under(json!({ "words": words })).await;
+    let reply = alice.say(&"aaaa ".repeat(13_000)).await;
+    assert_eq!(reply.verdict, Verdict::Pass);
+    println!("{} fuel of {}", reply.fuel, alice.moderation.limits().fuel);
+}
+
+#[tokio::test]
+async fn moderation_tells_every_fault_of_its_configuration() {
+    let config = json!({"words": "badword", "strikes": 0, "wrods": []});
+    let refusal = load("moderation", config).await.expect_err("it has faults");
+    let LoadError::Config { problems, .. } = refusal else { panic!("{refusal:?}") };
+    let mut paths: Vec<_> = problems.into_iter().map(|problem| problem.path).collect();
+    paths.sort();
+    assert_eq!(paths, ["strikes", "words", "wrods"]);
+}
+
+#[tokio::test]
+async fn a_call_can_be_repeated_exactly() {
+    let moderation = moderation(json!({"words": ["badword"]})).await;
+    let call = call("text", Body::Text("badword ".repeat(20)));
+    let first = ask(&moderation, call.clone()).await;
+    for _ in 0..50 {
+        assert_eq!(ask(&moderation, call.clone()).await, first);
+    }
+}
