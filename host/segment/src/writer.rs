@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +100,10 @@ impl<N: Fn(Notice)> Writer<N> {
 
     /// Writes until the queue ends or the disk fails.
     pub(crate) fn run(&mut self) {
-        let ended = self.work();
+        // A panic is a bug in us, and leaves the log as a failed write does.
+        let work = AssertUnwindSafe(|| self.work());
+        let ended = std::panic::catch_unwind(work)
+            .unwrap_or_else(|_panic| Err(End::Failed("the log writer panicked".to_owned())));
         self.shared.queue.stop();
         if let Err(End::Failed(text)) = ended {
             tracing::error!(%text, "the log cannot be written");

@@ -14,6 +14,8 @@ mod contents;
 mod damage;
 mod data_folder;
 mod format;
+mod full_disk;
 mod index;
+mod power_cut;
 mod random;
 mod torn_end;
