@@ -10,6 +10,25 @@ use crate::node::Came;
 use crate::setup::Setup;
 use crate::stage::{P, Stage};
 
+/// P9. A primary that is gone is replaced within 5 s: 3 of silence, 1 of rank and chance, 1 of work;
+/// also where it led many partitions.
+#[test]
+fn a_primary_that_is_gone_is_replaced_within_five_seconds() {
+    let partitions = 64;
+    let mut stage = Stage::of(Setup { partitions, ..Setup::calm(3, 2) });
+    let leader = stage.leader();
+    let token = stage.commit(leader);
+    stage.crash(leader);
+    let gone = stage.world.agenda.now();
+    stage.until("all led", |world| world.partitions().all(|it| world.leader(it).is_some()));
+    let took = stage.world.agenda.now() - gone;
+    stage.good(took < ms(5_000), &format!("{took} us"));
+    let next = stage.leader();
+    stage.good(stage.has(next, token), "nothing is lost");
+    stage.world.restart(leader);
+    stage.heal();
+}
+
 /// S14. A primary offers its partition and the answer is lost: it goes on, or another leads; in any
 /// case the partition is led soon, and sends are answered.
 #[test]

@@ -252,11 +252,20 @@ fn an_ack_of_a_stale_suffix() {
 
 #[test]
 fn a_seal_answered_before_its_sync() {
-    let (history, _, log) = begun();
+    let (mut history, _, log) = begun();
     check("I4", history.sealed(2, (P, 2, log.end()), &log));
     let more = LogEnd { seq: 4, ..log.end() };
     let promised = Image { promise: Some(Promise { epoch: 2, node: node(2), boot: 1 }), ..log };
     check("I4", history.sealed(2, (P, 2, more), &promised));
+}
+
+#[test]
+fn an_ack_of_what_came_after_a_seal() {
+    let (mut history, _, mut log) = begun();
+    log.promise = Some(Promise { epoch: 2, node: node(2), boot: 1 });
+    history.sealed(2, (P, 2, log.at(2).unwrap()), &log).unwrap();
+    history.acknowledges(2, (P, 1, 2), &log, None).unwrap();
+    check("R10", history.acknowledges(2, (P, 1, 3), &log, None));
 }
 
 #[test]

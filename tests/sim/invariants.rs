@@ -53,6 +53,8 @@ pub(crate) struct History {
     promises: BTreeMap<(u64, PartitionId), u64>,
     promised: BTreeMap<(PartitionId, u64), Process>,
     highest: BTreeMap<PartitionId, u64>,
+    /// The last epoch that a store sealed, and where its log ended then.
+    seals: BTreeMap<(u64, PartitionId), (u64, u64)>,
 }
 
 impl History {
@@ -251,6 +253,9 @@ impl History {
     ) -> Verdict {
         let what = || format!("store {store} acks {partition:?} {epoch} {matched}");
         must(durable.promised() >= epoch, "I4", || format!("{}: not promised", what()))?;
+        let seal = self.seals.get(&(store, partition));
+        let fenced = seal.is_none_or(|(sealed, end)| epoch >= *sealed || matched <= *end);
+        must(fenced, "R10", || format!("{}: after the seal {seal:?}", what()))?;
         let end = durable.at(matched);
         let Some(log) = primary else {
             let later = durable.promised() > epoch;
@@ -266,9 +271,10 @@ impl History {
         })
     }
 
-    /// A member answers a seal. I4: its log and its promise were on its disk.
+    /// A member answers a seal. I4: its log and its promise were on its disk. R10: nothing lower is
+    /// taken then.
     pub(crate) fn sealed(
-        &self,
+        &mut self,
         store: u64,
         (partition, epoch, end): (PartitionId, u64, LogEnd),
         durable: &Image,
@@ -276,7 +282,12 @@ impl History {
         let synced = durable.promised() >= epoch && self.was_held(store, partition, end);
         must(synced, "I4", || {
             format!("store {store} answers a seal of {partition:?} {epoch}: not synced")
-        })
+        })?;
+        let seal = self.seals.entry((store, partition)).or_insert((epoch, end.seq));
+        if epoch > seal.0 {
+            *seal = (epoch, end.seq);
+        }
+        Ok(())
     }
 
     /// Whether a place ever was on the disk of a store.
