@@ -198,8 +198,13 @@ impl<N: Fn(Notice)> Writer<N> {
                 self.changes.push(Change::Promise { partition, promise });
             }
             LogOp::Commit { partition, seq } => {
-                let hint = self.hints.entry(partition).or_default();
-                *hint = seq.max(*hint);
+                let ledger = self.shared.ledger();
+                let known = ledger.partition(partition).map_or(0, |log| log.commit);
+                drop(ledger);
+                if seq > known {
+                    let hint = self.hints.entry(partition).or_default();
+                    *hint = seq.max(*hint);
+                }
             }
         }
         Ok(())
