@@ -259,7 +259,8 @@ impl<'a> Recovery<'a> {
         rewrite(disk, &file, tail).map_err(fail)?;
         self.cut_bytes = tail.stale - tail.end;
         let seed = Seed::new(self.config.store, number);
-        Ok(ValueFile { number, file: Arc::new(file), seed, end: tail.end, allocated })
+        let (end, written) = (tail.end, tail.end);
+        Ok(ValueFile { number, file: Arc::new(file), seed, end, allocated, written })
     }
 
     fn create(
