@@ -11,13 +11,12 @@ use runtime::{Instant, Stop, Tasks};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::chain::Chain;
-use crate::forward::{Answer, Unanswered};
+use crate::forward::Answer;
 use crate::ledger::Ledger;
 use crate::lock::locked;
 use crate::meters::Meters;
-use crate::ran::{Interrupt, because, not_committed, unknown};
+use crate::ran::{because, not_committed};
 use crate::reign::Reign;
-use crate::routing::Leader;
 use crate::{
     CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, loading,
 };
@@ -27,10 +26,6 @@ pub use replication::{RingMember, RingView};
 
 /// Partitions whose logs are folded at once: more would only push each other out of memory.
 const LOADS_MAX: usize = 4;
-
-/// Tokens drawn for a new chat. One in three falls into a partition led by the node that was asked, and
-/// even one in 256 is found in so many.
-const DRAWS_MAX: usize = 4096;
 
 /// What a request is asked of. Clones are the same.
 #[derive(Clone, Debug)]
@@ -255,52 +250,6 @@ impl Shared {
     fn reign(&self, partition: PartitionId, epoch: u64) -> Option<Arc<Reign>> {
         let slot = self.reigns.get(usize::from(partition.0))?;
         locked(slot).as_ref().filter(|reign| reign.epoch == epoch).map(Arc::clone)
-    }
-
-    /// A new chat, wherever its token falls. A node that another one chose draws until it is its own.
-    async fn create_somewhere(
-        &self,
-        request: &Request,
-        create: Change,
-        asked: &Asked<'_>,
-    ) -> Answer {
-        let mut last = because(replication::core::Why::NotLeading, RequestOutcome::NotCommitted);
-        let mut tries = 0;
-        for _draw in 0..DRAWS_MAX {
-            let token = ChatToken(rand::random());
-            let partition = self.ledger.partitions().of_key(&token.key());
-            match self.leader(partition, true).0 {
-                Leader::Here(reign) => {
-                    match Box::pin(self.create(&reign, token, create.clone(), asked)).await {
-                        Ok(response) => return Answer::Done(Ok(response)),
-                        Err(Interrupt::Ended { appended: true }) => {
-                            return Answer::Done(Err(unknown()));
-                        }
-                        Err(Interrupt::Refused(refusal))
-                            if refusal.outcome == Some(RequestOutcome::NotCommitted) =>
-                        {
-                            last = *refusal;
-                        }
-                        Err(Interrupt::Refused(refusal)) => return Answer::Done(Err(*refusal)),
-                        Err(Interrupt::Ended { appended: false } | Interrupt::Behind) => {}
-                    }
-                    tries += 1;
-                }
-                Leader::There(node) if asked.context.hop == 0 => {
-                    match self.forward(&node, request, asked).await {
-                        Ok(Answer::Done(result)) => return Answer::Done(result),
-                        Err(Unanswered::Lost) => return Answer::Done(Err(unknown())),
-                        Ok(Answer::Elsewhere(_)) | Err(Unanswered::NotRun) => {}
-                    }
-                    tries += 1;
-                }
-                Leader::There(_) | Leader::Nobody | Leader::Broken => {}
-            }
-            if tries > 3 || runtime::now() >= asked.deadline {
-                break;
-            }
-        }
-        Answer::Done(Err(last))
     }
 
     /// Who holds a chat, and who should. A matter of the token alone: it need not exist.

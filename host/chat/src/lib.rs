@@ -16,6 +16,7 @@ mod chain;
 mod chats;
 mod config;
 mod conversation;
+mod creating;
 mod effects;
 mod fingerprint;
 mod forward;

@@ -5,6 +5,7 @@
 //! have been stored already is only tried again if it has a key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
 use replication::core::{PartitionView, Role, Why};
@@ -18,8 +19,11 @@ use crate::ran::{Interrupt, Ran, because, not_committed, unknown};
 use crate::reign::{Phase, Reign};
 use crate::{Code, Page, Refusal, Request, RequestOutcome, Response};
 
-/// How often one request is begun: on this node, or on another.
-const TRIES_MAX: usize = 6;
+/// How often one request is begun, on this node or on another. Patience ends most of them before.
+const TRIES_MAX: usize = 16;
+
+/// So long a leader that could not be asked is given before it is asked again, if nobody else leads by then.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Who leads a partition.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub(crate) enum Leader {
 #[derive(Debug, Default)]
 struct Journey {
     tries: usize,
+    /// Until when somebody must have run it.
+    until: Option<Instant>,
     /// It may have had its effect.
     appended: bool,
     /// It has waited for messages, on a reign that ended.
@@ -57,15 +63,16 @@ impl Shared {
         let writes = !matches!(request, Request::Read(_) | Request::Show { .. });
         let mut journey = Journey::default();
         loop {
-            let until = asked.deadline.min(runtime::now() + self.config.patience);
+            let patience = runtime::now() + self.config.patience;
+            let until = *journey.until.get_or_insert_with(|| patience.min(asked.deadline));
+            journey.tries += 1;
+            if journey.tries > TRIES_MAX || runtime::now() >= until {
+                return Answer::Done(journey.gives_up(request, asked));
+            }
             let leader = match journey.hint.take() {
                 Some(node) => Leader::There(node),
                 None => self.settle(partition, writes, until).await,
             };
-            journey.tries += 1;
-            if journey.tries > TRIES_MAX {
-                return Answer::Done(journey.gives_up(request, asked));
-            }
             match leader {
                 Leader::Here(reign) => match self.run(&reign, request, asked).await {
                     Ok(response) => return Answer::Done(Ok(response)),
@@ -79,8 +86,9 @@ impl Shared {
                         }
                         journey.appended |= appended;
                         journey.parked = true;
+                        journey.until = None;
                     }
-                    Err(Interrupt::Behind) => self.changed(partition, until).await,
+                    Err(Interrupt::Behind) => self.another_leader(partition, until).await,
                 },
                 Leader::There(node) if asked.context.hop > 0 => {
                     return Answer::Elsewhere(Some(node));
@@ -91,7 +99,7 @@ impl Shared {
                         return Answer::Done(result);
                     }
                     if journey.hint.is_none() {
-                        self.changed(partition, until).await;
+                        self.another_leader(partition, until).await;
                     }
                 }
                 Leader::Nobody => return Answer::Done(journey.gives_up(request, asked)),
@@ -138,10 +146,14 @@ impl Shared {
             Ok(Answer::Done(done)) => Some(done),
             Ok(Answer::Elsewhere(other)) => {
                 journey.hint = other.filter(|other| other != node && *other != self.node);
+                journey.parked = true;
                 None
             }
             Err(Unanswered::NotRun) => None,
             Err(Unanswered::Lost) => {
+                // It was run there for as long as it took; who leads by now has the whole patience.
+                journey.until = None;
+                journey.parked = true;
                 let safe = match request {
                     Request::Send(_) => {
                         // Once more with its key, and not more often than that.
@@ -216,7 +228,12 @@ impl Shared {
     }
 
     /// Waits until somebody leads `partition`, at most until `until`.
-    async fn settle(&self, partition: PartitionId, writes: bool, until: Instant) -> Leader {
+    pub(crate) async fn settle(
+        &self,
+        partition: PartitionId,
+        writes: bool,
+        until: Instant,
+    ) -> Leader {
         loop {
             let reigns = self.reigns_changed.notified();
             tokio::pin!(reigns);
@@ -234,13 +251,25 @@ impl Shared {
         }
     }
 
-    /// Waits until something about who leads `partition` changes, at most until `until`, and long enough
-    /// for it to make sense to ask again.
-    async fn changed(&self, partition: PartitionId, until: Instant) {
-        let view = self.ledger.view(partition);
+    /// Waits until somebody else leads `partition`, or for a moment, at most until `until`.
+    async fn another_leader(&self, partition: PartitionId, until: Instant) {
+        let before = self.ledger.view(partition);
+        let until = until.min(runtime::now() + PAUSE);
+        let mut seen = Arc::clone(&before);
+        let other = async {
+            loop {
+                self.ledger.view_changed(partition, &seen).await;
+                seen = self.ledger.view(partition);
+                if (seen.epoch, seen.role, &seen.primary)
+                    != (before.epoch, before.role, &before.primary)
+                {
+                    return;
+                }
+            }
+        };
         tokio::select! {
             biased;
-            () = self.ledger.view_changed(partition, &view) => {}
+            () = other => {}
             () = runtime::sleep_until(until) => {}
         }
     }

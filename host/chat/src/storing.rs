@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::encode::v1;
 use model::{Answer, Change, Chat, ChatToken, Entry, Remembered};
+use replication::ENTRY_BYTES_MAX;
 
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Appended, Conversation, TurnGuard};
@@ -15,9 +16,6 @@ use crate::{Code, Durability, Refusal, RequestOutcome};
 
 /// Entries of one chat that may be appended and not committed: each is an answer somebody waits for.
 const UNCOMMITTED_MAX: usize = 64;
-
-/// The longest entry: one frame between nodes carries it with room to spare.
-const ENTRY_BYTES_MAX: usize = 960 << 10;
 
 impl Shared {
     /// The chat, if there is one. That there is none is only said when nobody else can lead by now.

@@ -145,7 +145,11 @@ fn next(seed: &mut u64) -> u64 {
 }
 
 fn any_change(seed: &mut u64) -> Change {
-    let name = ["a", "b", "c"][usize::try_from(next(seed) % 3).unwrap()];
+    let name = match next(seed) % 3 {
+        0 => "a",
+        1 => "b",
+        _ => "c",
+    };
     match next(seed) % 9 {
         0 => message(name),
         1 | 2 => join(name),

@@ -34,6 +34,8 @@ pub(crate) struct Target {
     pub(crate) address: String,
     /// Its process life.
     pub(crate) boot: u64,
+    /// Its data directory.
+    pub(crate) store: u64,
 }
 
 /// The tasks that dial, one a peer.
@@ -51,7 +53,7 @@ impl Dialler {
 
     /// Dials `node` from now on, if it is this node's turn to.
     pub(crate) fn aim(&mut self, node: &NodeId, target: Target) {
-        self.net.peers.heard_of(node, target.boot);
+        self.net.peers.heard_of(node, target.boot, target.store);
         if *node <= self.net.ours.node {
             return;
         }
@@ -102,9 +104,13 @@ impl Dial {
             };
             match reached {
                 Ok((connection, greeted)) => {
-                    backoff.reset();
                     self.told = None;
+                    let since = runtime::now();
                     peer::serve(&self.net, &connection, greeted).await;
+                    // One that ends as soon as it began is trouble too, and not to be hurried.
+                    if since.elapsed() > PAUSE_MAX {
+                        backoff.reset();
+                    }
                 }
                 Err(GreetingError::RefusedByPeer(Refusal {
                     reason: Reason::Superseded,

@@ -4,13 +4,11 @@
 //! that whatever came at once becomes one write of the log and one write to each peer. Nothing in its
 //! loop waits for a disk, a socket or a registry: what they say comes back as events.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::future::poll_fn;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
-use hashring::{NodeId, PartitionId};
+use hashring::PartitionId;
 use runtime::{Instant, Stop};
 use segment::{Folder, LogOp, SubmitError};
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +17,7 @@ use crate::core::{Alarm, Core, Event, Outcome, PartitionView, Step, StopReason, 
 use crate::ending::Failure;
 use crate::handle::{Host, Shared};
 use crate::inbox::{Command, Notices};
-use crate::peer::Link;
+use crate::links::Links;
 use crate::reads::{Read, Reads};
 use crate::registrar::Wish;
 use crate::{core, metric};
@@ -38,7 +36,7 @@ pub(crate) struct Driver {
     pub(crate) wishes: mpsc::Sender<Vec<Wish>>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) links: BTreeMap<NodeId, Link>,
+    pub(crate) links: Links,
     pub(crate) waiting: Waiting,
     /// What the log had no room for yet.
     pub(crate) held: VecDeque<(u64, Vec<LogOp>)>,
@@ -89,7 +87,7 @@ impl Driver {
                         return Ok(());
                     }
                 }
-                () = unblocked(links) => {}
+                () = links.unblocked() => {}
                 () = alarm.rings() => {}
             }
             while commands.len() < COMMANDS_AT_ONCE_MAX
@@ -106,7 +104,7 @@ impl Driver {
                 self.core.handle(now, Event::Tick);
             }
             self.carry_out(now)?;
-            self.flush().await;
+            self.links.flush().await;
         }
     }
 
@@ -133,50 +131,30 @@ impl Driver {
 
     fn take(&mut self, now: Time, command: Command) {
         let event = match command {
-            Command::Event(event) => event,
-            Command::Submit { submission, reply } => Event::Submit {
+            Command::Event(event) => Some(event),
+            Command::Submit { submission, reply } => Some(Event::Submit {
                 token: self.waiting.add(reply),
                 partition: submission.partition,
                 epoch: submission.epoch,
                 seq: submission.seq,
                 payload: submission.payload,
                 acks: submission.acks,
-            },
+            }),
             Command::Barrier { partition, epoch, reply } => {
-                Event::Barrier { token: self.waiting.add(reply), partition, epoch }
+                Some(Event::Barrier { token: self.waiting.add(reply), partition, epoch })
             }
             Command::Confirm { partition, reply } => {
-                Event::Confirm { token: self.waiting.add(reply), partition }
+                Some(Event::Confirm { token: self.waiting.add(reply), partition })
             }
+            Command::PeerUp(link) => self.links.up(*link),
             Command::Message { from, generation, message } => {
-                if !self.is_current(&from, generation) {
-                    return;
-                }
-                Event::Message { from, message }
+                self.links.message(from, generation, message)
             }
-            Command::PeerUp(link) => {
-                let current = self.links.get(&link.node).map_or(0, |link| link.generation);
-                if link.generation < current {
-                    return;
-                }
-                let (node, boot, store) = (link.node.clone(), link.boot, link.store);
-                self.links.insert(node.clone(), *link);
-                Event::PeerUp { node, boot, store }
-            }
-            Command::PeerDown { node, generation } => {
-                if !self.is_current(&node, generation) {
-                    return;
-                }
-                self.links.remove(&node);
-                Event::PeerDown { node }
-            }
+            Command::PeerDown { node, generation } => self.links.down(node, generation),
         };
-        self.core.handle(now, event);
-    }
-
-    /// What an older connection still held is dropped here.
-    fn is_current(&self, node: &NodeId, generation: u64) -> bool {
-        self.links.get(node).is_some_and(|link| link.generation == generation)
+        if let Some(event) = event {
+            self.core.handle(now, event);
+        }
     }
 
     fn carry_out(&mut self, now: Time) -> Result<(), Failure> {
@@ -184,11 +162,7 @@ impl Driver {
         while let Some(step) = self.core.poll() {
             match step {
                 Step::Write { ticket, ops } => self.write(ticket, ops)?,
-                Step::Send { to, message } => {
-                    if let Some(link) = self.links.get_mut(&to) {
-                        link.push(&message);
-                    }
-                }
+                Step::Send { to, message } => self.links.push(&to, &message),
                 Step::Cas { partition, expect, record } => {
                     wishes.push(Wish { partition, expect, record });
                 }
@@ -276,15 +250,6 @@ impl Driver {
             }
         }
     }
-
-    /// Sends everything that was added; this task is woken when a peer takes more.
-    async fn flush(&mut self) {
-        poll_fn(|context| {
-            self.links.values_mut().for_each(|link| link.flush(context));
-            Poll::Ready(())
-        })
-        .await;
-    }
 }
 
 /// Whatever was not committed may vanish, and nobody may think that this node still leads.
@@ -294,19 +259,6 @@ impl Drop for Driver {
             view.send_replace(Arc::new(PartitionView::default()));
         }
     }
-}
-
-/// Returns when a peer that took too little takes more. Cancel-safe.
-async fn unblocked(links: &mut BTreeMap<NodeId, Link>) {
-    poll_fn(|context| {
-        let mut moved = false;
-        for link in links.values_mut().filter(|link| link.is_blocked()) {
-            link.flush(context);
-            moved |= !link.is_blocked();
-        }
-        if moved { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 /// One timer, made anew only when it is set to another time.

@@ -64,12 +64,12 @@ impl RingFollower {
     async fn look(&mut self) -> Result<(), registry::Error> {
         let places = self.session.list(POSITIONS).await?;
         let members = self.session.list(MEMBERS).await?;
-        let mut boots: BTreeMap<NodeId, u64> = BTreeMap::new();
+        let mut lives: BTreeMap<NodeId, MemberRecord> = BTreeMap::new();
         for (key, value) in &members {
             let node = key.strip_prefix(MEMBERS).and_then(|node| node.parse().ok());
             if let (Some(node), Ok(member)) = (node, registry::decode::<MemberRecord>(&value.data))
             {
-                boots.insert(node, member.boot);
+                lives.insert(node, member);
             }
         }
         let mut records = Vec::new();
@@ -86,9 +86,10 @@ impl RingFollower {
         }
         for (node, record) in &nodes {
             if *node != self.node
-                && let Some(&boot) = boots.get(node)
+                && let Some(life) = lives.get(node)
             {
-                self.dialler.aim(node, Target { address: record.data.quic.clone(), boot });
+                let address = record.data.quic.clone();
+                self.dialler.aim(node, Target { address, boot: life.boot, store: life.store });
             }
         }
         let nodes = nodes.values().map(|record| self.member(record)).collect();

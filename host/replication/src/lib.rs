@@ -16,6 +16,7 @@ mod start;
 
 mod driver;
 mod inbox;
+mod links;
 mod reads;
 mod registrar;
 

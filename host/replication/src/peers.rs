@@ -3,7 +3,8 @@
 //! At most one connection a peer counts, and it is the newest: a newer one closes the older, and
 //! [`Peers::adopt`] numbers them, so that nothing an older one still held is taken for the newer's
 //! words. A process life below one already seen is refused: two processes run under one name, and the
-//! earlier has to stop.
+//! earlier has to stop. One that shows another data directory than it registered is refused too, since
+//! what it says is counted by directory.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -49,6 +50,8 @@ struct Table {
 struct Peer {
     /// The latest process life anybody told of.
     boot: u64,
+    /// Its data directory.
+    store: u64,
     up: Option<Up>,
 }
 
@@ -77,7 +80,15 @@ impl Peers {
             );
             return Err(Refusal::new(Reason::Superseded, &sentence));
         }
-        peer.boot = hello.boot;
+        if hello.boot == peer.boot && hello.store != peer.store {
+            let sentence = format!(
+                "node {} shows data folder {:016x}, but its life {} is known with folder {:016x}: it \
+                 must register what it runs on",
+                hello.node, hello.store, hello.boot, peer.store
+            );
+            return Err(Refusal::new(Reason::Store, &sentence));
+        }
+        (peer.boot, peer.store) = (hello.boot, hello.store);
         let connection = connection.clone();
         if let Some(before) = peer.up.replace(Up { generation, connection }) {
             before.connection.close(code::REPLACED, b"a newer connection took its place");
@@ -97,11 +108,11 @@ impl Peers {
     }
 
     /// The registry knows of this process life of `node`: a connection to an earlier one is of no use.
-    pub(crate) fn heard_of(&self, node: &NodeId, boot: u64) {
+    pub(crate) fn heard_of(&self, node: &NodeId, boot: u64, store: u64) {
         let mut table = self.lock();
         let peer = table.peers.entry(node.clone()).or_default();
         if boot > peer.boot {
-            peer.boot = boot;
+            (peer.boot, peer.store) = (boot, store);
             if let Some(before) = peer.up.take() {
                 before.connection.close(code::REPLACED, b"a later life of yours is registered");
             }

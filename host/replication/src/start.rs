@@ -4,7 +4,7 @@
 //! Nothing here outlives its runtime: a node whose runtime is dropped is gone without a goodbye, its
 //! sockets closed and its session ended, as after a crash.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use crate::follow::{self, RingFollower};
 use crate::forward::CALLS_MAX;
 use crate::handle::{Host, Replication, Shared};
 use crate::inbox::{COMMANDS_WAITING_MAX, Command};
+use crate::links::Links;
 use crate::membership::Membership;
 use crate::peer::Net;
 use crate::peers::{Peers, code};
@@ -155,7 +156,7 @@ impl Driver {
             wishes,
             host,
             shared,
-            links: BTreeMap::new(),
+            links: Links::default(),
             waiting: Waiting::default(),
             written: 0,
             held: VecDeque::new(),

@@ -11,13 +11,16 @@ use runtime::{Stop, Tasks};
 use tokio::sync::{Semaphore, mpsc};
 use wire::limits::{ANSWER_PART_BYTES, FRAME_BYTES_MAX};
 use wire::{
-    Ack, Append, Beat, End, Entry, Hello, Kind, Message, NotRun, PROTOCOL, RequestHead, codec,
+    Ack, Append, Beat, End, Entry, Hello, Kind, Message, NotRun, PROTOCOL, Reason, RequestHead,
+    codec,
 };
 
+use crate::core::Event;
 use crate::dialler::{Dialler, Target};
 use crate::ending::Ending;
 use crate::greeting::{self, GreetingError};
 use crate::inbox::Command;
+use crate::links::Links;
 use crate::peer::{Link, Net};
 use crate::peers::{Peers, code};
 use crate::{
@@ -92,7 +95,8 @@ impl Node {
     }
 
     fn dial(&mut self, other: &Self) {
-        let target = Target { address: other.address().to_string(), boot: other.net.ours.boot };
+        let Hello { boot, store, .. } = other.net.ours;
+        let target = Target { address: other.address().to_string(), boot, store };
         self.dialler.aim(&other.net.ours.node, target);
     }
 
@@ -312,6 +316,33 @@ async fn a_newer_connection_takes_the_place_of_the_older() {
 }
 
 #[tokio::test]
+async fn what_an_older_connection_still_held_is_never_heard_after_the_newer_is_up() {
+    let authority = Authority::new("test").unwrap();
+    let mut b = node(&authority, "b", hello("b", 1));
+    let a = node(&authority, "a", hello("a", 1));
+    let mut links = Links::default();
+    let (_older, _older_streams) = a.greet(&b).await;
+    let older = b.link().await;
+    let older_number = older.generation;
+    assert!(links.message(id("a"), older_number, ack(1)).is_none(), "not before it is up");
+    assert!(matches!(links.up(*older), Some(Event::PeerUp { boot: 1, .. })));
+    assert!(links.message(id("a"), older_number, ack(1)).is_some());
+    let (_newer, _newer_streams) = a.greet(&b).await;
+    let newer = loop {
+        if let Command::PeerUp(link) = b.command().await {
+            break link;
+        }
+    };
+    let newer_number = newer.generation;
+    assert!(links.up(*newer).is_some());
+    assert!(links.message(id("a"), older_number, ack(2)).is_none());
+    assert!(links.down(id("a"), older_number).is_none(), "the newer is still there");
+    assert!(links.message(id("a"), newer_number, ack(3)).is_some());
+    assert!(matches!(links.down(id("a"), newer_number), Some(Event::PeerDown { .. })));
+    assert!(links.message(id("a"), newer_number, ack(4)).is_none());
+}
+
+#[tokio::test]
 async fn an_earlier_life_of_a_node_stops_itself() {
     let authority = Authority::new("test").unwrap();
     let b = node(&authority, "b", hello("b", 1));
@@ -322,6 +353,19 @@ async fn an_earlier_life_of_a_node_stops_itself() {
     runtime::timeout(PATIENCE, earlier.net.tasks.stop().stopped()).await.unwrap();
     let failure = earlier.ending.failure().unwrap().to_string();
     assert!(failure.contains("process life 1 of node a was followed by life 2"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_node_on_another_folder_than_it_registered_is_refused() {
+    let authority = Authority::new("test").unwrap();
+    let b = node(&authority, "b", hello("b", 1));
+    b.net.peers.heard_of(&id("a"), 3, 73);
+    let a = node(&authority, "a", Hello { store: 9, ..hello("a", 3) });
+    let connection = a.connect(&b).await;
+    let greeted = greeting::call(&connection, &id("b"), &a.net.ours, &Peers::new()).await;
+    let Err(GreetingError::RefusedByPeer(refusal)) = greeted else { panic!("{greeted:?}") };
+    assert_eq!(refusal.reason, Reason::Store);
+    assert!(refusal.sentence.contains("known with folder 0000000000000049"), "{refusal}");
 }
 
 #[tokio::test]

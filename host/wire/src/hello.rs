@@ -41,6 +41,8 @@ pub enum Reason {
     Superseded,
     /// It names itself as the node it called.
     Same,
+    /// Its data directory is another one than the registry knows of this life of it.
+    Store,
 }
 
 /// A refusal, in words for whoever reads the log of the refused node.

@@ -1,0 +1,187 @@
+//! Chats on three nodes, real QUIC and real files: what was acknowledged is there, once, in its order.
+
+#[cfg(test)]
+mod nodes;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use chat::{Chats, Page, Read, Request, Response, Send};
+    use model::{Attrs, Body, ChatToken, Cursor, Route};
+    use runtime::Stop;
+
+    use crate::nodes::{Cluster, NAMES, persist};
+
+    fn create() -> Request {
+        Request::Create { max_duration_s: None, max_participants: None, attrs: Attrs::new() }
+    }
+
+    fn send(token: ChatToken, sender: &str, text: &str) -> Request {
+        Request::Send(Send {
+            token,
+            key: text.into(),
+            acks: None,
+            copies: None,
+            sender: sender.into(),
+            kind: "text".into(),
+            route: Route::Everyone,
+            body: Body::Text(text.into()),
+            attrs: Attrs::new(),
+            sent_ms: None,
+        })
+    }
+
+    fn read(token: ChatToken, after: Option<Cursor>, wait_ms: u32) -> Request {
+        let (before, reader, limit, confirmed) = (None, None, 1000, false);
+        Request::Read(Read { token, after, before, limit, wait_ms, reader, confirmed })
+    }
+
+    fn new_chat(cluster: &Cluster, name: &str) -> ChatToken {
+        match cluster.ask(name, &create()) {
+            Ok(Response::Created(created)) => created.token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn texts(page: &Page) -> Vec<String> {
+        let text = |stored: &chat::Stored| match &stored.message.body {
+            Body::Text(text) => text.clone(),
+            other => panic!("{other:?}"),
+        };
+        page.messages.iter().map(text).collect()
+    }
+
+    fn all(cluster: &Cluster, name: &str, token: ChatToken) -> Vec<String> {
+        let (mut after, mut found) = (None, Vec::new());
+        loop {
+            match cluster.ask(name, &read(token, after, 0)) {
+                Ok(Response::Page(page)) => {
+                    found.extend(texts(&page));
+                    after = Some(page.cursor);
+                    if !page.more {
+                        return found;
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_chat_is_the_same_on_every_node_and_wakes_readers_of_all() {
+        let cluster = Cluster::three(8);
+        for name in NAMES {
+            let token = new_chat(&cluster, name);
+            let readers: Vec<_> = NAMES
+                .map(|reader| {
+                    let chats = cluster.chats(reader);
+                    let request = read(token, None, 20_000);
+                    let context = chat::CallContext {
+                        deadline: runtime::now() + Duration::from_secs(30),
+                        request_id: String::new(),
+                        seen: None,
+                        hop: 0,
+                    };
+                    cluster.waiting.spawn(async move { chats.call(request, context).await })
+                })
+                .into();
+            assert!(matches!(
+                cluster.ask(name, &send(token, "alice", "hello")),
+                Ok(Response::Sent(_))
+            ));
+            for reader in readers {
+                match cluster.waiting.block_on(reader).unwrap() {
+                    Ok(Response::Page(page)) => assert_eq!(texts(&page), ["hello"]),
+                    other => panic!("{other:?}"),
+                }
+            }
+            for other in NAMES {
+                assert_eq!(all(&cluster, other, token), ["hello"]);
+            }
+        }
+    }
+
+    /// A sender that repeats each message until it hears that it is stored, and ends when told to. Returns
+    /// how many it sent.
+    async fn chatter(
+        chats: Chats,
+        token: ChatToken,
+        name: &str,
+        stored: Arc<AtomicUsize>,
+        stop: Stop,
+    ) -> usize {
+        let mut count = 0;
+        while !stop.is_stopped() {
+            let text = format!("{name}-{count}");
+            match persist(&chats, &send(token, name, &text)).await {
+                Ok(Response::Sent(_)) => stored.fetch_add(1, Ordering::SeqCst),
+                other => panic!("{other:?}"),
+            };
+            count += 1;
+        }
+        count
+    }
+
+    /// Waits until something more is stored.
+    fn more(cluster: &Cluster, stored: &AtomicUsize) {
+        let target = stored.load(Ordering::SeqCst) + 20;
+        let deadline = runtime::now() + Duration::from_secs(60);
+        while stored.load(Ordering::SeqCst) < target {
+            assert!(runtime::now() < deadline, "nothing is stored any more");
+            cluster.waiting.block_on(runtime::sleep(Duration::from_millis(2)));
+        }
+    }
+
+    #[test]
+    fn nodes_are_killed_among_sends_and_every_message_is_there_once_and_in_order() {
+        let mut cluster = Cluster::three(4);
+        let tokens = [new_chat(&cluster, "n1"), new_chat(&cluster, "n2")];
+        let stored = Arc::new(AtomicUsize::new(0));
+        let stop = Stop::default();
+        // Everybody talks through n1; the others are killed and come back.
+        let mut senders = Vec::new();
+        for token in tokens {
+            for name in ["alice", "bob"] {
+                let (chats, stored, stop) =
+                    (cluster.chats("n1"), Arc::clone(&stored), stop.clone());
+                let sender = cluster.waiting.spawn(chatter(chats, token, name, stored, stop));
+                senders.push((token, name, sender));
+            }
+        }
+        for victim in ["n2", "n3"] {
+            cluster.kill(victim);
+            more(&cluster, &stored);
+            cluster.start(victim);
+            cluster.until_open();
+            more(&cluster, &stored);
+        }
+        stop.stop();
+        for (token, name, sender) in senders {
+            let count = cluster.waiting.block_on(sender).unwrap();
+            let found = all(&cluster, "n1", token);
+            let own: Vec<&String> = found.iter().filter(|text| text.starts_with(name)).collect();
+            let wanted: Vec<String> = (0..count).map(|n| format!("{name}-{n}")).collect();
+            assert_eq!(own, wanted.iter().collect::<Vec<_>>(), "each once and in order");
+            for other in NAMES {
+                assert_eq!(all(&cluster, other, token), found);
+            }
+        }
+        // And all at once.
+        let before = all(&cluster, "n1", tokens[0]);
+        for name in NAMES {
+            cluster.kill(name);
+        }
+        for name in NAMES {
+            cluster.start(name);
+        }
+        cluster.until_open();
+        assert_eq!(all(&cluster, "n2", tokens[0]), before);
+        match cluster.ask("n3", &send(tokens[0], "alice", "alice-0")) {
+            Ok(Response::Sent(sent)) => assert!(sent.replay, "the keys are there too"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Stories of chats on a log that commits when it is told to and loses epochs on purpose.
+
+#[cfg(test)]
+mod handlers;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod members;
+#[cfg(test)]
+mod outcomes;
+#[cfg(test)]
+mod readers;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod takeover;

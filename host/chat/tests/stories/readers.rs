@@ -1,0 +1,238 @@
+//! What readers see, and when.
+
+use std::time::Duration;
+
+use chat::{CallContext, Chain, Code, Config, Read, Request, Response, Send};
+use model::{Cursor, Route};
+
+use crate::stage::{
+    Keeps, Stage, context, message, page, read, reading, refused, send, sent, texts, wait, waits,
+};
+
+#[tokio::test]
+async fn a_reader_who_waits_wakes_when_something_is_committed() {
+    let stage = Stage::one().await;
+    let token = stage.chat().await;
+    let mut first = stage.ask(0, wait(token, None));
+    waits(&mut first).await;
+    stage.hold();
+    let mut saying = stage.ask(0, send(token, "k1", "hello"));
+    waits(&mut saying).await;
+    waits(&mut first).await;
+    stage.world.commit();
+    let first = page(first.await);
+    assert_eq!(texts(&first), ["hello"]);
+    assert_eq!(first.cursor, sent(saying.await).cursor);
+    assert_eq!((first.head, first.more), (first.cursor, false));
+    let mut next = stage.ask(0, wait(token, Some(first.cursor)));
+    waits(&mut next).await;
+}
+
+#[tokio::test]
+async fn joins_and_refusals_wake_nobody() {
+    let stage = Stage::one().await;
+    let token = stage.chat().await;
+    let mut reader = stage.ask(0, wait(token, None));
+    waits(&mut reader).await;
+    let join = Request::Join { token, id: "bob".into(), role: None, attrs: Default::default() };
+    assert_eq!(stage.ask(0, join).await, Ok(Response::Joined { ordinal: 1 }));
+    waits(&mut reader).await;
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_answers_nothing_and_the_same_cursor() {
+    let stage = Stage::one().await;
+    let token = stage.chat().await;
+    let said = stage.say(token, "k1", "hello").await.cursor;
+    let short = Read { wait_ms: 20, ..reading(token, Some(said)) };
+    let nothing = page(stage.ask(0, Request::Read(short)).await);
+    assert_eq!((nothing.messages.len(), nothing.cursor, nothing.head), (0, said, said));
+    let never = Read { wait_ms: 20, ..reading(stage.chat().await, None) };
+    let nothing = page(stage.ask(0, Request::Read(never)).await);
+    assert_eq!((nothing.cursor, nothing.more), (Cursor::default(), false));
+}
+
+#[tokio::test]
+async fn a_node_that_stops_answers_its_readers_and_takes_nothing_new() {
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], Config::default()).await;
+    let token = stage.chat().await;
+    let said = stage.say(token, "k1", "hello").await.cursor;
+    let mut here = stage.ask(0, wait(token, Some(said)));
+    let mut through_another = stage.ask(1, wait(token, Some(said)));
+    waits(&mut here).await;
+    waits(&mut through_another).await;
+    stage.chats[1].drain();
+    assert_eq!(page(through_another.await).cursor, said);
+    waits(&mut here).await;
+    stage.chats[0].drain();
+    let page = page(here.await);
+    assert_eq!((page.messages.len(), page.cursor, page.more), (0, said, false));
+    assert_eq!(refused(stage.ask(0, send(token, "k2", "more")).await).code, Code::NotReady);
+    assert_eq!(stage.texts(0, token).await, ["hello"]);
+    stage.chats[0].drained().await;
+    assert!(stage.chats[0].readiness().stopping);
+}
+
+#[tokio::test]
+async fn nobody_sees_what_is_not_for_them_and_every_cursor_counts_it() {
+    let stage = Stage::one().await;
+    let token = stage.chat().await;
+    stage.say(token, "k1", "all").await;
+    let routed =
+        |key: &str, text: &str, route| Request::Send(Send { route, ..message(token, key, text) });
+    sent(stage.ask(0, routed("k2", "bob's", Route::Only(vec!["bob".into()]))).await);
+    let last = sent(stage.ask(0, routed("k3", "nobody's", Route::Nobody)).await).cursor;
+    let as_reader = |reader: Option<&str>| {
+        let reader = reader.map(str::to_owned);
+        stage.ask(0, Request::Read(Read { reader, ..reading(token, None) }))
+    };
+    for (reader, wanted) in [
+        (Some("bob"), vec!["all", "bob's"]),
+        (Some("eve"), vec!["all"]),
+        (None, vec!["all", "bob's"]),
+    ] {
+        let page = page(as_reader(reader).await);
+        assert_eq!(texts(&page), wanted, "{reader:?}");
+        assert_eq!((page.cursor, page.head, page.more, last.seq), (last, last, false, 3));
+    }
+    // What is hidden does not end a wait, and what is not hidden does.
+    let reader = Some("eve".to_owned());
+    let waiting = Read { reader, wait_ms: 8_000, ..reading(token, Some(last)) };
+    let mut eve = stage.ask(0, Request::Read(waiting));
+    sent(stage.ask(0, routed("k4", "bob's", Route::Only(vec!["bob".into()]))).await);
+    waits(&mut eve).await;
+    stage.say(token, "k5", "all again").await;
+    assert_eq!(texts(&page(eve.await)), ["all again"]);
+}
+
+#[tokio::test]
+async fn a_long_chat_is_read_in_pages_from_memory_and_from_the_log() {
+    let config = Config { recent_bytes_max: 4_000, ..Config::default() };
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], config).await;
+    let token = stage.chat().await;
+    let other = stage.chat().await;
+    let mut wanted = Vec::new();
+    for n in 0..200 {
+        stage.say(token, &format!("k{n}"), &n.to_string()).await;
+        if n % 3 == 0 {
+            stage.say(other, &format!("k{n}"), "between").await;
+        }
+        wanted.push(n.to_string());
+    }
+    let read_all = async |at: usize, limit: u16| {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let request = Request::Read(Read { limit, ..reading(token, after) });
+            let page = page(stage.ask(at, request).await);
+            assert!(page.messages.len() <= usize::from(limit));
+            all.extend(texts(&page));
+            after = Some(page.cursor);
+            if !page.more {
+                return all;
+            }
+            assert!(!page.messages.is_empty());
+        }
+    };
+    for limit in [1, 7, 150, 1000] {
+        assert_eq!(read_all(0, limit).await, wanted, "limit {limit}");
+    }
+    // Nothing of it is in the memory of the next primary.
+    stage.world.close();
+    stage.world.open(1, Keeps::Committed);
+    assert_eq!(read_all(0, 90).await, wanted);
+}
+
+#[tokio::test]
+async fn a_reader_who_keeps_up_costs_no_disk() {
+    let stage = Stage::one().await;
+    let token = stage.chat().await;
+    let mut after = None;
+    let before = stage.world.look().reads;
+    for n in 0..50 {
+        let mut reader = stage.ask(0, wait(token, after));
+        waits(&mut reader).await;
+        stage.say(token, &format!("k{n}"), "hello").await;
+        after = Some(page(reader.await).cursor);
+    }
+    assert_eq!(stage.world.look().reads, before);
+}
+
+#[tokio::test]
+async fn a_page_ends_before_the_cursor_it_must_not_pass() {
+    let stage = Stage::one().await;
+    let token = stage.chat().await;
+    let mut cursors = Vec::new();
+    for n in 0..5 {
+        cursors.push(stage.say(token, &format!("k{n}"), &n.to_string()).await.cursor);
+    }
+    let between = Read { before: Some(cursors[3]), ..reading(token, Some(cursors[0])) };
+    let page = page(stage.ask(0, Request::Read(between)).await);
+    assert_eq!(texts(&page), ["1", "2"]);
+    assert_eq!((page.cursor, page.head, page.more), (cursors[2], cursors[4], true));
+}
+
+#[tokio::test]
+async fn a_cursor_is_a_promise_that_a_node_keeps_or_refuses() {
+    let config = Config { patience: Duration::from_millis(20), ..Config::default() };
+    let stage = Stage::new(vec![Chain::default()], config).await;
+    let token = stage.chat().await;
+    let said = stage.say(token, "k1", "hello").await.cursor;
+    let newer = Cursor { epoch: said.epoch + 1, seq: 1 };
+    let later = Cursor { seq: said.seq + 1, ..said };
+    for cursor in [newer, later] {
+        let refusal = refused(stage.ask(0, read(token, Some(cursor))).await);
+        assert_eq!((refusal.code, refusal.retryable), (Code::NotReady, true));
+        let seen = CallContext { seen: Some(cursor), ..context() };
+        let show = Request::Show { token, confirmed: false };
+        assert_eq!(refused(stage.chats[0].call(show, seen).await).code, Code::NotReady);
+    }
+    let seen = CallContext { seen: Some(said), ..context() };
+    let Ok(Response::Chat(chat)) =
+        stage.chats[0].call(Request::Show { token, confirmed: true }, seen).await
+    else {
+        panic!("not shown")
+    };
+    assert_eq!((chat.cursor, chat.participants.len()), (said, 1));
+}
+
+#[tokio::test]
+async fn a_reader_who_has_seen_a_local_message_waits_until_it_is_committed() {
+    let stage = Stage::one().await;
+    let token = stage.chat().await;
+    stage.hold();
+    let local = Send { acks: Some(1), ..message(token, "k1", "local") };
+    let local = sent(stage.ask(0, Request::Send(local)).await).cursor;
+    let mut reader = stage.ask(0, read(token, Some(local)));
+    waits(&mut reader).await;
+    stage.world.commit();
+    let page = page(reader.await);
+    assert_eq!((page.messages.len(), page.cursor), (0, local));
+}
+
+#[tokio::test]
+async fn a_confirmed_read_is_not_answered_by_a_node_that_may_be_deposed() {
+    let config = Config { patience: Duration::from_millis(20), ..Config::default() };
+    let stage = Stage::new(vec![Chain::default()], config).await;
+    let token = stage.chat().await;
+    stage.say(token, "k1", "hello").await;
+    let confirmed = || Request::Read(Read { confirmed: true, ..reading(token, None) });
+    assert_eq!(texts(&page(stage.ask(0, confirmed()).await)), ["hello"]);
+    stage.world.look().confirms = false;
+    assert_eq!(refused(stage.ask(0, confirmed()).await).code, Code::NotReady);
+}
+
+#[tokio::test]
+async fn only_so_many_readers_wait() {
+    let config = Config { waiting_max: 2, ..Config::default() };
+    let stage = Stage::new(vec![Chain::default()], config).await;
+    let token = stage.chat().await;
+    let mut first = stage.ask(0, wait(token, None));
+    let mut second = stage.ask(0, wait(token, None));
+    waits(&mut first).await;
+    waits(&mut second).await;
+    assert_eq!(refused(stage.ask(0, wait(token, None)).await).code, Code::Overloaded);
+    drop(first);
+    let mut third = stage.ask(0, wait(token, None));
+    waits(&mut third).await;
+    assert!(stage.texts(0, token).await.is_empty(), "who does not wait needs no place");
+}

@@ -1,0 +1,488 @@
+//! A cluster of chats on a log in memory that commits when it is told to and loses epochs on purpose.
+//!
+//! One partition, up to three nodes, no network: what one node forwards another answers directly.
+
+pub(crate) mod scripted;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat::{
+    CallContext, Chain, Chats, Config, Later, Ledger, Page, Read, Refusal, Request, Response, Sent,
+};
+use hashring::{NodeId, PartitionId, Partitions};
+use model::{Attrs, Body, ChatToken, Cursor, Route};
+use replication::core::{Outcome, PartitionView, Role, Why};
+use replication::{ForwardError, Host, RequestHead, RingView, Submission};
+use runtime::{Stop, Tasks};
+use segment::{Chain as Hash, LogEntry};
+use tokio::sync::{Notify, oneshot};
+
+pub(crate) const PARTITION: PartitionId = PartitionId(0);
+const LONG: Duration = Duration::from_secs(10);
+
+/// The state of the world.
+pub(crate) struct Inner {
+    pub(crate) log: Vec<LogEntry>,
+    pub(crate) committed: u64,
+    pub(crate) epoch: u64,
+    pub(crate) primary: Option<usize>,
+    pub(crate) leading: bool,
+    pub(crate) live: u8,
+    pub(crate) full: bool,
+    /// Entries are committed as soon as they are appended.
+    pub(crate) commits: bool,
+    /// Confirmations are given.
+    pub(crate) confirms: bool,
+    /// Nodes that cannot be reached.
+    pub(crate) cut: Vec<usize>,
+    pub(crate) wall_ms: u64,
+    /// How often the log was read.
+    pub(crate) reads: usize,
+    pending: Vec<Pending>,
+    hosts: Vec<Option<Chats>>,
+    version: u64,
+}
+
+struct Pending {
+    seq: u64,
+    acks: u8,
+    answer: Option<oneshot::Sender<Outcome>>,
+}
+
+pub(crate) struct World {
+    inner: Mutex<Inner>,
+    changed: Notify,
+    appended: Notify,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("World")
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    world: Arc<World>,
+    index: usize,
+}
+
+/// How much of what was not committed a new primary has.
+#[derive(Clone, Copy)]
+pub(crate) enum Keeps {
+    Everything,
+    Committed,
+}
+
+impl World {
+    pub(crate) fn look(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.look().version += 1;
+        self.changed.notify_waiters();
+    }
+
+    /// Commits everything that is appended, and answers those who waited for it.
+    pub(crate) fn commit(&self) {
+        let (host, seq, epoch, answers) = {
+            let mut inner = self.look();
+            inner.committed = inner.log.last().map_or(0, |last| last.seq);
+            let answers: Vec<Pending> = inner.pending.drain(..).collect();
+            let host = inner.primary.and_then(|primary| inner.hosts[primary].clone());
+            (host, inner.committed, inner.epoch, answers)
+        };
+        if let Some(host) = host {
+            host.committed(PARTITION, epoch, seq);
+        }
+        for mut pending in answers {
+            if let Some(answer) = pending.answer.take() {
+                let _gone = answer.send(Outcome::Quorum { seq: pending.seq });
+            }
+        }
+        self.tell();
+    }
+
+    /// Answers those who wait for the primary's disk alone.
+    fn sync(&self) {
+        for pending in &mut self.look().pending {
+            if pending.acks < 2
+                && let Some(answer) = pending.answer.take()
+            {
+                let _gone = answer.send(Outcome::Local { seq: pending.seq });
+            }
+        }
+    }
+
+    /// Nobody leads any more.
+    pub(crate) fn close(&self) {
+        let (host, epoch, answers) = {
+            let mut inner = self.look();
+            let host = inner.primary.take().and_then(|primary| inner.hosts[primary].clone());
+            (host, inner.epoch, std::mem::take(&mut inner.pending))
+        };
+        self.tell();
+        for pending in answers {
+            if let Some(answer) = pending.answer {
+                let _gone = answer.send(Outcome::Unknown(Why::Deposed));
+            }
+        }
+        if let Some(host) = host {
+            host.closed(PARTITION, epoch);
+        }
+        self.tell();
+    }
+
+    /// Node `primary` leads a new epoch.
+    pub(crate) fn open(&self, primary: usize, keeps: Keeps) {
+        let (host, epoch, seq) = {
+            let mut inner = self.look();
+            let committed = inner.committed;
+            if matches!(keeps, Keeps::Committed) {
+                inner.log.retain(|entry| entry.seq <= committed);
+            }
+            inner.epoch += 1;
+            let seq = inner.log.len() as u64 + 1;
+            let (epoch, payload) = (inner.epoch, Bytes::from_static(&[0, 1]));
+            inner.log.push(LogEntry { epoch, seq, chain: Hash::default(), payload });
+            inner.committed = seq;
+            inner.primary = Some(primary);
+            (inner.hosts[primary].clone(), inner.epoch, seq)
+        };
+        if let Some(host) = host {
+            host.opened(PARTITION, epoch, seq);
+        }
+        self.tell();
+    }
+}
+
+impl Inner {
+    /// Entries that are not replication's own.
+    pub(crate) fn entries(&self) -> usize {
+        self.log.iter().filter(|entry| entry.payload[0] != 0).count()
+    }
+}
+
+impl Ledger for Node {
+    fn node(&self) -> NodeId {
+        node(self.index)
+    }
+
+    fn partitions(&self) -> Partitions {
+        Partitions::try_from(1).unwrap()
+    }
+
+    fn commit(&self) -> u8 {
+        2
+    }
+
+    fn copies(&self) -> u8 {
+        3
+    }
+
+    fn view(&self, _partition: PartitionId) -> Arc<PartitionView> {
+        let inner = self.world.look();
+        let leads = inner.primary == Some(self.index);
+        let leading = leads && inner.leading;
+        Arc::new(PartitionView {
+            epoch: inner.epoch,
+            role: if leads { Role::Primary } else { Role::Member },
+            open: inner.primary.is_some(),
+            primary: inner.primary.map(node),
+            ensemble: (0..3).map(node).collect(),
+            leading,
+            live: inner.live,
+            closed_for: inner.full.then_some(Why::Full),
+            commit: inner.committed,
+            end: inner.log.len() as u64,
+            stale: Duration::ZERO,
+        })
+    }
+
+    fn view_changed<'a>(
+        &'a self,
+        partition: PartitionId,
+        seen: &'a Arc<PartitionView>,
+    ) -> Later<'a, ()> {
+        Box::pin(async move {
+            loop {
+                let changed = self.world.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if self.view(partition) != *seen {
+                    return;
+                }
+                changed.await;
+            }
+        })
+    }
+
+    fn ring(&self) -> Arc<RingView> {
+        Arc::default()
+    }
+
+    fn submit(&self, submission: Submission) -> Option<oneshot::Receiver<Outcome>> {
+        let (answer, receiver) = oneshot::channel();
+        let mut inner = self.world.look();
+        let Submission { epoch, seq, payload, acks, .. } = submission;
+        if inner.epoch != epoch || inner.primary != Some(self.index) {
+            let _gone = answer.send(Outcome::NotCommitted(Why::Deposed));
+            return Some(receiver);
+        }
+        assert_eq!(seq, inner.log.len() as u64 + 1, "entries are numbered without gaps");
+        inner.log.push(LogEntry { epoch, seq, chain: Hash::default(), payload });
+        inner.pending.push(Pending { seq, acks, answer: Some(answer) });
+        drop(inner);
+        self.world.appended.notify_one();
+        self.world.tell();
+        Some(receiver)
+    }
+
+    fn confirm(&self, _partition: PartitionId) -> Later<'_, Outcome> {
+        let inner = self.world.look();
+        let leads = inner.primary == Some(self.index) && inner.confirms;
+        let outcome = if leads { Outcome::Done } else { Outcome::NotCommitted(Why::NotLeading) };
+        Box::pin(std::future::ready(outcome))
+    }
+
+    fn read(
+        &self,
+        _partition: PartitionId,
+        from: u64,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Later<'_, Option<Vec<LogEntry>>> {
+        let mut inner = self.world.look();
+        inner.reads += 1;
+        let mut bytes = 0;
+        let entries = inner.log.iter().filter(|entry| entry.seq >= from).take(entries_max);
+        let entries = entries.take_while(|entry| {
+            let first = bytes == 0;
+            bytes += entry.payload.len();
+            first || bytes <= bytes_max
+        });
+        Box::pin(std::future::ready(Some(entries.cloned().collect())))
+    }
+
+    fn forward<'a>(
+        &'a self,
+        to: &'a NodeId,
+        head: RequestHead,
+        body: Bytes,
+    ) -> Later<'a, Result<Bytes, ForwardError>> {
+        Box::pin(async move {
+            let host = {
+                let inner = self.world.look();
+                let index = (0..inner.hosts.len()).find(|index| node(*index) == *to);
+                index
+                    .filter(|index| !inner.cut.contains(index))
+                    .and_then(|index| inner.hosts[index].clone())
+            };
+            let gone = ForwardError::NotRun { to: to.clone(), why: None };
+            let host = host.ok_or(gone)?;
+            let answer = host.answer(node(self.index), head, body).await;
+            answer.map_err(|why| ForwardError::NotRun { to: to.clone(), why: Some(why) })
+        })
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.world.look().wall_ms
+    }
+}
+
+pub(crate) fn node(index: usize) -> NodeId {
+    format!("n{index}").parse().unwrap()
+}
+
+/// The cluster of a story.
+pub(crate) struct Stage {
+    pub(crate) world: Arc<World>,
+    pub(crate) chats: Vec<Chats>,
+    tasks: Tasks,
+}
+
+impl Stage {
+    /// One node without handlers.
+    pub(crate) async fn one() -> Self {
+        Self::new(vec![Chain::default()], Config::default()).await
+    }
+
+    /// A node for each chain; the first leads.
+    pub(crate) async fn new(chains: Vec<Chain>, config: Config) -> Self {
+        let inner = Inner {
+            log: Vec::new(),
+            committed: 0,
+            epoch: 0,
+            primary: None,
+            leading: true,
+            live: 3,
+            full: false,
+            commits: true,
+            confirms: true,
+            cut: Vec::new(),
+            wall_ms: 1_000_000,
+            reads: 0,
+            pending: Vec::new(),
+            hosts: vec![None; chains.len()],
+            version: 0,
+        };
+        let (changed, appended) = (Notify::new(), Notify::new());
+        let world = Arc::new(World { inner: Mutex::new(inner), changed, appended });
+        let tasks = Tasks::current(Stop::default());
+        let mut chats = Vec::new();
+        for (index, chain) in chains.into_iter().enumerate() {
+            let node = Node { world: Arc::clone(&world), index };
+            let each = Chats::new(Arc::new(node), chain, config, &tasks);
+            world.look().hosts[index] = Some(each.clone());
+            chats.push(each);
+        }
+        let log = Arc::clone(&world);
+        let stop = tasks.stop().clone();
+        tasks.spawn("log", async move {
+            while !stop.is_stopped() {
+                tokio::select! {
+                    () = stop.stopped() => return,
+                    () = log.appended.notified() => {}
+                }
+                log.sync();
+                let commits = log.look().commits;
+                if commits {
+                    log.commit();
+                }
+            }
+        });
+        world.open(0, Keeps::Everything);
+        Self { world, chats, tasks }
+    }
+
+    /// From here on entries stay uncommitted.
+    pub(crate) fn hold(&self) {
+        self.world.look().commits = false;
+    }
+
+    /// Asks node `at`.
+    pub(crate) fn ask(&self, at: usize, request: Request) -> Asking<'_> {
+        Box::pin(self.chats[at].call(request, context()))
+    }
+
+    /// A new chat.
+    pub(crate) async fn chat(&self) -> ChatToken {
+        self.chat_with(None, None).await
+    }
+
+    /// A new chat with limits.
+    pub(crate) async fn chat_with(
+        &self,
+        duration_s: Option<u64>,
+        participants: Option<u32>,
+    ) -> ChatToken {
+        let create = Request::Create {
+            max_duration_s: duration_s,
+            max_participants: participants,
+            attrs: Attrs::new(),
+        };
+        match self.ask(0, create).await {
+            Ok(Response::Created(created)) => created.token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sends a text through node 0.
+    pub(crate) async fn say(&self, token: ChatToken, key: &str, text: &str) -> Sent {
+        sent(self.ask(0, send(token, key, text)).await)
+    }
+
+    /// Everything in a chat, as node `at` tells it.
+    pub(crate) async fn texts(&self, at: usize, token: ChatToken) -> Vec<String> {
+        texts(&page(self.ask(at, read(token, None)).await))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.tasks.stop().stop();
+    }
+}
+
+/// A request on its way.
+pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
+
+pub(crate) fn context() -> CallContext {
+    CallContext { deadline: runtime::now() + LONG, request_id: "r".into(), seen: None, hop: 0 }
+}
+
+/// A text of alice.
+pub(crate) fn message(token: ChatToken, key: &str, text: &str) -> chat::Send {
+    chat::Send {
+        token,
+        key: key.into(),
+        acks: None,
+        copies: None,
+        sender: "alice".into(),
+        kind: "text".into(),
+        route: Route::Everyone,
+        body: Body::Text(text.into()),
+        attrs: Attrs::new(),
+        sent_ms: None,
+    }
+}
+
+pub(crate) fn send(token: ChatToken, key: &str, text: &str) -> Request {
+    Request::Send(message(token, key, text))
+}
+
+/// Everything after a cursor, now.
+pub(crate) fn reading(token: ChatToken, after: Option<Cursor>) -> Read {
+    Read { token, after, before: None, limit: 100, wait_ms: 0, reader: None, confirmed: false }
+}
+
+pub(crate) fn read(token: ChatToken, after: Option<Cursor>) -> Request {
+    Request::Read(reading(token, after))
+}
+
+/// Waits for something after a cursor, for longer than any story takes.
+pub(crate) fn wait(token: ChatToken, after: Option<Cursor>) -> Request {
+    Request::Read(Read { wait_ms: 8_000, ..reading(token, after) })
+}
+
+pub(crate) fn sent(result: Result<Response, Refusal>) -> Sent {
+    match result {
+        Ok(Response::Sent(sent)) => sent,
+        other => panic!("not sent: {other:?}"),
+    }
+}
+
+pub(crate) fn page(result: Result<Response, Refusal>) -> Page {
+    match result {
+        Ok(Response::Page(page)) => page,
+        other => panic!("no page: {other:?}"),
+    }
+}
+
+pub(crate) fn refused(result: Result<Response, Refusal>) -> Refusal {
+    result.expect_err("a refusal")
+}
+
+pub(crate) fn texts(page: &Page) -> Vec<String> {
+    let text = |stored: &chat::Stored| match &stored.message.body {
+        Body::Text(text) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    page.messages.iter().map(text).collect()
+}
+
+/// Lets everything go on that can, and shows that `asking` cannot.
+pub(crate) async fn waits(asking: &mut Asking<'_>) {
+    for _turn in 0..50 {
+        tokio::select! {
+            biased;
+            answer = &mut *asking => panic!("it was answered: {answer:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
