@@ -234,6 +234,11 @@ impl Shared {
         writes: bool,
         until: Instant,
     ) -> Leader {
+        // Nearly always somebody leads: then nothing is registered anywhere.
+        let (leader, _) = self.leader(partition, writes);
+        if !matches!(leader, Leader::Nobody) {
+            return leader;
+        }
         loop {
             let reigns = self.reigns_changed.notified();
             tokio::pin!(reigns);
