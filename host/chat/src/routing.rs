@@ -288,7 +288,10 @@ impl Shared {
                 &meters.stored
             }
             Err(Interrupt::Refused(refusal)) => match refusal.outcome {
-                Some(RequestOutcome::Unknown) => &meters.unknown,
+                Some(RequestOutcome::Unknown) => {
+                    tracing::warn!(request = asked.context.request_id, %refusal, "outcome unknown");
+                    &meters.unknown
+                }
                 Some(RequestOutcome::NotCommitted) => &meters.not_committed,
                 None => &meters.refused,
             },
