@@ -1,7 +1,22 @@
-//! The node and its parts on real sockets, real files and real components.
+//! The node and its parts on real sockets, real files and real components: each file is one kind of
+//! story.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test says that it failed"
+)]
 
 #[path = "../../host/plugin/tests/case/mod.rs"]
 mod case;
+mod disk;
+mod handlers;
+mod keys;
+mod loading;
+mod process;
+mod quorum;
 mod shipped_plugins;
+mod stopping;
+mod take_over;
+mod talking;

@@ -2,13 +2,19 @@
 
 #![expect(
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::missing_panics_doc,
     reason = "this is only used by tests, where a panic is how a failure is told"
 )]
 
 mod artefacts;
+pub mod carillon;
+mod cluster;
 pub mod guests;
+mod http;
 mod wait;
 
 pub use artefacts::{binary, component};
+pub use cluster::{Cluster, shipped};
+pub use http::{Answer, Http, texts};
 pub use wait::{Deadline, eventually};

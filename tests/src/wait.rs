@@ -24,10 +24,7 @@ impl Deadline {
 }
 
 /// Asks until `ask` gives an `Ok`, and fails the test with the last `Err` when it never does.
-pub async fn eventually<T, E: Debug, F>(what: &str, mut ask: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Result<T, E>>,
-{
+pub async fn eventually<T, E: Debug>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
     let deadline = Deadline::default();
     loop {
         match ask().await {

@@ -26,6 +26,8 @@ pub struct Patience {
     pub head: Duration,
     /// The body of a request.
     pub body: Duration,
+    /// An answer, while its client takes none of it.
+    pub stall: Duration,
     /// The chats over a request, beside what a reader wants to wait.
     pub answer: Duration,
 }
@@ -47,6 +49,7 @@ impl Default for Patience {
             first_byte: Duration::from_secs(5),
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
             // Longer than the five seconds after which replication calls a send's outcome unknown, so
             // that clients hear that and not a time-out of ours.
             answer: Duration::from_secs(8),

@@ -175,7 +175,10 @@ fn admit(stream: TcpStream, gate: &Arc<Gate>, router: &Router, tasks: &Tasks) {
     let Ok(slot) = Arc::clone(&gate.slots).try_acquire_owned() else {
         gate.counters.turned_away.increment(1);
         if let Ok(slot) = Arc::clone(&gate.turned_away).try_acquire_owned() {
-            tasks.spawn("http turned away", turn_away(stream, slot, tasks.stop().clone()));
+            tasks.spawn(
+                "http turned away",
+                turn_away(Socket::new(stream, gate.patience.stall), slot, tasks.stop().clone()),
+            );
         }
         return;
     };
@@ -191,9 +194,8 @@ fn admit(stream: TcpStream, gate: &Arc<Gate>, router: &Router, tasks: &Tasks) {
     });
 }
 
-async fn turn_away(stream: TcpStream, _slot: OwnedSemaphorePermit, stop: Stop) {
+async fn turn_away(mut socket: Socket, _slot: OwnedSemaphorePermit, stop: Stop) {
     let answer = alone(&Problem::new(Code::Overloaded, "too many connections"));
-    let mut socket = Socket::new(stream);
     let told = async {
         socket.write_all(&answer).await?;
         socket.shutdown().await

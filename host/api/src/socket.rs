@@ -19,8 +19,6 @@ use tokio::net::TcpStream;
 use crate::problem::{Problem, status};
 use crate::request_id;
 
-/// How long a client may take none of an answer.
-const STALL_MAX: Duration = Duration::from_secs(30);
 /// How long a closed connection is listened to.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much of what comes after the close is thrown away. More than the largest refused header.
@@ -33,7 +31,9 @@ pub(crate) struct Socket {
     stream: TcpStream,
     /// The client has closed its side.
     ended: bool,
-    /// Runs while a write waits.
+    /// How long a write may wait.
+    stall_max: Duration,
+    /// Runs while one does.
     stall: Option<Timer>,
     /// Ours, written before anything else.
     instead: Bytes,
@@ -43,9 +43,17 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        let instead = Bytes::new();
-        Self { stream, ended: false, stall: None, instead, linger: None, lingered_bytes: 0 }
+    /// A socket whose client may take nothing of an answer for `stall_max`.
+    pub(crate) fn new(stream: TcpStream, stall_max: Duration) -> Self {
+        Self {
+            stream,
+            ended: false,
+            stall_max,
+            stall: None,
+            instead: Bytes::new(),
+            linger: None,
+            lingered_bytes: 0,
+        }
     }
 
     /// Writes what is ours.
@@ -71,7 +79,8 @@ impl Socket {
             self.stall = None;
             return written;
         }
-        let stall = self.stall.get_or_insert_with(|| Box::pin(runtime::sleep(STALL_MAX)));
+        let within = self.stall_max;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(runtime::sleep(within)));
         ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

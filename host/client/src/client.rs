@@ -161,13 +161,8 @@ impl Client {
     /// [`Error`].
     pub async fn read(&self, chat: ChatToken, options: &ReadOptions) -> Result<Page, Error> {
         let path = read_path(chat, options);
-        // A node that is behind what this reader has seen must not answer.
-        let headers = match &options.after {
-            Some(after) => format!("carillon-seen: {}\r\n", header_safe(&after.0)),
-            None => String::new(),
-        };
         let wait = options.wait;
-        let call = Call { headers: &headers, wait, ..Call::new("GET", &path, Some(chat)) };
+        let call = Call { wait, ..Call::new("GET", &path, Some(chat)) };
         self.call(call).await?.read()
     }
 

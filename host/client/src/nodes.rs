@@ -53,8 +53,8 @@ impl Nodes {
         if let Some(leader) = leader.filter(|leader| !known.shunned.contains_key(leader)) {
             return Some(leader);
         }
-        known.turn = known.turn.wrapping_add(1);
         let first = known.turn.checked_rem(self.given.len())?;
+        known.turn = known.turn.wrapping_add(1);
         let in_turn = || self.given.iter().cycle().skip(first).take(self.given.len());
         let well = in_turn().find(|target| !known.shunned.contains_key(target));
         well.or_else(|| in_turn().next()).cloned()

@@ -108,6 +108,8 @@ impl Process {
     /// # Errors
     /// [`StartError`].
     pub fn open(folder: &Path, config: &Config) -> Result<Self, StartError> {
+        // First of all: what is looked up before it is there counts for nobody.
+        api::install_metrics();
         let made = std::fs::create_dir_all(folder);
         made.map_err(|source| StartError::Folder { path: folder.to_owned(), source })?;
         let registry = Registry::embedded(&folder.join("registry"))?;
@@ -281,7 +283,7 @@ fn tell(config: &Config, recovered: &Recovered) {
     let helped = if config.replication.copies > 1 {
         "its partitions take part again when a member that has it helps"
     } else {
-        "this node is alone, so nobody has a copy: restore the file, or the partition stays closed"
+        "this node is alone, so what is missing is lost, and it goes on with what it has"
     };
     for damage in &recovered.damages {
         let partition =

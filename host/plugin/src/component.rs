@@ -247,7 +247,9 @@ impl Plugin {
         store.set_max_component_handles(1_024);
         // Cannot fail: the engine counts fuel.
         let _counted = store.set_fuel(limits.fuel);
-        store.set_epoch_deadline(1);
+        // The next tick may be a microsecond away, and most calls are over before the one after it: they
+        // never give way, and do not wait for everybody else in the middle of a message.
+        store.set_epoch_deadline(2);
         store.epoch_deadline_callback(|store| {
             if runtime::now() >= store.data().deadline {
                 return Err(Late.into());

@@ -78,7 +78,77 @@ fn escape(line: &mut String, text: &str, bytes_max: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::{emit, line};
+    use crate::Limits;
+    use crate::bindings::carillon::plugin::log::Level;
+    use crate::state::{Settings, State};
+
+    /// Remembers what was logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    impl Subscriber for Lines {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= tracing::Level::INFO
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            let mut text = String::new();
+            event.record(&mut |_field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                text.push_str(&format!("{value:?} "));
+            });
+            self.0.lock().unwrap().push(text);
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    /// What a call logs that emits `text` a thousand times.
+    fn flood(level: Level, text: &str) -> Vec<String> {
+        let settings = Arc::new(Settings::new(&serde_json::Value::Null));
+        let mut state = State::new("flood".into(), settings, &Limits::default(), None, 0);
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
+            for _ in 0..1_000 {
+                emit(&mut state, level, text, &[]);
+            }
+        });
+        let lines = lines.0.lock().unwrap();
+        lines.clone()
+    }
+
+    #[test]
+    fn a_call_logs_so_many_lines_and_then_one_that_says_so() {
+        let lines = flood(Level::Warn, "again");
+        assert_eq!(lines.len(), 65);
+        assert!(lines[0].contains("again") && lines[0].contains("flood"), "{}", lines[0]);
+        assert!(lines[64].contains("logs too much"), "{}", lines[64]);
+    }
+
+    #[test]
+    fn a_call_logs_so_many_bytes() {
+        let lines = flood(Level::Info, &"x".repeat(3_000));
+        assert_eq!(lines.len(), 7, "six of 3,000 bytes are more than 16 KiB");
+        assert!(lines.iter().map(String::len).sum::<usize>() < 17 << 10);
+        assert!(lines[6].contains("logs too much"), "{}", lines[6]);
+    }
+
+    #[test]
+    fn what_nobody_reads_is_not_counted() {
+        assert_eq!(flood(Level::Debug, "again").len(), 0);
+    }
 
     #[test]
     fn a_line_stays_one_line_and_short() {

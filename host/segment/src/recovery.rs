@@ -23,7 +23,7 @@ use crate::ledger::{Doubt, Ledger, Location, Position};
 use crate::record::{Head, Kind, Seed};
 use crate::scan::{Found, Scan};
 use crate::value_file::{self, HEADER_BYTES, Header, MARK_BYTES, NoHeader, Room, ValueFile};
-use crate::{Damage, LogConfig, OpenError, Promise, Recovered, read};
+use crate::{Damage, LogConfig, OpenError, Promise, Recovered, measure, read};
 
 /// So many damages are listed; a disk that has more is lost anyway.
 const DAMAGES_MAX: usize = 1000;
@@ -258,12 +258,9 @@ impl<'a> Recovery<'a> {
         let allocated = file.metadata().map_err(fail)?.len();
         rewrite(disk, &file, tail).map_err(fail)?;
         self.cut_bytes = tail.stale - tail.end;
-        if self.cut_bytes > 0 {
-            tracing::warn!(file = %path.display(), offset = tail.end, bytes = self.cut_bytes,
-                "cut the torn end of the log, which was never confirmed");
-        }
         let seed = Seed::new(self.config.store, number);
-        Ok(ValueFile { number, file: Arc::new(file), seed, end: tail.end, allocated })
+        let (end, written) = (tail.end, tail.end);
+        Ok(ValueFile { number, file: Arc::new(file), seed, end, allocated, written })
     }
 
     fn create(
@@ -352,7 +349,7 @@ impl<'a> Recovery<'a> {
 
     fn report(&mut self, number: u32, offset: u64, what: String, partition: Option<PartitionId>) {
         let file = self.path(number);
-        tracing::error!(file = %file.display(), offset, %what, "damage in the log");
+        measure::damage();
         if self.damages.len() < DAMAGES_MAX {
             self.damages.push(Damage { file, offset, what, partition });
         }

@@ -173,7 +173,9 @@ class Room {
   async follow() {
     let cursor = "";
     for (let failures = 0; ; ) {
-      const query = new URLSearchParams({ as: this.name, wait: cursor ? WAIT_S : 0, limit: 200 });
+      // At once after a failure: nobody should wait to hear that the node is back.
+      const waits = cursor && failures === 0 ? WAIT_S : 0;
+      const query = new URLSearchParams({ as: this.name, wait: waits, limit: 200 });
       if (cursor) query.set("after", cursor);
       try {
         const page = await ask("GET", `${this.path}/messages?${query}`);

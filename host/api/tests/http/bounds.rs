@@ -12,7 +12,13 @@ use crate::support::{Edge, PATIENCE, TOKEN, answer, edge, edge_with, request};
 const SHORT: Duration = Duration::from_millis(80);
 
 fn hasty() -> Config {
-    let patience = Patience { first_byte: SHORT, head: SHORT, body: SHORT, ..Patience::default() };
+    let patience = Patience {
+        first_byte: SHORT,
+        head: SHORT,
+        body: SHORT,
+        stall: SHORT,
+        ..Patience::default()
+    };
     Config { patience, ..Config::default() }
 }
 
@@ -27,6 +33,16 @@ async fn closed(stream: &mut TcpStream) -> Vec<u8> {
     // A reset is an end too.
     let _end = read.expect("the server closes the connection");
     rest
+}
+
+/// Waits until it is so.
+async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    runtime::timeout(PATIENCE, waiting).await.expect("it becomes so");
 }
 
 #[tokio::test]
@@ -55,6 +71,32 @@ async fn a_body_that_does_not_come_is_answered_with_408() {
     assert_eq!((refused.status, refused.code().as_str()), (408, "timeout"));
     closed(&mut stream).await;
     assert!(edge.pretender.asked().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_is_given_up() {
+    let edge = edge_with(hasty()).await;
+    // More than the buffers of two sockets hold.
+    edge.pretender.answer_with_pages_of(400);
+    let mut stream = connect(&edge).await;
+    let poll = format!("GET /v1/chats/{TOKEN}/messages HTTP/1.1\r\nhost: a\r\n\r\n");
+    stream.write_all(poll.as_bytes()).await.unwrap();
+    until(|| !edge.pretender.asked().is_empty()).await;
+    assert_eq!(edge.serving.drain(PATIENCE).await, Drained::Done);
+    let taken = closed(&mut stream).await;
+    assert!(taken.starts_with(b"HTTP/1.1 200 OK") && taken.len() < 400 * 60_000, "{}", taken.len());
+}
+
+#[tokio::test]
+async fn a_reader_that_hangs_up_is_not_waited_for() {
+    let edge = edge().await;
+    let mut stream = connect(&edge).await;
+    let poll =
+        format!("GET /v1/chats/{TOKEN}/messages?after=1-1&wait=30 HTTP/1.1\r\nhost: a\r\n\r\n");
+    stream.write_all(poll.as_bytes()).await.unwrap();
+    until(|| edge.pretender.waiting() == 1).await;
+    drop(stream);
+    until(|| edge.pretender.waiting() == 0).await;
 }
 
 #[tokio::test]
@@ -102,12 +144,7 @@ async fn draining_answers_who_waits_and_closes_who_rests() {
     let path = format!("/v1/chats/{TOKEN}/messages?after=1-1&wait=30");
     let poll = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
     waiting.write_all(poll.as_bytes()).await.unwrap();
-    let asked = async {
-        while edge.pretender.asked().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    runtime::timeout(PATIENCE, asked).await.unwrap();
+    until(|| edge.pretender.waiting() == 1).await;
 
     let drained = async { edge.serving.drain(PATIENCE).await };
     let read = async {

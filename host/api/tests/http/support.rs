@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +30,18 @@ pub(crate) struct Pretender {
     refusals: Mutex<Vec<Refusal>>,
     replays: Mutex<bool>,
     readiness: Mutex<Readiness>,
+    waiting: AtomicUsize,
+    page: AtomicUsize,
     drained: Stop,
+}
+
+/// Counts a reader as long as somebody waits for its answer.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Pretender {
@@ -43,6 +55,16 @@ impl Pretender {
 
     pub(crate) fn set_readiness(&self, readiness: Readiness) {
         *self.readiness.lock().unwrap() = readiness;
+    }
+
+    /// Gives pages of so many large messages from now on.
+    pub(crate) fn answer_with_pages_of(&self, messages: usize) {
+        self.page.store(messages, Ordering::SeqCst);
+    }
+
+    /// How many readers wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     pub(crate) fn asked(&self) -> Vec<(Request, CallContext)> {
@@ -76,13 +98,16 @@ impl Pretender {
                 also: vec![MessageId([2; 16])],
             }),
             Request::Read(read) => {
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                let _waiting = Waiting(&self.waiting);
                 tokio::select! {
                     () = self.drained.stopped() => {}
                     () = runtime::sleep(Duration::from_millis(read.wait_ms.into())) => {}
                 }
-                let messages = match read.after {
-                    Some(_) => vec![],
-                    None => vec![stored()],
+                let messages = match (read.after, self.page.load(Ordering::SeqCst)) {
+                    (Some(_), _) => vec![],
+                    (None, 0) => vec![stored("hello")],
+                    (None, large) => vec![stored(&"x".repeat(60_000)); large],
                 };
                 Response::Page(Page {
                     messages,
@@ -146,13 +171,13 @@ fn message(send: chat::Send) -> Message {
     }
 }
 
-fn stored() -> Stored {
+fn stored(text: &str) -> Stored {
     let message = Message {
         id: MessageId([1; 16]),
         sender: "alice".to_owned(),
         kind: "text".to_owned(),
         route: model::Route::Everyone,
-        body: model::Body::Text("hello".to_owned()),
+        body: model::Body::Text(text.to_owned()),
         attrs: Attrs::new(),
         time_ms: 8,
         sent_ms: None,

@@ -1,0 +1,150 @@
+//! What handlers do to messages, and what they cannot do to anybody else.
+
+use node::config::{Config, GrantConfig, OnFailure, PluginConfig, Span};
+use serde_json::json;
+use tempfile::TempDir;
+use tests::guests::Guest;
+use tests::{Cluster, shipped, texts};
+
+/// A guest as a plugin of its own, with a policy.
+struct Habit {
+    folder: TempDir,
+    policy: OnFailure,
+}
+
+impl Habit {
+    fn new(guest: &Guest, policy: OnFailure) -> Self {
+        let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+        std::fs::write(folder.path().join("guest.wasm"), guest.build())
+            .unwrap_or_else(|error| panic!("{error}"));
+        Self { folder, policy }
+    }
+
+    fn add(&self, config: &mut Config) {
+        let mut plugin = PluginConfig {
+            source: self.folder.path().join("guest.wasm"),
+            on_failure: Some(self.policy),
+            grant: GrantConfig::default(),
+            ..PluginConfig::default()
+        };
+        plugin.limits.deadline = Some(Span(std::time::Duration::from_millis(100)));
+        config.plugins.insert("habit".to_owned(), plugin);
+        config.chain.push("habit".to_owned());
+    }
+}
+
+#[tokio::test]
+async fn a_forbidden_word_is_refused_with_plugin_and_reason_and_never_appears() {
+    let cluster = Cluster::start_with(3, shipped).await;
+    let token = cluster.http(0).create().await;
+    cluster.http(0).send(&token, "alice", "k0", "hello").await.expect(201);
+    let refused = cluster.http(1).send(&token, "mallory", "k1", "what a badword").await;
+    assert_eq!((refused.status, refused.code()), (422, "rejected"), "{}", refused.body);
+    assert_eq!(refused.body["plugin"], "moderation");
+    for field in ["reason_code", "reason"] {
+        assert!(!refused.text(field).is_empty(), "{field}: {}", refused.body);
+    }
+    // The same again is the same answer, on any node.
+    let again = cluster.http(2).send(&token, "mallory", "k1", "what a badword").await;
+    assert_eq!((again.status, again.text("reason")), (422, refused.text("reason")));
+    let said = texts(&cluster.http(2).all(&token).await);
+    assert!(!said.iter().any(|text| text.contains("badword")), "{said:?}");
+}
+
+#[tokio::test]
+async fn three_strikes_and_the_sender_is_not_heard_any_more_also_after_a_take_over() {
+    let mut cluster = Cluster::start_with(3, shipped).await;
+    let token = cluster.http(0).create().await;
+    let primary = cluster.primary(&token).await;
+    // Said again under the same key, a strike counts once.
+    for key in ["k1", "k1", "k1", "k2"] {
+        let refused = cluster.http(primary).send(&token, "mallory", key, "badword").await;
+        assert_eq!(refused.code(), "rejected", "{}", refused.body);
+    }
+    let polite = cluster.http(primary).send(&token, "mallory", "k3", "sorry").await;
+    assert_eq!(polite.status, 201, "two strikes are not three: {}", polite.body);
+
+    cluster.kill(primary).await;
+    let other = (primary + 1) % 3;
+    cluster.http(other).send_surely(&token, "alice", "a", "hello").await;
+    let third = cluster.http(other).send(&token, "mallory", "k4", "badword").await;
+    assert_eq!(third.code(), "rejected", "{}", third.body);
+    let polite = cluster.http(other).send(&token, "mallory", "k5", "sorry again").await;
+    assert_eq!(polite.code(), "rejected", "three are enough: {}", polite.body);
+    cluster.http(other).send(&token, "alice", "b", "still here").await.expect(201);
+}
+
+#[tokio::test]
+async fn every_message_is_stamped_by_every_handler_in_order() {
+    let cluster = Cluster::start_with(3, shipped).await;
+    let token = cluster.http(0).create().await;
+    let sent = cluster.http(0).send(&token, "alice", "k", "hello").await.expect(201);
+    let stamps: Vec<_> = sent["stamps"].as_array().into_iter().flatten().collect();
+    let plugins: Vec<_> = stamps.iter().map(|stamp| stamp["plugin"].as_str()).collect();
+    assert_eq!(plugins, [Some("status"), Some("moderation")]);
+    assert!(stamps.iter().all(|stamp| stamp["version"].is_string()), "{sent}");
+}
+
+#[tokio::test]
+async fn status_messages_start_and_end_a_chat() {
+    let cluster = Cluster::start_with(3, shipped).await;
+    let token = cluster.http(0).create().await;
+    let set = async |key: &str, status: &str| {
+        let body = json!({"sender": "alice", "kind": "chat.status", "json": {"status": status}});
+        let sent = cluster.http(1).send_with(&token, "", key, &body).await;
+        sent.unwrap_or_else(|error| panic!("{error}"))
+    };
+    let status = async || {
+        let shown = cluster.http(2).get(&format!("/v1/chats/{token}")).await;
+        shown.expect(200)["status"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(status().await, "pending");
+    let early = set("k0", "ended").await;
+    assert_eq!((early.status, early.code()), (409, "illegal-transition"), "{}", early.body);
+    set("k1", "started").await.expect(201);
+    assert_eq!(status().await, "started");
+    set("k2", "ended").await.expect(201);
+    assert_eq!(status().await, "ended");
+}
+
+#[tokio::test]
+async fn a_handler_that_traps_refuses_its_message_and_no_other_chat_notices() {
+    for habit in ["unreachable", "(loop $for_ever (br $for_ever))"] {
+        let guest = Habit::new(&Guest::doing(habit), OnFailure::Reject);
+        let cluster = Cluster::start_with(1, |config| guest.add(config)).await;
+        let http = cluster.http(0);
+        let (one, other) = (http.create().await, http.create().await);
+        let (failed, again) = tokio::join!(
+            http.send(&one, "alice", "k", "hello"),
+            http.send(&other, "bob", "k", "hello"),
+        );
+        for answer in [failed, again] {
+            assert_eq!((answer.status, answer.code()), (503, "plugin-failed"), "{habit}");
+        }
+        // Nothing of it is left, and the node goes on.
+        for token in [&one, &other] {
+            assert_eq!(texts(&http.all(token).await), Vec::<String>::new());
+        }
+        http.get("/readyz").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_is_skipped_where_the_operator_says_so() {
+    for habit in ["unreachable", "(loop $for_ever (br $for_ever))"] {
+        let guest = Habit::new(&Guest::doing(habit), OnFailure::Skip);
+        let cluster = Cluster::start_with(1, |config| {
+            guest.add(config);
+            shipped(config);
+        })
+        .await;
+        let http = cluster.http(0);
+        let token = http.create().await;
+        let sent = http.send(&token, "alice", "k", "hello").await.expect(201);
+        assert_eq!(sent["stamps"][0]["verdict"], "skipped", "{sent}");
+        // The handlers after it still decide.
+        let refused = http.send(&token, "alice", "k2", "badword").await;
+        assert_eq!(refused.code(), "rejected", "{}", refused.body);
+        assert_eq!(texts(&http.all(&token).await)[0], "hello");
+    }
+}

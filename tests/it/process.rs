@@ -1,0 +1,176 @@
+//! The real binary, where a process matters.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+use tests::carillon::{Carillon, run, single};
+use tests::{Http, eventually, texts};
+
+/// At once: enough that some are always on their way.
+const SENDERS: usize = 12;
+
+/// Sends from many tasks at once until the process is killed under them; returns what was acknowledged,
+/// id by text.
+struct Senders {
+    acknowledged: Arc<Mutex<BTreeMap<String, String>>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Senders {
+    fn start(nodes: &[Http], tokens: &[String], round: usize) -> Self {
+        let acknowledged: Arc<Mutex<BTreeMap<String, String>>> = Arc::default();
+        let tasks = (0..SENDERS)
+            .map(|sender| {
+                let node = nodes[sender % nodes.len()].clone();
+                let token = tokens[sender % tokens.len()].clone();
+                let acknowledged = Arc::clone(&acknowledged);
+                tokio::spawn(async move {
+                    for number in 0.. {
+                        let text = format!("{token}/{round}-{sender}-{number}");
+                        // Killed: the connection breaks, and what was on its way is nobody's.
+                        let Ok(sent) =
+                            node.try_send(&token, &format!("s{sender}"), &text, &text).await
+                        else {
+                            return;
+                        };
+                        if sent.status == 201 {
+                            let mut all = acknowledged.lock().unwrap_or_else(|e| panic!("{e}"));
+                            all.insert(text, sent.text("id"));
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self { acknowledged, tasks }
+    }
+
+    async fn at_least(&self, count: usize) {
+        eventually("acknowledged messages", async || {
+            let seen = self.acknowledged.lock().unwrap_or_else(|error| panic!("{error}")).len();
+            if seen >= count { Ok(()) } else { Err(seen) }
+        })
+        .await;
+    }
+
+    async fn end(self) -> BTreeMap<String, String> {
+        for task in self.tasks {
+            task.await.unwrap_or_else(|error| panic!("{error}"));
+        }
+        self.acknowledged.lock().unwrap_or_else(|error| panic!("{error}")).clone()
+    }
+}
+
+/// Every acknowledged message is there exactly once, under its id.
+async fn check(nodes: &[Http], tokens: &[String], acknowledged: &BTreeMap<String, String>) {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (index, token) in tokens.iter().enumerate() {
+        for message in nodes[index % nodes.len()].all(token).await {
+            let text = message["text"].as_str().unwrap_or_default().to_owned();
+            let id = message["id"].as_str().unwrap_or_default().to_owned();
+            found.entry(text).or_default().push(id);
+        }
+    }
+    for (text, id) in acknowledged {
+        assert_eq!(found.get(text), Some(&vec![id.clone()]), "{text}");
+    }
+}
+
+async fn killed_in_the_middle(args: &[&str]) {
+    let running = Carillon::start(args).await;
+    let mut tokens = Vec::new();
+    for index in 0..6 {
+        tokens.push(running.nodes[index % running.nodes.len()].create().await);
+    }
+    let mut all = BTreeMap::new();
+    let mut running = running;
+    for round in 1..=3 {
+        let senders = Senders::start(&running.nodes, &tokens, round);
+        senders.at_least(100 * round).await;
+        running.kill().await;
+        all.extend(senders.end().await);
+        running = Carillon::start(args).await;
+        check(&running.nodes, &tokens, &all).await;
+        // Keys go on from where they were.
+        tokens.push(running.nodes[0].create().await);
+    }
+    running.signal(Signal::TERM);
+    let ended = running.end().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_killed_in_the_middle_of_sends_loses_nothing_acknowledged() {
+    let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+    let dir = folder.path().join("demo").display().to_string();
+    killed_in_the_middle(&["demo", "--dir", &dir, "--http-port", "0"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_node_killed_in_the_middle_of_sends_loses_nothing_acknowledged() {
+    let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+    let config = single(folder.path(), "");
+    killed_in_the_middle(&["node", "--config", &config]).await;
+}
+
+#[tokio::test]
+async fn the_command_line_talks_to_any_node() {
+    let demo = Carillon::start(&["demo", "--http-port", "0"]).await;
+    let urls: Vec<String> = demo.nodes.iter().map(Http::url).collect();
+    let created = run(&["chat", "create", "--url", &urls[0]]).await;
+    assert_eq!(created.code, Some(0), "{created:?}");
+    let token = created.out.trim();
+    assert_eq!(token.len(), 32, "{created:?}");
+
+    let sent = run(&["chat", "send", token, "hello", "--as", "alice", "--url", &urls[1]]).await;
+    assert_eq!(sent.code, Some(0), "{sent:?}");
+    let refused = run(&["chat", "send", token, "badword", "--as", "bob", "--url", &urls[2]]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("moderation"), "{refused:?}");
+
+    let shown = run(&["chat", "show", token, "--json", "--url", &urls[2]]).await;
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap_or_default();
+    assert_eq!(shown["token"], *token);
+    let ended = run(&["chat", "end", token, "--as", "alice", "--url", &urls[0]]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let late = run(&["chat", "send", token, "late", "--as", "alice", "--url", &urls[1]]).await;
+    assert_eq!(late.code, Some(1), "{late:?}");
+    assert_eq!(texts(&demo.nodes[1].all(token).await)[0], "hello");
+
+    let unknown = "0123456789abcdef0123456789abcdef";
+    let unknown = run(&["chat", "show", unknown, "--url", &urls[0]]).await;
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    let nobody = run(&["chat", "create", "--url", "http://127.0.0.1:1"]).await;
+    assert_eq!(nobody.code, Some(3), "{nobody:?}");
+    let usage = run(&["chat", "send", token]).await;
+    assert_eq!(usage.code, Some(2), "{usage:?}");
+}
+
+#[tokio::test]
+async fn a_tail_prints_a_message_a_line_as_they_come() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let demo = Carillon::start(&["demo", "--http-port", "0"]).await;
+    let token = demo.nodes[0].create().await;
+    demo.nodes[0].send(&token, "alice", "k0", "first\nin two lines").await.expect(201);
+    let mut tail = tokio::process::Command::new(tests::binary("carillon"))
+        .args(["chat", "tail", &token, "--from-start", "--json", "--url", &demo.nodes[1].url()])
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{error}"));
+    let out = tail.stdout.take().unwrap_or_else(|| panic!("no output"));
+    let mut lines = BufReader::new(out).lines();
+    let mut next = async || {
+        let line = runtime::timeout(std::time::Duration::from_secs(60), lines.next_line()).await;
+        let line = line.ok().and_then(Result::ok).flatten().unwrap_or_default();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default()["text"].clone()
+    };
+    assert_eq!(next().await, "first\nin two lines");
+    demo.nodes[2].send(&token, "bob", "k1", "second").await.expect(201);
+    assert_eq!(next().await, "second");
+    tail.kill().await.unwrap_or_else(|error| panic!("{error}"));
+    let ended = demo.nodes[0].post(&format!("/v1/chats/{token}/end"), &json!({})).await;
+    ended.expect(200);
+}
