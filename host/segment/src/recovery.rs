@@ -124,18 +124,22 @@ impl<'a> Recovery<'a> {
         let folder = &self.config.folder;
         let found = value_file::numbers(folder).map_err(|source| disk_error(folder, source))?;
         let last = found.last().copied().unwrap_or(0);
+        let mut expected = from.file.max(1);
         let mut tail = None;
-        for number in from.file.max(1)..=last.max(evidence.file) {
-            let start = if number == from.file { from.offset } else { 0 }.max(HEADER_BYTES);
-            if !found.contains(&number) {
-                self.lost(number, 0, "the file is missing");
-                continue;
+        for number in found.into_iter().filter(|number| *number >= from.file) {
+            if number > expected {
+                self.lost(expected, 0, "files are missing from this one on");
             }
+            let start = if number == from.file { from.offset } else { 0 }.max(HEADER_BYTES);
             tail = Some((number, self.file(number, start, number == last, evidence)?));
+            expected = number.saturating_add(1);
         }
-        let Some((number, tail)) = tail.filter(|(number, _)| *number >= evidence.file) else {
-            let number = last.max(evidence.file).saturating_add(1);
-            return self.create(disk, number, 0);
+        if evidence.file >= expected {
+            self.lost(expected, 0, "files are missing from this one on");
+            tail = None;
+        }
+        let Some((number, tail)) = tail else {
+            return self.create(disk, expected.max(evidence.file.saturating_add(1)), 0);
         };
         let file = self.open_last(disk, number, tail)?;
         self.ledger.synced = Position { file: file.number, offset: file.end };

@@ -265,6 +265,24 @@ fn a_missing_file_is_damage() {
 }
 
 #[test]
+fn value_files_that_are_all_gone_are_missed_by_the_index() {
+    let folder = quick_folder();
+    let log = open(config(folder.path(), FILE));
+    log.write(vec![promise(0, 3), append(0, follow(&[], 3, &[b"one"])), commit(0, 1)]);
+    drop(log);
+    fs::remove_file(values(folder.path(), 1)).unwrap();
+    let log = open(config(folder.path(), FILE));
+    assert_eq!(log.recovered.damages[0].file, values(folder.path(), 1));
+    let hurt = &log.recovered.partitions[&PartitionId(0)];
+    assert!(hurt.damaged && hurt.end.seq == 0);
+    drop(log);
+    // The number is not used again, and the loss not forgotten.
+    assert!(!values(folder.path(), 1).exists());
+    let log = open(config(folder.path(), FILE));
+    assert!(log.recovered.partitions[&PartitionId(0)].damaged);
+}
+
+#[test]
 fn a_read_of_a_damaged_entry_tells_its_file_and_place() {
     let folder = quick_folder();
     let log = open(config(folder.path(), FILE));
