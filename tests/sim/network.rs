@@ -247,6 +247,11 @@ impl Network {
         }
     }
 
+    /// Silences are borne for so long from now on.
+    pub(crate) fn set_idle(&mut self, idle: Time) {
+        self.travel.idle = idle;
+    }
+
     pub(crate) fn pairs(&self) -> Vec<(usize, usize)> {
         self.connections.keys().copied().collect()
     }

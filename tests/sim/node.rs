@@ -69,6 +69,8 @@ pub(crate) struct Life {
     /// Since when it runs without a pause.
     pub(crate) running: Time,
     pub(crate) paused: bool,
+    /// It was told to give everything away.
+    pub(crate) draining: bool,
     pub(crate) inbox: VecDeque<Came>,
     pub(crate) waking: bool,
     /// When it will be woken for its timer.
@@ -112,6 +114,7 @@ impl Life {
             started: now,
             running: now,
             paused: false,
+            draining: false,
             inbox: VecDeque::new(),
             waking: false,
             timer: None,

@@ -112,7 +112,7 @@ fn limits(random: &mut StdRng) -> Limits {
         waiting_max: random.random_range(4..40),
         in_flight_entries_max: random.random_range(2..40),
         append_entries_max: random.random_range(1..10),
-        append_bytes_max: random.random_range(300..4_000),
+        append_bytes_max: random.random_range(600..4_000),
         tail_entries_max: random.random_range(1..40),
         ..limits
     }

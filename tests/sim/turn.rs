@@ -224,10 +224,11 @@ impl World {
         must(!many, "I15", || format!("{} entries in an append", append.entries.len()))
     }
 
-    /// The node that leads an epoch, if the process that does still lives.
+    /// The node that leads an epoch or takes over in it, if that process still does.
     fn primary_of(&self, partition: PartitionId, epoch: u64) -> Option<usize> {
         let record = self.registry.of_epoch(partition, epoch)?;
-        self.life_of(&Process { node: record.primary.clone()?, boot: record.boot })
+        let process = Process { node: record.primary.clone()?, boot: record.boot };
+        self.life_of(&process).filter(|node| self.nodes[*node].log(partition).promised() == epoch)
     }
 
     fn opened(&mut self, node: usize, by: &Process, at: (PartitionId, u64, u64)) -> Verdict {

@@ -34,6 +34,9 @@ impl World {
                 (0..self.nodes.len()).try_for_each(|node| self.crash_for(node, down))
             }
             Fault::Drain { node } => {
+                if let Some(life) = &mut self.nodes[node].life {
+                    life.draining = true;
+                }
                 self.tell(node, Came::Event(Event::Drain));
                 Ok(())
             }
@@ -195,6 +198,10 @@ impl World {
         self.registry.manners.unknown_per_mille = 0;
         self.registry.manners.stale_per_mille = 0;
         for node in 0..self.nodes.len() {
+            // Who drains is about to end, and takes nothing any more.
+            if self.nodes[node].life.as_ref().is_some_and(|life| life.draining) {
+                self.crash(node)?;
+            }
             self.registry.gate(&mut self.agenda, node, Gate::Through);
             self.resume(node);
             self.pace(node, Pace::Normal);

@@ -108,7 +108,7 @@ impl Dial {
                     let since = runtime::now();
                     peer::serve(&self.net, &connection, greeted).await;
                     // One that ends as soon as it began is trouble too, and not to be hurried.
-                    if since.elapsed() > PAUSE_MAX {
+                    if runtime::now().saturating_duration_since(since) > PAUSE_MAX {
                         backoff.reset();
                     }
                 }

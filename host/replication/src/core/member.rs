@@ -128,6 +128,7 @@ impl Partition {
                 continue;
             }
             if at == new && self.tail.end().seq > before.seq {
+                cx.writer.withdraw(self.id);
                 cx.writer
                     .push(&mut self.slot, LogOp::Cut { partition: self.id, after: before.seq });
                 self.tail.cut(before);

@@ -105,6 +105,18 @@ impl Writer {
         self.afters.push(after);
     }
 
+    /// The log of a partition is about to be cut: what was to be said of it is not true any more by the
+    /// time it could be said. Whoever waits for it has lost its epoch.
+    pub(super) fn withdraw(&mut self, partition: PartitionId) {
+        let stays = |after: &After| match after {
+            After::Ack { ack, .. } => ack.partition != partition,
+            After::Sealed { sealed, .. } => sealed.partition != partition,
+            After::Own { .. } | After::Promised { .. } => true,
+        };
+        self.afters.retain(stays);
+        self.waiting.retain(|(_, after)| stays(after));
+    }
+
     /// What was queued since the last time, as one write.
     pub(super) fn cut_off(&mut self, now: Time) -> Option<(u64, Vec<LogOp>)> {
         let ops = std::mem::take(&mut self.ops);
@@ -180,6 +192,26 @@ mod tests {
         let (ticket, ops) = writer.cut_off(Time::ZERO).unwrap();
         let alone = [LogOp::Append { partition: P, entries: vec![entry(3)] }];
         assert_eq!((ticket, ops.as_slice()), (2, alone.as_slice()));
+    }
+
+    #[test]
+    fn what_was_to_be_said_of_a_log_is_not_said_once_it_is_cut() {
+        let (mut writer, mut slot) = (Writer::new(), Slot::default());
+        let ack = |partition| {
+            let ack = Ack { partition, epoch: 1, matched: 1 };
+            After::Ack { to: "a".parse().unwrap(), ack }
+        };
+        writer.append(P, &mut slot, entry(1));
+        writer.after(ack(P));
+        writer.cut_off(Time::ZERO);
+        writer.after(ack(P));
+        writer.after(ack(PartitionId(4)));
+        writer.withdraw(P);
+        writer.cut_off(Time::ZERO);
+        writer.written(1);
+        let due = writer.due(false);
+        assert!(matches!(due, Some(After::Ack { ack, .. }) if ack.partition == PartitionId(4)));
+        assert!(writer.due(false).is_none());
     }
 
     #[test]

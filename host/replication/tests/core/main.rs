@@ -3,6 +3,7 @@
 //! those somebody did.
 
 mod leading;
+mod member;
 mod opening;
 mod stage;
 mod take_over;
