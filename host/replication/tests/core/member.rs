@@ -257,6 +257,29 @@ fn entries_that_do_not_follow_each_other_change_nothing() {
 }
 
 #[test]
+fn entries_of_epochs_that_fall_or_are_not_yet_change_nothing() {
+    for epochs in [[1, 9, 9], [3, 2, 2]] {
+        let mut b = NodeB::holding(&epochs[..1]);
+        let outcome = b.says("a", append(4, &epochs, 2));
+        assert!(outcome.said.is_empty() && b.end() == 1, "{outcome:?}");
+    }
+}
+
+#[test]
+fn what_is_cut_before_its_sync_is_not_acknowledged_after_it() {
+    let mut b = NodeB::holding(&[1]);
+    // All at once, after standing still: a second entry, a seal, and what the sealer adopted.
+    let seal = Message::Seal(Seal { seals: vec![Promised { partition: P, epoch: 2 }] });
+    let messages = [("a", append(1, &[1, 1], 2)), ("c", seal), ("c", append(2, &[1, 2], 2))];
+    for (from, message) in messages {
+        b.core.handle(b.now, Event::Message { from: id(from), message });
+    }
+    b.tell(Event::Tick);
+    let ack = Message::Ack(Ack { partition: P, epoch: 2, matched: 2 });
+    assert_eq!(b.written(2), [(id("c"), ack)]);
+}
+
+#[test]
 fn a_seal_covers_what_is_queued_and_nothing_lower_is_taken_after_it() {
     let mut b = NodeB::holding(&[1]);
     b.says("a", append(1, &[1, 1], 2));
@@ -378,6 +401,12 @@ fn a_vote_is_no_while_the_leader_is_heard_or_the_asker_is_far_behind() {
     }
     assert!(vote(&mut b, ask(1, true)), "silent for four seconds");
     assert!(!vote(&mut b, ask(1, false)), "the asker lacks a live generation");
+
+    let member = |node: &str| Member { node: id(node), store: 7 };
+    let mut record = PartitionRecord::first(vec![member("a"), member("b"), member("c")], 2);
+    (record.epoch, record.primary) = (2, Some(id("a")));
+    b.tell(Event::Record { partition: P, record, version: 4 });
+    assert!(!vote(&mut b, ask(1, true)), "the asker's record is an old one");
 
     let mut far = NodeB::with(Restored {
         end: LogEnd { epoch: 1, seq: 10_001, ..LogEnd::default() },
