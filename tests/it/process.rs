@@ -188,8 +188,6 @@ async fn a_bench_tells_every_figure_in_one_object() {
         "p50_ms",
         "p99_ms",
         "p999_ms",
-        "delivered_p50_ms",
-        "delivered_p99_ms",
         "fdatasync_p50_ms",
         "fdatasync_p99_ms",
         "quic_p50_ms",
@@ -197,9 +195,12 @@ async fn a_bench_tells_every_figure_in_one_object() {
         "http_per_second",
         "ratio",
         "alone_p50_ms",
-        "alone_delivered_p50_ms",
     ] {
         assert!(figures[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {figures}");
+    }
+    // A reader may have a message before its sender has the answer.
+    for figure in ["delivered_p50_ms", "delivered_p99_ms", "alone_delivered_p50_ms"] {
+        assert!(figures[figure].is_number(), "{figure}: {figures}");
     }
     assert_eq!(figures["errors"], 0, "{figures}");
 }
