@@ -181,6 +181,17 @@ async fn two_warnings_then_the_sender_is_removed() {
 }
 
 #[tokio::test]
+async fn being_refused_makes_nobody_a_member() {
+    let mut stranger = Talk::under(json!({"words": ["badword"], "strikes": 1})).await;
+    let mut first = call("text", Body::Text("badword".to_owned()));
+    first.roster = Arc::new(Roster::new());
+    let reply = stranger.send(first).await;
+    assert_eq!(posted(&reply).kind, "moderation.removed");
+    let status = |effect: &Effect| matches!(effect, Effect::MemberStatus { .. });
+    assert!(!reply.effects.iter().any(status), "{:?}", reply.effects);
+}
+
+#[tokio::test]
 async fn the_last_strike_ends_the_chat_where_the_operator_wants_it() {
     let config = json!({"words": ["badword"], "strikes": 1, "on_last_strike": "end"});
     let mut alice = Talk::under(config).await;

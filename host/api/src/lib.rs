@@ -1,12 +1,12 @@
 //! HTTP in: endpoints, problems, the chat page.
 //!
-//! Everything a client can do wrong is found here and answered with one shape, a [`problem`]; everything
-//! below may take a [`chat::Request`] for well-formed. Only this crate knows HTTP's numbers. What is asked
-//! goes through [`Ask`], so that the whole surface can be tried over real sockets without a cluster.
+//! Everything a client can do wrong is found here and answered in one shape, a problem; everything below
+//! may take a [`chat::Request`] for well-formed. Only this crate knows HTTP's numbers. What is asked goes
+//! through [`Ask`], so that the whole surface can be tried over real sockets without a cluster.
 //!
-//! A request's way: [`server`] accepts it and bounds the connections, [`connection`] bounds one of them
-//! in bytes and time, [`endpoints`] finds who answers, [`asked`] and [`check`] read and refuse, [`shape`]
-//! is what goes in and comes out as JSON.
+//! A request's way: `server` accepts it and bounds the connections, `connection` and `socket` bound one of
+//! them in bytes and time, `endpoints` finds who answers, `asked` and `check` read and refuse, `shape` is
+//! what goes in and comes out as JSON, `problem` what an error looks like.
 
 mod ask;
 mod asked;

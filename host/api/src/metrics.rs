@@ -56,13 +56,13 @@ fn renderer() -> Option<&'static PrometheusHandle> {
 /// What is counted for one endpoint. Handles are made once: a request must not look them up.
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointCounters {
-    answers: [Counter; 4],
+    answers: [Counter; 3],
     seconds: Histogram,
 }
 
 impl EndpointCounters {
     pub(crate) fn new(endpoint: &'static str) -> Self {
-        let answers = ["2xx", "3xx", "4xx", "5xx"].map(|class| {
+        let answers = ["2xx", "4xx", "5xx"].map(|class| {
             ::metrics::counter!("carillon_http_requests_total", "endpoint" => endpoint, "status" => class)
         });
         let seconds =
@@ -71,12 +71,20 @@ impl EndpointCounters {
     }
 
     pub(crate) fn count(&self, status: StatusCode, took: Duration) {
-        let class = usize::from(status.as_u16() / 100).saturating_sub(2);
-        if let Some(counter) = self.answers.get(class) {
-            counter.increment(1);
-        }
+        let [done, refused, failed] = &self.answers;
+        let counter = match status.as_u16() {
+            ..400 => done,
+            400..500 => refused,
+            500.. => failed,
+        };
+        counter.increment(1);
         self.seconds.record(took);
     }
+}
+
+/// Counts a problem by its code. Problems are rare, or else there are worse problems than a look-up.
+pub(crate) fn count_problem(code: &'static str) {
+    ::metrics::counter!("carillon_http_problems_total", "code" => code).increment(1);
 }
 
 /// What is counted of connections.

@@ -46,6 +46,13 @@ mod tests {
         }
     }
 
+    /// These stand in logs: another hash for the same message would call an honest repeat a conflict.
+    #[test]
+    fn what_was_said_has_the_hash_it_always_had() {
+        let hex: String = fingerprint(&send()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "f538ebe592b6304f4578257d0f5edc866854ddfc7b7a5c03554ab10f14d852fa");
+    }
+
     #[test]
     fn the_clock_and_the_quorum_are_not_what_was_said() {
         let first = fingerprint(&send());

@@ -51,8 +51,8 @@ impl Shared {
             return Err(self.refuse(reign, &conversation, &seen, refusal, asked).await);
         }
         let ordinal = there.unwrap_or(seen.chat.joined + 1);
-        let mut turn = Turn::new(self.scene(reign, &seen));
-        turn.show_join(joiner.id, joiner.role, joiner.attrs);
+        let scene = self.scene(reign, &seen);
+        let mut turn = Turn::of_join(scene, joiner.id, joiner.role, joiner.attrs);
         let decided = self.ask(&mut turn).await.map(|()| turn.changes());
         self.settle_member(reign, &conversation, guard, &seen, decided, asked).await?;
         Ok(Response::Joined { ordinal })
@@ -75,8 +75,7 @@ impl Shared {
             self.barrier(reign, &conversation, &seen, asked).await?;
             return Ok(Response::Left);
         }
-        let mut turn = Turn::new(self.scene(reign, &seen));
-        turn.show_leave(id);
+        let mut turn = Turn::of_leave(self.scene(reign, &seen), id);
         let decided = self.ask(&mut turn).await.map(|()| {
             turn.left(id);
             turn.changes()

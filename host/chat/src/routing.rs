@@ -234,6 +234,11 @@ impl Shared {
         writes: bool,
         until: Instant,
     ) -> Leader {
+        // Nearly always somebody leads: then nothing is registered anywhere.
+        let (leader, _) = self.leader(partition, writes);
+        if !matches!(leader, Leader::Nobody) {
+            return leader;
+        }
         loop {
             let reigns = self.reigns_changed.notified();
             tokio::pin!(reigns);
@@ -283,7 +288,10 @@ impl Shared {
                 &meters.stored
             }
             Err(Interrupt::Refused(refusal)) => match refusal.outcome {
-                Some(RequestOutcome::Unknown) => &meters.unknown,
+                Some(RequestOutcome::Unknown) => {
+                    tracing::warn!(request = asked.context.request_id, %refusal, "outcome unknown");
+                    &meters.unknown
+                }
                 Some(RequestOutcome::NotCommitted) => &meters.not_committed,
                 None => &meters.refused,
             },

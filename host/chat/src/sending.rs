@@ -50,16 +50,16 @@ impl Shared {
     ) -> Ran {
         let scene = self.scene(reign, &seen);
         let now_ms = scene.now_ms;
-        let mut turn = Turn::new(scene);
-        let asking = async {
-            if joins(&seen, send) {
-                turn.show_join(&send.sender, None, &model::Attrs::new());
-                self.ask(&mut turn).await?;
-            }
-            turn.show_message(send);
-            self.ask(&mut turn).await
+        let (joins, nothing) = (joins(&seen, send), model::Attrs::new());
+        let mut turn = match joins {
+            true => Turn::of_join(scene, &send.sender, None, &nothing),
+            false => Turn::of_message(scene, send),
         };
-        let stopped = asking.await.err();
+        let mut stopped = self.ask(&mut turn).await.err();
+        if joins && stopped.is_none() {
+            turn.show_message(send);
+            stopped = self.ask(&mut turn).await.err();
+        }
         let (sender, key) = (send.sender.clone(), send.key.clone());
         let remembered = |answer| Some(Remembered { sender, key, body_hash, answer });
         let (changes, answer) = match stopped {
@@ -79,11 +79,15 @@ impl Shared {
         let refused = rejection(answer.clone());
         let acks = if refused.is_some() { acks.max(self.ledger.commit()) } else { acks };
         let entry = Arc::new(entry(&seen.chat, now_ms, changes, remembered(answer)));
+        let messages_before = seen.chat.messages;
+        // What was looked at shares the roster with the chat, which is about to change it: while both look,
+        // the change would copy it.
+        drop(seen);
         let stored = self.store(reign, conversation, guard, Arc::clone(&entry), acks, asked).await;
         let durability = stored?;
         match refused {
             Some(refusal) => Err(refusal.into()),
-            None => sent(&entry, reign.epoch, seen.chat.messages, durability, false),
+            None => sent(&entry, reign.epoch, messages_before, durability, false),
         }
     }
 

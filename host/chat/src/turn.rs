@@ -106,73 +106,41 @@ pub(crate) enum Stopped {
 }
 
 impl<'a> Turn<'a> {
-    /// A turn in which nothing was shown yet; show something before the first call.
-    pub(crate) fn new(scene: Scene<'a>) -> Self {
-        let nothing = Message {
-            id: MessageId([0; 16]),
-            sender: String::new(),
-            kind: String::new(),
-            route: Route::Nobody,
-            body: Body::Text(String::new()),
-            attrs: Attrs::new(),
-            time_ms: scene.now_ms,
-            sent_ms: None,
-            stamps: Vec::new(),
-        };
-        let shown = Shown {
-            message: Arc::new(nothing),
-            sender: Participant::default(),
-            roster: None,
-            stamps: Vec::new(),
-            at: 0,
-            round: 0,
-        };
-        Self { scene, after: None, changes: Vec::new(), next_index: 1, shown }
-    }
-
     /// Shows somebody who joins, or joins again.
-    pub(crate) fn show_join(&mut self, id: &str, role: Option<&str>, attrs: &Attrs) {
-        let before = self.chat().roster.get(id);
-        let role = role
-            .or_else(|| before.map(|member| member.role.as_str()))
-            .unwrap_or_default()
-            .to_owned();
-        let roster = Arc::clone(&self.chat().roster);
-        let join = Change::Join { id: id.to_owned(), role, attrs: attrs.clone() };
-        let now_ms = self.scene.now_ms;
-        self.after.get_or_insert_with(|| self.scene.chat.clone()).change(&join, now_ms);
-        let sender = self.chat().roster.get(id).cloned().unwrap_or_default();
-        self.show(self.pseudo(JOIN, &sender), sender, Some(roster));
-        self.changes.push(join);
+    pub(crate) fn of_join(scene: Scene<'a>, id: &str, role: Option<&str>, attrs: &Attrs) -> Self {
+        let before = scene.chat.roster.get(id);
+        let role = role.or_else(|| before.map(|member| member.role.as_str())).unwrap_or_default();
+        let join = Change::Join { id: id.to_owned(), role: role.to_owned(), attrs: attrs.clone() };
+        let mut after = scene.chat.clone();
+        after.change(&join, scene.now_ms);
+        let mut shown = Shown::pseudo(&scene, JOIN, participant(&after, id));
+        shown.roster = Some(Arc::clone(&scene.chat.roster));
+        Self { scene, after: Some(after), changes: vec![join], next_index: 1, shown }
     }
 
     /// Shows somebody who leaves. [`Turn::left`] makes it so.
-    pub(crate) fn show_leave(&mut self, id: &str) {
-        let sender = self.participant(id);
-        self.show(self.pseudo(LEAVE, &sender), sender, None);
+    pub(crate) fn of_leave(scene: Scene<'a>, id: &str) -> Self {
+        let shown = Shown::pseudo(&scene, LEAVE, participant(scene.chat, id));
+        Self { scene, after: None, changes: Vec::new(), next_index: 1, shown }
+    }
+
+    /// Shows a message. [`Turn::stored`] makes it so.
+    pub(crate) fn of_message(scene: Scene<'a>, send: &Send) -> Self {
+        let shown = Shown::message(&scene, scene.chat, send);
+        Self { scene, after: None, changes: Vec::new(), next_index: 1, shown }
+    }
+
+    /// Shows a message, after its sender joined in the same turn.
+    pub(crate) fn show_message(&mut self, send: &Send) {
+        let mut shown = Shown::message(&self.scene, self.chat(), send);
+        shown.at = self.changes.len();
+        shown.round = self.shown.round + 1;
+        self.shown = shown;
     }
 
     /// Nobody minded: they are gone.
     pub(crate) fn left(&mut self, id: &str) {
         self.changes.push(Change::Leave { id: id.to_owned() });
-    }
-
-    /// Shows a message. [`Turn::stored`] makes it so.
-    pub(crate) fn show_message(&mut self, send: &Send) {
-        let Scene { chat, partition, epoch, now_ms, .. } = self.scene;
-        let message = Message {
-            id: MessageId::derive(first_byte(partition), chat.token, epoch, chat.turn, 0),
-            sender: send.sender.clone(),
-            kind: send.kind.clone(),
-            route: send.route.clone(),
-            body: send.body.clone(),
-            attrs: send.attrs.clone(),
-            time_ms: now_ms,
-            sent_ms: send.sent_ms,
-            stamps: Vec::new(),
-        };
-        let sender = self.participant(&send.sender);
-        self.show(message, sender, None);
     }
 
     /// What `plugin` is told.
@@ -271,40 +239,6 @@ impl<'a> Turn<'a> {
         self.after.as_ref().unwrap_or(self.scene.chat)
     }
 
-    fn show(&mut self, message: Message, sender: Participant, roster: Option<Arc<Roster>>) {
-        self.shown = Shown {
-            message: Arc::new(message),
-            sender,
-            roster,
-            stamps: Vec::new(),
-            at: self.changes.len(),
-            round: self.shown.round + 1,
-        };
-    }
-
-    /// A participant, or what somebody who is none looks like.
-    fn participant(&self, id: &str) -> Participant {
-        let there = self.chat().roster.get(id).cloned();
-        there.unwrap_or_else(|| Participant { id: id.to_owned(), ..Participant::default() })
-    }
-
-    /// A message that is only shown: who it is about is its sender.
-    fn pseudo(&self, kind: &str, about: &Participant) -> Message {
-        let Scene { chat, partition, epoch, now_ms, .. } = self.scene;
-        let body = serde_json::json!({ "id": about.id, "role": about.role });
-        Message {
-            id: MessageId::derive(first_byte(partition), chat.token, epoch, chat.turn, NO_INDEX),
-            sender: about.id.clone(),
-            kind: kind.to_owned(),
-            route: Route::Everyone,
-            body: Body::Json(body.to_string()),
-            attrs: about.attrs.clone(),
-            time_ms: now_ms,
-            sent_ms: None,
-            stamps: Vec::new(),
-        }
-    }
-
     /// Takes a call's effects; `Some` when they did not fit and the policy is to go on without them.
     fn effects(&mut self, who: Who<'_>, effects: Vec<Effect>) -> Result<Option<Flow>, Stopped> {
         if effects.is_empty() {
@@ -372,6 +306,59 @@ impl<'a> Turn<'a> {
         let answer = Answer::Refused { plugin, reason_code, reason, retry_after_ms };
         Stopped::Refused { changes: taken.done().0, answer }
     }
+}
+
+impl Shown {
+    fn message(scene: &Scene<'_>, chat: &Chat, send: &Send) -> Self {
+        let message = Message {
+            id: scene.id(0),
+            sender: send.sender.clone(),
+            kind: send.kind.clone(),
+            route: send.route.clone(),
+            body: send.body.clone(),
+            attrs: send.attrs.clone(),
+            time_ms: scene.now_ms,
+            sent_ms: send.sent_ms,
+            stamps: Vec::new(),
+        };
+        Self::of(message, participant(chat, &send.sender))
+    }
+
+    /// A message that is only shown: who it is about is its sender.
+    fn pseudo(scene: &Scene<'_>, kind: &str, about: Participant) -> Self {
+        let body = serde_json::json!({ "id": about.id, "role": about.role });
+        let message = Message {
+            id: scene.id(NO_INDEX),
+            sender: about.id.clone(),
+            kind: kind.to_owned(),
+            route: Route::Everyone,
+            body: Body::Json(body.to_string()),
+            attrs: about.attrs.clone(),
+            time_ms: scene.now_ms,
+            sent_ms: None,
+            stamps: Vec::new(),
+        };
+        Self::of(message, about)
+    }
+
+    fn of(message: Message, sender: Participant) -> Self {
+        let (message, stamps) = (Arc::new(message), Vec::new());
+        Self { message, sender, roster: None, stamps, at: 0, round: 1 }
+    }
+}
+
+impl Scene<'_> {
+    /// The id of message `index` of this turn.
+    fn id(&self, index: u32) -> MessageId {
+        let Scene { chat, partition, epoch, .. } = *self;
+        MessageId::derive(first_byte(partition), chat.token, epoch, chat.turn, index)
+    }
+}
+
+/// A participant, or what somebody who is none looks like.
+fn participant(chat: &Chat, id: &str) -> Participant {
+    let there = chat.roster.get(id).cloned();
+    there.unwrap_or_else(|| Participant { id: id.to_owned(), ..Participant::default() })
 }
 
 /// The partition as message ids name it.

@@ -69,8 +69,7 @@ fn broken() -> Result<Reply, Failure> {
 #[test]
 fn a_first_message_joins_its_sender_before_it() {
     let (chat, config) = (chat(), Config::default());
-    let mut turn = Turn::new(scene(&chat, &config));
-    turn.show_join("bob", None, &Attrs::new());
+    let mut turn = Turn::of_join(scene(&chat, &config), "bob", None, &Attrs::new());
     let call = turn.call("p");
     assert_eq!(call.message.kind, "member.join");
     assert_eq!((call.sender.id.as_str(), call.sender.ordinal), ("bob", 2));
@@ -101,8 +100,7 @@ fn a_first_message_joins_its_sender_before_it() {
 #[test]
 fn a_refusal_keeps_the_refusing_handlers_effects_alone() {
     let (chat, config) = (chat(), Config::default());
-    let mut turn = Turn::new(scene(&chat, &config));
-    turn.show_message(&send("alice"));
+    let mut turn = Turn::of_message(scene(&chat, &config), &send("alice"));
     turn.hear(SKIPS, reply(Verdict::Pass, vec![Effect::StartChat, note(1)])).unwrap();
     let stopped = turn.hear(REJECTS, reply(reject(), vec![note(2)]));
     let Err(Stopped::Refused { changes, answer }) = stopped else { panic!("{stopped:?}") };
@@ -113,8 +111,7 @@ fn a_refusal_keeps_the_refusing_handlers_effects_alone() {
 #[test]
 fn each_handler_sees_what_those_before_it_did() {
     let (chat, config) = (chat(), Config::default());
-    let mut turn = Turn::new(scene(&chat, &config));
-    turn.show_message(&send("alice"));
+    let mut turn = Turn::of_message(scene(&chat, &config), &send("alice"));
     let louder = Verdict::Rewrite(Body::Text("HELLO".into()));
     turn.hear(REJECTS, reply(louder, vec![Effect::StartChat])).unwrap();
     let call = turn.call("q");
@@ -131,8 +128,7 @@ fn each_handler_sees_what_those_before_it_did() {
 #[test]
 fn a_broken_handler_follows_its_policy() {
     let (chat, config) = (chat(), Config::default());
-    let mut turn = Turn::new(scene(&chat, &config));
-    turn.show_message(&send("alice"));
+    let mut turn = Turn::of_message(scene(&chat, &config), &send("alice"));
     assert_eq!(turn.hear(SKIPS, broken()), Ok(Flow::Next));
     let Err(Stopped::Failed(refusal)) = turn.hear(REJECTS, broken()) else { panic!() };
     assert_eq!(refusal.code, Code::PluginFailed);
@@ -147,8 +143,7 @@ fn a_broken_handler_follows_its_policy() {
 fn what_does_not_fit_is_a_failure_and_somebody_too_many_a_full_chat() {
     let config = Config { message_bytes_max: 10, ..Config::default() };
     let chat = Chat { max_participants: Some(1), ..chat() };
-    let mut turn = Turn::new(scene(&chat, &config));
-    turn.show_message(&send("alice"));
+    let mut turn = Turn::of_message(scene(&chat, &config), &send("alice"));
     let long = Verdict::Rewrite(Body::Text("x".repeat(11)));
     assert!(matches!(turn.hear(REJECTS, reply(long, Vec::new())), Err(Stopped::Failed(_))));
     let status = Effect::MemberStatus { member: "bob".into(), status: "connected".into() };
@@ -159,8 +154,8 @@ fn what_does_not_fit_is_a_failure_and_somebody_too_many_a_full_chat() {
 fn the_same_turn_has_the_same_ids_and_the_same_dice() {
     let (chat, config) = (chat(), Config::default());
     let shown = |epoch| {
-        let mut turn = Turn::new(Scene { epoch, ..scene(&chat, &config) });
-        turn.show_message(&send("alice"));
+        let scene = Scene { epoch, ..scene(&chat, &config) };
+        let turn = Turn::of_message(scene, &send("alice"));
         let call = turn.call("p");
         (call.message.id, call.seed, turn.call("q").seed)
     };
@@ -173,11 +168,8 @@ fn the_same_turn_has_the_same_ids_and_the_same_dice() {
 #[test]
 fn joining_again_keeps_the_role_unless_another_is_named() {
     let (chat, config) = (chat(), Config::default());
-    let joined = |role| {
-        let mut turn = Turn::new(scene(&chat, &config));
-        turn.show_join("alice", role, &Attrs::new());
-        turn.changes()
-    };
+    let joined =
+        |role| Turn::of_join(scene(&chat, &config), "alice", role, &Attrs::new()).changes();
     assert!(matches!(&joined(None)[..], [Change::Join { role, .. }] if role == "host"));
     assert!(matches!(&joined(Some("guest"))[..], [Change::Join { role, .. }] if role == "guest"));
 }

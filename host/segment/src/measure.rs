@@ -1,4 +1,4 @@
-//! The writer's figures. Their handles are made once, so that counting costs no look-up.
+//! The log's figures. The writer's handles are made once, so that counting costs no look-up.
 
 use std::time::Duration;
 
@@ -41,6 +41,11 @@ impl Measures {
     pub(crate) fn full(&self, full: bool) {
         self.full.set(if full { 1.0 } else { 0.0 });
     }
+}
+
+/// A place was found that is not what was written.
+pub(crate) fn damage() {
+    counter!("carillon_log_damages_total").increment(1);
 }
 
 fn figure(count: usize) -> f64 {

@@ -13,7 +13,7 @@ use crate::ledger::Location;
 use crate::log::Shared;
 use crate::record::{BODY_BYTES_MAX, HEAD_BYTES, Head, Kind, Seed};
 use crate::value_file;
-use crate::{LogConfig, LogEntry};
+use crate::{LogConfig, LogEntry, measure};
 
 /// So many value files are kept open for reading; a read goes mostly to the last ones.
 const FILES_MAX: usize = 64;
@@ -95,9 +95,13 @@ pub(crate) fn read(
             source,
         })?;
         let read = entry(&file, &shared.config, partition, seq, location);
-        if matches!(read, Err(ReadError::Damaged { .. })) && seq <= base {
+        if let Err(error @ ReadError::Damaged { .. }) = &read {
+            tracing::error!(%error, "damage in the log");
+            measure::damage();
             // The record or the row is wrong; a scan of the value files will show which.
-            shared.distrust_index();
+            if seq <= base {
+                shared.distrust_index();
+            }
         }
         entries.push(read?);
     }

@@ -23,7 +23,7 @@ use crate::ledger::{Doubt, Ledger, Location, Position};
 use crate::record::{Head, Kind, Seed};
 use crate::scan::{Found, Scan};
 use crate::value_file::{self, HEADER_BYTES, Header, MARK_BYTES, NoHeader, Room, ValueFile};
-use crate::{Damage, LogConfig, OpenError, Promise, Recovered, read};
+use crate::{Damage, LogConfig, OpenError, Promise, Recovered, measure, read};
 
 /// So many damages are listed; a disk that has more is lost anyway.
 const DAMAGES_MAX: usize = 1000;
@@ -124,18 +124,22 @@ impl<'a> Recovery<'a> {
         let folder = &self.config.folder;
         let found = value_file::numbers(folder).map_err(|source| disk_error(folder, source))?;
         let last = found.last().copied().unwrap_or(0);
+        let mut expected = from.file.max(1);
         let mut tail = None;
-        for number in from.file.max(1)..=last.max(evidence.file) {
-            let start = if number == from.file { from.offset } else { 0 }.max(HEADER_BYTES);
-            if !found.contains(&number) {
-                self.lost(number, 0, "the file is missing");
-                continue;
+        for number in found.into_iter().filter(|number| *number >= from.file) {
+            if number > expected {
+                self.lost(expected, 0, "files are missing from this one on");
             }
+            let start = if number == from.file { from.offset } else { 0 }.max(HEADER_BYTES);
             tail = Some((number, self.file(number, start, number == last, evidence)?));
+            expected = number.saturating_add(1);
         }
-        let Some((number, tail)) = tail.filter(|(number, _)| *number >= evidence.file) else {
-            let number = last.max(evidence.file).saturating_add(1);
-            return self.create(disk, number, 0);
+        if evidence.file >= expected {
+            self.lost(expected, 0, "files are missing from this one on");
+            tail = None;
+        }
+        let Some((number, tail)) = tail else {
+            return self.create(disk, expected.max(evidence.file.saturating_add(1)), 0);
         };
         let file = self.open_last(disk, number, tail)?;
         self.ledger.synced = Position { file: file.number, offset: file.end };
@@ -258,12 +262,9 @@ impl<'a> Recovery<'a> {
         let allocated = file.metadata().map_err(fail)?.len();
         rewrite(disk, &file, tail).map_err(fail)?;
         self.cut_bytes = tail.stale - tail.end;
-        if self.cut_bytes > 0 {
-            tracing::warn!(file = %path.display(), offset = tail.end, bytes = self.cut_bytes,
-                "cut the torn end of the log, which was never confirmed");
-        }
         let seed = Seed::new(self.config.store, number);
-        Ok(ValueFile { number, file: Arc::new(file), seed, end: tail.end, allocated })
+        let (end, written) = (tail.end, tail.end);
+        Ok(ValueFile { number, file: Arc::new(file), seed, end, allocated, written })
     }
 
     fn create(
@@ -352,7 +353,7 @@ impl<'a> Recovery<'a> {
 
     fn report(&mut self, number: u32, offset: u64, what: String, partition: Option<PartitionId>) {
         let file = self.path(number);
-        tracing::error!(file = %file.display(), offset, %what, "damage in the log");
+        measure::damage();
         if self.damages.len() < DAMAGES_MAX {
             self.damages.push(Damage { file, offset, what, partition });
         }

@@ -31,6 +31,9 @@ pub(crate) const HEADER_BYTES: u64 = 64;
 pub(crate) const MARK_BYTES: u64 = 56;
 /// So much room is taken ahead: large enough that it happens every few seconds at most.
 pub(crate) const AHEAD_BYTES: u64 = 64 << 20;
+/// Zeros are written behind a batch up to a multiple of this: enough for some hundred entries, and so
+/// little that the sync which takes them along does not stand out.
+const ZEROS_BYTES: u64 = 128 << 10;
 /// Room is taken in multiples of this when there is little.
 const STEP_BYTES: u64 = 1 << 20;
 
@@ -70,6 +73,8 @@ pub(crate) struct ValueFile {
     pub(crate) end: u64,
     /// How long the file is.
     pub(crate) allocated: u64,
+    /// How far it was ever written, be it with zeros.
+    pub(crate) written: u64,
 }
 
 impl Header {
@@ -130,6 +135,7 @@ impl ValueFile {
                 seed: Seed::new(header.store, header.number),
                 end: HEADER_BYTES,
                 allocated: 0,
+                written: HEADER_BYTES,
             };
             made.take_room(disk, room)?;
             disk.write(&made.file, &header.encode(), 0)?;
@@ -148,6 +154,16 @@ impl ValueFile {
     /// Whether the file has room for `bytes` of records and a mark.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
         self.end.saturating_add(bytes).saturating_add(MARK_BYTES) <= self.allocated
+    }
+
+    /// How many zeros to write behind a batch that ends at `end`. A batch that stays inside of what was
+    /// written before changes nothing that the file system has a journal for, and its sync is cheaper.
+    pub(crate) fn zeros_behind(&self, end: u64) -> usize {
+        if end <= self.written {
+            return 0;
+        }
+        let until = end.div_ceil(ZEROS_BYTES).saturating_mul(ZEROS_BYTES).min(self.allocated);
+        usize::try_from(until.saturating_sub(end)).unwrap_or(0)
     }
 
     /// Sees to it that the file has room for `room.needed` bytes of records and a mark, and takes some

@@ -198,8 +198,13 @@ impl<N: Fn(Notice)> Writer<N> {
                 self.changes.push(Change::Promise { partition, promise });
             }
             LogOp::Commit { partition, seq } => {
-                let hint = self.hints.entry(partition).or_default();
-                *hint = seq.max(*hint);
+                let ledger = self.shared.ledger();
+                let known = ledger.partition(partition).map_or(0, |log| log.commit);
+                drop(ledger);
+                if seq > known {
+                    let hint = self.hints.entry(partition).or_default();
+                    *hint = seq.max(*hint);
+                }
             }
         }
         Ok(())
@@ -274,19 +279,24 @@ impl<N: Fn(Notice)> Writer<N> {
             return Ok(());
         }
         let began = runtime::now();
-        let needed = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+        let (bytes, end) = (self.buffer.len(), self.next());
         self.with_room("write", |writer| {
+            let needed = end.saturating_sub(writer.file.end);
             if !writer.file.has_room(needed) {
                 let room = writer.room(needed);
                 writer.file.take_room(writer.shared.disk.as_ref(), room)?;
             }
+            writer.buffer.truncate(bytes);
+            let zeros = writer.file.zeros_behind(end);
+            writer.buffer.resize(bytes.saturating_add(zeros), 0);
             writer.shared.disk.write(&writer.file.file, &writer.buffer, writer.file.end)
         })?;
         if let Err(error) = self.shared.disk.sync(&self.file.file) {
             return Err(self.failed("sync", &error));
         }
-        self.measures.batch(runtime::now() - began, self.entries, self.buffer.len());
-        self.file.end = self.next();
+        self.measures.batch(runtime::now() - began, self.entries, bytes);
+        self.file.written = self.file.written.max(self.next());
+        self.file.end = end;
         self.mark_due = Some(runtime::now() + MARK_AFTER);
         self.publish();
         Ok(())

@@ -10,6 +10,7 @@ wit_bindgen::generate!({
         world moderation {
           include carillon:plugin/message-plugin@0.1.0;
           import carillon:plugin/kv@0.1.0;
+          import carillon:plugin/roster@0.1.0;
           import carillon:plugin/post@0.1.0;
           import carillon:plugin/chat-control@0.1.0;
         }

@@ -4,7 +4,7 @@ use crate::bindings::carillon::plugin::log::{self, Level};
 use crate::bindings::carillon::plugin::types::{
     CapError, Content, Draft, Rejection, Route, Verdict,
 };
-use crate::bindings::carillon::plugin::{chat_control, kv, post, settings};
+use crate::bindings::carillon::plugin::{chat_control, kv, post, roster, settings};
 use crate::bindings::exports::carillon::plugin::lifecycle;
 use crate::bindings::exports::carillon::plugin::message_handler::{
     self, Context, Decision, Failure, Message,
@@ -71,7 +71,11 @@ fn punish(sender: &str, strikes: u32, penalty: Penalty) -> Result<(), CapError> 
         }
         Penalty::Removal { text } => {
             say("moderation.removed", Route::Everyone, text, strikes)?;
-            chat_control::set_member_status(sender, "disconnected")
+            // Whoever only ever sent what was refused is not in the chat, and a status would put them there.
+            match roster::get(sender)? {
+                Some(_) => chat_control::set_member_status(sender, "disconnected"),
+                None => Ok(()),
+            }
         }
         Penalty::End { text } => {
             let reason = text.clone();

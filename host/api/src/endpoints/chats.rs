@@ -20,6 +20,7 @@ use crate::shape::{ChatShape, CreatedShape, EndedShape, Ending, NewChat, OwnersS
 #[into_params(parameter_in = Query)]
 pub(super) struct ShowQuery {
     /// `true`: the answer includes everything that was done before it was asked for.
+    #[param(value_type = Option<bool>)]
     confirmed: Option<String>,
 }
 

@@ -106,5 +106,7 @@ mod tests {
             assert!(schemas.contains_key(name), "{name} is not described");
         }
         assert!(schemas.contains_key("Message") && schemas.contains_key("Problem"));
+        let inner = schemas.keys().find(|name| name.contains("Map") || name.contains("Shape"));
+        assert_eq!(inner, None, "the name of one of our types");
     }
 }

@@ -55,6 +55,7 @@ pub(super) struct ReadQuery {
     /// Who reads: messages routed to others are left out.
     r#as: Option<String>,
     /// `true`: the answer includes everything that was done before it was asked for.
+    #[param(value_type = Option<bool>)]
     confirmed: Option<String>,
 }
 

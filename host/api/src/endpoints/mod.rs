@@ -10,6 +10,7 @@ mod members;
 mod messages;
 mod page;
 mod ring;
+mod told;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use serde::Serialize;
 
 use crate::asked::Asked;
 use crate::metrics::EndpointCounters;
-use crate::problem::{Problem, status};
+use crate::problem::Problem;
 use crate::{Ask, Config, request_id};
 
 pub use document::openapi;
@@ -112,7 +113,7 @@ impl Routes {
                     Ok(response) => response,
                     Err(problem) => {
                         let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("none");
-                        log(name, &problem, id);
+                        told::tell(name, &problem, id);
                         problem.into_response(id)
                     }
                 };
@@ -127,18 +128,9 @@ impl Routes {
 }
 
 fn refuse(request: &Request, problem: Problem) -> Response {
-    problem.into_response(request_id::of(request.headers()))
-}
-
-fn log(endpoint: &str, problem: &Problem, request_id: &str) {
-    let (code, detail) = (problem.code().name(), problem.detail());
-    match problem.code() {
-        Code::Internal => tracing::error!(endpoint, request_id, code, detail, "a fault of ours"),
-        other if status(other).is_server_error() => {
-            tracing::warn!(endpoint, request_id, code, detail, "a request was not done");
-        }
-        _ => tracing::debug!(endpoint, request_id, code, detail, "a request was refused"),
-    }
+    let id = request_id::of(request.headers());
+    told::tell("none", &problem, id);
+    problem.into_response(id)
 }
 
 /// An answer in JSON.

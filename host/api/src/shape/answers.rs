@@ -66,8 +66,10 @@ pub(crate) struct ChatShape<'a> {
     /// Who is in it, in the order in which they joined.
     participants: Vec<ParticipantShape<'a>>,
     /// Free pairs.
+    #[schema(value_type = HashMap<String, String>)]
     attrs: &'a Attrs,
     /// The handlers that see its messages, with their versions.
+    #[schema(value_type = HashMap<String, String>)]
     plugins: &'a BTreeMap<String, String>,
 }
 
@@ -86,6 +88,7 @@ pub(crate) struct ParticipantShape<'a> {
     /// The how manieth to join, from 1.
     ordinal: u32,
     /// Free pairs.
+    #[schema(value_type = HashMap<String, String>)]
     attrs: &'a Attrs,
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct MessageShape<'a> {
     text: Option<&'a str>,
     /// The body, as a JSON value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     json: Option<&'a RawValue>,
     /// The body, as bytes in base64 with padding.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +65,7 @@ pub(crate) struct MessageShape<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<&'a str>,
     /// Free pairs.
+    #[schema(value_type = HashMap<String, String>)]
     attrs: &'a Attrs,
     /// The chat's clock, in Unix milliseconds; for display only.
     time_ms: u64,

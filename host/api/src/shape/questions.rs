@@ -20,6 +20,7 @@ pub(crate) struct NewChat {
     pub(crate) max_participants: Option<u32>,
     /// Free pairs.
     #[serde(default)]
+    #[schema(value_type = HashMap<String, String>)]
     pub(crate) attrs: Attrs,
 }
 
@@ -31,6 +32,7 @@ pub(crate) struct NewMember {
     pub(crate) role: Option<String>,
     /// Free pairs.
     #[serde(default)]
+    #[schema(value_type = HashMap<String, String>)]
     pub(crate) attrs: Attrs,
 }
 
@@ -57,7 +59,7 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) text: Option<String>,
     /// The body, as any JSON value, `null` too.
     #[serde(borrow, default, deserialize_with = "any")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub(crate) json: Option<&'a RawValue>,
     /// The body, as bytes in base64 with padding.
     #[serde(borrow)]
@@ -69,6 +71,7 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) sent_ms: Option<u64>,
     /// Free pairs.
     #[serde(default)]
+    #[schema(value_type = HashMap<String, String>)]
     pub(crate) attrs: Attrs,
 }
 

@@ -215,6 +215,7 @@ async fn a_node_is_healthy_at_once_and_ready_when_its_partitions_are_led() {
 async fn requests_are_counted() {
     let edge = edge().await;
     edge.get("/v1/ring").await;
+    edge.get("/nothing").await;
     let metrics = edge.get("/metrics").await;
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = String::from_utf8(metrics.body).unwrap();
@@ -227,6 +228,7 @@ async fn requests_are_counted() {
         "{text}"
     );
     assert!(text.contains("carillon_http_connections "), "{text}");
+    assert!(text.contains("carillon_http_problems_total{code=\"not-found\"}"), "{text}");
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn a_message_and_what_handlers_add_are_one_entry() {
         }
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&greets])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&greets])], Config::default());
     let token = stage.chat().await;
     let before = stage.world.look().entries();
     let said = stage.say(token, "k1", "hello").await;
@@ -58,7 +58,7 @@ async fn a_message_and_what_handlers_add_are_one_entry() {
 
 #[tokio::test]
 async fn a_broken_handler_with_policy_reject_refuses_this_message_only() {
-    let stage = Stage::new(vec![chain(&[&breaks(OnFailure::Reject)])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&breaks(OnFailure::Reject)])], Config::default());
     let token = stage.chat().await;
     let refusal = refused(stage.ask(0, send(token, "k1", "break")).await);
     assert_eq!((refusal.code, refusal.plugin.as_deref()), (Code::PluginFailed, Some("breaks")));
@@ -71,7 +71,7 @@ async fn a_broken_handler_with_policy_reject_refuses_this_message_only() {
 async fn a_broken_handler_with_policy_skip_is_stamped_and_the_rest_is_asked() {
     let last = Scripted::new("last", |_call| pass());
     let chain = chain(&[&breaks(OnFailure::Skip), &last]);
-    let stage = Stage::new(vec![chain], Config::default()).await;
+    let stage = Stage::new(vec![chain], Config::default());
     let token = stage.chat().await;
     let said = stage.say(token, "k1", "break").await;
     let stamps: Vec<(&str, &str)> = said
@@ -100,7 +100,7 @@ async fn who_accepts_ends_the_round_and_who_refuses_drops_what_came_before() {
         "accept" => verdict(reject("was asked")),
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&first, &second])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&first, &second])], Config::default());
     let token = stage.chat().await;
     let refusal = refused(stage.ask(0, send(token, "k1", "refuse")).await);
     assert_eq!((refusal.code, refusal.plugin.as_deref()), (Code::Rejected, Some("second")));
@@ -120,7 +120,7 @@ async fn an_illegal_transition_is_the_chats_own_refusal() {
         }),
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&status])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&status])], Config::default());
     let token = stage.chat().await;
     let first = refused(stage.ask(0, send(token, "k1", "end")).await);
     assert_eq!(first.code, Code::IllegalTransition);
@@ -137,7 +137,7 @@ async fn handlers_read_what_is_appended_and_not_committed() {
         let note = Effect::Note { key: "count".into(), value: Some(vec![count]) };
         with(Verdict::Rewrite(Body::Text(count.to_string())), vec![note])
     });
-    let stage = Stage::new(vec![chain(&[&counts])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&counts])], Config::default());
     let token = stage.chat().await;
     stage.hold();
     let mut asking: Vec<_> =

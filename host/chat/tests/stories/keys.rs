@@ -12,7 +12,7 @@ async fn the_same_key_and_body_get_the_first_answer_and_one_message() {
     let louder = Scripted::new("louder", |call| {
         verdict(plugin::Verdict::Rewrite(Body::Text(text(call).to_uppercase())))
     });
-    let stage = Stage::new(vec![chain(&[&louder])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&louder])], Config::default());
     let token = stage.chat().await;
     let first = Send { sent_ms: Some(1_000_400), ..message(token, "k1", "hello") };
     let answer = sent(stage.ask(0, Request::Send(first)).await);
@@ -28,7 +28,7 @@ async fn the_same_key_and_body_get_the_first_answer_and_one_message() {
 
 #[tokio::test]
 async fn a_key_that_was_used_for_something_else_is_a_conflict() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     stage.say(token, "k1", "hello").await;
     for other in [
@@ -48,7 +48,7 @@ async fn a_key_that_was_used_for_something_else_is_a_conflict() {
 #[tokio::test]
 async fn a_repeat_joins_an_attempt_whose_handlers_still_run() {
     let slow = Scripted::new("slow", |_call| pass());
-    let stage = Stage::new(vec![chain(&[&slow])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&slow])], Config::default());
     let token = stage.chat().await;
     stage.say(token, "k0", "first").await;
     slow.close_gate();
@@ -68,7 +68,7 @@ async fn a_repeat_joins_an_attempt_whose_handlers_still_run() {
 
 #[tokio::test]
 async fn a_repeat_of_an_attempt_that_is_not_committed_waits_for_it() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     stage.hold();
     let mut attempt = stage.ask(0, send(token, "k1", "hello"));
@@ -86,7 +86,7 @@ async fn a_repeat_of_an_attempt_that_is_not_committed_waits_for_it() {
 #[tokio::test]
 async fn a_refusal_is_remembered_and_its_strike_counts_once() {
     let strict = strict();
-    let stage = Stage::new(vec![chain(&[&strict])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&strict])], Config::default());
     let token = stage.chat().await;
     let first = refused(stage.ask(0, send(token, "k1", "bad")).await);
     assert_eq!((first.code, first.reason.as_deref()), (Code::Rejected, Some("strike 1")));
@@ -100,7 +100,7 @@ async fn a_refusal_is_remembered_and_its_strike_counts_once() {
 
 #[tokio::test]
 async fn a_repeat_that_wants_more_acks_waits_for_them() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     let first = stage.say(token, "k1", "hello").await;
     let all = || Request::Send(Send { acks: Some(3), ..message(token, "k1", "hello") });
@@ -121,7 +121,7 @@ async fn a_handler_that_broke_is_asked_again_under_the_same_key() {
         }
         pass()
     });
-    let stage = Stage::new(vec![chain(&[&flaky])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&flaky])], Config::default());
     let token = stage.chat().await;
     let refusal = refused(stage.ask(0, send(token, "k1", "hello")).await);
     assert_eq!(refusal.code, Code::PluginFailed);

@@ -22,7 +22,7 @@ async fn members(stage: &Stage, token: ChatToken) -> Vec<(String, u32)> {
 
 #[tokio::test]
 async fn a_chat_takes_as_many_as_it_may_and_ordinals_stay() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat_with(None, Some(2)).await;
     assert_eq!(stage.ask(0, join(token, "bob")).await, Ok(Response::Joined { ordinal: 1 }));
     stage.say(token, "k1", "hello").await;
@@ -44,7 +44,7 @@ async fn a_handler_may_refuse_who_comes_with_a_message_and_then_neither_happens(
         "member.join" if call.sender.id == "alice" => verdict(reject("not you")),
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&door])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&door])], Config::default());
     let token = stage.chat().await;
     let refusal = refused(stage.ask(0, send(token, "k1", "hello")).await);
     assert_eq!((refusal.code, refusal.reason.as_deref()), (Code::Rejected, Some("not you")));
@@ -64,7 +64,7 @@ async fn a_handler_may_refuse_a_join_and_count_it() {
         }
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&door])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&door])], Config::default());
     let token = stage.chat().await;
     for wanted in ["knock 1", "knock 2"] {
         let refusal = refused(stage.ask(0, join(token, "bob")).await);
@@ -78,7 +78,7 @@ async fn a_handler_may_keep_somebody_from_leaving() {
         "member.leave" => verdict(reject("stay")),
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&door])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&door])], Config::default());
     let token = stage.chat().await;
     stage.ask(0, join(token, "bob")).await.unwrap();
     let leave = Request::Leave { token, id: "bob".into() };
@@ -95,7 +95,7 @@ async fn the_status_of_somebody_unknown_brings_them_in_while_there_is_room() {
         }
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&status])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&status])], Config::default());
     let token = stage.chat_with(None, Some(1)).await;
     let told = |key: &str| {
         let (sender, kind) = ("system".into(), "user.status".into());
@@ -120,7 +120,7 @@ async fn the_status_of_somebody_unknown_brings_them_in_while_there_is_room() {
 #[tokio::test]
 async fn nobody_is_kept_out_by_somebody_who_is_withdrawn() {
     let chains = vec![chat::Chain::default(), chat::Chain::default()];
-    let stage = Stage::new(chains, Config::default()).await;
+    let stage = Stage::new(chains, Config::default());
     let token = stage.chat_with(None, Some(1)).await;
     stage.hold();
     let mut bob = stage.ask(0, join(token, "bob"));

@@ -11,7 +11,7 @@ use crate::stage::{Keeps, Stage, message, page, read, refused, send, sent, texts
 
 #[tokio::test]
 async fn a_message_is_seen_when_it_is_committed_and_not_before() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     stage.hold();
     let local = Send { acks: Some(1), ..message(token, "k1", "early") };
@@ -32,7 +32,7 @@ async fn a_message_is_seen_when_it_is_committed_and_not_before() {
 #[tokio::test]
 async fn what_takes_too_long_is_unknown_and_may_appear() {
     let config = Config { timeout: Duration::from_millis(30), ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default()], config);
     let token = stage.chat().await;
     stage.hold();
     let refusal = refused(stage.ask(0, send(token, "k1", "hello")).await);
@@ -46,7 +46,7 @@ async fn what_takes_too_long_is_unknown_and_may_appear() {
 
 #[tokio::test]
 async fn more_acks_than_can_be_are_refused_at_once_and_nothing_is_appended() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     stage.world.look().live = 2;
     let cases = [
@@ -70,7 +70,7 @@ async fn more_acks_than_can_be_are_refused_at_once_and_nothing_is_appended() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_sends_and_reads_go_on() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     stage.say(token, "k1", "hello").await;
     stage.world.look().full = true;
@@ -84,7 +84,7 @@ async fn a_full_disk_refuses_sends_and_reads_go_on() {
 #[tokio::test]
 async fn too_many_uncommitted_entries_of_a_chat_are_refused_before_their_handlers_run() {
     let handler = Scripted::new("p", |_call| pass());
-    let stage = Stage::new(vec![chain(&[&handler])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&handler])], Config::default());
     let token = stage.chat().await;
     stage.say(token, "k", "join").await;
     stage.hold();
@@ -109,7 +109,7 @@ async fn too_many_uncommitted_entries_of_a_chat_are_refused_before_their_handler
 
 #[tokio::test]
 async fn a_chat_that_ended_takes_no_message_and_says_its_end_again() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     stage.say(token, "k1", "hello").await;
     let end = || Request::End { token, sender: Some("alice".into()) };
@@ -127,7 +127,7 @@ async fn a_chat_expires_by_its_duration_and_the_grace() {
         "start" => with(Verdict::Pass, vec![Effect::StartChat]),
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&starts])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&starts])], Config::default());
     let token = stage.chat_with(Some(60), None).await;
     stage.say(token, "k1", "start").await;
     stage.world.look().wall_ms += 60_000 + 360_000;
@@ -141,7 +141,7 @@ async fn a_chat_expires_by_its_duration_and_the_grace() {
 #[tokio::test]
 async fn what_only_a_chat_can_know_about_a_message_is_checked() {
     let config = Config { message_bytes_max: 10, ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default()], config);
     let token = stage.chat().await;
     let long = Send { body: Body::Text("x".repeat(11)), ..message(token, "k1", "") };
     assert_eq!(refused(stage.ask(0, Request::Send(long)).await).code, Code::TooLarge);
@@ -152,7 +152,7 @@ async fn what_only_a_chat_can_know_about_a_message_is_checked() {
 #[tokio::test]
 async fn a_chat_that_is_unknown_is_only_called_so_by_a_node_that_leads_for_sure() {
     let config = Config { patience: Duration::from_millis(20), ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default()], config);
     let token = ChatToken([9; 16]);
     for request in [send(token, "k", "hello"), read(token, None)] {
         assert_eq!(refused(stage.ask(0, request).await).code, Code::UnknownChat);
@@ -169,7 +169,7 @@ async fn a_chat_that_is_unknown_is_only_called_so_by_a_node_that_leads_for_sure(
 #[tokio::test]
 async fn an_entry_of_a_newer_version_keeps_the_partition_closed() {
     let config = Config { patience: Duration::from_millis(20), ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default()], config);
     let token = stage.chat().await;
     stage.say(token, "k1", "hello").await;
     stage.world.close();
@@ -191,7 +191,7 @@ async fn an_entry_of_a_newer_version_keeps_the_partition_closed() {
 
 #[tokio::test]
 async fn a_message_keeps_everything_that_was_said() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     let bytes = Body::Bytes { media_type: "image/png".into(), bytes: vec![0, 255] };
     let sent_ms = Some(999_000);

@@ -11,7 +11,7 @@ use crate::stage::{
 
 #[tokio::test]
 async fn a_reader_who_waits_wakes_when_something_is_committed() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     let mut first = stage.ask(0, wait(token, None));
     waits(&mut first).await;
@@ -30,7 +30,7 @@ async fn a_reader_who_waits_wakes_when_something_is_committed() {
 
 #[tokio::test]
 async fn joins_and_refusals_wake_nobody() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     let mut reader = stage.ask(0, wait(token, None));
     waits(&mut reader).await;
@@ -41,7 +41,7 @@ async fn joins_and_refusals_wake_nobody() {
 
 #[tokio::test]
 async fn a_wait_that_is_over_answers_nothing_and_the_same_cursor() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     let said = stage.say(token, "k1", "hello").await.cursor;
     let short = Read { wait_ms: 20, ..reading(token, Some(said)) };
@@ -54,7 +54,7 @@ async fn a_wait_that_is_over_answers_nothing_and_the_same_cursor() {
 
 #[tokio::test]
 async fn a_node_that_stops_answers_its_readers_and_takes_nothing_new() {
-    let stage = Stage::new(vec![Chain::default(), Chain::default()], Config::default()).await;
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], Config::default());
     let token = stage.chat().await;
     let said = stage.say(token, "k1", "hello").await.cursor;
     let mut here = stage.ask(0, wait(token, Some(said)));
@@ -75,7 +75,7 @@ async fn a_node_that_stops_answers_its_readers_and_takes_nothing_new() {
 
 #[tokio::test]
 async fn nobody_sees_what_is_not_for_them_and_every_cursor_counts_it() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     stage.say(token, "k1", "all").await;
     let routed =
@@ -108,7 +108,7 @@ async fn nobody_sees_what_is_not_for_them_and_every_cursor_counts_it() {
 #[tokio::test]
 async fn a_long_chat_is_read_in_pages_from_memory_and_from_the_log() {
     let config = Config { recent_bytes_max: 4_000, ..Config::default() };
-    let stage = Stage::new(vec![Chain::default(), Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], config);
     let token = stage.chat().await;
     let other = stage.chat().await;
     let mut wanted = Vec::new();
@@ -144,7 +144,7 @@ async fn a_long_chat_is_read_in_pages_from_memory_and_from_the_log() {
 
 #[tokio::test]
 async fn a_reader_who_keeps_up_costs_no_disk() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     let mut after = None;
     let before = stage.world.look().reads;
@@ -159,7 +159,7 @@ async fn a_reader_who_keeps_up_costs_no_disk() {
 
 #[tokio::test]
 async fn a_page_ends_before_the_cursor_it_must_not_pass() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     let mut cursors = Vec::new();
     for n in 0..5 {
@@ -174,7 +174,7 @@ async fn a_page_ends_before_the_cursor_it_must_not_pass() {
 #[tokio::test]
 async fn a_cursor_is_a_promise_that_a_node_keeps_or_refuses() {
     let config = Config { patience: Duration::from_millis(20), ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default()], config);
     let token = stage.chat().await;
     let said = stage.say(token, "k1", "hello").await.cursor;
     let newer = Cursor { epoch: said.epoch + 1, seq: 1 };
@@ -197,7 +197,7 @@ async fn a_cursor_is_a_promise_that_a_node_keeps_or_refuses() {
 
 #[tokio::test]
 async fn a_reader_who_has_seen_a_local_message_waits_until_it_is_committed() {
-    let stage = Stage::one().await;
+    let stage = Stage::one();
     let token = stage.chat().await;
     stage.hold();
     let local = Send { acks: Some(1), ..message(token, "k1", "local") };
@@ -212,7 +212,7 @@ async fn a_reader_who_has_seen_a_local_message_waits_until_it_is_committed() {
 #[tokio::test]
 async fn a_confirmed_read_is_not_answered_by_a_node_that_may_be_deposed() {
     let config = Config { patience: Duration::from_millis(20), ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default()], config);
     let token = stage.chat().await;
     stage.say(token, "k1", "hello").await;
     let confirmed = || Request::Read(Read { confirmed: true, ..reading(token, None) });
@@ -224,7 +224,7 @@ async fn a_confirmed_read_is_not_answered_by_a_node_that_may_be_deposed() {
 #[tokio::test]
 async fn only_so_many_readers_wait() {
     let config = Config { waiting_max: 2, ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default()], config);
     let token = stage.chat().await;
     let mut first = stage.ask(0, wait(token, None));
     let mut second = stage.ask(0, wait(token, None));

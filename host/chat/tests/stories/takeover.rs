@@ -7,15 +7,15 @@ use chat::{Chain, Code, Config, Request, RequestOutcome, Send};
 use crate::stage::scripted::{Scripted, chain, pass, reject, strict, verdict};
 use crate::stage::{Keeps, Stage, message, page, read, refused, send, sent, texts, wait, waits};
 
-async fn two() -> Stage {
-    Stage::new(vec![Chain::default(), Chain::default()], Config::default()).await
+fn two() -> Stage {
+    Stage::new(vec![Chain::default(), Chain::default()], Config::default())
 }
 
 /// A chat is ended, and before that is committed somebody sends and hears 409, if they are told too early.
 /// The epoch is lost, and the end with it: then the chat never ended, and nobody may have been told so.
 #[tokio::test]
 async fn s7_a_send_is_not_refused_for_an_end_that_is_withdrawn() {
-    let stage = two().await;
+    let stage = two();
     let token = stage.chat().await;
     stage.hold();
     let mut end = stage.ask(0, Request::End { token, sender: None });
@@ -37,7 +37,7 @@ async fn s7_a_send_is_not_refused_for_an_end_that_is_withdrawn() {
 async fn s8_a_withdrawn_strike_counts_once() {
     let (first, second) = (strict(), strict());
     let chains = vec![chain(&[&first]), chain(&[&second])];
-    let stage = Stage::new(chains, Config::default()).await;
+    let stage = Stage::new(chains, Config::default());
     let token = stage.chat().await;
     stage.hold();
     let mut bad = stage.ask(0, send(token, "k1", "bad"));
@@ -59,7 +59,7 @@ async fn s8_a_withdrawn_strike_counts_once() {
 /// it, both get the one message; also when they ask the node that leads no more.
 #[tokio::test]
 async fn s9_a_repeat_that_joined_gets_the_first_answer_across_a_take_over() {
-    let stage = two().await;
+    let stage = two();
     let token = stage.chat().await;
     stage.hold();
     let mut attempt = stage.ask(0, send(token, "k1", "hello"));
@@ -80,7 +80,7 @@ async fn s9_a_repeat_that_joined_gets_the_first_answer_across_a_take_over() {
 /// The same, and the entry is lost: then it is stored once, in the new epoch.
 #[tokio::test]
 async fn s9_a_send_whose_entry_is_lost_is_stored_once_by_the_next_primary() {
-    let stage = two().await;
+    let stage = two();
     let token = stage.chat().await;
     stage.hold();
     let mut attempt = stage.ask(0, send(token, "k1", "hello"));
@@ -103,7 +103,7 @@ async fn s10_a_bare_refusal_survives_a_take_over() {
         "text" => verdict(reject("never")),
         _ => pass(),
     });
-    let stage = Stage::new(vec![chain(&[&strict]), Chain::default()], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&strict]), Chain::default()], Config::default());
     let token = stage.chat().await;
     let first = refused(stage.ask(0, send(token, "k1", "hello")).await);
     assert_eq!(first.code, Code::Rejected);
@@ -117,7 +117,7 @@ async fn s10_a_bare_refusal_survives_a_take_over() {
 /// message is lost with the primary; what is sent next must not be skipped.
 #[tokio::test]
 async fn s11_a_reader_with_a_withdrawn_cursor_misses_nothing() {
-    let stage = two().await;
+    let stage = two();
     let token = stage.chat().await;
     stage.say(token, "k1", "one").await;
     stage.hold();
@@ -137,7 +137,7 @@ async fn s11_a_reader_with_a_withdrawn_cursor_misses_nothing() {
 
 #[tokio::test]
 async fn a_waiting_reader_goes_with_the_primary() {
-    let stage = two().await;
+    let stage = two();
     let token = stage.chat().await;
     let first = stage.say(token, "k1", "one").await;
     let mut reader = stage.ask(0, wait(token, Some(first.cursor)));
@@ -153,7 +153,7 @@ async fn a_waiting_reader_goes_with_the_primary() {
 #[tokio::test]
 async fn a_waiting_reader_is_sent_away_with_its_cursor_when_nobody_leads() {
     let config = Config { patience: Duration::from_millis(20), ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default()], config);
     let token = stage.chat().await;
     let first = stage.say(token, "k1", "one").await;
     let mut reader = stage.ask(0, wait(token, Some(first.cursor)));
@@ -165,7 +165,7 @@ async fn a_waiting_reader_is_sent_away_with_its_cursor_when_nobody_leads() {
 
 #[tokio::test]
 async fn a_request_to_another_node_goes_where_its_chat_is_led() {
-    let stage = two().await;
+    let stage = two();
     let token = stage.chat().await;
     let said = sent(stage.ask(1, send(token, "k1", "hello")).await);
     assert_eq!(stage.texts(1, token).await, ["hello"]);
@@ -191,7 +191,7 @@ async fn a_request_to_another_node_goes_where_its_chat_is_led() {
 #[tokio::test]
 async fn nobody_leads_and_nothing_was_done() {
     let config = Config { patience: Duration::from_millis(20), ..Config::default() };
-    let stage = Stage::new(vec![Chain::default(), Chain::default()], config).await;
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], config);
     let token = stage.chat().await;
     stage.world.look().cut.push(0);
     let refusal = refused(stage.ask(1, send(token, "k1", "hello")).await);
@@ -211,7 +211,7 @@ async fn nobody_leads_and_nothing_was_done() {
 
 #[tokio::test]
 async fn a_send_waits_for_the_next_primary_and_is_done_there() {
-    let stage = two().await;
+    let stage = two();
     let token = stage.chat().await;
     stage.world.close();
     let mut early = stage.ask(0, send(token, "k1", "hello"));
@@ -223,7 +223,7 @@ async fn a_send_waits_for_the_next_primary_and_is_done_there() {
 #[tokio::test]
 async fn a_turn_whose_epoch_ends_while_its_handlers_run_is_played_again() {
     let slow = Scripted::new("slow", |_call| pass());
-    let stage = Stage::new(vec![chain(&[&slow])], Config::default()).await;
+    let stage = Stage::new(vec![chain(&[&slow])], Config::default());
     let token = stage.chat().await;
     slow.close_gate();
     let mut attempt = stage.ask(0, send(token, "k1", "hello"));

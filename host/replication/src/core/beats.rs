@@ -74,6 +74,7 @@ impl Core {
         let now = self.cx.now;
         if let Some(peer) = self.cx.peers.heard(from, now) {
             peer.full = beat.full;
+            peer.stuck = beat.stuck;
             peer.session_since = if beat.session { peer.session_since.or(Some(now)) } else { None };
         }
         let mut higher = Vec::new();

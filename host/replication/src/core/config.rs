@@ -81,7 +81,9 @@ pub struct Limits {
     pub in_flight_entries_max: usize,
     /// Entries in one append.
     pub append_entries_max: usize,
-    /// Payload bytes in one append; one frame carries it with room to spare.
+    /// Payload bytes in one append; one frame carries it with room to spare. A longer entry goes alone.
+    /// A member that is behind is given one such piece a partition at a time, so that a returning node
+    /// is owed some 20 MiB at most.
     pub append_bytes_max: usize,
     /// Epochs and chains of the log's last entries that are kept in memory, beside the uncommitted.
     pub tail_entries_max: usize,
@@ -97,7 +99,7 @@ impl Default for Limits {
             waiting_max: 4096,
             in_flight_entries_max: 1024,
             append_entries_max: 256,
-            append_bytes_max: 512 << 10,
+            append_bytes_max: 256 << 10,
             tail_entries_max: 1024,
             behind_entries_max: 10_000,
         }

@@ -161,7 +161,12 @@ impl Follower {
         if nothing && !self.ask {
             return Next::Nothing;
         }
-        let Some(prev) = self.prev(tail) else { return self.read(self.next - 1) };
+        let prev = match self.prev(tail) {
+            Some(prev) => prev,
+            // What comes from the disk comes piece by piece: nobody knows how much it is.
+            None if self.awaiting => return Next::Nothing,
+            None => return self.read(self.next - 1),
+        };
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut seq = self.next;
@@ -175,7 +180,7 @@ impl Follower {
             seq += 1;
         }
         if entries.is_empty() && !nothing {
-            return self.read(self.next);
+            return if self.awaiting { Next::Nothing } else { self.read(self.next) };
         }
         self.send(reign, prev, entries, now)
     }

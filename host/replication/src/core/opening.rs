@@ -55,4 +55,22 @@ mod tests {
         }
         assert!(!is_opening(&[1, 0]) && !is_opening(&[]));
     }
+
+    /// The bytes of a real log: when this breaks, logs on disks are no longer readable.
+    #[test]
+    fn an_opening_entry_has_the_bytes_it_always_had() {
+        let member = Member { node: "ab".parse().unwrap(), store: 300 };
+        let record = PartitionRecord {
+            epoch: 2,
+            primary: Some(member.node.clone()),
+            boot: 5,
+            nonce: 9,
+            ..PartitionRecord::first(vec![member], 1)
+        };
+        let expected: &[u8] = &[
+            0, 2, 1, 1, 2, b'a', b'b', 5, 1, 2, b'a', b'b', 0xac, 2, 1, 0, 1, 2, b'a', b'b', 0xac,
+            2, 1, 9,
+        ];
+        assert_eq!(payload(&record), expected);
+    }
 }

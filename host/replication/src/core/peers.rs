@@ -32,6 +32,8 @@ pub(super) struct Peer {
     pub(super) heard: Time,
     /// Its disk is full.
     pub(super) full: bool,
+    /// Its writer hangs.
+    pub(super) stuck: bool,
     /// Since when it says that it has a registry session.
     pub(super) session_since: Option<Time>,
     /// Beats not yet answered.
@@ -58,6 +60,7 @@ impl Peers {
             up: true,
             heard: now,
             full: false,
+            stuck: false,
             session_since: None,
             rounds: VecDeque::new(),
         };
@@ -143,9 +146,10 @@ impl Peers {
         self.get(&member.node).filter(|peer| peer.store == member.store)
     }
 
-    /// Whether a member is connected and was heard lately.
+    /// Whether a member is connected, was heard lately and can write.
     pub(super) fn live(&self, member: &Member, now: Time, patience: Duration) -> bool {
-        self.member(member).is_some_and(|peer| now.saturating_sub(peer.heard) < patience)
+        self.member(member)
+            .is_some_and(|peer| !peer.stuck && now.saturating_sub(peer.heard) < patience)
     }
 }
 

@@ -108,7 +108,11 @@ impl Partition {
             known.record.epoch >= self.promised
                 && known.record.last_open().1.iter().any(|member| cx.is_me(member))
         });
-        named && matches!(self.doing, Doing::Follow) && cx.session.is_ok() && !cx.draining
+        named
+            && matches!(self.doing, Doing::Follow)
+            && cx.session.is_ok()
+            && !cx.draining
+            && !cx.writer.stuck(cx.now, cx.config.timings.lead)
     }
 
     /// Looks whether the leader has been silent for too long, and asks the others.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use replication::core::{Event, Outcome, Role, Step, Why};
 
+use wire::{Ack, Message};
+
 use crate::stage::{P, Stage, id};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,6 +50,31 @@ fn what_comes_for_another_place_or_epoch_is_not_appended() {
     assert_eq!(stage.answer("a", 102), Some(Outcome::NotCommitted(Why::NotLeading)));
     assert_eq!(stage.answer("a", 103), Some(Outcome::NotCommitted(Why::NotLeading)));
     assert_eq!(stage.log("a"), ["#1"]);
+}
+
+#[test]
+fn acknowledgements_of_an_earlier_epoch_or_of_a_stranger_do_not_count() {
+    let mut stage = Stage::opened(&["a", "b", "c"], 2);
+    stage.kill("a");
+    stage.start("a");
+    stage.run(SECOND);
+    assert_eq!(stage.view("a").epoch, 2);
+    stage.node("b").hold = true;
+    stage.node("c").hold = true;
+    let token = stage.submit("a", "x", 2);
+    stage.quiet();
+    let ack = |epoch| Message::Ack(Ack { partition: P, epoch, matched: 3 });
+    stage.tell("a", Event::Message { from: id("b"), message: ack(1) });
+    stage.tell("a", Event::PeerUp { node: id("d"), boot: 1, store: 7 });
+    stage.tell("a", Event::Message { from: id("d"), message: ack(2) });
+    // The right node, with another disk.
+    stage.tell("a", Event::PeerUp { node: id("c"), boot: 2, store: 8 });
+    stage.tell("a", Event::Message { from: id("c"), message: ack(2) });
+    assert_eq!(stage.view("a").commit, 2);
+    assert_eq!(stage.answer("a", token), None);
+    stage.tell("a", Event::Message { from: id("b"), message: ack(2) });
+    stage.quiet();
+    assert_eq!(stage.answer("a", token), Some(Outcome::Quorum { seq: 3 }));
 }
 
 #[test]
@@ -144,6 +171,8 @@ fn a_hanging_writer_ends_the_lead() {
     assert!(!stage.view("a").leading);
     stage.until("b leads", |stage| stage.view("b").leading);
     assert_eq!(stage.log("b"), ["#1", "x", "#2"], "it was committed by the other two");
+    assert!(stage.view("b").admits(2).is_ok());
+    assert_eq!(stage.view("b").admits(3), Err(Why::TooFewMembers), "it is there, but cannot write");
 }
 
 impl Stage {

@@ -1,11 +1,6 @@
 //! One member, spoken to by hand: what it takes, what it answers and what it refuses.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a story's helpers"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a story's helpers")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,7 +20,7 @@ use wire::{
 use crate::stage::{P, id};
 
 /// Node b, connected to a and c.
-struct Member1 {
+struct NodeB {
     core: Core,
     now: Duration,
 }
@@ -79,7 +74,7 @@ fn append(epoch: u64, epochs: &[u64], from: usize) -> Message {
     })
 }
 
-impl Member1 {
+impl NodeB {
     fn with(disk: Restored) -> Self {
         let config = CoreConfig {
             node: id("b"),
@@ -150,7 +145,7 @@ fn refused(outcome: &Outcome) -> RefuseWhy {
 
 #[test]
 fn an_append_is_acknowledged_after_the_sync_of_entries_and_promise() {
-    let mut b = Member1::with(Restored::default());
+    let mut b = NodeB::with(Restored::default());
     let outcome = b.says("a", append(1, &[1, 1], 1));
     let promise = Promise { epoch: 1, node: id("a"), boot: 1 };
     let ops = [
@@ -168,7 +163,7 @@ fn an_append_is_acknowledged_after_the_sync_of_entries_and_promise() {
 
 #[test]
 fn what_a_higher_epoch_has_replaced_is_cut_from_the_first_conflict_on() {
-    let mut b = Member1::holding(&[1, 1, 2, 2]);
+    let mut b = NodeB::holding(&[1, 1, 2, 2]);
     let outcome = b.says("a", append(4, &[1, 1, 3, 4], 1));
     let promise = Promise { epoch: 4, node: id("a"), boot: 1 };
     let ops = [
@@ -182,7 +177,7 @@ fn what_a_higher_epoch_has_replaced_is_cut_from_the_first_conflict_on() {
 
 #[test]
 fn a_longer_log_is_not_cut_where_nothing_contradicts_it() {
-    let mut b = Member1::holding(&[1, 1, 1]);
+    let mut b = NodeB::holding(&[1, 1, 1]);
     let outcome = b.says("a", append(1, &[1, 1], 2));
     assert_eq!((outcome.ops.len(), b.end()), (0, 3));
     assert_eq!(outcome.said, [ack(1, 3)], "verified before in this epoch");
@@ -194,7 +189,7 @@ fn a_longer_log_is_not_cut_where_nothing_contradicts_it() {
 
 #[test]
 fn a_place_that_is_not_there_is_answered_with_the_last_one_that_may_be() {
-    let mut b = Member1::holding(&[1, 1, 3]);
+    let mut b = NodeB::holding(&[1, 1, 3]);
     let cases: [(&[u64], usize, u64); 3] =
         [(&[1, 1, 3, 4, 4], 5, 3), (&[1, 1, 2, 2, 4], 5, 2), (&[1, 2, 2, 2, 4], 4, 2)];
     for (epochs, from, last) in cases {
@@ -206,7 +201,7 @@ fn a_place_that_is_not_there_is_answered_with_the_last_one_that_may_be() {
 
 #[test]
 fn a_lower_epoch_and_another_life_of_the_same_are_refused() {
-    let mut b = Member1::holding(&[1, 3]);
+    let mut b = NodeB::holding(&[1, 3]);
     let stale = RefuseWhy::Stale { promised: 3 };
     assert_eq!(refused(&b.says("c", append(2, &[1, 2], 2))), stale);
     b.tell(Event::PeerUp { node: id("a"), boot: 2, store: 7 });
@@ -218,7 +213,7 @@ fn a_lower_epoch_and_another_life_of_the_same_are_refused() {
 
 #[test]
 fn what_is_committed_is_never_cut() {
-    let mut b = Member1::holding(&[1, 1, 1]);
+    let mut b = NodeB::holding(&[1, 1, 1]);
     let lead = Lead { partition: P, epoch: 1, commit: 2 };
     let beat = Beat { round: 1, leads: vec![lead], stuck: false, full: false, session: true };
     b.says("a", Message::Beat(beat));
@@ -235,7 +230,7 @@ fn what_is_committed_is_never_cut() {
 
 #[test]
 fn another_chain_at_one_place_stops_the_partition() {
-    let mut b = Member1::holding(&[1, 1]);
+    let mut b = NodeB::holding(&[1, 1]);
     let Message::Append(mut other) = append(1, &[1, 1, 1], 3) else { panic!() };
     other.prev.chain[0] ^= 1;
     assert_eq!(refused(&b.says("a", Message::Append(other))), RefuseWhy::Divergent);
@@ -251,7 +246,7 @@ fn entries_that_do_not_follow_each_other_change_nothing() {
         |entries| entries[1].epoch = 9,
     ];
     for spoil in spoil {
-        let mut b = Member1::holding(&[1]);
+        let mut b = NodeB::holding(&[1]);
         let mut entries = wire(&good(3)[1..]);
         spoil(&mut entries);
         let prev = end(&good(1));
@@ -262,8 +257,31 @@ fn entries_that_do_not_follow_each_other_change_nothing() {
 }
 
 #[test]
+fn entries_of_epochs_that_fall_or_are_not_yet_change_nothing() {
+    for epochs in [[1, 9, 9], [3, 2, 2]] {
+        let mut b = NodeB::holding(&epochs[..1]);
+        let outcome = b.says("a", append(4, &epochs, 2));
+        assert!(outcome.said.is_empty() && b.end() == 1, "{outcome:?}");
+    }
+}
+
+#[test]
+fn what_is_cut_before_its_sync_is_not_acknowledged_after_it() {
+    let mut b = NodeB::holding(&[1]);
+    // All at once, after standing still: a second entry, a seal, and what the sealer adopted.
+    let seal = Message::Seal(Seal { seals: vec![Promised { partition: P, epoch: 2 }] });
+    let messages = [("a", append(1, &[1, 1], 2)), ("c", seal), ("c", append(2, &[1, 2], 2))];
+    for (from, message) in messages {
+        b.core.handle(b.now, Event::Message { from: id(from), message });
+    }
+    b.tell(Event::Tick);
+    let ack = Message::Ack(Ack { partition: P, epoch: 2, matched: 2 });
+    assert_eq!(b.written(2), [(id("c"), ack)]);
+}
+
+#[test]
 fn a_seal_covers_what_is_queued_and_nothing_lower_is_taken_after_it() {
-    let mut b = Member1::holding(&[1]);
+    let mut b = NodeB::holding(&[1]);
     b.says("a", append(1, &[1, 1], 2));
     let seal = Message::Seal(Seal { seals: vec![Promised { partition: P, epoch: 2 }] });
     let outcome = b.says("c", seal.clone());
@@ -288,7 +306,7 @@ fn a_seal_covers_what_is_queued_and_nothing_lower_is_taken_after_it() {
 
 #[test]
 fn the_sealed_log_is_given_to_the_candidate_and_to_nobody_else() {
-    let mut b = Member1::holding(&[1, 1, 2]);
+    let mut b = NodeB::holding(&[1, 1, 2]);
     let seal = Message::Seal(Seal { seals: vec![Promised { partition: P, epoch: 5 }] });
     b.says("c", seal);
     b.written(2);
@@ -321,7 +339,7 @@ fn a_place_below_what_is_in_memory_is_read_before_it_is_compared() {
         ..Restored::default()
     };
     for honest in [true, false] {
-        let mut b = Member1::with(restored.clone());
+        let mut b = NodeB::with(restored.clone());
         let Message::Append(mut append) = append(2, &[1, 2], 2) else { panic!() };
         if !honest {
             append.prev.chain[0] ^= 1;
@@ -343,7 +361,7 @@ fn a_place_below_what_is_in_memory_is_read_before_it_is_compared() {
 
 #[test]
 fn a_full_disk_refuses_entries_but_promises_and_keeps_openings() {
-    let mut b = Member1::holding(&[1]);
+    let mut b = NodeB::holding(&[1]);
     b.tell(Event::WriterFull(true));
     assert_eq!(refused(&b.says("a", append(1, &[1, 1], 2))), RefuseWhy::Full);
     let seal = Message::Seal(Seal { seals: vec![Promised { partition: P, epoch: 2 }] });
@@ -363,12 +381,12 @@ fn a_full_disk_refuses_entries_but_promises_and_keeps_openings() {
 
 #[test]
 fn a_vote_is_no_while_the_leader_is_heard_or_the_asker_is_far_behind() {
-    let mut b = Member1::holding(&[1]);
+    let mut b = NodeB::holding(&[1]);
     let ask = |seq, ready| {
         let end = End { epoch: 1, seq, ..End::default() };
         Message::PreVote(PreVote { asks: vec![PreVoteAsk { partition: P, epoch: 1, end, ready }] })
     };
-    let vote = |b: &mut Member1, ask: Message| match b.says("c", ask).said.as_slice() {
+    let vote = |b: &mut NodeB, ask: Message| match b.says("c", ask).said.as_slice() {
         [(_, Message::PreVoteAnswer(answer))] => answer.votes[0].yes,
         said => panic!("{said:?}"),
     };
@@ -384,7 +402,13 @@ fn a_vote_is_no_while_the_leader_is_heard_or_the_asker_is_far_behind() {
     assert!(vote(&mut b, ask(1, true)), "silent for four seconds");
     assert!(!vote(&mut b, ask(1, false)), "the asker lacks a live generation");
 
-    let mut far = Member1::with(Restored {
+    let member = |node: &str| Member { node: id(node), store: 7 };
+    let mut record = PartitionRecord::first(vec![member("a"), member("b"), member("c")], 2);
+    (record.epoch, record.primary) = (2, Some(id("a")));
+    b.tell(Event::Record { partition: P, record, version: 4 });
+    assert!(!vote(&mut b, ask(1, true)), "the asker's record is an old one");
+
+    let mut far = NodeB::with(Restored {
         end: LogEnd { epoch: 1, seq: 10_001, ..LogEnd::default() },
         epochs: vec![(1, 1)],
         ..Restored::default()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use replication::core::{Event, Outcome, Role, Step, Why};
+use replication::core::{Alarm, Event, Outcome, Role, Step, Why};
 
 use crate::stage::{P, Stage, id};
 
@@ -218,4 +218,23 @@ fn the_lower_of_two_lives_of_one_node_stops_itself() {
     stage.tell("b", Event::Record { partition: P, record, version: version + 1 });
     stage.quiet();
     assert!(stage.node("b").stopped);
+}
+
+#[test]
+fn a_record_below_the_promise_changes_nothing_and_an_operator_hears_of_it() {
+    let mut stage = Stage::opened(&["a", "b", "c"], 2);
+    let old = stage.records[&P].0.clone();
+    stage.kill("a");
+    stage.until("b leads", |stage| stage.view("b").leading);
+    // The registry is put back to what it was before, and everybody starts again.
+    for name in ["b", "c"] {
+        stage.kill(name);
+    }
+    stage.records.insert(P, (old, 2));
+    for name in ["b", "c"] {
+        stage.start(name);
+    }
+    stage.run(20 * SECOND);
+    assert_eq!(stage.records[&P].0.epoch, 1, "epoch 2 is not given out again");
+    assert_eq!(stage.node("b").alarms, [Alarm::RegistryBehind]);
 }

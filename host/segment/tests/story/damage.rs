@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use hashring::PartitionId;
+use segment::LogOp;
 
 use crate::support::{
     Expected, append, apply, commit, config, cut, end_of_records, follow, open, promise,
@@ -16,18 +17,25 @@ const FILE: u64 = 1 << 20;
 
 /// A stopped log with one record a batch, and where each record begins.
 fn stopped(folder: &Path) -> (BTreeMap<u16, Expected>, Vec<usize>) {
+    let zero = follow(&[], 1, &[b"one", b"two", b"three"]);
+    let one = follow(&[], 1, &[b"uno", b"due"]);
+    stopped_after(
+        folder,
+        vec![
+            promise(0, 1),
+            append(0, zero[..1].to_vec()),
+            append(1, one[..1].to_vec()),
+            append(0, zero[1..2].to_vec()),
+            append(0, zero[2..].to_vec()),
+            append(1, one[1..].to_vec()),
+        ],
+    )
+}
+
+fn stopped_after(folder: &Path, ops: Vec<LogOp>) -> (BTreeMap<u16, Expected>, Vec<usize>) {
     let mut model = BTreeMap::new();
-    let mut places = Vec::new();
+    let mut places = vec![64];
     let log = open(config(folder, FILE));
-    let ops = [
-        promise(0, 1),
-        append(0, follow(&[], 1, &[b"one"])),
-        append(1, follow(&[], 1, &[b"uno"])),
-        append(0, follow(&follow(&[], 1, &[b"one"]), 1, &[b"two"])),
-        append(0, follow(&follow(&[], 1, &[b"one", b"two"]), 1, &[b"three"])),
-        append(1, follow(&follow(&[], 1, &[b"uno"]), 1, &[b"due"])),
-    ];
-    places.push(64);
     for op in ops {
         apply(&mut model, &op);
         log.write(vec![op]);
@@ -135,6 +143,29 @@ fn a_record_that_cannot_be_told_from_its_remains_puts_those_in_doubt_that_prove_
 }
 
 #[test]
+fn an_entry_of_another_history_does_not_continue_a_log_whose_cut_was_lost() {
+    let folder = quick_folder();
+    let old = follow(&[], 1, &[b"one", b"two"]);
+    let new = follow(&old[..1], 2, &[b"zwei", b"drei"]);
+    let (_, places) = stopped_after(
+        folder.path(),
+        vec![
+            append(0, old.clone()),
+            cut(0, 1),
+            append(0, new[..1].to_vec()),
+            append(0, new[1..].to_vec()),
+        ],
+    );
+    without_index(folder.path());
+    // The cut and what replaced entry 2: only the chain tells that entry 3 does not belong to "two".
+    flip(&values(folder.path(), 1), places[1] + 30);
+    flip(&values(folder.path(), 1), places[2] + 30);
+    let log = open(config(folder.path(), FILE));
+    assert!(log.recovered.partitions[&PartitionId(0)].damaged);
+    assert_eq!(log.entries(0), old);
+}
+
+#[test]
 fn a_doubt_outlives_a_restart_until_an_entry_of_a_later_epoch() {
     let folder = quick_folder();
     let (model, places) = stopped(folder.path());
@@ -231,6 +262,24 @@ fn a_missing_file_is_damage() {
     let hurt = &log.recovered.partitions[&PartitionId(0)];
     assert!(hurt.damaged && hurt.end.seq < 8);
     assert_eq!(log.entries(0), entries[..log.entries(0).len()]);
+}
+
+#[test]
+fn value_files_that_are_all_gone_are_missed_by_the_index() {
+    let folder = quick_folder();
+    let log = open(config(folder.path(), FILE));
+    log.write(vec![promise(0, 3), append(0, follow(&[], 3, &[b"one"])), commit(0, 1)]);
+    drop(log);
+    fs::remove_file(values(folder.path(), 1)).unwrap();
+    let log = open(config(folder.path(), FILE));
+    assert_eq!(log.recovered.damages[0].file, values(folder.path(), 1));
+    let hurt = &log.recovered.partitions[&PartitionId(0)];
+    assert!(hurt.damaged && hurt.end.seq == 0);
+    drop(log);
+    // The number is not used again, and the loss not forgotten.
+    assert!(!values(folder.path(), 1).exists());
+    let log = open(config(folder.path(), FILE));
+    assert!(log.recovered.partitions[&PartitionId(0)].damaged);
 }
 
 #[test]

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use hashring::PartitionId;
-
 use crate::support::{Expected, append, apply, commit, config, cut, folder, follow, open, promise};
 
 const FILE: u64 = 64 << 10;
@@ -124,20 +122,23 @@ fn a_log_that_is_begun_anew_below_the_index_is_that_after_every_restart() {
     let folder = folder();
     let mut model = BTreeMap::new();
     let log = open(config(folder.path(), FILE));
-    let op = append(0, follow(&[], 1, &[b"one", b"two", b"three"]));
+    // More than one row of the index, and then rows in other places.
+    let payloads = [&b"old"[..]; 200];
+    let op = append(0, follow(&[], 1, &payloads));
     apply(&mut model, &op);
-    log.write(vec![op, commit(0, 3)]);
+    log.write(vec![op, commit(0, 200)]);
     drop(log);
     let log = open(config(folder.path(), FILE));
-    for op in [cut(0, 1), append(0, follow(&model[&0].entries[..1], 4, &[b"zwei"]))] {
+    for op in [cut(0, 10), append(0, follow(&model[&0].entries[..10], 4, &[&b"new"[..]; 100]))] {
         apply(&mut model, &op);
         log.write(vec![op]);
     }
     log.holds(&model);
     log.log.abandon();
-    for _start in 0..3 {
-        check(folder.path(), &model, 0..=2);
-    }
+    check(folder.path(), &model, 100..=100);
     let log = open(config(folder.path(), FILE));
-    assert_eq!(log.recovered.partitions[&PartitionId(0)].end.seq, 2);
+    log.write(vec![commit(0, 105)]);
+    drop(log);
+    check(folder.path(), &model, 0..=5);
+    check(folder.path(), &model, 0..=5);
 }

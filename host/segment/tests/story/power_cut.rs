@@ -1,7 +1,7 @@
 //! Loss of power: of what was written since the last sync any piece may be on the disk or not. What was
 //! confirmed is there, nothing counts as damage, and the log goes on.
 
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use segment::{Disk, LogEntry, Notice, SystemDisk};
 use crate::support::{append, commit, config, follow, image, open, open_on, quick_folder};
 
 /// A disk writes this much or nothing of it.
-const SECTOR: usize = 512;
+const SECTOR: u64 = 512;
 const FILE: u64 = 32 << 10;
 
 /// A disk that remembers what a loss of power could undo.
@@ -22,13 +22,13 @@ struct Volatile {
     sync_fails: AtomicBool,
 }
 
-/// A write since the last sync.
+/// A part of a write since the last sync, in one sector.
 struct Unsynced {
     inode: u64,
     offset: u64,
     before: Vec<u8>,
     /// Its sync failed: memory has it and counts it as written, so no later sync brings it to the disk,
-    /// only another write.
+    /// only another write to the sector.
     forgotten: bool,
 }
 
@@ -36,15 +36,18 @@ impl Disk for Volatile {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut unsynced = self.unsynced.lock().unwrap();
         let inode = file.metadata()?.ino();
-        let end = offset + bytes.len() as u64;
+        let (first, end) = (offset / SECTOR, offset + bytes.len() as u64);
         for old in unsynced.iter_mut().filter(|old| old.inode == inode) {
-            if offset <= old.offset && old.offset + old.before.len() as u64 <= end {
-                old.forgotten = false;
-            }
+            old.forgotten &= !(first..=end / SECTOR).contains(&(old.offset / SECTOR));
         }
-        let mut before = vec![0; bytes.len()];
-        file.read_at(&mut before, offset)?;
-        unsynced.push(Unsynced { inode, offset, before, forgotten: false });
+        let mut at = offset;
+        while at < end {
+            let until = ((at / SECTOR + 1) * SECTOR).min(end);
+            let mut before = vec![0; usize::try_from(until - at).unwrap()];
+            file.read_at(&mut before, at)?;
+            unsynced.push(Unsynced { inode, offset: at, before, forgotten: false });
+            at = until;
+        }
         SystemDisk.write(file, bytes, offset)
     }
 
@@ -83,18 +86,14 @@ fn cut_power(disk: &Volatile, folder: &std::path::Path, dice: &mut Dice) -> temp
     }
     for write in unsynced.iter().rev() {
         let mut files = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
-        let file = files.find(|file| file.metadata().unwrap().ino() == write.inode).unwrap();
+        // A file that was not finished is gone again.
+        let written =
+            |file: &DirEntry| file.metadata().is_ok_and(|found| found.ino() == write.inode);
+        let Some(file) = files.find(written) else { continue };
         let path = copy.path().join(file.file_name());
         let Ok(file) = File::options().write(true).open(path) else { continue };
-        let mut at = 0;
-        while at < write.before.len() {
-            // Up to the next sector of the disk, not of the write.
-            let place = usize::try_from(write.offset).unwrap() + at;
-            let until = (at + SECTOR - place % SECTOR).min(write.before.len());
-            if dice.next(2) == 0 {
-                file.write_all_at(&write.before[at..until], place as u64).unwrap();
-            }
-            at = until;
+        if dice.next(2) == 0 {
+            file.write_all_at(&write.before, write.offset).unwrap();
         }
     }
     copy

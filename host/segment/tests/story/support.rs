@@ -189,12 +189,17 @@ pub(crate) fn values(folder: &Path, number: u32) -> PathBuf {
 
 /// A copy of a folder as it is now: what a crash would leave.
 pub(crate) fn image(folder: &Path) -> TempDir {
-    let copy = quick_folder();
-    for file in fs::read_dir(folder).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    loop {
+        let copy = quick_folder();
+        let copied = fs::read_dir(folder).unwrap().all(|file| {
+            let file = file.unwrap();
+            fs::copy(file.path(), copy.path().join(file.file_name())).is_ok()
+        });
+        // A file got another name meanwhile: begun again, it is found under that.
+        if copied {
+            return copy;
+        }
     }
-    copy
 }
 
 /// Where the records of a value file end: behind the last byte that is not zero, in whole words. Only for

@@ -308,12 +308,12 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// One node without handlers.
-    pub(crate) async fn one() -> Self {
-        Self::new(vec![Chain::default()], Config::default()).await
+    pub(crate) fn one() -> Self {
+        Self::new(vec![Chain::default()], Config::default())
     }
 
     /// A node for each chain; the first leads.
-    pub(crate) async fn new(chains: Vec<Chain>, config: Config) -> Self {
+    pub(crate) fn new(chains: Vec<Chain>, config: Config) -> Self {
         let inner = Inner {
             log: Vec::new(),
             committed: 0,
