@@ -3,6 +3,7 @@
 
 use hashring::PartitionId;
 use replication::core::{Event, Limits, Outcome};
+use wire::{Ack, Message};
 
 use crate::agenda::ms;
 use crate::disk::Pace;
@@ -164,6 +165,29 @@ fn a_primary_that_stood_still_confirms_before_it_answers() {
     stage.heal();
 }
 
+/// S18. A deposed primary is connected again before it knows: however often it is asked then, it does
+/// not confirm that it leads.
+#[test]
+fn a_deposed_primary_that_returns_confirms_nothing() {
+    let mut stage = Stage::new(3, 2);
+    let leader = stage.leader();
+    stage.world.isolate(leader);
+    stage.world.session(leader, false);
+    let next = stage.leader_but(&[leader]);
+    stage.commit(next);
+    stage.world.join(leader);
+    let asked: Vec<u64> = (0..600)
+        .filter_map(|_| {
+            stage.pass(1);
+            stage.world.confirm(leader, P)
+        })
+        .collect();
+    stage.pass(6_000);
+    let done = asked.iter().filter(|token| stage.world.outcome(**token) == Some(Outcome::Done));
+    stage.good(asked.len() == 600 && done.count() == 0, "it was deposed");
+    stage.heal();
+}
+
 /// S21. All processes are gone at once and return: partitions whose leaders return are led at once.
 #[test]
 fn all_nodes_restart_at_once() {
@@ -211,6 +235,20 @@ fn a_wiped_member_does_not_count() {
     stage.world.wipe(others[0]);
     stage.world.restart(others[0]);
     stage.commit(leader);
+    // Its word is not even heard where it claims to hold everything.
+    stage.crash(others[1]);
+    let unheard = stage.send(leader, 2);
+    let life = stage.world.nodes[leader].life.as_ref().unwrap();
+    let epoch = life.core.view(P).epoch;
+    let ack = Message::Ack(Ack { partition: P, epoch, matched: u64::MAX });
+    let stranger = stage.world.nodes[others[0]].life.as_ref().unwrap();
+    if let Some(generation) = stranger.peers.get(&leader).copied() {
+        stage.world.network.send(&mut stage.world.agenda, (others[0], leader), generation, ack);
+    }
+    stage.pass(1_000);
+    stage.good(stage.shown(unheard) == 0, "nobody else holds it");
+    stage.world.restart(others[1]);
+    stage.pass(1_000);
     stage.crash(leader);
     stage.pass(11_000);
     stage.good(stage.world.leader(P).is_none(), "one member and a stranger are no two members");

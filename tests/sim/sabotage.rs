@@ -173,7 +173,8 @@ fn a_question(sabotage: Sabotage) -> Verdict {
     let second = leader(&mut world, Some(first))?;
     let epoch = world.registry.current(P).epoch;
     let prev = End { epoch: shared.epoch, seq: shared.seq, chain: shared.chain.0 };
-    let append = Append { partition: P, epoch, prev, entries: Vec::new(), commit: 0 };
+    let commit = world.history.shown(P);
+    let append = Append { partition: P, epoch, prev, entries: Vec::new(), commit };
     world.join(first);
     // It is asked before the leader sends what it would.
     let linked = |world: &World| {

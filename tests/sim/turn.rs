@@ -63,6 +63,9 @@ impl World {
             let it = &mut self.nodes[node];
             let Some(life) = &mut it.life else { return Ok(()) };
             let view = life.look(partition, limit)?;
+            if view.leading {
+                self.history.leads(&it.id, (partition, view.epoch), self.agenda.now())?;
+            }
             self.history.knows(&it.id, partition, view.commit, it.log(partition))?;
         }
         Ok(())
@@ -239,7 +242,8 @@ impl World {
         let (partition, epoch, seq) = at;
         self.counts.opened += 1;
         let record = self.registry.of_epoch(partition, epoch);
-        self.history.opened(by, at, record, self.nodes[node].log(partition))?;
+        let now = self.agenda.now();
+        self.history.opened(by, at, record, self.nodes[node].log(partition), now)?;
         let reign = Reign { epoch, next: seq + 1, given: seq, committed: seq };
         let life = self.nodes[node].life.as_mut();
         let before = life.and_then(|life| life.reigns.insert(partition, reign));
