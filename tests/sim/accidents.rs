@@ -165,6 +165,33 @@ fn a_primary_that_stood_still_confirms_before_it_answers() {
     stage.heal();
 }
 
+/// S17, second part. A primary stood still, its connections did not end, and it hears neither its
+/// successor nor the registry. It must not say that it leads, and learns from a member that it does
+/// not.
+#[test]
+fn a_primary_that_stood_still_asks_before_it_leads() {
+    let mut stage = Stage::new(3, 2);
+    stage.world.network.set_idle(ms(60_000));
+    let leader = stage.leader();
+    stage.world.session(leader, false);
+    stage.pass(100);
+    stage.world.pause(leader);
+    stage.until("a candidate", |world| world.registry.current(P).epoch > 1);
+    let by = stage.world.registry.current(P).primary.clone().unwrap();
+    let second = stage.world.index_of(&by).unwrap();
+    stage.world.network.cut(&mut stage.world.agenda, second, leader);
+    stage.leader_but(&[leader]);
+    stage.pass(5_000);
+    let confirm = stage.world.confirm(leader, P).unwrap();
+    stage.world.resume(leader);
+    stage.pass(1);
+    stage.good(!stage.world.view(leader, P).leading, "it cannot know whether it leads");
+    let again = stage.world.confirm(leader, P).unwrap();
+    let outcomes = [stage.outcome(confirm), stage.outcome(again)];
+    stage.good(!outcomes.contains(&Outcome::Done), &format!("{outcomes:?}"));
+    stage.heal();
+}
+
 /// S18. A deposed primary is connected again before it knows: however often it is asked then, it does
 /// not confirm that it leads.
 #[test]
