@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use chat::{Code, Config, Durability, Read, Refusal, Request, Response, Send};
+use chat::{Chain, Code, Config, Durability, Read, Refusal, Request, Response, Send};
 use model::{ChatToken, Cursor};
 
 use crate::stage::scripted::{Scripted, chain, pass, reject, text, verdict};
@@ -170,14 +170,12 @@ impl<'a> Chaos<'a> {
 }
 
 async fn run(seed: u64) {
-    let strict = || {
-        Scripted::new("strict", |call| match text(call).starts_with("bad") {
-            true => verdict(reject("bad")),
-            false => pass(),
-        })
-    };
-    let (first, second) = (strict(), strict());
-    let stage = Stage::new(vec![chain(&[&first]), chain(&[&second])], Config::default());
+    // The nodes disagree about what is bad: whoever decides first must be the one who decided.
+    let strict = Scripted::new("strict", |call| match text(call).starts_with("bad") {
+        true => verdict(reject("bad")),
+        false => pass(),
+    });
+    let stage = Stage::new(vec![chain(&[&strict]), Chain::default()], Config::default());
     let token = stage.chat().await;
     stage.hold();
     let mut dice = Dice(seed);
