@@ -58,6 +58,7 @@ async fn a_power_that_was_not_granted_is_named_with_the_line_that_grants_it() {
     .await;
     for (import, grant) in [
         ("carillon:plugin/kv@0.1.0", "kv = { bytes = \"64KiB\" }"),
+        ("carillon:plugin/roster@0.1.0", "roster = true"),
         ("carillon:plugin/post@0.1.0", "post = true"),
         ("carillon:plugin/chat-control@0.1.0", "chat-control = true"),
     ] {
@@ -69,7 +70,7 @@ async fn a_power_that_was_not_granted_is_named_with_the_line_that_grants_it() {
 #[tokio::test]
 async fn a_configuration_that_the_plugin_refuses_is_told_in_its_own_words() {
     let folder = folder();
-    let more = "[plugins.moderation.grant]\npost = true\nchat-control = true\n\
+    let more = "[plugins.moderation.grant]\nroster = true\npost = true\nchat-control = true\n\
                 kv = { bytes = \"64KiB\" }\n[plugins.moderation.config]\nwords = 5\nstrikes = 0";
     let told = refused(&folder, &plugin("moderation", &component("moderation"), more)).await;
     for path in ["words", "strikes"] {

@@ -174,3 +174,48 @@ async fn a_tail_prints_a_message_a_line_as_they_come() {
     let ended = demo.nodes[0].post(&format!("/v1/chats/{token}/end"), &json!({})).await;
     ended.expect(200);
 }
+
+#[tokio::test]
+async fn a_bench_tells_every_figure_in_one_object() {
+    let args = "bench --empty-chain --seconds 1 --clients 8 --chats 5 --body 100 --floor --json";
+    let args: Vec<&str> = args.split(' ').collect();
+    let measured = run(&args).await;
+    assert_eq!(measured.code, Some(0), "{measured:?}");
+    let figures: serde_json::Value = serde_json::from_str(&measured.out).unwrap_or_default();
+    for figure in [
+        "sends",
+        "per_second",
+        "p50_ms",
+        "p99_ms",
+        "p999_ms",
+        "fdatasync_p50_ms",
+        "fdatasync_p99_ms",
+        "quic_p50_ms",
+        "http_p50_ms",
+        "http_per_second",
+        "ratio",
+        "alone_p50_ms",
+    ] {
+        assert!(figures[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {figures}");
+    }
+    // A reader may have a message before its sender has the answer.
+    for figure in ["delivered_p50_ms", "delivered_p99_ms", "alone_delivered_p50_ms"] {
+        assert!(figures[figure].is_number(), "{figure}: {figures}");
+    }
+    assert_eq!(figures["errors"], 0, "{figures}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_refused_with_what_to_do() {
+    let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("{e}"));
+    let port = taken.local_addr().unwrap_or_else(|error| panic!("{error}"));
+    let config = single(folder.path(), "");
+    let text = std::fs::read_to_string(&config).unwrap_or_else(|error| panic!("{error}"));
+    let text = text.replacen("127.0.0.1:0", &port.to_string(), 1);
+    std::fs::write(&config, text).unwrap_or_else(|error| panic!("{error}"));
+    let refused = run(&["node", "--config", &config]).await;
+    assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{refused:?}");
+    assert!(refused.err.contains(&port.to_string()), "it names the address: {refused:?}");
+    assert!(refused.err.contains("another port"), "it says what to do: {refused:?}");
+}

@@ -117,3 +117,19 @@ async fn a_folder_of_another_node_is_refused() {
     assert!(refused.code.is_some_and(|code| code != 0), "{refused:?}");
     assert!(refused.err.contains("n1"), "it names whose folder it is: {refused:?}");
 }
+
+#[tokio::test]
+async fn a_node_whose_log_is_gone_ends_by_itself_and_says_why() {
+    let cluster = Cluster::start(1).await;
+    let token = cluster.http(0).create().await;
+    let node = cluster.node(0);
+    let log = node.log().clone();
+    let gone = tokio::task::spawn_blocking(move || log.abandon()).await;
+    gone.unwrap_or_else(|error| panic!("{error}"));
+    // Whatever is written next finds out; nothing may be acknowledged.
+    let sent = cluster.http(0).try_send(&token, "alice", "k", "into the void").await;
+    assert!(sent.is_err() || sent.is_ok_and(|sent| sent.status >= 500), "it was acknowledged");
+    let ended = runtime::timeout(std::time::Duration::from_secs(60), node.failed()).await;
+    let why = ended.unwrap_or_else(|_late| panic!("it goes on without a log"));
+    assert!(why.contains("log"), "{why}");
+}

@@ -67,6 +67,12 @@ impl Cluster {
         &running.unwrap_or_else(|| panic!("node {index} is dead")).http
     }
 
+    /// Node `index` itself.
+    pub fn node(&self, index: usize) -> &Node {
+        let running = self.running[index].as_ref().and_then(|running| running.node.as_ref());
+        running.unwrap_or_else(|| panic!("node {index} is dead"))
+    }
+
     /// What node `index` is told at its next start.
     pub fn config(&mut self, index: usize) -> &mut Config {
         &mut self.configs[index]

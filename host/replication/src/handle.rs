@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions, Ring};
@@ -18,6 +19,9 @@ use crate::ending::{Ending, Failure};
 use crate::forward;
 use crate::inbox::{Command, Inbox};
 use crate::peers::Peers;
+
+/// How soon an entry that is on its way to the log is looked for again: about one sync.
+const READ_AGAIN: Duration = Duration::from_millis(2);
 
 /// The replication of one node. Clones are the same. Holding one keeps nothing running.
 #[derive(Clone, Debug)]
@@ -235,8 +239,9 @@ impl Replication {
         self.asked(Command::Confirm { partition, reply }, answer).await
     }
 
-    /// Entries of this node's own log, as [`segment::Log::read`] gives them, from a thread that may block.
-    /// `None` when they cannot be read, which is in the log.
+    /// Committed entries of this node's own log, as [`segment::Log::read`] gives them, from a thread that
+    /// may block. Waits for a first one that is still on its way to the disk. `None` when they cannot be
+    /// read, which is in the log. Cancel-safe.
     pub async fn read(
         &self,
         partition: PartitionId,
@@ -244,10 +249,23 @@ impl Replication {
         entries_max: usize,
         bytes_max: usize,
     ) -> Option<Vec<LogEntry>> {
-        let log = self.shared.log.clone();
-        let read =
-            runtime::blocking(move || log.read(partition, from, entries_max, bytes_max)).await?;
-        read.inspect_err(|error| tracing::error!(%partition, from, %error, "reading the log")).ok()
+        let until = runtime::now() + self.shared.config.timings.answer;
+        loop {
+            let log = self.shared.log.clone();
+            let read = move || log.read(partition, from, entries_max, bytes_max);
+            match runtime::blocking(read).await? {
+                // The disks of others can be quicker than this node's own: then an entry is committed,
+                // and shown, while it is still on its way to the log here.
+                Ok(page) if page.is_empty() && runtime::now() < until => {
+                    runtime::sleep(READ_AGAIN).await;
+                }
+                Ok(page) => return Some(page),
+                Err(error) => {
+                    tracing::error!(%partition, from, %error, "reading the log");
+                    return None;
+                }
+            }
+        }
     }
 
     /// Lets another node run a request. Dropping the future stops waiting, not the request.

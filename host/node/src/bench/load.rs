@@ -10,7 +10,7 @@ use runtime::{Instant, Stop};
 use tokio::task::JoinSet;
 
 use super::delivery::{Deliveries, End};
-use super::door::{Ask, Door, field};
+use super::door::{Ask, Door, text_after};
 use super::latency::Latencies;
 
 /// Participants of one chat: the clients share a few names, as a chat has a few people.
@@ -147,16 +147,15 @@ impl Shared {
                         sent.add(now - began);
                         self.progress.sends.fetch_add(1, Ordering::Relaxed);
                         if chat < READ_CHATS
-                            && let Some(id) = field(body, "\"id")
+                            && let Some(id) = text_after(body, r#""id":""#)
                         {
                             self.deliveries.reached(id, End::Acknowledged, now);
                         }
                     }
                     continue;
                 }
-                Ok((status, body)) => {
-                    field(body, "\"code").map_or_else(|| status.to_string(), str::to_owned)
-                }
+                Ok((status, body)) => text_after(body, r#""code":""#)
+                    .map_or_else(|| status.to_string(), str::to_owned),
                 Err(error) => format!("connection: {}", error.kind()),
             };
             if counts {

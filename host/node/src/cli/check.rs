@@ -1,11 +1,12 @@
 //! `carillon check`: everything that would keep a node from starting, without starting one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use replication::{Credentials, Pem};
 
 use super::{Problem, chain, output};
-use crate::config::{Config, Faults};
+use crate::config::{Config, Fault, Faults};
 use crate::handlers;
 
 /// Checks a configuration: every fault with its line, and the plugins it names.
@@ -57,14 +58,16 @@ impl Check {
             Problem::failed(chain(&error), "Give the process more address space (ulimit -v)")
         })?;
         let loaded = super::small_runtime()?.block_on(handlers::load(&config, &host));
+        let unfit = certificates(&config, &self.file);
         match (loaded, alone) {
-            (Ok(chain), Ok(())) => {
+            (Ok(chain), Ok(())) if unfit.is_none() => {
                 let names = chain.iter().map(|p| format!("{} {}", p.name(), p.version()));
                 Ok(names.collect())
             }
             (loaded, alone) => {
                 let text = std::fs::read_to_string(&self.file).unwrap_or_default();
                 let mut faults = alone.err().map(|alone| alone.faults).unwrap_or_default();
+                faults.extend(unfit);
                 let unusable = loaded.err().unwrap_or_default();
                 faults.extend(unusable.into_iter().map(|plugin| plugin.in_text(&text)));
                 faults.sort();
@@ -72,6 +75,19 @@ impl Check {
             }
         }
     }
+}
+
+/// What is wrong with the certificates, if the file names any.
+fn certificates(config: &Config, file: &Path) -> Option<Fault> {
+    let quic = &config.quic;
+    if quic.cert.as_os_str().is_empty() {
+        return None;
+    }
+    let pem = Pem::read(&quic.cert, &quic.key, &quic.ca);
+    let error = pem.and_then(|pem| Credentials::new(&pem)).err()?;
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let fix = "Name the PEM files of this node and its cluster, or none of the three".to_owned();
+    Some(Fault { line: Config::line_of(&text, "quic"), what: chain(&error), fix })
 }
 
 enum CheckError {

@@ -6,15 +6,14 @@
 //! number of events may have changed is worked out once, when the core is polled: [`Partition::settle`].
 
 use bytes::Bytes;
-use hashring::NodeId;
+use hashring::{NodeId, PartitionId};
 use registry::PartitionRecord;
 use segment::LogEntry;
-use wire::{Ack, Message, Refuse, RefuseWhy};
 
 use super::config::CoreConfig;
-use super::follower::{Follower, Next, Reign};
+use super::follower::{Follower, Reign};
 use super::hand_over::HandingOver;
-use super::partition::{Doing, Partition, ReadFor};
+use super::partition::{Doing, Partition};
 use super::shared::Shared;
 use super::step::{Outcome, Step, Why};
 use super::waits::Waits;
@@ -35,7 +34,7 @@ pub(super) struct Leader {
     /// How many members make a commit.
     pub(super) quorum: u8,
     /// This node's own log is on disk up to here.
-    own: u64,
+    pub(super) own: u64,
     /// The sync of the own log is waited for up to here.
     queued: u64,
     pub(super) followers: Vec<Follower>,
@@ -157,8 +156,9 @@ impl Leader {
         &self.held
     }
 
-    fn reign(&self, partition: &hashring::PartitionId, commit: u64) -> Reign {
-        Reign { partition: *partition, epoch: self.epoch, commit }
+    /// What an append says beside its entries.
+    pub(super) fn reign(&self, partition: PartitionId, commit: u64) -> Reign {
+        Reign { partition, epoch: self.epoch, commit }
     }
 }
 
@@ -219,48 +219,6 @@ impl Partition {
             _ => Why::NotLeading,
         };
         cx.answer(token, Outcome::NotCommitted(why));
-    }
-
-    /// A member holds something.
-    pub(super) fn on_ack(&mut self, cx: &mut Shared, from: &NodeId, ack: Ack) {
-        let end = self.tail.end().seq;
-        let Doing::Lead(leader) = &mut self.doing else { return };
-        let current = ack.epoch == leader.epoch || cx.config.sabotage.any_epoch_acks;
-        if !current || !cx.counts(from, &leader.record.ensemble) {
-            return;
-        }
-        for follower in leader.followers.iter_mut().filter(|f| f.member.node == *from) {
-            follower.acked(ack.matched.min(end), cx.now);
-        }
-        self.touch(cx);
-    }
-
-    /// A member takes nothing.
-    pub(super) fn on_refuse(&mut self, cx: &mut Shared, from: &NodeId, refuse: Refuse) {
-        if let RefuseWhy::Stale { promised } = refuse.why {
-            self.depose(cx, promised);
-        }
-        let timings = cx.config.timings;
-        let Doing::Lead(leader) = &mut self.doing else { return };
-        if refuse.epoch != leader.epoch {
-            return;
-        }
-        for follower in leader.followers.iter_mut().filter(|f| f.member.node == *from) {
-            match refuse.why {
-                RefuseWhy::Gap { after } => {
-                    let seq = self.tail.not_above(after.epoch, after.seq);
-                    follower.gap(seq, cx.now, timings.beat);
-                }
-                RefuseWhy::Full => {
-                    follower.full = true;
-                    follower.pause(cx.now, timings.resend);
-                }
-                RefuseWhy::Stale { .. } | RefuseWhy::NotMember | RefuseWhy::Divergent => {
-                    follower.pause(cx.now, timings.retry_max);
-                }
-            }
-        }
-        self.touch(cx);
     }
 
     /// A member has answered a beat that said this node leads.
@@ -405,67 +363,6 @@ impl Partition {
             leader.beat = cx.peers.next_round();
             cx.out.beats.insert(self.id);
         }
-    }
-
-    /// Sends the members what they lack.
-    fn replicate(&mut self, cx: &mut Shared) {
-        let id = self.id;
-        let Doing::Lead(leader) = &mut self.doing else { return };
-        let reign = leader.reign(&id, self.commit);
-        let mut slowest = u64::MAX;
-        for follower in &mut leader.followers {
-            if cx.peers.member(&follower.member).is_none() {
-                continue;
-            }
-            slowest = slowest.min(follower.matched);
-            loop {
-                match follower.next(&self.tail, reign, &cx.config.limits, cx.now) {
-                    Next::Nothing => break,
-                    Next::Append(append) => {
-                        cx.send(&follower.member.node, Message::Append(append));
-                    }
-                    Next::Read { from } => {
-                        let request = cx.read(id, from, cx.config.limits.append_entries_max);
-                        let node = follower.member.node.clone();
-                        self.reads.retain(|(_, purpose)| {
-                            !matches!(purpose, ReadFor::Follower(to, _) if *to == node)
-                        });
-                        self.reads.push((request, ReadFor::Follower(node, reign.epoch)));
-                    }
-                }
-            }
-        }
-        // A slow member's entries are kept as long as they are few; then it gets them from the disk.
-        let limits = &cx.config.limits;
-        let mut gone = self.commit.min(leader.own);
-        if self.tail.bytes() <= limits.append_bytes_max {
-            gone = gone.min(slowest);
-        }
-        self.tail.forget(gone, limits.tail_entries_max);
-    }
-
-    /// What a member lacks was read.
-    pub(super) fn on_follower_read(
-        &mut self,
-        cx: &mut Shared,
-        node: &NodeId,
-        epoch: u64,
-        entries: Vec<LogEntry>,
-    ) {
-        let id = self.id;
-        let Doing::Lead(leader) = &mut self.doing else { return };
-        if leader.epoch != epoch {
-            return;
-        }
-        let reign = leader.reign(&id, self.commit);
-        let pause = cx.config.timings.beat;
-        for follower in leader.followers.iter_mut().filter(|f| f.member.node == *node) {
-            let next = follower.read_done(entries.clone(), &self.tail, reign, cx.now, pause);
-            if let Next::Append(append) = next {
-                cx.send(node, Message::Append(append));
-            }
-        }
-        self.touch(cx);
     }
 
     /// A beat passed.

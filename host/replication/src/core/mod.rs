@@ -9,14 +9,15 @@
 //!
 //! Start reading at `partition`: what a node knows of one partition. `member`, `suspicion`, `candidate`
 //! and `leader` are what it does for it, in the order in which a node comes to do it; `hand_over` is how
-//! it stops in good order. `follower`, `quorum` and `waits` are the leader's parts, `tail` is the log,
-//! `writer` the disk, `peers` and `beats` the others. Time matters only at beats: nothing here waits for
-//! less than one.
+//! it stops in good order. `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
+//! the log, `writer` the disk, `peers` and `beats` the others. Time matters only at beats: nothing here
+//! waits for less than one.
 
 mod beats;
 mod candidate;
 mod config;
 mod convert;
+mod copies;
 mod event;
 mod follower;
 mod hand_over;

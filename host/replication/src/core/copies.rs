@@ -1,0 +1,117 @@
+//! The copies on the other members: what each is sent, and what it says it holds.
+//!
+//! Where one stands is in [`follower`](super::follower); here is what the leader of a partition does
+//! with all of them.
+
+use hashring::NodeId;
+use segment::LogEntry;
+use wire::{Ack, Message, Refuse, RefuseWhy};
+
+use super::follower::Next;
+use super::partition::{Doing, Partition, ReadFor};
+use super::shared::Shared;
+
+impl Partition {
+    /// A member holds something.
+    pub(super) fn on_ack(&mut self, cx: &mut Shared, from: &NodeId, ack: Ack) {
+        let end = self.tail.end().seq;
+        let Doing::Lead(leader) = &mut self.doing else { return };
+        let current = ack.epoch == leader.epoch || cx.config.sabotage.any_epoch_acks;
+        if !current || !cx.counts(from, &leader.record.ensemble) {
+            return;
+        }
+        for follower in leader.followers.iter_mut().filter(|f| f.member.node == *from) {
+            follower.acked(ack.matched.min(end), cx.now);
+        }
+        self.touch(cx);
+    }
+
+    /// A member takes nothing.
+    pub(super) fn on_refuse(&mut self, cx: &mut Shared, from: &NodeId, refuse: Refuse) {
+        if let RefuseWhy::Stale { promised } = refuse.why {
+            self.depose(cx, promised);
+        }
+        let timings = cx.config.timings;
+        let Doing::Lead(leader) = &mut self.doing else { return };
+        if refuse.epoch != leader.epoch {
+            return;
+        }
+        for follower in leader.followers.iter_mut().filter(|f| f.member.node == *from) {
+            match refuse.why {
+                RefuseWhy::Gap { after } => {
+                    let seq = self.tail.not_above(after.epoch, after.seq);
+                    follower.gap(seq, cx.now, timings.beat);
+                }
+                RefuseWhy::Full => {
+                    follower.full = true;
+                    follower.pause(cx.now, timings.resend);
+                }
+                RefuseWhy::Stale { .. } | RefuseWhy::NotMember | RefuseWhy::Divergent => {
+                    follower.pause(cx.now, timings.retry_max);
+                }
+            }
+        }
+        self.touch(cx);
+    }
+
+    /// Sends the members what they lack.
+    pub(super) fn replicate(&mut self, cx: &mut Shared) {
+        let id = self.id;
+        let Doing::Lead(leader) = &mut self.doing else { return };
+        let reign = leader.reign(id, self.commit);
+        let mut slowest = u64::MAX;
+        for follower in &mut leader.followers {
+            if cx.peers.member(&follower.member).is_none() {
+                continue;
+            }
+            slowest = slowest.min(follower.matched);
+            loop {
+                match follower.next(&self.tail, reign, &cx.config.limits, cx.now) {
+                    Next::Nothing => break,
+                    Next::Append(append) => {
+                        cx.send(&follower.member.node, Message::Append(append));
+                    }
+                    Next::Read { from } => {
+                        let request = cx.read(id, from, cx.config.limits.append_entries_max);
+                        let node = follower.member.node.clone();
+                        self.reads.retain(|(_, purpose)| {
+                            !matches!(purpose, ReadFor::Follower(to, _) if *to == node)
+                        });
+                        self.reads.push((request, ReadFor::Follower(node, reign.epoch)));
+                    }
+                }
+            }
+        }
+        // A slow member's entries are kept as long as they are few; then it gets them from the disk.
+        let limits = &cx.config.limits;
+        let mut gone = self.commit.min(leader.own);
+        if self.tail.bytes() <= limits.append_bytes_max {
+            gone = gone.min(slowest);
+        }
+        self.tail.forget(gone, limits.tail_entries_max);
+    }
+
+    /// What a member lacks was read.
+    pub(super) fn on_follower_read(
+        &mut self,
+        cx: &mut Shared,
+        node: &NodeId,
+        epoch: u64,
+        entries: Vec<LogEntry>,
+    ) {
+        let id = self.id;
+        let Doing::Lead(leader) = &mut self.doing else { return };
+        if leader.epoch != epoch {
+            return;
+        }
+        let reign = leader.reign(id, self.commit);
+        let pause = cx.config.timings.beat;
+        for follower in leader.followers.iter_mut().filter(|f| f.member.node == *node) {
+            let next = follower.read_done(entries.clone(), &self.tail, reign, cx.now, pause);
+            if let Next::Append(append) = next {
+                cx.send(node, Message::Append(append));
+            }
+        }
+        self.touch(cx);
+    }
+}
