@@ -38,5 +38,7 @@ test:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
 	$(CARGO) test $(FLAGS)
 
+# With the shipped handlers, then without any; each with the floor of its own minute.
 bench: build
 	$(CARILLON) bench --floor
+	$(CARILLON) bench --floor --empty-chain

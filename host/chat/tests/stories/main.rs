@@ -1,6 +1,8 @@
 //! Stories of chats on a log that commits when it is told to and loses epochs on purpose.
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod handlers;
 #[cfg(test)]
 mod keys;

@@ -342,7 +342,7 @@ impl Partition {
             let end = sealed.iter().find(|(from, _)| from == node).map(|(_, sealed)| sealed.end);
             end.map_or(seq, |end| self.tail.not_above(end.epoch, end.seq) + 1)
         };
-        let leader = Leader::new(&cx.config, record, seq, ends, cx.now);
+        let leader = Leader::new(cx, record, seq, ends);
         self.doing = Doing::Lead(Box::new(leader));
         self.touch(cx);
     }
@@ -370,7 +370,7 @@ impl Partition {
         }
         let seq = self.tail.first_of(record.epoch).unwrap_or_else(|| self.tail.end().seq + 1);
         let next = self.tail.end().seq + 1;
-        let mut leader = Leader::new(&cx.config, record.clone(), seq, |_| next, cx.now);
+        let mut leader = Leader::new(cx, record.clone(), seq, |_| next);
         leader.serving = true;
         self.doing = Doing::Lead(Box::new(leader));
         self.opened(cx);

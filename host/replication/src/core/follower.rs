@@ -71,10 +71,10 @@ pub(super) struct Reign {
 
 impl Follower {
     /// A member that may share everything before `next`.
-    pub(super) fn new(member: Member, next: u64, now: Time) -> Self {
+    pub(super) fn new(member: Member, boot: u64, next: u64, now: Time) -> Self {
         Self {
             member,
-            boot: 0,
+            boot,
             matched: 0,
             heard: now,
             round: 0,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn follower(next: u64) -> Follower {
-        Follower::new(Member { node: "b".parse().unwrap(), store: 1 }, next, Time::ZERO)
+        Follower::new(Member { node: "b".parse().unwrap(), store: 1 }, 8, next, Time::ZERO)
     }
 
     fn limits() -> Limits {
@@ -306,6 +306,8 @@ mod tests {
         assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "after a pause");
         assert_eq!(sent(&mut b, &tail, second), Some((1, vec![2, 3])));
         b.acked(3, second);
+        b.connected(second, 8);
+        assert_eq!(b.matched, 3, "the same process holds what it held");
         b.connected(second, 9);
         assert_eq!(b.matched, 0, "another process says anew what it holds");
         assert_eq!(sent(&mut b, &tail, second), Some((3, vec![4, 5])));

@@ -7,10 +7,9 @@
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
-use registry::PartitionRecord;
+use registry::{Member, PartitionRecord};
 use segment::LogEntry;
 
-use super::config::CoreConfig;
 use super::follower::{Follower, Reign};
 use super::hand_over::HandingOver;
 use super::partition::{Doing, Partition};
@@ -72,17 +71,17 @@ impl Leader {
     /// An epoch whose opening entry was just appended. `next` tells for each member the first seq that it
     /// may lack.
     pub(super) fn new(
-        config: &CoreConfig,
+        cx: &Shared,
         record: PartitionRecord,
         opening: u64,
         next: impl Fn(&NodeId) -> u64,
-        now: Time,
     ) -> Self {
-        let others = record
-            .ensemble
-            .iter()
-            .filter(|member| member.node != config.node)
-            .map(|member| Follower::new(member.clone(), next(&member.node), now));
+        let now = cx.now;
+        let follower = |member: &Member| {
+            let boot = cx.peers.member(member).map_or(0, |peer| peer.boot);
+            Follower::new(member.clone(), boot, next(&member.node), now)
+        };
+        let others = record.ensemble.iter().filter(|member| member.node != cx.config.node);
         Self {
             epoch: record.epoch,
             opening,
@@ -91,7 +90,7 @@ impl Leader {
             quorum: record.commit,
             own: 0,
             queued: 0,
-            followers: others.collect(),
+            followers: others.map(follower).collect(),
             waits: Waits::default(),
             told: 0,
             level: 0,
