@@ -164,7 +164,7 @@ pub(crate) fn of_kind(
         Kind::Crash => plan.push((at, Fault::Crash { node, down: lasts / 2 })),
         Kind::CrashAll => plan.push((at, Fault::CrashAll { down: lasts / 4 })),
         Kind::Lose if random.random_bool(0.3) => {
-            plan.push((at, Fault::Wipe { node, down: lasts / 2 }))
+            plan.push((at, Fault::Wipe { node, down: lasts / 2 }));
         }
         Kind::Lose => {
             let entries = random.random_range(1..20);
