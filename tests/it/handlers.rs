@@ -107,44 +107,75 @@ async fn status_messages_start_and_end_a_chat() {
     assert_eq!(status().await, "ended");
 }
 
+/// What a bad handler does on a message that says `TRAP`; on any other it passes.
+const HABITS: [(&str, &str); 3] = [
+    ("traps", "unreachable"),
+    ("loops", "(loop $for_ever (br $for_ever))"),
+    (
+        "hoards",
+        "(loop $more (br_if $more (i32.ne (i32.const -1) (memory.grow (i32.const 64))))) unreachable",
+    ),
+];
+
+/// A guest with a habit. It looks for the word in all the memory that the host has filled.
+fn guest(habit: &str) -> Guest {
+    Guest::doing(&format!(
+        "(local $at i32)
+         (local.set $at (i32.const 4096))
+         (block $nothing (loop $next_byte
+           (br_if $nothing
+             (i32.gt_u (i32.add (local.get $at) (i32.const 4)) (global.get $next)))
+           (if (i32.eq (i32.load align=1 (local.get $at)) (i32.const 0x50415254))
+             (then {habit}))
+           (local.set $at (i32.add (local.get $at) (i32.const 1)))
+           (br $next_byte)))"
+    ))
+}
+
 #[tokio::test]
-async fn a_handler_that_traps_refuses_its_message_and_no_other_chat_notices() {
-    for habit in ["unreachable", "(loop $for_ever (br $for_ever))"] {
-        let guest = Habit::new(&Guest::doing(habit), OnFailure::Reject);
-        let cluster = Cluster::start_with(1, |config| guest.add(config)).await;
+async fn a_handler_that_fails_refuses_its_message_and_no_other_notices() {
+    for (name, habit) in HABITS {
+        let habit = Habit::new(&guest(habit), OnFailure::Reject);
+        let cluster = Cluster::start_with(1, |config| habit.add(config)).await;
         let http = cluster.http(0);
-        let (one, other) = (http.create().await, http.create().await);
-        let (failed, again) = tokio::join!(
-            http.send(&one, "alice", "k", "hello"),
-            http.send(&other, "bob", "k", "hello"),
-        );
-        for answer in [failed, again] {
-            assert_eq!((answer.status, answer.code()), (503, "plugin-failed"), "{habit}");
-        }
-        // Nothing of it is left, and the node goes on.
-        for token in [&one, &other] {
-            assert_eq!(texts(&http.all(token).await), Vec::<String>::new());
-        }
+        let (bad, good) = (http.create().await, http.create().await);
+        let failing = async {
+            for round in 0..3 {
+                let key = format!("bad{round}");
+                let failed = http.send(&bad, "mallory", &key, "TRAP").await;
+                assert_eq!((failed.status, failed.code()), (503, "plugin-failed"), "{name}");
+                // The next one in the same chat is like any other.
+                http.send(&bad, "mallory", &format!("ok{round}"), "fine").await.expect(201);
+            }
+        };
+        let talking = async {
+            for round in 0..20 {
+                http.send(&good, "alice", &format!("k{round}"), "fine").await.expect(201);
+            }
+        };
+        tokio::join!(failing, talking);
+        assert_eq!(texts(&http.all(&bad).await), ["fine"; 3], "{name}");
+        assert_eq!(texts(&http.all(&good).await), ["fine"; 20], "{name}");
         http.get("/readyz").await.expect(200);
     }
 }
 
 #[tokio::test]
 async fn a_handler_that_fails_is_skipped_where_the_operator_says_so() {
-    for habit in ["unreachable", "(loop $for_ever (br $for_ever))"] {
-        let guest = Habit::new(&Guest::doing(habit), OnFailure::Skip);
+    for (name, habit) in HABITS {
+        let habit = Habit::new(&guest(habit), OnFailure::Skip);
         let cluster = Cluster::start_with(1, |config| {
-            guest.add(config);
+            habit.add(config);
             shipped(config);
         })
         .await;
         let http = cluster.http(0);
         let token = http.create().await;
-        let sent = http.send(&token, "alice", "k", "hello").await.expect(201);
-        assert_eq!(sent["stamps"][0]["verdict"], "skipped", "{sent}");
+        let sent = http.send(&token, "alice", "k", "it is a TRAP").await.expect(201);
+        assert_eq!(sent["stamps"][0]["verdict"], "skipped", "{name}: {sent}");
         // The handlers after it still decide.
-        let refused = http.send(&token, "alice", "k2", "badword").await;
-        assert_eq!(refused.code(), "rejected", "{}", refused.body);
-        assert_eq!(texts(&http.all(&token).await)[0], "hello");
+        let refused = http.send(&token, "alice", "k2", "TRAP badword").await;
+        assert_eq!(refused.code(), "rejected", "{name}: {}", refused.body);
+        assert_eq!(texts(&http.all(&token).await)[0], "it is a TRAP");
     }
 }

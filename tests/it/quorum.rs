@@ -9,14 +9,14 @@ use tests::Cluster;
 async fn every_w_that_the_ensemble_can_give_is_given() {
     let cluster = Cluster::start(3).await;
     let token = cluster.http(0).create().await;
-    for (w, n, durability) in
-        [(1, 1, "local"), (1, 3, "local"), (2, 2, "quorum"), (2, 3, "quorum"), (3, 3, "quorum")]
-    {
+    for (w, n) in [(1, 1), (1, 3), (2, 2), (2, 3), (3, 3)] {
         let (query, key) = (format!("?w={w}&n={n}"), format!("{w}-{n}"));
         let body = json!({"sender": "alice", "text": key});
         let sent = cluster.http(0).send_with(&token, &query, &key, &body).await;
         let sent = sent.unwrap_or_else(|error| panic!("{error}")).expect(201);
-        assert_eq!(sent["durability"], durability, "{query}");
+        // Two others can be quicker than the one disk that was asked for.
+        let local = w == 1 && sent["durability"] == "local";
+        assert!(local || sent["durability"] == "quorum", "{query}: {}", sent["durability"]);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `config/node.toml` shows every key at its default; a test holds the two together. A key of a feature
 //! that does not exist yet is unknown, not ignored. Reading never stops at the first fault
-//! ([`read`]); what the values mean to each other is checked in [`check`]. Clocks, disks and networks
+//! (`read.rs`); what the values mean to each other is checked in `check.rs`. Clocks, disks and networks
 //! are parts, not settings.
 
 mod check;
