@@ -1,7 +1,7 @@
 //! The `carillon` command, and what it allocates with.
 
-/// A send allocates some hundred times in three threads and frees in others. With the system's allocator
-/// that was a quarter of its processor time; `docs/performance.md` has the figures.
+/// Much of what a send allocates is freed by another thread, which glibc's arenas are slow at: this one gave
+/// a third more sends. `docs/decisions/0006` has the figures.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
