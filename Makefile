@@ -38,7 +38,13 @@ test:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
 	$(CARGO) test $(FLAGS)
 
-# With the shipped handlers, then without any; each with the floor of its own minute.
+# Every figure of docs/performance.md: with the shipped handlers and without any, each with the floor of its
+# own minute, then the parts by themselves. Let nothing else run.
 bench: build
 	$(CARILLON) bench --floor
 	$(CARILLON) bench --floor --empty-chain
+	$(CARGO) build $(FLAGS) --examples
+	$(TARGET)/release/examples/chain $(TARGET)/plugins
+	$(TARGET)/release/examples/lookup
+	$(TARGET)/release/examples/append
+	$(TARGET)/release/examples/appends

@@ -3,12 +3,32 @@
 
 use hashring::PartitionId;
 use replication::core::{Event, Limits, Outcome};
+use wire::{Ack, Message};
 
 use crate::agenda::ms;
 use crate::disk::Pace;
 use crate::node::Came;
 use crate::setup::Setup;
 use crate::stage::{P, Stage};
+
+/// P9. A primary that is gone is replaced within 5 s: 3 of silence, 1 of rank and chance, 1 of work;
+/// also where it led many partitions.
+#[test]
+fn a_primary_that_is_gone_is_replaced_within_five_seconds() {
+    let partitions = 64;
+    let mut stage = Stage::of(Setup { partitions, ..Setup::calm(3, 2) });
+    let leader = stage.leader();
+    let token = stage.commit(leader);
+    stage.crash(leader);
+    let gone = stage.world.agenda.now();
+    stage.until("all led", |world| world.partitions().all(|it| world.leader(it).is_some()));
+    let took = stage.world.agenda.now() - gone;
+    stage.good(took < ms(5_000), &format!("{took} us"));
+    let next = stage.leader();
+    stage.good(stage.has(next, token), "nothing is lost");
+    stage.world.restart(leader);
+    stage.heal();
+}
 
 /// S14. A primary offers its partition and the answer is lost: it goes on, or another leads; in any
 /// case the partition is led soon, and sends are answered.
@@ -145,6 +165,56 @@ fn a_primary_that_stood_still_confirms_before_it_answers() {
     stage.heal();
 }
 
+/// S17, second part. A primary stood still, its connections did not end, and it hears neither its
+/// successor nor the registry. It must not say that it leads, and learns from a member that it does
+/// not.
+#[test]
+fn a_primary_that_stood_still_asks_before_it_leads() {
+    let mut stage = Stage::new(3, 2);
+    stage.world.network.set_idle(ms(60_000));
+    let leader = stage.leader();
+    stage.world.session(leader, false);
+    stage.pass(100);
+    stage.world.pause(leader);
+    stage.until("a candidate", |world| world.registry.current(P).epoch > 1);
+    let by = stage.world.registry.current(P).primary.clone().unwrap();
+    let second = stage.world.index_of(&by).unwrap();
+    stage.world.network.cut(&mut stage.world.agenda, second, leader);
+    stage.leader_but(&[leader]);
+    stage.pass(5_000);
+    let confirm = stage.world.confirm(leader, P).unwrap();
+    stage.world.resume(leader);
+    stage.pass(1);
+    stage.good(!stage.world.view(leader, P).leading, "it cannot know whether it leads");
+    let again = stage.world.confirm(leader, P).unwrap();
+    let outcomes = [stage.outcome(confirm), stage.outcome(again)];
+    stage.good(!outcomes.contains(&Outcome::Done), &format!("{outcomes:?}"));
+    stage.heal();
+}
+
+/// S18. A deposed primary is connected again before it knows: however often it is asked then, it does
+/// not confirm that it leads.
+#[test]
+fn a_deposed_primary_that_returns_confirms_nothing() {
+    let mut stage = Stage::new(3, 2);
+    let leader = stage.leader();
+    stage.world.isolate(leader);
+    stage.world.session(leader, false);
+    let next = stage.leader_but(&[leader]);
+    stage.commit(next);
+    stage.world.join(leader);
+    let asked: Vec<u64> = (0..600)
+        .filter_map(|_| {
+            stage.pass(1);
+            stage.world.confirm(leader, P)
+        })
+        .collect();
+    stage.pass(6_000);
+    let done = asked.iter().filter(|token| stage.world.outcome(**token) == Some(Outcome::Done));
+    stage.good(asked.len() == 600 && done.count() == 0, "it was deposed");
+    stage.heal();
+}
+
 /// S21. All processes are gone at once and return: partitions whose leaders return are led at once.
 #[test]
 fn all_nodes_restart_at_once() {
@@ -192,6 +262,20 @@ fn a_wiped_member_does_not_count() {
     stage.world.wipe(others[0]);
     stage.world.restart(others[0]);
     stage.commit(leader);
+    // Its word is not even heard where it claims to hold everything.
+    stage.crash(others[1]);
+    let unheard = stage.send(leader, 2);
+    let life = stage.world.nodes[leader].life.as_ref().unwrap();
+    let epoch = life.core.view(P).epoch;
+    let ack = Message::Ack(Ack { partition: P, epoch, matched: u64::MAX });
+    let stranger = stage.world.nodes[others[0]].life.as_ref().unwrap();
+    if let Some(generation) = stranger.peers.get(&leader).copied() {
+        stage.world.network.send(&mut stage.world.agenda, (others[0], leader), generation, ack);
+    }
+    stage.pass(1_000);
+    stage.good(stage.shown(unheard) == 0, "nobody else holds it");
+    stage.world.restart(others[1]);
+    stage.pass(1_000);
     stage.crash(leader);
     stage.pass(11_000);
     stage.good(stage.world.leader(P).is_none(), "one member and a stranger are no two members");

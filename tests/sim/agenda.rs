@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use hashring::PartitionId;
 use wire::Message;
 
-use crate::faults::Fault;
+use crate::faults::{Fault, Kind};
 
 /// Microseconds since the world began.
 pub(crate) type Time = u64;
@@ -57,6 +57,8 @@ pub(crate) enum Happening {
     Session { node: usize, boot: u64 },
     /// A client does something.
     Load,
+    /// Trouble of a kind comes.
+    Trouble(Kind),
     /// Something goes wrong, or well again.
     Fault(Fault),
     /// A crashed node is started again.

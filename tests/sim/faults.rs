@@ -1,6 +1,6 @@
 //! What goes wrong, and how it is planned.
 //!
-//! Every fault has an end, and a plan ends before its world is healed; so what holds after that is not
+//! Every fault has an end, and none begins or ends after its world is healed; so what holds then is not
 //! by luck.
 
 use std::collections::BTreeSet;
@@ -132,54 +132,26 @@ impl Kind {
     ];
 }
 
-/// Faults of these kinds between two times. Data is lost to damage or a wipe once at most, and only
-/// where the rules promise to survive it (`may_lose`).
+/// When trouble of which kind comes, between two times. Whom it hits is decided then.
 pub(crate) fn plan(
     random: &mut StdRng,
     kinds: &BTreeSet<Kind>,
-    nodes: usize,
     (from, to): (Time, Time),
-    may_lose: bool,
-) -> Vec<Planned> {
+) -> Vec<(Time, Kind)> {
     let kinds: Vec<Kind> = kinds.iter().copied().collect();
-    let mut plan = Vec::new();
-    let mut may_lose = may_lose;
-    for _ in 0..random.random_range(1..14) {
-        let Some(kind) = kinds.get(random.random_range(0..kinds.len().max(1))) else { break };
-        let at = random.random_range(from..to);
-        let node = random.random_range(0..nodes);
-        if *kind == Kind::Lose {
-            if std::mem::take(&mut may_lose) {
-                let down = ms(random.random_range(0..2_500));
-                let entries = random.random_range(1..20);
-                let wipe = random.random_bool(0.3);
-                plan.push((
-                    at,
-                    if wipe {
-                        Fault::Wipe { node, down }
-                    } else {
-                        Fault::Damage { node, down, entries }
-                    },
-                ));
-            }
-            continue;
-        }
-        one(random, *kind, (node, nodes), at, &mut plan);
-    }
-    // What would begin or end after everything is well again is left out.
-    plan.retain(|(at, _)| *at < to);
-    plan.push((to, Fault::Heal));
-    plan
+    let count = if kinds.is_empty() { 0 } else { random.random_range(2..20) };
+    let mut one = |_| (random.random_range(from..to), kinds[random.random_range(0..kinds.len())]);
+    (0..count).map(&mut one).collect()
 }
 
-/// One fault of a kind, and its end.
-fn one(
+/// A fault of a kind that hits a node now, and its end: what happens when.
+pub(crate) fn of_kind(
     random: &mut StdRng,
     kind: Kind,
     (node, nodes): (usize, usize),
     at: Time,
-    plan: &mut Vec<Planned>,
-) {
+) -> Vec<Planned> {
+    let mut plan = Vec::new();
     let peer = (node + random.random_range(1..nodes)) % nodes;
     let lasts = ms(if random.random_bool(0.3) {
         random.random_range(1..400)
@@ -191,7 +163,13 @@ fn one(
     match kind {
         Kind::Crash => plan.push((at, Fault::Crash { node, down: lasts / 2 })),
         Kind::CrashAll => plan.push((at, Fault::CrashAll { down: lasts / 4 })),
-        Kind::Lose => {}
+        Kind::Lose if random.random_bool(0.3) => {
+            plan.push((at, Fault::Wipe { node, down: lasts / 2 }));
+        }
+        Kind::Lose => {
+            let entries = random.random_range(1..20);
+            plan.push((at, Fault::Damage { node, down: lasts / 2, entries }));
+        }
         Kind::Break => plan.push((at, Fault::Break { pair: (node.min(peer), node.max(peer)) })),
         Kind::OneWay => {
             lasting(Fault::Cut { from: node, to: peer }, Fault::Uncut { from: node, to: peer });
@@ -223,4 +201,5 @@ fn one(
             plan.push((end, Fault::Crash { node, down: lasts / 4 }));
         }
     }
+    plan
 }

@@ -75,7 +75,7 @@ fn begun() -> (History, PartitionRecord, Image) {
     let record = open(&sealing(&first(), 1));
     let log = log(&[1, 1, 1]);
     told(&mut history, &[1, 2], (1, 1), &log).unwrap();
-    history.opened(&process(1), (P, 1, 1), Some(&record), &log).unwrap();
+    history.opened(&process(1), (P, 1, 1), Some(&record), &log, 0).unwrap();
     history.committed(&process(1), (P, 1, 3), &record, &log).unwrap();
     (history, record, log)
 }
@@ -96,7 +96,7 @@ fn a_good_history_is_not_flagged() {
     log.entries.truncate(3);
     let longer = self::log(&[1, 1, 1, 2]);
     told(&mut history, &[2, 3], (2, 2), &longer).unwrap();
-    history.opened(&process(2), (P, 2, 4), Some(&open(&next)), &longer).unwrap();
+    history.opened(&process(2), (P, 2, 4), Some(&open(&next)), &longer, 0).unwrap();
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_leader_without_what_was_committed() {
     let short = log(&[1, 1, 2]);
     told(&mut history, &[2, 3], (2, 2), &short).unwrap();
     let record = open(&sealing(&record, 2));
-    check("I2", history.opened(&process(2), (P, 2, 3), Some(&record), &short));
+    check("I2", history.opened(&process(2), (P, 2, 3), Some(&record), &short, 0));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_disk_that_cut_it_does_not_count() {
 #[test]
 fn two_leaders_of_one_epoch() {
     let (mut history, record, log) = begun();
-    check("I5", history.opened(&process(2), (P, 1, 3), Some(&record), &log));
+    check("I5", history.opened(&process(2), (P, 1, 3), Some(&record), &log, 0));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_leader_that_is_not_recorded_open() {
     let longer = log(&[1, 1, 1, 2]);
     told(&mut history, &[2, 3], (2, 2), &longer).unwrap();
     let record = sealing(&record, 2);
-    check("I5", history.opened(&process(2), (P, 2, 4), Some(&record), &longer));
+    check("I5", history.opened(&process(2), (P, 2, 4), Some(&record), &longer, 0));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_leader_that_sealed_too_few() {
     let longer = log(&[1, 1, 1, 2]);
     told(&mut history, &[2], (2, 2), &longer).unwrap();
     let record = open(&sealing(&record, 2));
-    check("I6", history.opened(&process(2), (P, 2, 4), Some(&record), &longer));
+    check("I6", history.opened(&process(2), (P, 2, 4), Some(&record), &longer, 0));
 }
 
 #[test]
@@ -211,6 +211,14 @@ fn a_quorum_answer_before_the_commit() {
     told(&mut history, &[1, 2], (1, 1), &longer).unwrap();
     let payload = &longer.entries[3].payload;
     check("I4", history.answered((P, 1, 4), payload, (2, true, 1), &record));
+}
+
+#[test]
+fn a_leader_long_after_the_next() {
+    let (history, ..) = begun();
+    history.leads(&node(1), (P, 1), 60_000_000).unwrap();
+    history.leads(&node(2), (P, 0), 1_000_000).unwrap();
+    check("R22", history.leads(&node(2), (P, 0), 60_000_000));
 }
 
 #[test]
@@ -252,11 +260,20 @@ fn an_ack_of_a_stale_suffix() {
 
 #[test]
 fn a_seal_answered_before_its_sync() {
-    let (history, _, log) = begun();
+    let (mut history, _, log) = begun();
     check("I4", history.sealed(2, (P, 2, log.end()), &log));
     let more = LogEnd { seq: 4, ..log.end() };
     let promised = Image { promise: Some(Promise { epoch: 2, node: node(2), boot: 1 }), ..log };
     check("I4", history.sealed(2, (P, 2, more), &promised));
+}
+
+#[test]
+fn an_ack_of_what_came_after_a_seal() {
+    let (mut history, _, mut log) = begun();
+    log.promise = Some(Promise { epoch: 2, node: node(2), boot: 1 });
+    history.sealed(2, (P, 2, log.at(2).unwrap()), &log).unwrap();
+    history.acknowledges(2, (P, 1, 2), &log, None).unwrap();
+    check("R10", history.acknowledges(2, (P, 1, 3), &log, None));
 }
 
 #[test]

@@ -10,7 +10,11 @@ use hashring::{NodeId, PartitionId};
 use registry::{Member, PartitionRecord, PartitionState};
 use segment::{Chain, LogEnd, LogEntry, Promise};
 
+use crate::agenda::{Time, ms};
 use crate::disk::Image;
+
+/// A primary leads for 2 s without hearing enough members; a beat, and a turn, may come on top.
+const LEAD_MAX: Time = ms(2_500);
 
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +56,10 @@ pub(crate) struct History {
     /// The highest promise of a store that ever was on its disk.
     promises: BTreeMap<(u64, PartitionId), u64>,
     promised: BTreeMap<(PartitionId, u64), Process>,
-    highest: BTreeMap<PartitionId, u64>,
+    /// The highest epoch that anybody led, and since when.
+    highest: BTreeMap<PartitionId, (u64, Time)>,
+    /// The last epoch that a store sealed, and where its log ended then.
+    seals: BTreeMap<(u64, PartitionId), (u64, u64)>,
 }
 
 impl History {
@@ -155,6 +162,7 @@ impl History {
         (partition, epoch, seq): (PartitionId, u64, u64),
         record: Option<&PartitionRecord>,
         log: &Image,
+        now: Time,
     ) -> Verdict {
         let first = self.reigns.entry((partition, epoch)).or_insert_with(|| by.clone());
         must(first == by, "I5", || {
@@ -184,7 +192,9 @@ impl History {
             format!("{by:?} opened {partition:?} {epoch} with {sealed} of {needed} sealed")
         })?;
         let highest = self.highest.entry(partition).or_default();
-        *highest = epoch.max(*highest);
+        if epoch > highest.0 {
+            *highest = (epoch, now);
+        }
         self.committed(by, (partition, epoch, seq), record, log)
     }
 
@@ -251,6 +261,9 @@ impl History {
     ) -> Verdict {
         let what = || format!("store {store} acks {partition:?} {epoch} {matched}");
         must(durable.promised() >= epoch, "I4", || format!("{}: not promised", what()))?;
+        let seal = self.seals.get(&(store, partition));
+        let fenced = seal.is_none_or(|(sealed, end)| epoch >= *sealed || matched <= *end);
+        must(fenced, "R10", || format!("{}: after the seal {seal:?}", what()))?;
         let end = durable.at(matched);
         let Some(log) = primary else {
             let later = durable.promised() > epoch;
@@ -266,9 +279,10 @@ impl History {
         })
     }
 
-    /// A member answers a seal. I4: its log and its promise were on its disk.
+    /// A member answers a seal. I4: its log and its promise were on its disk. R10: nothing lower is
+    /// taken then.
     pub(crate) fn sealed(
-        &self,
+        &mut self,
         store: u64,
         (partition, epoch, end): (PartitionId, u64, LogEnd),
         durable: &Image,
@@ -276,7 +290,12 @@ impl History {
         let synced = durable.promised() >= epoch && self.was_held(store, partition, end);
         must(synced, "I4", || {
             format!("store {store} answers a seal of {partition:?} {epoch}: not synced")
-        })
+        })?;
+        let seal = self.seals.entry((store, partition)).or_insert((epoch, end.seq));
+        if epoch > seal.0 {
+            *seal = (epoch, end.seq);
+        }
+        Ok(())
     }
 
     /// Whether a place ever was on the disk of a store.
@@ -321,9 +340,22 @@ impl History {
         self.truth.get(&partition).map_or(0, |truth| truth.len() as u64)
     }
 
+    /// A node says that it leads. R22, R24: not for long after a later epoch was opened.
+    pub(crate) fn leads(
+        &self,
+        by: &NodeId,
+        (partition, epoch): (PartitionId, u64),
+        now: Time,
+    ) -> Verdict {
+        let (highest, since) = self.highest.get(&partition).copied().unwrap_or_default();
+        must(epoch >= highest || now < since + LEAD_MAX, "R22", || {
+            format!("{by} leads {partition:?} {epoch} long after {highest} was opened")
+        })
+    }
+
     /// The highest epoch that anybody led.
     pub(crate) fn highest(&self, partition: PartitionId) -> u64 {
-        self.highest.get(&partition).copied().unwrap_or(0)
+        self.highest.get(&partition).map_or(0, |(epoch, _)| *epoch)
     }
 
     /// Whether this place is in what was shown.

@@ -53,7 +53,7 @@ mod runs {
 
     use replication::core::Sabotage;
 
-    use crate::run::{Failure, replay, run, run_many};
+    use crate::run::{Failure, Report, replay, run, run_many};
 
     /// As many as the gate runs.
     const SEEDS: u64 = 1_000;
@@ -75,10 +75,19 @@ mod runs {
             }
             panic!("{} of {seeds} seeds fail\n{first}", failures.len());
         }
-        let shown: u64 = reports.iter().map(|report| report.shown).sum();
-        let opened: u64 = reports.iter().map(|report| report.counts.opened).sum();
-        let seconds: u64 = reports.iter().map(|report| report.lasted / 1_000_000).sum();
-        println!("{seeds} seeds: {seconds} s simulated, {opened} reigns, {shown} entries shown");
+        let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+        let (shown, opened) = (sum(|it| it.shown), sum(|it| it.counts.opened));
+        println!(
+            "{seeds} seeds: {} s simulated, {opened} reigns, {shown} entries shown, {} answers, {} of \
+             them unknown and {} local, {} cuts, {} fetches, {} crashes",
+            sum(|it| it.lasted) / 1_000_000,
+            sum(|it| it.counts.answered),
+            sum(|it| it.counts.unknown),
+            sum(|it| it.counts.local),
+            sum(|it| it.counts.cuts),
+            sum(|it| it.counts.fetches),
+            sum(|it| it.counts.crashes),
+        );
         assert!(shown > seeds * 20 && opened > seeds * 2, "nothing happens: {shown}, {opened}");
     }
 

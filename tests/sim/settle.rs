@@ -15,6 +15,8 @@ use crate::world::World;
 const OPEN_MAX: Time = ms(10_000);
 /// Then logs become equal; one resend, one beat and room.
 const EQUAL_MAX: Time = ms(6_000);
+/// So long after everything is equal nothing is under way.
+const QUIET: Time = ms(1_500);
 /// Looking costs more than most happenings.
 const LOOK_EVERY: Time = ms(50);
 
@@ -38,7 +40,19 @@ impl World {
         while self.open_asks()? > 0 {
             self.run_for(ms(100))?;
         }
+        self.check_quiet()?;
         self.check_refusals()
+    }
+
+    /// I15: where there is nothing to do, beats are all that is said, and nothing is read.
+    fn check_quiet(&mut self) -> Verdict {
+        self.run_for(QUIET)?;
+        let before = self.counts;
+        self.run_for(QUIET)?;
+        let (words, reads) = (self.counts.words - before.words, self.counts.reads - before.reads);
+        must(words == 0 && reads == 0, "I15", || {
+            format!("{words} words and {reads} reads for nothing: {}", self.describe())
+        })
     }
 
     /// Whether each partition has committed an entry that was sent since the healing. Where none is

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use replication::core::{Limits, Sabotage, Timings};
 
 use crate::agenda::{Time, ms};
-use crate::faults::{self, Kind, Planned};
+use crate::faults::{self, Kind};
 use crate::network::Travel;
 use crate::registry::Manners;
 
@@ -27,8 +27,12 @@ pub(crate) struct Setup {
     pub(crate) manners: Manners,
     /// The shortest and the longest time between two things that clients do; none without clients.
     pub(crate) load: Option<(Time, Time)>,
-    /// What goes wrong when.
-    pub(crate) plan: Vec<Planned>,
+    /// How many of a thousand reads of a log fail, until everything is well.
+    pub(crate) unread_per_mille: u32,
+    /// When trouble comes.
+    pub(crate) plan: Vec<(Time, Kind)>,
+    /// How often data may be lost: where the rules promise to survive it.
+    pub(crate) losses: u32,
     /// When everything is well again.
     pub(crate) healed: Time,
     /// Keeps the trace as text.
@@ -49,7 +53,9 @@ impl Setup {
             travel: Travel { usual: (100, 500), late_per_mille: 0, longest: ms(1), idle: ms(2000) },
             manners: Manners { unknown_per_mille: 0, stale_per_mille: 0, longest: ms(2) },
             load: None,
+            unread_per_mille: 0,
             plan: Vec::new(),
+            losses: 0,
             healed: 0,
             readable: true,
         }
@@ -69,8 +75,8 @@ impl Setup {
         let kinds: BTreeSet<Kind> =
             Kind::ALL.into_iter().filter(|_| random.random_bool(0.4)).collect();
         let healed = ms(random.random_range(7_000..16_000));
-        let safest = commits.iter().all(|commit| *commit == 2) && copies == 3;
-        let plan = faults::plan(&mut random, &kinds, nodes, (ms(3_000), healed), safest);
+        let bears_a_loss = commits.iter().all(|commit| *commit == 2) && copies == 3;
+        let plan = faults::plan(&mut random, &kinds, (ms(1_500), healed));
         let slow = random.random_bool(0.2);
         let disturbed = |random: &mut StdRng| if random.random_bool(0.5) { 0 } else { 150 };
         Self {
@@ -93,7 +99,9 @@ impl Setup {
                 longest: *pick(&mut random, &[ms(3), ms(3), ms(60)]),
             },
             load: Some(*pick(&mut random, &[(ms(5), ms(60)), (ms(1), ms(30)), (ms(40), ms(400))])),
+            unread_per_mille: disturbed(&mut random),
             plan,
+            losses: u32::from(bears_a_loss),
             healed,
             readable: false,
         }

@@ -63,6 +63,9 @@ impl World {
             let it = &mut self.nodes[node];
             let Some(life) = &mut it.life else { return Ok(()) };
             let view = life.look(partition, limit)?;
+            if view.leading {
+                self.history.leads(&it.id, (partition, view.epoch), self.agenda.now())?;
+            }
             self.history.knows(&it.id, partition, view.commit, it.log(partition))?;
         }
         Ok(())
@@ -90,6 +93,7 @@ impl World {
                 Ok(())
             }
             Step::Read { partition, request, from, entries_max, bytes_max } => {
+                self.counts.reads += 1;
                 let (boot, max) = (by.boot, (entries_max, bytes_max));
                 let delay = self.random.random_range(50..3_000);
                 let read = Happening::Read { node, boot, partition, request, from, max };
@@ -125,11 +129,11 @@ impl World {
                 LogOp::Append { partition, entries } => {
                     for entry in entries {
                         self.trace.bytes(&entry.chain.0);
-                        self.counts.entries += 1;
                         self.history.appended(*partition, entry)?;
                     }
                 }
                 LogOp::Cut { partition, after } => {
+                    self.counts.cuts += 1;
                     let log = self.nodes[node].log(*partition);
                     self.history.cut(store, *partition, log, *after)?;
                 }
@@ -173,9 +177,12 @@ impl World {
         let encoded = wire::codec::encode(Kind::Message, &message, &mut bytes);
         must(encoded.is_ok(), "I15", || format!("a message is too long: {encoded:?}"))?;
         self.trace.bytes(&bytes);
+        let beat = matches!(message, Message::Beat(_) | Message::BeatAnswer(_));
+        self.counts.words += u64::from(!beat);
+        self.counts.fetches += u64::from(matches!(message, Message::Fetch(_)));
+        self.check_claims(node, &message)?;
         let it = &self.nodes[node];
         let life = it.life.as_ref();
-        self.check_claims(node, &message)?;
         match life.and_then(|life| life.peers.get(&to)).copied() {
             Some(generation) => {
                 self.network.send(&mut self.agenda, (node, to), generation, message);
@@ -190,7 +197,7 @@ impl World {
     }
 
     /// A node may only say what is so.
-    fn check_claims(&self, node: usize, message: &Message) -> Verdict {
+    fn check_claims(&mut self, node: usize, message: &Message) -> Verdict {
         let it = &self.nodes[node];
         let store = it.disk.store;
         match message {
@@ -235,7 +242,8 @@ impl World {
         let (partition, epoch, seq) = at;
         self.counts.opened += 1;
         let record = self.registry.of_epoch(partition, epoch);
-        self.history.opened(by, at, record, self.nodes[node].log(partition))?;
+        let now = self.agenda.now();
+        self.history.opened(by, at, record, self.nodes[node].log(partition), now)?;
         let reign = Reign { epoch, next: seq + 1, given: seq, committed: seq };
         let life = self.nodes[node].life.as_mut();
         let before = life.and_then(|life| life.reigns.insert(partition, reign));
@@ -306,6 +314,8 @@ impl World {
             }
         }
         self.counts.answered += 1;
+        self.counts.unknown += u64::from(matches!(outcome, Outcome::Unknown(_)));
+        self.counts.local += u64::from(matches!(outcome, Outcome::Local { .. }));
         if let Some(ask) = self.asks.ask_mut(token) {
             ask.outcome = Some(outcome);
         }

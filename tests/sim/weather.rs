@@ -3,11 +3,12 @@
 use std::mem;
 
 use hashring::PartitionId;
+use rand::RngExt;
 use replication::core::Event;
 
 use crate::agenda::{Happening, Time, ms};
 use crate::disk::{Disk, Pace};
-use crate::faults::Fault;
+use crate::faults::{self, Fault, Kind};
 use crate::invariants::Verdict;
 use crate::network::pair;
 use crate::node::Came;
@@ -15,6 +16,25 @@ use crate::registry::Gate;
 use crate::world::World;
 
 impl World {
+    /// Trouble of a kind comes. Half of it hits whoever leads, where it hurts most.
+    pub(crate) fn trouble(&mut self, kind: Kind) -> Verdict {
+        if kind == Kind::Lose {
+            if self.setup.losses == 0 {
+                return Ok(());
+            }
+            self.setup.losses -= 1;
+        }
+        let partition = PartitionId(self.random.random_range(0..self.setup.partitions));
+        let any = self.random.random_range(0..self.nodes.len());
+        let leader = self.leader(partition).filter(|_| self.random.random_bool(0.5));
+        let whom = (leader.unwrap_or(any), self.nodes.len());
+        let faults = faults::of_kind(&mut self.random, kind, whom, self.agenda.now());
+        for (at, fault) in faults.into_iter().filter(|(at, _)| *at < self.setup.healed) {
+            self.agenda.at(at, Happening::Fault(fault));
+        }
+        Ok(())
+    }
+
     /// A fault strikes, or ends.
     pub(crate) fn strike(&mut self, fault: Fault) -> Verdict {
         self.trace.note(self.agenda.now(), &[3], || format!("fault: {fault:?}"));
@@ -84,6 +104,7 @@ impl World {
         if it.life.take().is_none() {
             return Ok(());
         }
+        self.counts.crashes += 1;
         let done = it.disk.crash(&mut self.random);
         self.registry.disconnect(node);
         self.network.crashed(&mut self.agenda, node);
@@ -197,6 +218,7 @@ impl World {
         self.network.heal_all(&mut self.agenda);
         self.registry.manners.unknown_per_mille = 0;
         self.registry.manners.stale_per_mille = 0;
+        self.setup.unread_per_mille = 0;
         for node in 0..self.nodes.len() {
             // Who drains is about to end, and takes nothing any more.
             if self.nodes[node].life.as_ref().is_some_and(|life| life.draining) {

@@ -13,6 +13,7 @@ use segment::{LogEnd, LogOp};
 use crate::agenda::{Agenda, Happening, Time, ms};
 use crate::client::{Ask, Asks, Wish, payload};
 use crate::disk::Durable;
+use crate::faults::Fault;
 use crate::invariants::{History, Process, Verdict, Violation};
 use crate::network::Network;
 use crate::node::{Came, Life, Node};
@@ -26,7 +27,19 @@ pub(crate) struct Counts {
     pub(crate) happenings: u64,
     pub(crate) opened: u64,
     pub(crate) answered: u64,
-    pub(crate) entries: u64,
+    /// Answers that nobody knows what became of an entry.
+    pub(crate) unknown: u64,
+    /// Answers of fewer than make a commit.
+    pub(crate) local: u64,
+    /// Times that a log dropped entries of a lost epoch.
+    pub(crate) cuts: u64,
+    /// Times that a candidate took entries from another log.
+    pub(crate) fetches: u64,
+    pub(crate) crashes: u64,
+    /// Messages other than beats and their answers.
+    pub(crate) words: u64,
+    /// Reads of a log.
+    pub(crate) reads: u64,
 }
 
 /// Nodes, what is between them, and the book of what they said.
@@ -80,8 +93,11 @@ impl World {
         if world.busy {
             world.agenda.after(ms(1), Happening::Load);
         }
-        for (at, fault) in std::mem::take(&mut world.setup.plan) {
-            world.agenda.at(at, Happening::Fault(fault));
+        for (at, kind) in world.setup.plan.clone() {
+            world.agenda.at(at, Happening::Trouble(kind));
+        }
+        if world.setup.healed > 0 {
+            world.agenda.at(world.setup.healed, Happening::Fault(Fault::Heal));
         }
         world
     }
@@ -169,11 +185,13 @@ impl World {
             Happening::Read { node, boot, partition, request, from, max } => {
                 let entries = self.nodes[node].disk.read(partition, from, max);
                 if self.nodes[node].life_of(boot).is_some() {
-                    let entries = Some(entries);
+                    let fails = self.random.random_ratio(self.setup.unread_per_mille, 1000);
+                    let entries = Some(entries).filter(|_| !fails);
                     self.tell(node, Came::Event(Event::Read { partition, request, entries }));
                 }
                 Ok(())
             }
+            Happening::Trouble(kind) => self.trouble(kind),
             Happening::Fault(fault) => self.strike(fault),
             Happening::Restart { node } => {
                 self.restart(node);

@@ -64,7 +64,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
 ];
 
 /// A heavy dependency and its home. Two homes need a reason.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime-wasi", &["plugin"]),
     ("rusqlite", &["db"]),
@@ -73,14 +73,14 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("rcgen", &["replication"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),
-    // A server and a client of the same protocol; neither may know the other.
-    ("hyper", &["api", "client"]),
-    ("hyper-util", &["api", "client"]),
+    ("hyper", &["api"]),
+    ("hyper-util", &["api"]),
     ("clap", &["node"]),
     ("tracing-subscriber", &["node"]),
     // The node's configuration, and the plugins' manifests, which the author side reads without a node.
     ("toml", &["node", "plugin"]),
     ("anyhow", &["node"]),
+    ("mimalloc", &["node"]),
 ];
 
 /// Crates that wait for nothing and touch nothing: these may not even be able to.

@@ -82,8 +82,7 @@ pub struct Limits {
     /// Entries in one append.
     pub append_entries_max: usize,
     /// Payload bytes in one append; one frame carries it with room to spare. A longer entry goes alone.
-    /// A member that is behind is given one such piece a partition at a time, so that a returning node
-    /// is owed some 20 MiB at most.
+    /// A member that is behind is given what was not in memory while less than this is under way to it.
     pub append_bytes_max: usize,
     /// Epochs and chains of the log's last entries that are kept in memory, beside the uncommitted.
     pub tail_entries_max: usize,

@@ -3,6 +3,7 @@
 //! Entries are sent ahead of acknowledgements up to a bound. A refusal, or a new connection, begins
 //! again from a place that the member may share, with one append at a time until it says that it does.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use hashring::PartitionId;
@@ -41,6 +42,10 @@ pub(super) struct Follower {
     ask: bool,
     sent: Time,
     not_before: Time,
+    /// The last seq and the bytes of each append under way.
+    under_way: VecDeque<(u64, usize)>,
+    /// All of those bytes.
+    bytes: usize,
     /// What it is to get is being read from the disk.
     reading: bool,
     /// A place of the log that was read for it.
@@ -86,6 +91,8 @@ impl Follower {
             ask: false,
             sent: now,
             not_before: Time::ZERO,
+            under_way: VecDeque::new(),
+            bytes: 0,
             reading: false,
             place: None,
         }
@@ -101,6 +108,9 @@ impl Follower {
         self.not_before = now;
         self.probing = false;
         self.awaiting = self.next > self.matched + 1;
+        while let Some((_, bytes)) = self.under_way.pop_front_if(|(last, _)| *last <= matched) {
+            self.bytes -= bytes;
+        }
     }
 
     /// It may share everything up to `seq`, but not what it was sent.
@@ -138,6 +148,8 @@ impl Follower {
         self.probing = true;
         self.awaiting = false;
         self.ask = true;
+        self.under_way.clear();
+        self.bytes = 0;
         self.reading = false;
     }
 
@@ -155,18 +167,13 @@ impl Follower {
         if self.reading || now < self.not_before || (self.probing && self.awaiting) {
             return Next::Nothing;
         }
-        let under_way = self.next - 1 - self.floor.max(self.matched).min(self.next - 1);
-        let full = usize::try_from(under_way).is_ok_and(|n| n >= limits.in_flight_entries_max);
+        let ahead = self.next - 1 - self.floor.max(self.matched).min(self.next - 1);
+        let full = usize::try_from(ahead).is_ok_and(|n| n >= limits.in_flight_entries_max);
         let nothing = self.next > tail.end().seq || full;
         if nothing && !self.ask {
             return Next::Nothing;
         }
-        let prev = match self.prev(tail) {
-            Some(prev) => prev,
-            // What comes from the disk comes piece by piece: nobody knows how much it is.
-            None if self.awaiting => return Next::Nothing,
-            None => return self.read(self.next - 1),
-        };
+        let Some(prev) = self.prev(tail) else { return self.read(self.next - 1, limits) };
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut seq = self.next;
@@ -180,7 +187,7 @@ impl Follower {
             seq += 1;
         }
         if entries.is_empty() && !nothing {
-            return if self.awaiting { Next::Nothing } else { self.read(self.next) };
+            return self.read(self.next, limits);
         }
         self.send(reign, prev, entries, now)
     }
@@ -191,13 +198,22 @@ impl Follower {
         tail.place(self.next - 1).or_else(read)
     }
 
-    fn read(&mut self, from: u64) -> Next {
+    /// How much comes from the disk is not known before: one piece more at a time.
+    fn read(&mut self, from: u64, limits: &Limits) -> Next {
+        if self.bytes >= limits.append_bytes_max {
+            return Next::Nothing;
+        }
         self.reading = true;
         Next::Read { from }
     }
 
     fn send(&mut self, reign: Reign, prev: LogEnd, entries: Vec<wire::Entry>, now: Time) -> Next {
-        self.next = entries.last().map_or(self.next, |entry| entry.seq + 1);
+        if let Some(last) = entries.last() {
+            let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
+            self.next = last.seq + 1;
+            self.under_way.push_back((last.seq, bytes));
+            self.bytes += bytes;
+        }
         self.ask = false;
         if !self.awaiting {
             self.awaiting = true;

@@ -162,12 +162,13 @@ impl Partition {
             return;
         }
         let over = match &self.doing {
-            Doing::Candidate(candidate) => candidate.epoch() <= epoch && candidate.nonce() != nonce,
+            // Somebody else got the epoch it asks for, or a later one.
+            Doing::Candidate(candidate) if !candidate.claimed() => candidate.epoch() <= epoch,
+            Doing::Candidate(candidate) => candidate.epoch() < epoch,
             Doing::Lead(leader) => leader.epoch < epoch,
             Doing::Follow | Doing::Stopped => false,
         };
-        // A candidate's own epoch may come back as a record it wrote in an earlier phase.
-        if over && self.own_epoch().is_none_or(|own| own < epoch) {
+        if over {
             self.step_down(cx);
         }
         self.consider(cx);
