@@ -133,3 +133,34 @@ async fn a_node_whose_log_is_gone_ends_by_itself_and_says_why() {
     let why = ended.unwrap_or_else(|_late| panic!("it goes on without a log"));
     assert!(why.contains("log"), "{why}");
 }
+
+#[tokio::test]
+async fn what_is_not_done_in_time_is_cut_and_named_and_ends_with_4() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+    let config = single(folder.path(), "");
+    let text = std::fs::read_to_string(&config).unwrap_or_else(|error| panic!("{error}"));
+    let text = text.replace("[node]", "[node]\ndrain = \"3s\"");
+    std::fs::write(&config, text).unwrap_or_else(|error| panic!("{error}"));
+    let node = Carillon::start(&["node", "--config", &config]).await;
+    let token = node.nodes[0].create().await;
+
+    // A request that has begun, and whose body never comes.
+    let address = node.nodes[0].url().replace("http://", "");
+    let stream = tokio::net::TcpStream::connect(&address).await;
+    let mut stream = stream.unwrap_or_else(|error| panic!("{error}"));
+    let head = format!(
+        "POST /v1/chats/{token}/messages HTTP/1.1\r\nhost: {address}\r\nidempotency-key: k\r\n\
+         content-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap_or_else(|error| panic!("{error}"));
+    // The node asks for the body: so it is in the middle of it.
+    let mut asked = [0; 12];
+    stream.read_exact(&mut asked).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(&asked, b"HTTP/1.1 100");
+    node.signal(Signal::TERM);
+    let ended = node.end().await;
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert!(ended.err.contains("1 HTTP connections of n1"), "{ended:?}");
+    drop(stream);
+}
