@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -142,10 +143,25 @@ async fn the_command_line_talks_to_any_node() {
     let unknown = "0123456789abcdef0123456789abcdef";
     let unknown = run(&["chat", "show", unknown, "--url", &urls[0]]).await;
     assert_eq!(unknown.code, Some(1), "{unknown:?}");
-    let nobody = run(&["chat", "create", "--url", "http://127.0.0.1:1"]).await;
-    assert_eq!(nobody.code, Some(3), "{nobody:?}");
     let usage = run(&["chat", "send", token]).await;
     assert_eq!(usage.code, Some(2), "{usage:?}");
+}
+
+#[tokio::test]
+async fn where_nothing_listens_the_command_line_soon_says_so() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let url = "http://127.0.0.1:1";
+    for args in [
+        ["chat", "show", token, "--url", url].as_slice(),
+        &["chat", "send", token, "hi", "--as", "alice", "--url", url],
+    ] {
+        // Programs are more patient: the client's usual half a minute would not do.
+        let nobody = runtime::timeout(Duration::from_secs(20), run(args)).await;
+        let nobody = nobody.unwrap_or_else(|_elapsed| panic!("{args:?} does not end"));
+        assert_eq!(nobody.code, Some(3), "{nobody:?}");
+        assert!(nobody.err.contains("no node can be reached"), "{nobody:?}");
+        assert!(nobody.err.contains("--url"), "{nobody:?}");
+    }
 }
 
 #[tokio::test]

@@ -255,11 +255,31 @@ async fn collect(body: &mut Body) -> Result<Option<Bytes>, axum::Error> {
     Ok(Some(if all.is_empty() { first } else { all.freeze() }))
 }
 
-/// Reads JSON. What is wrong is said with the path of its field.
+/// Reads a JSON object. What is wrong is said with the path of its field.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    // Serde reads a struct from an array too, by the order of its fields; that order is nobody's promise.
+    if !is_object(body) {
+        return Err(no_object(body));
+    }
     match serde_json::from_slice(body) {
         Ok(value) => Ok(value),
         Err(_said_again_below) => Err(explain::<T>(body)),
+    }
+}
+
+/// Whether it can only be an object, if it is JSON.
+fn is_object(body: &[u8]) -> bool {
+    body.iter().find(|byte| !b" \t\r\n".contains(byte)) == Some(&b'{')
+}
+
+/// What is wrong with a body that does not begin like an object.
+fn no_object(body: &[u8]) -> Problem {
+    if std::str::from_utf8(body).is_err() {
+        return Problem::invalid("the body is not UTF-8");
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Ok(_other) => Problem::invalid("the body must be a JSON object"),
+        Err(wrong) => Problem::invalid(format!("the body is not JSON: {wrong}")),
     }
 }
 
@@ -348,7 +368,16 @@ mod tests {
         assert!(refused(b"").contains("not JSON"));
         assert!(refused(b"{\"sender\": \"a\", \"text\": \"\xff\"}").contains("not UTF-8"));
         assert!(refused(b"{\"sender\": \"a\", \"text\": \"b\"} {}").contains("goes on"));
-        assert!(refused(b"[]").contains("the body"));
+        assert!(refused(b"5 x").contains("not JSON"));
+        assert!(refused(b"[\"\xff\"]").contains("not UTF-8"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_what_is_wanted() {
+        for other in ["[]", "5", "null", "\"a\"", " \t\r\n[\"alice\", null, null, \"hi\"]"] {
+            assert_eq!(refused(other.as_bytes()), "the body must be a JSON object", "{other}");
+        }
+        assert!(parse::<NewMessage<'_>>(b" \t\r\n{\"sender\": \"a\"}").is_ok());
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Problem {
 
     /// What `Retry-After` says: what the refusal knows, rounded up; a second where waiting helps and
     /// nothing is known.
-    fn retry_after_s(&self) -> Option<u32> {
+    pub(crate) fn retry_after_s(&self) -> Option<u32> {
         if let Some(ms) = self.refusal.retry_after_ms {
             return Some(ms.div_ceil(1000));
         }

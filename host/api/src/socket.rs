@@ -198,9 +198,11 @@ pub(crate) fn alone(problem: &Problem) -> Bytes {
     let id = id.to_str().unwrap_or_default();
     let body = problem.body(id);
     let status = status(problem.code());
+    let retry = problem.retry_after_s().map(|seconds| format!("retry-after: {seconds}\r\n"));
     let mut answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{}\
          {}: {id}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        retry.unwrap_or_default(),
         request_id::REQUEST_ID,
         body.len(),
     )
@@ -211,7 +213,9 @@ pub(crate) fn alone(problem: &Problem) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::instead_of;
+    use super::{alone, instead_of};
+    use crate::problem::Problem;
+    use chat::Code;
 
     #[test]
     fn only_answers_that_are_not_ours_are_replaced() {
@@ -223,5 +227,16 @@ mod tests {
         let ours = b"HTTP/1.1 404 Not Found\r\ncarillon-request-id: a\r\ncontent-length: 0\r\n\r\n";
         assert_eq!(instead_of(ours), None);
         assert_eq!(instead_of(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn only_what_may_be_tried_again_says_when() {
+        let waits = |code| {
+            let answer = alone(&Problem::new(code, "because"));
+            String::from_utf8(answer.to_vec()).unwrap().contains("\r\nretry-after: 1\r\n")
+        };
+        assert!(waits(Code::Overloaded));
+        assert!(!waits(Code::HeadersTooLarge));
+        assert!(!waits(Code::InvalidRequest));
     }
 }

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::ChatToken;
@@ -37,6 +38,9 @@ pub struct Options {
     pub answer: Duration,
     /// For a request with all its tries.
     pub give_up: Duration,
+    /// For the same, while no node has ever answered and nothing listened wherever it was tried: then the
+    /// address is likelier wrong than the node starting. `None` is as long as `give_up`.
+    pub nobody: Option<Duration>,
     /// Whether to find out who leads a chat and ask there: two more requests for a chat's first, one hop
     /// less for each of the others.
     pub ask_leaders: bool,
@@ -49,6 +53,7 @@ impl Default for Options {
             // Longer than a node takes to say that the outcome of a send is unknown.
             answer: Duration::from_secs(12),
             give_up: Duration::from_secs(30),
+            nobody: None,
             ask_leaders: true,
         }
     }
@@ -65,6 +70,8 @@ struct Shared {
     nodes: Nodes,
     pool: Pool,
     options: Options,
+    /// Some node has answered something.
+    answered: AtomicBool,
 }
 
 /// A request that can be made more than once.
@@ -111,7 +118,8 @@ impl Client {
             return Err(Error::NoUrl);
         }
         let nodes = Nodes::new(targets);
-        Ok(Self { shared: Arc::new(Shared { nodes, pool: Pool::default(), options }) })
+        let (pool, answered) = (Pool::default(), AtomicBool::new(false));
+        Ok(Self { shared: Arc::new(Shared { nodes, pool, options, answered }) })
     }
 
     /// Creates a chat.
@@ -272,13 +280,19 @@ impl Client {
 
     /// Tries until it is answered for good, or time is up.
     async fn call(&self, call: Call<'_>) -> Result<Reply, Error> {
-        let give_up = runtime::now() + self.shared.options.give_up + call.wait;
+        let Shared { options, answered, .. } = &*self.shared;
+        let begun = runtime::now();
+        let give_up = begun + options.give_up + call.wait;
+        let mut nobody = !answered.load(Ordering::Relaxed);
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
         loop {
             let error = match self.once(&call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
+            nobody &= error.finds_nobody();
+            let sooner = options.nobody.filter(|_| nobody).map(|within| begun + within);
+            let give_up = sooner.map_or(give_up, |sooner| sooner.min(give_up));
             let asked_for = error.problem().and_then(|problem| problem.retry_after_ms);
             let asked_for = Duration::from_millis(asked_for.unwrap_or_default().into());
             let pause = backoff.next(rand::random()).max(asked_for);
@@ -306,7 +320,7 @@ impl Client {
     }
 
     async fn exchange(&self, call: &Call<'_>, target: &Target) -> Result<Reply, Error> {
-        let Shared { pool, options, .. } = &*self.shared;
+        let Shared { pool, options, answered, .. } = &*self.shared;
         let mut request = Vec::new();
         let body = call.body.as_deref();
         write_request(&mut request, call.method, target, call.path, call.headers, body);
@@ -316,6 +330,7 @@ impl Client {
         };
         let lost = |source| Error::Lost { target: target.clone(), source };
         let answer = connection.exchange(&request).await.map_err(lost)?;
+        answered.store(true, Ordering::Relaxed);
         let reply = Reply {
             replay: answer.replay,
             status: answer.status,

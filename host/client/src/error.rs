@@ -110,6 +110,12 @@ impl Error {
         }
     }
 
+    /// Whether the system said that nothing listens there.
+    pub(crate) fn finds_nobody(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. }
+            if source.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     /// Whether trying again, perhaps elsewhere, may help.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {

@@ -23,6 +23,33 @@ async fn a_body_that_is_not_json_is_refused() {
 }
 
 #[tokio::test]
+async fn an_array_does_not_stand_for_an_object() {
+    let edge = edge().await;
+    let (chats, chat) = ("/v1/chats".to_owned(), format!("/v1/chats/{TOKEN}"));
+    let message = r#"["alice", "text", "everyone", null, {"a": 1}, null, null, null, {}]"#;
+    for (method, path, body) in [
+        ("POST", chats.clone(), "[5, 3, {}]"),
+        ("POST", chats, " \r\n\t[5, 3, {}]"),
+        ("PUT", format!("{chat}/members/a"), r#"["x", {}]"#),
+        ("POST", format!("{chat}/end"), r#"["mallory"]"#),
+        ("POST", format!("{chat}/end"), "null"),
+        ("POST", format!("{chat}/messages"), message),
+    ] {
+        let key = if path.ends_with("/messages") { "idempotency-key: k\r\n" } else { "" };
+        let refused = edge.raw(request(method, &path, key, body)).await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{body}");
+        assert_eq!(refused.detail(), "the body must be a JSON object", "{body}");
+    }
+    let nested = [
+        (r#"{"sender": "a", "text": "b", "route": ["only", ["c"]]}"#, "route"),
+        (r#"{"sender": "a", "text": "b", "route": [["c"]]}"#, "route"),
+        (r#"{"sender": "a", "text": "b", "route": {"only": {"0": "c"}}}"#, "route"),
+        (r#"{"sender": "a", "text": "b", "attrs": [["x", "y"]]}"#, "attrs"),
+    ];
+    refused_naming(&edge, &nested).await;
+}
+
+#[tokio::test]
 async fn an_unknown_or_missing_field_is_refused_by_name() {
     let edge = edge().await;
     refused_naming(

@@ -251,7 +251,10 @@ impl Answer {
         for text in ["type", "title", "detail"] {
             assert!(problem[text].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
         }
-        assert!(problem["retryable"].is_boolean());
+        let retryable = problem["retryable"].as_bool().expect("it says whether to try again");
+        // A handler may say when it would not refuse any more; nobody else gives a time for never.
+        let sensible = retryable || problem["retry_after_ms"].is_u64();
+        assert!(sensible || self.header("retry-after").is_none(), "{self:?}");
         problem["code"].as_str().unwrap().to_owned()
     }
 

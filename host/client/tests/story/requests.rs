@@ -1,9 +1,12 @@
 //! A client among nodes that fail.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use client::{Body, Client, Cursor, Error, NewChat, NewMessage, Options, ReadOptions};
 use model::ChatToken;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::server::{Act, Node, TOKEN, hasty, hasty_at, key, message, problem, sent};
 
@@ -113,6 +116,41 @@ async fn nobody_there_is_said_so() {
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(matches!(Client::new(["ftp://x"]), Err(Error::Url(_))));
     assert!(matches!(Client::new([""; 0]), Err(Error::NoUrl)));
+}
+
+#[tokio::test]
+async fn where_nothing_listens_patience_can_end_sooner() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let day = Duration::from_secs(86_400);
+    let options =
+        Options { give_up: day, nobody: Some(Duration::from_millis(200)), ..Options::default() };
+    let client = Client::with_options([format!("http://{free}")], options).unwrap();
+    let ended = runtime::timeout(Duration::from_secs(20), client.show(chat())).await;
+    let error = ended.expect("it does not wait for the day").unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_node_that_has_answered_is_waited_for() {
+    // A loopback address of its own: no other test takes the port meanwhile.
+    let answer_one = async |listener: TcpListener| {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        let mut request = [0; 4096];
+        assert_ne!(stream.read(&mut request).await.unwrap(), 0);
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        stream.write_all(head.as_bytes()).await.unwrap();
+    };
+    let listener = TcpListener::bind("127.0.0.8:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let options = Options { nobody: Some(Duration::ZERO), ..Options::default() };
+    let client = Client::with_options([format!("http://{address}")], options).unwrap();
+    let (first, ()) = tokio::join!(client.get("/"), answer_one(listener));
+    assert_eq!(first.unwrap(), b"{}");
+    // Refused once before the node is back.
+    let back = async { answer_one(TcpListener::bind(address).await.unwrap()).await };
+    let (second, ()) = tokio::join!(client.get("/"), back);
+    assert_eq!(second.unwrap(), b"{}");
 }
 
 #[tokio::test]

@@ -117,6 +117,7 @@ pub(crate) fn hasty_at(urls: impl IntoIterator<Item = String>) -> Client {
         connect: Duration::from_millis(500),
         answer: Duration::from_millis(200),
         give_up: Duration::from_secs(2),
+        nobody: None,
         ask_leaders: false,
     };
     Client::with_options(urls, options).unwrap()

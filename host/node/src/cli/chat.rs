@@ -1,15 +1,20 @@
 //! `carillon chat`: chats from a shell, over HTTP like everybody else.
 
 use std::io;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use client::{Body, Client, Error, Message, NewChat, NewMessage, Route};
+use client::{Body, Client, Error, Message, NewChat, NewMessage, Options, Route};
 use model::{Attrs, ChatToken};
 use serde_json::{Value, json};
 
 use super::{Problem, chain, output};
+
+/// How long somebody at a shell waits where nothing listens: a node that restarts may be back, a wrong
+/// address never is.
+const NOBODY: Duration = Duration::from_secs(3);
 
 /// Creates chats, sends to them and reads them.
 #[derive(Debug, Args)]
@@ -295,7 +300,8 @@ impl End {
 
 impl Common {
     fn client(&self) -> Result<Client, Problem> {
-        Ok(Client::new(&self.url)?)
+        let options = Options { nobody: Some(NOBODY), ..Options::default() };
+        Ok(Client::with_options(&self.url, options)?)
     }
 
     fn print(
