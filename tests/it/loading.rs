@@ -91,6 +91,41 @@ async fn every_fault_of_every_plugin_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_check_tells_the_faults_of_every_stage_in_one_list() {
+    let folder = folder();
+    let file = folder.path().join("every.toml");
+    let text = "[node]\ndata = 5\nweigth = 2\n[http]\nlisten = \"0.0.0.0:80\"\n[quic]\n\
+         cert = \"none.pem\"\nkey = \"none.pem\"\nca = \"none.pem\"\n\
+         [replication]\ncopies = 2\ncommit = 3\n[limits]\nconnections = \"few\"\n\
+         [plugins.broken]\nsource = \"file:broken.wasm\"\nlimits = { fuel = \"some\" }\n\
+         [plugins.ghost]\nsource = \"file:ghost.wasm\"\n\
+         [plugins.text]\nsource = \"file:every.toml\"\non_failure = \"maybe\"\n\
+         [chain.message]\norder = [\"broken\", \"ghost\", \"text\", \"nobody\"]\n";
+    std::fs::write(&file, text).unwrap_or_else(|error| panic!("{error}"));
+    let checked = run(&["check", &file.display().to_string()]).await;
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    let told: Vec<&str> = checked.err.lines().filter(|line| line.contains("line ")).collect();
+    let expected = [
+        "line 2: node.data is not a value",
+        "line 3: unknown key node.weigth",
+        "line 5: http.listen is 0.0.0.0:80",
+        "line 6: ",
+        "line 12: replication.commit is 3 of 2 copies",
+        "line 12: replication.commit is 3, and an embedded registry",
+        "line 14: limits.connections is not a value",
+        "line 15: plugin broken: ",
+        "line 17: plugins.broken.limits.fuel is not a value",
+        "line 18: plugin ghost: ",
+        "line 22: plugins.text.on_failure is not a value",
+        "line 24: [chain.message] names nobody",
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.trim_start().starts_with(expected), "{told}\n{expected}");
+    }
+}
+
+#[tokio::test]
 async fn the_shipped_configuration_is_good() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let file = root.join("config/single.toml").display().to_string();

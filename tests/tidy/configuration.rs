@@ -61,3 +61,12 @@ fn every_configuration_that_is_shipped_has_no_faults() {
         }
     }
 }
+
+#[test]
+fn the_file_to_start_from_can_run_and_the_reference_names_it() {
+    let start = "config/single.toml";
+    Config::load_alone(&root().join(start)).expect("a node runs alone with it");
+    let shown = shown();
+    let head = shown.lines().take_while(|line| line.starts_with('#'));
+    assert!(head.collect::<String>().contains(start), "the head of config/node.toml names {start}");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use crate::{none, read, root};
+use crate::{files, none, read, root};
 
 /// Lines of code in the fenced blocks of a document.
 fn commands(text: &str) -> Vec<String> {
@@ -61,4 +61,29 @@ fn commands_in_the_documents_exist() {
         }
     }
     none("commands in the documents", &findings);
+}
+
+#[test]
+fn every_named_schedule_is_in_the_document() {
+    let document = read(&root().join("docs/replication.md"));
+    let listed: BTreeSet<&str> =
+        document.split_whitespace().filter_map(|word| named(word, "")).collect();
+    let mut findings = Vec::new();
+    for file in files(&root().join("tests/sim"), "rs") {
+        for line in read(&file).lines() {
+            let Some(after) = line.trim_start().strip_prefix("/// ") else { continue };
+            let name = after.split_whitespace().next().and_then(|word| named(word, ".,"));
+            if let Some(name) = name.filter(|name| !listed.contains(name)) {
+                findings.push(format!("{}: {name}", file.display()));
+            }
+        }
+    }
+    none("schedules that docs/replication.md does not list", &findings);
+}
+
+/// The name of a schedule, `S` and its number, if `word` is one with nothing behind it but one of `ends`.
+fn named<'w>(word: &'w str, ends: &str) -> Option<&'w str> {
+    let name = word.trim_end_matches(|end| ends.contains(end));
+    let number = name.strip_prefix('S')?;
+    (!number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())).then_some(name)
 }

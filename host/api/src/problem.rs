@@ -128,7 +128,7 @@ impl Problem {
         }
         let waiting_helps = matches!(
             self.refusal.code,
-            Code::RateLimited | Code::NoQuorum | Code::NotReady | Code::Overloaded
+            Code::RateLimited | Code::NoQuorum | Code::NotReady | Code::Behind | Code::Overloaded
         );
         waiting_helps.then_some(1)
     }
@@ -157,7 +157,7 @@ pub(crate) const fn status(code: Code) -> StatusCode {
         Code::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Code::Rejected => StatusCode::UNPROCESSABLE_ENTITY,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        Code::NoQuorum | Code::PluginFailed | Code::NotReady | Code::Overloaded => {
+        Code::NoQuorum | Code::PluginFailed | Code::NotReady | Code::Behind | Code::Overloaded => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
@@ -186,7 +186,7 @@ const fn title(code: Code) -> &'static str {
         Code::RateLimited => "Too often",
         Code::NoQuorum => "Too few nodes can answer",
         Code::PluginFailed => "A handler broke",
-        Code::NotReady => "This node is not ready for it",
+        Code::NotReady | Code::Behind => "This node is not ready for it",
         Code::Overloaded => "Too much at once",
         Code::StorageFull => "No room on the disk",
     }

@@ -277,7 +277,8 @@ impl Asked<'_> {
     }
 }
 
-const fn is_read(request: &Request) -> bool {
+/// Whether it changes nothing.
+pub(crate) const fn is_read(request: &Request) -> bool {
     matches!(request, Request::Read(_) | Request::Show { .. } | Request::Owners { .. })
 }
 

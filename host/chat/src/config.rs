@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use hashring::Spread;
 
+/// Bytes of everybody in a chat: ids, roles, states and pairs, as [`crate::effects`] counts them. What a
+/// chat looks like must fit into one answer between nodes (2 MiB), also with the chat's own pairs, which
+/// are 64 of at most 4 KiB and a name: a chat that outgrew it could be shown by one node only.
+pub(crate) const ROSTER_BYTES_MAX: usize = 1 << 20;
+
 /// How much a chat may hold and how long things may take. What is not here is a constant beside the code
 /// that enforces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

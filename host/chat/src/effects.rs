@@ -6,11 +6,22 @@
 
 use std::sync::Arc;
 
-use model::{Attrs, Change, Chat, ChatStatus, Message};
+use model::{Attrs, Change, Chat, ChatStatus, Message, Participant};
 use plugin::{Draft, Effect};
+
+use crate::config::ROSTER_BYTES_MAX;
 
 /// Most pairs on one thing.
 pub(crate) const ATTRS_MAX: usize = 64;
+
+/// What a participant takes in an answer besides texts: lengths, times, the ordinal.
+const PARTICIPANT_BYTES: usize = 32;
+
+/// What a pair takes besides its texts.
+const PAIR_BYTES: usize = 6;
+
+/// The state of somebody who just joined.
+const CONNECTED: &str = "connected";
 
 /// The sender of what the node itself and its handlers say.
 pub(crate) const SYSTEM: &str = "system";
@@ -18,10 +29,19 @@ pub(crate) const SYSTEM: &str = "system";
 /// Why a call's effects do not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misfit {
-    /// No more may join.
-    Full,
+    /// The chat holds no more of its participants.
+    Full(Full),
     /// No more pairs fit on this.
     Pairs(&'static str),
+}
+
+/// Of what a chat has as much as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Participants.
+    Places,
+    /// Bytes of them.
+    Bytes,
 }
 
 /// What to do with an effect that does not fit.
@@ -31,6 +51,12 @@ pub(crate) enum OnMisfit {
     Stop,
     /// It is left out: a refusal cannot be refused.
     LeaveOut,
+}
+
+impl From<Full> for Misfit {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
 }
 
 /// Turns effects into changes, one call's after the other's.
@@ -92,6 +118,8 @@ impl<'a> Effects<'a> {
             Effect::MemberAttr { member, name, value } => {
                 if let Some(there) = self.chat().roster.get(&member) {
                     fits(&there.attrs, &name, "a participant")?;
+                    let before = there.attrs.get(&name).map_or(0, |value| pair_bytes(&name, value));
+                    has_bytes(self.chat(), before, pair_bytes(&name, &value))?;
                     self.push(Change::MemberAttr { id: member, name, value });
                 }
             }
@@ -113,11 +141,11 @@ impl<'a> Effects<'a> {
     /// A status of somebody who is not there makes them be there.
     fn status(&mut self, id: String, status: String) -> Result<(), Misfit> {
         if !self.chat().roster.contains_key(&id) {
-            if !has_room(self.chat(), self.roster_max) {
-                return Err(Misfit::Full);
-            }
+            admits(self.chat(), &id, None, &Attrs::new(), self.roster_max)?;
             self.push(Change::Join { id: id.clone(), role: String::new(), attrs: Attrs::new() });
         }
+        let before = self.chat().roster.get(&id).map_or(0, |there| there.status.len());
+        has_bytes(self.chat(), before, status.len())?;
         self.push(Change::MemberStatus { id, status });
         Ok(())
     }
@@ -129,9 +157,46 @@ impl<'a> Effects<'a> {
     }
 }
 
-/// Whether somebody more may join, by the chat's own limit and by the node's.
-pub(crate) fn has_room(chat: &Chat, roster_max: usize) -> bool {
-    chat.has_room() && chat.roster.len() < roster_max
+/// Whether somebody may join, or join again as something else: by the chat's own limit, by the node's, and
+/// by what all of them may take together.
+pub(crate) fn admits(
+    chat: &Chat,
+    id: &str,
+    role: Option<&str>,
+    attrs: &Attrs,
+    roster_max: usize,
+) -> Result<(), Full> {
+    let there = chat.roster.get(id);
+    if there.is_none() && !(chat.has_room() && chat.roster.len() < roster_max) {
+        return Err(Full::Places);
+    }
+    let (status, kept_role) = there.map_or((CONNECTED, ""), |there| (&there.status, &there.role));
+    let after = text_bytes(id, role.unwrap_or(kept_role), status, attrs);
+    has_bytes(chat, there.map_or(0, participant_bytes), after)
+}
+
+/// Whether what took `before` bytes of the roster may take `after`. Everybody is only looked at if it
+/// grows, which copies the roster anyway; what shrinks always may, also in a chat that holds too much.
+fn has_bytes(chat: &Chat, before: usize, after: usize) -> Result<(), Full> {
+    if after <= before {
+        return Ok(());
+    }
+    let all: usize = chat.roster.values().map(participant_bytes).sum();
+    if all - before + after <= ROSTER_BYTES_MAX { Ok(()) } else { Err(Full::Bytes) }
+}
+
+/// What somebody takes in an answer between nodes, at most.
+fn participant_bytes(of: &Participant) -> usize {
+    text_bytes(&of.id, &of.role, &of.status, &of.attrs)
+}
+
+fn text_bytes(id: &str, role: &str, status: &str, attrs: &Attrs) -> usize {
+    let pairs: usize = attrs.iter().map(|(name, value)| pair_bytes(name, value)).sum();
+    PARTICIPANT_BYTES + id.len() + role.len() + status.len() + pairs
+}
+
+const fn pair_bytes(name: &str, value: &str) -> usize {
+    PAIR_BYTES + name.len() + value.len()
 }
 
 fn fits(attrs: &Attrs, name: &str, on: &'static str) -> Result<(), Misfit> {
@@ -159,10 +224,10 @@ fn post(draft: Draft, now_ms: u64) -> Message {
 
 #[cfg(test)]
 mod tests {
-    use model::{Change, Chat, ChatToken};
+    use model::{Change, Chat, ChatToken, Participant};
     use plugin::Effect;
 
-    use super::{ATTRS_MAX, Effects, Misfit, OnMisfit};
+    use super::{ATTRS_MAX, Effects, Full, Misfit, OnMisfit, participant_bytes};
 
     fn chat(max_participants: Option<u32>) -> Chat {
         Chat { max_participants, ..Chat::new(ChatToken([1; 16])) }
@@ -185,7 +250,10 @@ mod tests {
             &two[..],
             [Change::Join { .. }, Change::MemberStatus { .. }, Change::MemberStatus { .. }]
         ));
-        assert_eq!(changes(&chat(Some(1)), vec![status("bob"), status("eve")]), Err(Misfit::Full));
+        assert_eq!(
+            changes(&chat(Some(1)), vec![status("bob"), status("eve")]),
+            Err(Misfit::Full(Full::Places))
+        );
     }
 
     #[test]
@@ -203,6 +271,24 @@ mod tests {
         assert_eq!(changes(&chat(None), most.clone()).map(|all| all.len()), Ok(ATTRS_MAX));
         let more = [most, vec![pair(ATTRS_MAX)]].concat();
         assert_eq!(changes(&chat(None), more), Err(Misfit::Pairs("the chat")));
+    }
+
+    #[test]
+    fn nobody_takes_more_bytes_than_are_counted() {
+        for length in [0, 1, 200, 70_000] {
+            let text = "x".repeat(length);
+            let most = Participant {
+                id: text.clone(),
+                role: text.clone(),
+                status: text.clone(),
+                heard_ms: u64::MAX,
+                ordinal: u32::MAX,
+                attrs: (0..ATTRS_MAX).map(|n| (format!("{n}"), text.clone())).collect(),
+            };
+            let encoded = postcard::to_allocvec(&most).unwrap().len();
+            let counted = participant_bytes(&most);
+            assert!(encoded <= counted, "{encoded} bytes, {counted} counted");
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@
 use bytes::Bytes;
 use hashring::NodeId;
 use model::Cursor;
-use replication::{ForwardError, RequestHead};
+use replication::{ANSWER_BYTES_MAX, ForwardError, RequestHead};
 use serde::{Deserialize, Serialize};
 
-use crate::chats::{Asked, Shared};
-use crate::{CallContext, Code, Refusal, Request, Response};
+use crate::chats::{Asked, Shared, is_read};
+use crate::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
 
 /// The version of both.
 const VERSION: u8 = 1;
@@ -90,8 +90,28 @@ impl Shared {
             seen: forwarded.seen,
             hop: head.hop.max(1),
         };
-        encode(&self.answer(&forwarded.request, &context).await)
+        let answer = self.answer(&forwarded.request, &context).await;
+        let bytes = encode(&answer);
+        let Some(refusal) = too_long(&forwarded.request, bytes.len()) else { return bytes };
+        let request_id = &context.request_id;
+        tracing::error!(request_id, bytes = bytes.len(), "an answer too long to be sent to a node");
+        encode(&Answer::Done(Err(refusal)))
     }
+}
+
+/// What is said instead of an answer that cannot cross: said at all, because an asker who hears nothing
+/// asks again. What was stored stays stored.
+fn too_long(request: &Request, bytes: usize) -> Option<Refusal> {
+    if bytes <= ANSWER_BYTES_MAX {
+        return None;
+    }
+    let mut refusal = Refusal::new(
+        Code::Internal,
+        format!("the answer has {bytes} bytes, and between nodes it may have {ANSWER_BYTES_MAX}"),
+    );
+    refusal.retryable = false;
+    refusal.outcome = (!is_read(request)).then_some(RequestOutcome::Unknown);
+    Some(refusal)
 }
 
 fn encode(value: &impl Serialize) -> Bytes {
@@ -110,8 +130,24 @@ fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, decode, encode};
-    use crate::{Code, Refusal, Response};
+    use model::ChatToken;
+    use replication::ANSWER_BYTES_MAX;
+
+    use super::{Answer, decode, encode, too_long};
+    use crate::{Code, Refusal, Request, RequestOutcome, Response};
+
+    #[test]
+    fn an_answer_that_cannot_cross_is_a_refusal_that_nobody_retries() {
+        let token = ChatToken([1; 16]);
+        let (show, end) =
+            (Request::Show { token, confirmed: false }, Request::End { token, sender: None });
+        assert_eq!(too_long(&show, ANSWER_BYTES_MAX), None);
+        for (request, outcome) in [(show, None), (end, Some(RequestOutcome::Unknown))] {
+            let refusal = too_long(&request, ANSWER_BYTES_MAX + 1).unwrap();
+            assert_eq!((refusal.code, refusal.retryable), (Code::Internal, false));
+            assert_eq!(refusal.outcome, outcome);
+        }
+    }
 
     #[test]
     fn an_answer_crosses_and_a_broken_one_does_not() {

@@ -7,7 +7,7 @@ use model::{Attrs, Change, ChatToken};
 use crate::Response;
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Appended, Conversation, TurnGuard};
-use crate::effects::has_room;
+use crate::effects::admits;
 use crate::ran::{Interrupt, Ran};
 use crate::reign::Reign;
 use crate::sending::{chat_ended, chat_full};
@@ -41,10 +41,9 @@ impl Shared {
         let there = seen.chat.roster.get(joiner.id).map(|member| member.ordinal);
         let refusal = if seen.chat.over_ms(self.now_ms(&seen.chat)).is_some() {
             Some(chat_ended())
-        } else if there.is_none() && !has_room(&seen.chat, self.config.roster_max) {
-            Some(chat_full())
         } else {
-            None
+            let (Joiner { id, role, attrs }, most) = (joiner, self.config.roster_max);
+            admits(&seen.chat, id, role, attrs, most).err().map(chat_full)
         };
         if let Some(refusal) = refusal {
             drop(guard);
@@ -99,7 +98,7 @@ impl Shared {
             Ok(changes) => (changes, None),
             Err(Stopped::Refused { changes, answer }) => (changes, rejection(answer)),
             Err(Stopped::Failed(refusal)) => return Err(Interrupt::Refused(refusal)),
-            Err(Stopped::Full) => (Vec::new(), Some(chat_full())),
+            Err(Stopped::Full(full)) => (Vec::new(), Some(chat_full(full))),
         };
         if changes.is_empty()
             && let Some(refusal) = refusal

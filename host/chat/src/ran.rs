@@ -69,6 +69,11 @@ pub(crate) fn not_committed(code: Code, detail: impl Into<String>) -> Refusal {
     Refusal::new(code, detail).with_outcome(RequestOutcome::NotCommitted)
 }
 
+/// The asker has seen more than is committed here.
+pub(crate) fn behind() -> Refusal {
+    Refusal::new(Code::Behind, "what you have seen is not committed here yet")
+}
+
 /// Nobody knows whether it happened.
 pub(crate) fn unknown() -> Refusal {
     because(Why::Timeout, RequestOutcome::Unknown)

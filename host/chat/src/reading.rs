@@ -8,7 +8,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Conversation, Found, Stretch, weight};
-use crate::ran::{Interrupt, Ran};
+use crate::ran::{Interrupt, Ran, behind};
 use crate::reign::Reign;
 use crate::{Code, Page, Read, Refusal, Response, Stored, history};
 
@@ -86,7 +86,7 @@ impl Shared {
         if reign.closed().is_stopped() {
             return Err(Interrupt::Ended { appended: false });
         }
-        Err(Refusal::new(Code::NotReady, "what you have seen is not committed here yet").into())
+        Err(behind().into())
     }
 
     /// A place among those who wait.

@@ -49,6 +49,9 @@ pub enum Code {
     Overloaded,
     /// No room on the disk.
     StorageFull,
+    /// The asker has seen more than is committed here. To clients the same as [`Code::NotReady`]; apart,
+    /// because a client alone can cause it, with a cursor it made up.
+    Behind,
 }
 
 impl Code {
@@ -74,7 +77,7 @@ impl Code {
             Self::RateLimited => "rate-limited",
             Self::NoQuorum => "no-quorum",
             Self::PluginFailed => "plugin-failed",
-            Self::NotReady => "not-ready",
+            Self::NotReady | Self::Behind => "not-ready",
             Self::Overloaded => "overloaded",
             Self::StorageFull => "storage-full",
         }
@@ -92,6 +95,7 @@ impl Code {
                 | Self::NotReady
                 | Self::Overloaded
                 | Self::StorageFull
+                | Self::Behind
         )
     }
 }

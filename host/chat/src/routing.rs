@@ -15,7 +15,7 @@ use crate::chats::{Asked, Shared};
 use crate::forward::{Answer, Unanswered};
 use crate::lock::locked;
 use crate::members::Joiner;
-use crate::ran::{Interrupt, Ran, because, not_committed, unknown};
+use crate::ran::{Interrupt, Ran, because, behind, not_committed, unknown};
 use crate::reign::{Phase, Reign};
 use crate::{Code, Page, Refusal, Request, RequestOutcome, Response};
 
@@ -48,6 +48,8 @@ struct Journey {
     appended: bool,
     /// It has waited for messages, on a reign that ended.
     parked: bool,
+    /// Who led it last had not what the asker has seen.
+    behind: bool,
     /// Whom to ask, because somebody said so.
     hint: Option<NodeId>,
 }
@@ -88,12 +90,16 @@ impl Shared {
                         journey.parked = true;
                         journey.until = None;
                     }
-                    Err(Interrupt::Behind) => self.another_leader(partition, until).await,
+                    Err(Interrupt::Behind) => {
+                        journey.behind = true;
+                        self.another_leader(partition, until).await;
+                    }
                 },
                 Leader::There(node) if asked.context.hop > 0 => {
                     return Answer::Elsewhere(Some(node));
                 }
                 Leader::There(node) => {
+                    journey.behind = false;
                     let sent_on = self.send_on(&node, request, asked, &mut journey);
                     if let Some(result) = self.unless_stopping(request, asked, sent_on).await {
                         return Answer::Done(result);
@@ -102,7 +108,10 @@ impl Shared {
                         self.another_leader(partition, until).await;
                     }
                 }
-                Leader::Nobody => return Answer::Done(journey.gives_up(request, asked)),
+                Leader::Nobody => {
+                    journey.behind = false;
+                    return Answer::Done(journey.gives_up(request, asked));
+                }
                 Leader::Broken => {
                     let detail = "the node that leads this chat cannot read its log";
                     return Answer::Done(Err(
@@ -289,7 +298,8 @@ impl Shared {
             }
             Err(Interrupt::Refused(refusal)) => match refusal.outcome {
                 Some(RequestOutcome::Unknown) => {
-                    tracing::warn!(request = asked.context.request_id, %refusal, "outcome unknown");
+                    let request_id = &asked.context.request_id;
+                    tracing::warn!(request_id, %refusal, "outcome unknown");
                     &meters.unknown
                 }
                 Some(RequestOutcome::NotCommitted) => &meters.not_committed,
@@ -319,17 +329,23 @@ impl Journey {
         refusal
     }
 
-    /// Nobody could be asked any more.
+    /// Nobody could be asked any more, or nobody who is as far as the asker.
     fn gives_up(&self, request: &Request, asked: &Asked<'_>) -> Result<Response, Refusal> {
         if let Request::Read(read) = request {
             // Somebody who waited is sent away to come back with the same cursor, to whoever leads then.
             if self.parked && asked.waits_until > asked.began {
                 return Ok(Response::Page(Page::empty(read.after.unwrap_or_default())));
             }
+        }
+        let reads = matches!(request, Request::Read(_) | Request::Show { .. });
+        if reads && self.behind {
+            return Err(behind());
+        }
+        if reads {
             return Err(Refusal::new(Code::NotReady, "nobody leads this chat at the moment"));
         }
-        if matches!(request, Request::Show { .. }) {
-            return Err(Refusal::new(Code::NotReady, "nobody leads this chat at the moment"));
+        if self.behind {
+            return Err(self.refused(behind().with_outcome(RequestOutcome::NotCommitted)));
         }
         Err(self.refused(because(Why::NotLeading, RequestOutcome::NotCommitted)))
     }

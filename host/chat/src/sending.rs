@@ -5,8 +5,9 @@ use std::sync::Arc;
 use model::{Answer, Cursor, Entry, KeyHash, Known, Remembered};
 
 use crate::chats::{Asked, Shared};
+use crate::config::ROSTER_BYTES_MAX;
 use crate::conversation::{Appended, Conversation, TurnGuard};
-use crate::effects::{SYSTEM, has_room};
+use crate::effects::{Full, SYSTEM, admits};
 use crate::fingerprint::fingerprint;
 use crate::ran::{Interrupt, Ran, not_committed};
 use crate::reign::Reign;
@@ -70,9 +71,10 @@ impl Shared {
             }
             Some(Stopped::Refused { changes, answer }) => (changes, answer),
             Some(Stopped::Failed(refusal)) => return Err(Interrupt::Refused(refusal)),
-            Some(Stopped::Full) => {
+            Some(Stopped::Full(full)) => {
                 drop(guard);
-                return Err(self.refuse(reign, conversation, &seen, chat_full(), asked).await);
+                let refusal = chat_full(full);
+                return Err(self.refuse(reign, conversation, &seen, refusal, asked).await);
             }
         };
         // A refusal is only true once it is committed, however few nodes the sender wanted to wait for.
@@ -190,8 +192,11 @@ impl Shared {
         if seen.chat.over_ms(self.now_ms(&seen.chat)).is_some() {
             return Some(chat_ended());
         }
-        let full = joins(seen, send) && !has_room(&seen.chat, self.config.roster_max);
-        full.then(chat_full)
+        if !joins(seen, send) {
+            return None;
+        }
+        let (nothing, most) = (model::Attrs::new(), self.config.roster_max);
+        admits(&seen.chat, &send.sender, None, &nothing, most).err().map(chat_full)
     }
 }
 
@@ -239,7 +244,13 @@ pub(crate) fn chat_ended() -> Refusal {
     not_committed(Code::ChatEnded, "the chat is over")
 }
 
-/// No more may join.
-pub(crate) fn chat_full() -> Refusal {
-    not_committed(Code::ChatFull, "no more may join this chat")
+/// No more may join, or no more may be said of who is there.
+pub(crate) fn chat_full(full: Full) -> Refusal {
+    let detail = match full {
+        Full::Places => "no more may join this chat".to_owned(),
+        Full::Bytes => format!(
+            "with this, who is in the chat would take over {ROSTER_BYTES_MAX} bytes, attributes and all"
+        ),
+    };
+    not_committed(Code::ChatFull, detail)
 }

@@ -15,7 +15,7 @@ use model::{
 use plugin::{Call, Context, Effect, Failure, Ids, OnFailure, Reply, Roster, Verdict};
 use sha2::{Digest, Sha256};
 
-use crate::effects::{Effects, Misfit, OnMisfit};
+use crate::effects::{Effects, Full, Misfit, OnMisfit};
 use crate::{Code, Config, Refusal, RequestOutcome, Send};
 
 /// The kind under which handlers are shown somebody who wants to join.
@@ -101,8 +101,8 @@ pub(crate) enum Stopped {
     },
     /// A handler broke, and its policy is `reject`. Nothing is stored.
     Failed(Box<Refusal>),
-    /// A handler brings somebody in, and the chat is full. Nothing is stored.
-    Full,
+    /// A handler brings somebody in, or adds to them, and the chat is full. Nothing is stored.
+    Full(Full),
 }
 
 impl<'a> Turn<'a> {
@@ -249,7 +249,7 @@ impl<'a> Turn<'a> {
         let mut taken = Effects::on(base, self.scene.now_ms, self.scene.config.roster_max);
         match taken.take(who.name, effects, OnMisfit::Stop) {
             Ok(()) => {}
-            Err(Misfit::Full) => return Err(Stopped::Full),
+            Err(Misfit::Full(full)) => return Err(Stopped::Full(full)),
             Err(Misfit::Pairs(on)) => {
                 return self
                     .failed(who, &format!("no more attributes fit on {on}"), false)

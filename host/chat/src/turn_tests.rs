@@ -5,6 +5,7 @@ use model::{Answer, Attrs, Body, Change, Chat, ChatToken, Cursor, MessageId, Rou
 use plugin::{Draft, Effect, Failure, OnFailure, Reply, Verdict};
 
 use super::{Flow, Scene, Stopped, Turn, Who};
+use crate::effects::Full;
 use crate::{Code, Config, RequestOutcome, Send};
 
 const TOKEN: ChatToken = ChatToken([1; 16]);
@@ -147,7 +148,10 @@ fn what_does_not_fit_is_a_failure_and_somebody_too_many_a_full_chat() {
     let long = Verdict::Rewrite(Body::Text("x".repeat(11)));
     assert!(matches!(turn.hear(REJECTS, reply(long, Vec::new())), Err(Stopped::Failed(_))));
     let status = Effect::MemberStatus { member: "bob".into(), status: "connected".into() };
-    assert_eq!(turn.hear(SKIPS, reply(Verdict::Pass, vec![status])), Err(Stopped::Full));
+    assert_eq!(
+        turn.hear(SKIPS, reply(Verdict::Pass, vec![status])),
+        Err(Stopped::Full(Full::Places))
+    );
 }
 
 #[test]

@@ -54,24 +54,37 @@ pub async fn load(config: &Config, host: &Host) -> Result<Vec<Arc<Plugin>>, Vec<
     Ok(config.chain.iter().filter_map(|name| loaded.get(name.as_str()).map(Arc::clone)).collect())
 }
 
-async fn load_one(host: &Host, name: &str, plugin: &PluginConfig) -> Result<Arc<Plugin>, Unusable> {
+/// One plugin, in a chain or not.
+///
+/// # Errors
+/// Why it cannot be used; nothing of it is left behind.
+pub async fn load_one(
+    host: &Host,
+    name: &str,
+    plugin: &PluginConfig,
+) -> Result<Arc<Plugin>, Unusable> {
+    let spec = spec(name, plugin, component(name, plugin).await?);
+    let unusable = |what, fix| Unusable { plugin: name.to_owned(), what, fix };
+    host.load(spec).await.map_err(|error| unusable(chain(&error), fix(name, &error)))
+}
+
+/// The bytes of a plugin's component.
+///
+/// # Errors
+/// Why its file cannot be read.
+pub async fn component(name: &str, plugin: &PluginConfig) -> Result<Vec<u8>, Unusable> {
     let unusable = |what, fix| Unusable { plugin: name.to_owned(), what, fix };
     let source = plugin.source.clone();
-    let read = runtime::blocking(move || std::fs::read(source)).await;
-    let component = match read {
-        Some(Ok(bytes)) => bytes,
+    match runtime::blocking(move || std::fs::read(source)).await {
+        Some(Ok(bytes)) => Ok(bytes),
         Some(Err(error)) => {
             let what =
                 format!("plugin {name}: {} cannot be read: {error}", plugin.source.display());
             let fix = format!("Name the component's file in source below [plugins.{name}]");
-            return Err(unusable(what, fix));
+            Err(unusable(what, fix))
         }
-        None => {
-            return Err(unusable(format!("plugin {name} was not read"), "Try again".to_owned()));
-        }
-    };
-    let spec = spec(name, plugin, component);
-    host.load(spec).await.map_err(|error| unusable(chain(&error), fix(name, &error)))
+        None => Err(unusable(format!("plugin {name} was not read"), "Try again".to_owned())),
+    }
 }
 
 fn spec(name: &str, plugin: &PluginConfig, component: Vec<u8>) -> Spec {

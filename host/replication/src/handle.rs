@@ -66,7 +66,8 @@ pub trait Host: Send + Sync + 'static {
     fn committed(&self, partition: PartitionId, epoch: u64, seq: u64);
     /// This node does not lead `epoch` any more. What was not committed may vanish.
     fn closed(&self, partition: PartitionId, epoch: u64);
-    /// Runs a request of another node. The future is dropped when nobody waits for it any more.
+    /// Runs a request of another node. An answer over [`crate::ANSWER_BYTES_MAX`] bytes cannot be sent and
+    /// is lost to the asker, who may ask again: say something shorter. The future is dropped when nobody waits for it any more.
     fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering;
 }
 

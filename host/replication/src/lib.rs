@@ -48,4 +48,5 @@ pub use membership::enlist;
 pub use start::{Driver, StartError, bind};
 pub use tls::{Authority, Credentials, Pem, TlsError};
 pub use transport::EndpointError;
+pub use wire::limits::ANSWER_BYTES_MAX;
 pub use wire::{NotRun, RequestHead};

@@ -1,7 +1,8 @@
 //! Which problems operators are told about.
 //!
 //! A fault of ours always; a request that a node could not do, as long as there are few: when a quorum is
-//! lost every request fails, and the thousandth line says no more than the first. All are counted.
+//! lost every request fails, and the thousandth line says no more than the first. A cursor from
+//! nowhere is not among them: a client makes one up as often as it likes. All are counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,6 +20,8 @@ pub(super) fn tell(endpoint: &str, problem: &Problem, request_id: &str) {
     count_problem(code);
     match problem.code() {
         Code::Internal => tracing::error!(endpoint, request_id, code, detail, "a fault of ours"),
+        // A client need only make up a cursor.
+        Code::Behind => tracing::debug!(endpoint, request_id, code, detail, "asked too early"),
         other if status(other).is_server_error() && is_allowed() => {
             tracing::warn!(endpoint, request_id, code, detail, "a request was not done");
         }

@@ -135,6 +135,7 @@ async fn every_refusal_of_the_chats_has_its_number() {
         (Code::RateLimited, 429, true),
         (Code::PluginFailed, 503, true),
         (Code::NotReady, 503, true),
+        (Code::Behind, 503, true),
         (Code::Overloaded, 503, true),
         (Code::StorageFull, 507, true),
         (Code::Internal, 500, true),

@@ -38,6 +38,90 @@ async fn a_chat_takes_as_many_as_it_may_and_ordinals_stay() {
     assert_eq!(members(&stage, token).await, [("alice".into(), 2), ("eve".into(), 3)]);
 }
 
+/// Pairs of 1,000 bytes each.
+fn pairs(count: usize) -> Attrs {
+    (0..count).map(|n| (format!("pair-{n}"), "x".repeat(1000))).collect()
+}
+
+/// Lets people join with 32 pairs until the chat takes no more.
+async fn fill(stage: &Stage, token: ChatToken) -> usize {
+    for count in 0..66 {
+        let id = format!("member-{count}");
+        let join = Request::Join { token, id, role: None, attrs: pairs(32) };
+        match stage.ask(0, join).await {
+            Ok(_joined) => {}
+            Err(refusal) => {
+                assert_eq!(refusal.code, Code::ChatFull);
+                assert!(refusal.detail.contains("bytes"), "{refusal}");
+                return count;
+            }
+        }
+    }
+    66
+}
+
+#[tokio::test]
+async fn a_chat_holds_only_so_much_of_its_people_that_any_node_can_show_it() {
+    let chains = vec![chat::Chain::default(), chat::Chain::default()];
+    let stage = Stage::new(chains, Config::default());
+    let token = stage.chat().await;
+    let count = fill(&stage, token).await;
+    match stage.ask(1, Request::Show { token, confirmed: false }).await {
+        Ok(Response::Chat(chat)) => assert_eq!(chat.participants.len(), count),
+        other => panic!("{:?}", other.err()),
+    }
+    let mut alone = 0;
+    let last = loop {
+        // Whoever brings little still fits, for a while.
+        let id = format!("{alone:0>200}");
+        match stage.ask(0, join(token, &id)).await {
+            Ok(_joined) => alone += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(last.code, Code::ChatFull);
+    let sender = "s".repeat(255);
+    let send = Send { sender, ..message(token, "k1", "who comes with a message too") };
+    let refusal = refused(stage.ask(0, Request::Send(send)).await);
+    assert_eq!((refusal.code, refusal.detail), (Code::ChatFull, last.detail));
+    let more = Request::Join { token, id: "member-0".into(), role: None, attrs: pairs(33) };
+    assert_eq!(refused(stage.ask(0, more).await).code, Code::ChatFull);
+    let less = Request::Join { token, id: "member-0".into(), role: None, attrs: pairs(31) };
+    assert_eq!(stage.ask(0, less).await, Ok(Response::Joined { ordinal: 1 }));
+    sent(stage.ask(0, send_again(token)).await);
+}
+
+fn send_again(token: ChatToken) -> Request {
+    Request::Send(Send { sender: "s".repeat(255), ..message(token, "k1", "now there is room") })
+}
+
+#[tokio::test]
+async fn a_handler_adds_no_more_to_somebody_than_the_chat_can_hold() {
+    let tagger = Scripted::new("tagger", |call| match call.message.kind.as_str() {
+        "tag" => {
+            let tag = |n: usize| Effect::MemberAttr {
+                member: "member-0".into(),
+                name: format!("tag-{n}"),
+                value: "x".repeat(4000),
+            };
+            with(Verdict::Pass, (0..30).map(tag).collect())
+        }
+        _ => pass(),
+    });
+    let stage = Stage::new(vec![chain(&[&tagger])], Config::default());
+    let token = stage.chat().await;
+    fill(&stage, token).await;
+    let (sender, kind) = ("system".to_owned(), "tag".to_owned());
+    let tag = Send { sender, kind, ..message(token, "k1", "") };
+    let refusal = refused(stage.ask(0, Request::Send(tag.clone())).await);
+    assert_eq!(refusal.code, Code::ChatFull);
+    assert!(refusal.detail.contains("bytes"), "{refusal}");
+    for id in ["member-1", "member-2", "member-3", "member-4"] {
+        stage.ask(0, Request::Leave { token, id: id.into() }).await.unwrap();
+    }
+    sent(stage.ask(0, Request::Send(tag)).await);
+}
+
 #[tokio::test]
 async fn a_handler_may_refuse_who_comes_with_a_message_and_then_neither_happens() {
     let door = Scripted::new("door", |call| match call.message.kind.as_str() {

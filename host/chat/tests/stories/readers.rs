@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chat::{CallContext, Chain, Code, Config, Read, Request, Response, Send};
+use chat::{CallContext, Chain, Code, Config, Read, Request, RequestOutcome, Response, Send};
 use model::{Cursor, Route};
 
 use crate::stage::{
@@ -181,11 +181,15 @@ async fn a_cursor_is_a_promise_that_a_node_keeps_or_refuses() {
     let later = Cursor { seq: said.seq + 1, ..said };
     for cursor in [newer, later] {
         let refusal = refused(stage.ask(0, read(token, Some(cursor))).await);
-        assert_eq!((refusal.code, refusal.retryable), (Code::NotReady, true));
+        assert_eq!((refusal.code, refusal.retryable), (Code::Behind, true));
+        assert_eq!(refusal.detail, "what you have seen is not committed here yet");
         let seen = CallContext { seen: Some(cursor), ..context() };
         let show = Request::Show { token, confirmed: false };
-        assert_eq!(refused(stage.chats[0].call(show, seen).await).code, Code::NotReady);
+        assert_eq!(refused(stage.chats[0].call(show, seen).await).code, Code::Behind);
     }
+    let seen = CallContext { seen: Some(newer), ..context() };
+    let refusal = refused(stage.chats[0].call(send(token, "k2", "more"), seen).await);
+    assert_eq!((refusal.code, refusal.outcome), (Code::Behind, Some(RequestOutcome::NotCommitted)));
     let seen = CallContext { seen: Some(said), ..context() };
     let Ok(Response::Chat(chat)) =
         stage.chats[0].call(Request::Show { token, confirmed: true }, seen).await

@@ -1,12 +1,15 @@
 //! `carillon check`: everything that would keep a node from starting, without starting one.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use plugin::Plugin;
 use replication::{Credentials, Pem};
 
 use super::{Problem, chain, output};
-use crate::config::{Config, Fault, Faults};
+use crate::config::{Draft, Faults};
 use crate::handlers;
 
 /// Checks a configuration: every fault with its line, and the plugins it names.
@@ -51,43 +54,57 @@ impl Check {
 
     /// The handlers of the chain with their versions, or what is wrong.
     fn faults(&self) -> Result<Vec<String>, CheckError> {
-        let config = Config::load(&self.file)?;
-        let alone = Config::load_alone(&self.file).map(drop);
+        let mut draft = Draft::read(&self.file)?;
+        draft.alone();
+        certificates(&mut draft);
+        let loaded = Self::plugins(&mut draft);
+        // Why the plugins could not be looked at matters only if nothing else is wrong.
+        let config = draft.finish()?;
+        let loaded = loaded?;
+        let chain = config.chain.iter().filter_map(|name| loaded.get(name));
+        Ok(chain.map(|plugin| format!("{} {}", plugin.name(), plugin.version())).collect())
+    }
+
+    /// The plugins that could be loaded; what is wrong with the others becomes faults.
+    fn plugins(draft: &mut Draft) -> Result<BTreeMap<String, Arc<Plugin>>, Problem> {
         // Nothing is kept: a check must not write into a node's folder.
-        let host = plugin::Host::new(handlers::host_config(&config, None)).map_err(|error| {
+        let host = plugin::Host::new(handlers::host_config(draft.config(), None));
+        let host = host.map_err(|error| {
             Problem::failed(chain(&error), "Give the process more address space (ulimit -v)")
         })?;
-        let loaded = super::small_runtime()?.block_on(handlers::load(&config, &host));
-        let unfit = certificates(&config, &self.file);
-        match (loaded, alone) {
-            (Ok(chain), Ok(())) if unfit.is_none() => {
-                let names = chain.iter().map(|p| format!("{} {}", p.name(), p.version()));
-                Ok(names.collect())
+        super::small_runtime()?.block_on(async {
+            let mut loaded = BTreeMap::new();
+            for (name, plugin) in draft.config().plugins.clone() {
+                let path = format!("plugins.{name}");
+                let looked = if draft.is_sound(&path) {
+                    handlers::load_one(&host, &name, &plugin).await.map(Some)
+                } else if draft.is_sound(&format!("{path}.source")) {
+                    handlers::component(&name, &plugin).await.map(|_bytes| None)
+                } else {
+                    Ok(None)
+                };
+                match looked {
+                    Ok(plugin) => loaded.extend(plugin.map(|plugin| (name, plugin))),
+                    Err(unusable) => draft.fault(&path, unusable.what, unusable.fix),
+                }
             }
-            (loaded, alone) => {
-                let text = std::fs::read_to_string(&self.file).unwrap_or_default();
-                let mut faults = alone.err().map(|alone| alone.faults).unwrap_or_default();
-                faults.extend(unfit);
-                let unusable = loaded.err().unwrap_or_default();
-                faults.extend(unusable.into_iter().map(|plugin| plugin.in_text(&text)));
-                faults.sort();
-                Err(Faults { file: self.file.clone(), faults }.into())
-            }
-        }
+            Ok(loaded)
+        })
     }
 }
 
-/// What is wrong with the certificates, if the file names any.
-fn certificates(config: &Config, file: &Path) -> Option<Fault> {
-    let quic = &config.quic;
-    if quic.cert.as_os_str().is_empty() {
-        return None;
+/// What is wrong with the certificates, if the file names all three.
+fn certificates(draft: &mut Draft) {
+    let quic = &draft.config().quic;
+    let files = [&quic.cert, &quic.key, &quic.ca];
+    if !draft.is_sound("quic") || files.iter().any(|file| file.as_os_str().is_empty()) {
+        return;
     }
     let pem = Pem::read(&quic.cert, &quic.key, &quic.ca);
-    let error = pem.and_then(|pem| Credentials::new(&pem)).err()?;
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let fix = "Name the PEM files of this node and its cluster, or none of the three".to_owned();
-    Some(Fault { line: Config::line_of(&text, "quic"), what: chain(&error), fix })
+    if let Err(error) = pem.and_then(|pem| Credentials::new(&pem)) {
+        let fix = "Name the PEM files of this node and its cluster, or none of the three";
+        draft.fault("quic", chain(&error), fix.to_owned());
+    }
 }
 
 enum CheckError {

@@ -1,4 +1,7 @@
 //! What the values of one file mean to each other.
+//!
+//! A key that could not be read has its default here. What one key means by itself may be asked all the
+//! same, as every default is good; what several mean together is asked only if all of them could be read.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -58,7 +61,9 @@ fn cluster(config: &Config, reading: &mut Reading<'_>) {
     if !(1..=COPIES_MAX).contains(&copies) {
         let what = format!("replication.copies is {copies}");
         reading.fault("replication.copies", what, format!("Write 1 to {COPIES_MAX}"));
-    } else if !(1..=copies).contains(&config.replication.commit) {
+    } else if reading.sound(&["replication.copies", "replication.commit"])
+        && !(1..=copies).contains(&config.replication.commit)
+    {
         let what =
             format!("replication.commit is {} of {copies} copies", config.replication.commit);
         reading.fault("replication.commit", what, format!("Write 1 to {copies}"));
@@ -84,13 +89,15 @@ fn listeners(config: &Config, reading: &mut Reading<'_>) {
     let AuthMode::Open = config.auth;
     let open = [("http.listen", config.http.listen), ("admin.listen", config.admin.listen)];
     for (key, address) in open {
-        if !address.ip().is_loopback() {
+        if !address.ip().is_loopback() && reading.sound(&["auth.mode"]) {
             let what = format!("{key} is {address}, and auth.mode is open");
             reading.fault(key, what, "Listen on 127.0.0.1 or [::1]; others come through a proxy");
         }
     }
     let same = |one: SocketAddr, other: SocketAddr| one == other && one.port() != 0;
-    if same(config.http.listen, config.admin.listen) {
+    if same(config.http.listen, config.admin.listen)
+        && reading.sound(&["http.listen", "admin.listen"])
+    {
         let what = format!("admin.listen is {} like http.listen", config.admin.listen);
         reading.fault("admin.listen", what, "Give one of them another port");
     }
@@ -100,7 +107,8 @@ fn certificates(config: &Config, reading: &mut Reading<'_>) {
     let paths = [("cert", &config.quic.cert), ("key", &config.quic.key), ("ca", &config.quic.ca)];
     let missing: Vec<_> =
         paths.iter().filter(|(_, path)| path.as_os_str().is_empty()).map(|(key, _)| *key).collect();
-    if !missing.is_empty() && missing.len() < paths.len() {
+    let read = reading.sound(&["quic.cert", "quic.key", "quic.ca"]);
+    if read && !missing.is_empty() && missing.len() < paths.len() {
         let what = format!("[quic] has some of cert, key and ca, but no {}", missing.join(", no "));
         reading.fault("quic", what, "Name all three, or none for a node that is alone");
     }
@@ -141,8 +149,8 @@ fn plugins(config: &Config, reading: &mut Reading<'_>) {
                 what,
                 "Name it once: a handler runs once a message",
             );
-        }
-        if !config.plugins.contains_key(name) {
+        } else if !config.plugins.contains_key(name) && reading.sound(&[&format!("plugins.{name}")])
+        {
             let what = format!("[chain.message] names {name}, which is no plugin");
             let fix = format!("Add [plugins.{name}] with its source, or leave it out");
             reading.fault("chain.message.order", what, fix);
@@ -150,7 +158,7 @@ fn plugins(config: &Config, reading: &mut Reading<'_>) {
     }
     let ceiling = config.plugin_host;
     for (name, plugin) in &config.plugins {
-        if !seen.contains(name) {
+        if !seen.contains(name) && reading.sound(&["chain.message.order"]) {
             let what = format!("plugin {name} is in no chain");
             let fix = format!("Add \"{name}\" to order below [chain.message], or remove it");
             reading.fault(&format!("plugins.{name}"), what, fix);
@@ -162,6 +170,9 @@ fn plugins(config: &Config, reading: &mut Reading<'_>) {
             ("memory", memory > Some(ceiling.memory), ceiling.memory.to_string()),
         ];
         for (key, _, most) in over.into_iter().filter(|(_, over, _)| *over) {
+            if !reading.sound(&[&format!("plugin_host.ceiling.{key}")]) {
+                continue;
+            }
             let path = format!("plugins.{name}.limits.{key}");
             let what = format!("{path} is above plugin_host.ceiling");
             reading.fault(&path, what, format!("Write at most {most}, or raise the ceiling"));

@@ -6,6 +6,7 @@
 //! are parts, not settings.
 
 mod check;
+mod draft;
 mod fault;
 mod plugins;
 mod read;
@@ -14,6 +15,7 @@ mod units;
 
 use std::path::{Path, PathBuf};
 
+pub use draft::Draft;
 pub use fault::{Fault, Faults};
 pub use plugins::{Ceiling, GrantConfig, LimitsConfig, OnFailure, PluginConfig};
 pub use sections::{
@@ -72,16 +74,7 @@ impl Config {
     /// # Errors
     /// [`Faults`], all of them at once; a file that cannot be read is one.
     pub fn load(file: &Path) -> Result<Self, Faults> {
-        let text = std::fs::read_to_string(file).map_err(|error| Faults {
-            file: file.to_owned(),
-            faults: vec![Fault {
-                line: 0,
-                what: format!("it cannot be read: {error}"),
-                fix: "Name a file that exists; config/single.toml is one to start from".to_owned(),
-            }],
-        })?;
-        let folder = file.parent().unwrap_or_else(|| Path::new(""));
-        Self::parse(&text, folder).map_err(|faults| Faults { file: file.to_owned(), faults })
+        Draft::read(file)?.finish()
     }
 
     /// Reads the file of a node that runs alone in its process.
@@ -89,16 +82,9 @@ impl Config {
     /// # Errors
     /// Like [`Config::load`]; also what keeps a node from running alone.
     pub fn load_alone(file: &Path) -> Result<Self, Faults> {
-        let config = Self::load(file)?;
-        let mut faults = config.faults_alone();
-        if faults.is_empty() {
-            return Ok(config);
-        }
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        for fault in &mut faults {
-            fault.line = Self::line_of(&text, "replication.commit");
-        }
-        Err(Faults { file: file.to_owned(), faults })
+        let mut draft = Draft::read(file)?;
+        draft.alone();
+        draft.finish()
     }
 
     /// Reads a text. Relative paths in it are relative to `folder`.
@@ -106,13 +92,10 @@ impl Config {
     /// # Errors
     /// Every fault, in the order of the text.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Fault>> {
-        let (config, reading) = Self::read(text)?;
+        let (mut config, reading) = Self::read(text)?;
         if !reading.faults.is_empty() {
-            let mut faults = reading.faults;
-            faults.sort();
-            return Err(faults);
+            return Err(draft::in_order(reading.faults));
         }
-        let mut config = config;
         config.resolve(folder);
         Ok(config)
     }
@@ -137,9 +120,7 @@ impl Config {
         let mut config = Self::default();
         let mut reading = Reading::new(text);
         config.take(Section::root(table.get_ref()), &mut reading);
-        if reading.faults.is_empty() {
-            check::relations(&config, &mut reading);
-        }
+        check::relations(&config, &mut reading);
         Ok((config, reading))
     }
 

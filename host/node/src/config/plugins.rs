@@ -111,7 +111,10 @@ impl PluginConfig {
         let mut source = Source::default();
         section.key(reading, "source", &mut source);
         plugin.source = source.0;
-        if section.is_there() && plugin.source.as_os_str().is_empty() && name != "NAME" {
+        let path = format!("plugins.{name}.source");
+        let missing = plugin.source.as_os_str().is_empty() && reading.sound(&[&path]);
+        if section.is_there() && missing && name != "NAME" {
+            reading.spoiled.add(path);
             let what = format!("[plugins.{name}] has no source");
             let fix = format!("Write source = \"file:plugins/{name}.wasm\"");
             reading.fault(&format!("plugins.{name}"), what, fix);
@@ -139,7 +142,7 @@ impl PluginConfig {
             Some(_) => {
                 let path = format!("plugins.{name}.config");
                 let fix = format!("Write [{path}] and its keys below it");
-                reading.fault(&path, format!("{path} is not a table"), fix);
+                reading.spoil(&path, format!("{path} is not a table"), fix);
                 serde_json::Map::new()
             }
         };

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::draft::Spoiled;
 use super::fault::{Fault, line_of};
 use super::units::{Reserve, Size, Span};
 
@@ -25,6 +26,7 @@ pub(super) struct Reading<'t> {
     text: &'t str,
     pub(super) lines: BTreeMap<String, usize>,
     pub(super) known: Vec<String>,
+    pub(super) spoiled: Spoiled,
     pub(super) faults: Vec<Fault>,
 }
 
@@ -37,13 +39,30 @@ pub(super) struct Section<'t> {
 
 impl<'t> Reading<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, lines: BTreeMap::new(), known: Vec::new(), faults: Vec::new() }
+        Self {
+            text,
+            lines: BTreeMap::new(),
+            known: Vec::new(),
+            spoiled: Spoiled::default(),
+            faults: Vec::new(),
+        }
     }
 
     /// Notes a fault about the key `path`, which may be absent.
     pub(super) fn fault(&mut self, path: &str, what: impl Into<String>, fix: impl Into<String>) {
         let line = self.lines.get(path).copied().unwrap_or_default();
         self.faults.push(Fault { line, what: what.into(), fix: fix.into() });
+    }
+
+    /// Notes a fault about the key `path`, in whose place something else stands from now on.
+    pub(super) fn spoil(&mut self, path: &str, what: impl Into<String>, fix: impl Into<String>) {
+        self.fault(path, what, fix);
+        self.spoiled.add(path.to_owned());
+    }
+
+    /// Whether all these keys say what the file says, or what a file says that leaves them out.
+    pub(super) fn sound(&self, keys: &[&str]) -> bool {
+        keys.iter().all(|key| self.spoiled.spares(key))
     }
 
     fn note<T>(&mut self, path: &str, at: &Spanned<T>) {
@@ -80,7 +99,7 @@ impl<'t> Section<'t> {
         let Some(value) = self.value(reading, key) else { return };
         match T::from_key(value) {
             Ok(value) => *into = value,
-            Err(wanted) => reading.fault(
+            Err(wanted) => reading.spoil(
                 &path,
                 format!("{path} is not a value it can have"),
                 format!("Write {wanted}"),
@@ -96,7 +115,7 @@ impl<'t> Section<'t> {
             Some(DeValue::Table(table)) => Some(table),
             Some(_) => {
                 let fix = format!("Write [{path}] and its keys below it");
-                reading.fault(&path, format!("{path} is not a table"), fix);
+                reading.spoil(&path, format!("{path} is not a table"), fix);
                 None
             }
         };
@@ -125,11 +144,17 @@ impl<'t> Section<'t> {
             let path = self.path_of(key);
             reading.note(&path, name);
             let fix = match nearest(key, &self.asked) {
-                Some(near) => format!("Did you mean `{near}`"),
+                Some(near) => {
+                    // What it was meant for has its default only because of this fault.
+                    if self.table.is_some_and(|table| !table.contains_key(near.as_str())) {
+                        reading.spoiled.add(self.path_of(near));
+                    }
+                    format!("Did you mean `{near}`")
+                }
                 None if self.asked.is_empty() => "Remove it".to_owned(),
                 None => format!("Known here: {}", self.asked.join(", ")),
             };
-            reading.fault(&path, format!("unknown key {path}"), fix);
+            reading.spoil(&path, format!("unknown key {path}"), fix);
         }
     }
 }

@@ -114,3 +114,47 @@ fn keys_are_known_without_a_file() {
     }
     assert_eq!(Config::default().storage.reserve, Reserve::Percent(5));
 }
+
+#[test]
+fn values_that_cannot_be_read_hide_no_fault_of_others() {
+    let text = "[cluster]\npartitions = \"many\"\n[node]\nweigth = 2\ndrain = \"10 s\"\n\
+                [http]\nlisten = \"0.0.0.0:80\"\n[replication]\ncopies = 2\ncommit = 3\n\
+                [storage]\nvalue_file = \"64MB\"\n[limits]\nconnections = 0\n\
+                [chain.message]\norder = [\"ghost\", \"ghost\"]\n";
+    let expected = [
+        "line 2: cluster.partitions is not a value it can have. Write a whole number from 0 to",
+        "line 4: unknown key node.weigth. Did you mean `weight`.",
+        "line 5: node.drain is not a value it can have. Write a whole number and ms, s, m, h or d",
+        "line 7: http.listen is 0.0.0.0:80, and auth.mode is open.",
+        "line 10: replication.commit is 3 of 2 copies. Write 1 to 2.",
+        "line 12: storage.value_file is not a value it can have. Write a whole number and B, KiB",
+        "line 14: limits.connections is 0: nobody could connect.",
+        "line 16: [chain.message] names ghost twice.",
+        "line 16: [chain.message] names ghost, which is no plugin.",
+    ];
+    let told = faults(text);
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}\n{expected}");
+    }
+}
+
+#[test]
+fn what_only_follows_from_another_fault_is_not_told() {
+    for text in [
+        "[replication]\ncopies = \"two\"\ncommit = 5\n",
+        "[replicaton]\ncopies = 5\n[replication]\ncopies = 5\ncommit = 5\n",
+        "[replication]\ncopys = 5\ncommit = 5\n",
+        "[auth]\nmode = \"token\"\n[http]\nlisten = \"0.0.0.0:80\"\n",
+        "[http]\nlisten = 7082\n[admin]\nlisten = \"127.0.0.1:7081\"\n",
+        "[quic]\ncert = \"a.pem\"\nkey = 5\nca = \"ca.pem\"\n",
+        "[plugins.p]\nsource = \"p.wasm\"\n[chain.message]\norder = [\"p\"]\n",
+        "[plugins.p]\nsource = \"file:p.wasm\"\n[chain.message]\noder = [\"p\"]\n",
+        "[plugin.p]\nsource = \"file:p.wasm\"\n[chain.message]\norder = [\"p\"]\n",
+        "[plugin_host.ceiling]\nfuel = -1\n[plugins.p]\nsource = \"file:p.wasm\"\n\
+         limits = { fuel = 300000000 }\n[chain.message]\norder = [\"p\"]\n",
+    ] {
+        let told = faults(text);
+        assert_eq!(told.len(), 1, "{text}{told:#?}");
+    }
+}

@@ -40,9 +40,9 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        scaled(text, &SIZES).map(Self).ok_or_else(|| {
-            "a size is a whole number and B, KiB, MiB or GiB, as in \"64MiB\"".to_owned()
-        })
+        scaled(text, &SIZES)
+            .map(Self)
+            .ok_or_else(|| "a whole number and B, KiB, MiB or GiB, as in \"64MiB\"".to_owned())
     }
 }
 
@@ -50,9 +50,9 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        scaled(text, &SPANS).map(|ms| Self(Duration::from_millis(ms))).ok_or_else(|| {
-            "a duration is a whole number and ms, s, m, h or d, as in \"5s\"".to_owned()
-        })
+        scaled(text, &SPANS)
+            .map(|ms| Self(Duration::from_millis(ms)))
+            .ok_or_else(|| "a whole number and ms, s, m, h or d, as in \"5s\"".to_owned())
     }
 }
 

@@ -16,7 +16,7 @@ use chat::{
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{Attrs, Body, ChatToken, Cursor, Route};
 use replication::core::{Outcome, PartitionView, Role, Why};
-use replication::{ForwardError, Host, RequestHead, RingView, Submission};
+use replication::{ANSWER_BYTES_MAX, ForwardError, Host, RequestHead, RingView, Submission};
 use runtime::{Stop, Tasks};
 use segment::{Chain as Hash, LogEntry};
 use tokio::sync::{Notify, oneshot};
@@ -286,7 +286,13 @@ impl Ledger for Node {
             let gone = ForwardError::NotRun { to: to.clone(), why: None };
             let host = host.ok_or(gone)?;
             let answer = host.answer(node(self.index), head, body).await;
-            answer.map_err(|why| ForwardError::NotRun { to: to.clone(), why: Some(why) })
+            match answer {
+                Ok(answer) if answer.len() > ANSWER_BYTES_MAX => {
+                    Err(ForwardError::Lost { to: to.clone() })
+                }
+                Ok(answer) => Ok(answer),
+                Err(why) => Err(ForwardError::NotRun { to: to.clone(), why: Some(why) }),
+            }
         })
     }
 
