@@ -179,7 +179,7 @@ async fn a_tail_prints_a_message_a_line_as_they_come() {
     let out = tail.stdout.take().unwrap_or_else(|| panic!("no output"));
     let mut lines = BufReader::new(out).lines();
     let mut next = async || {
-        let line = runtime::timeout(std::time::Duration::from_secs(60), lines.next_line()).await;
+        let line = runtime::timeout(Duration::from_secs(60), lines.next_line()).await;
         let line = line.ok().and_then(Result::ok).flatten().unwrap_or_default();
         serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default()["text"].clone()
     };
