@@ -150,7 +150,7 @@ async fn a_node_that_has_answered_is_waited_for() {
     // Refused once before the node is back.
     let back = async { answer_one(TcpListener::bind(address).await.unwrap()).await };
     let both = async { tokio::join!(client.get("/"), back) };
-    let both = runtime::timeout(Duration::from_secs(20), both).await;
+    let both = Box::pin(runtime::timeout(Duration::from_secs(20), both)).await;
     let (second, ()) = both.expect("it is asked again");
     assert_eq!(second.unwrap(), b"{}");
 }
