@@ -64,13 +64,15 @@ const FLOORS: [(&str, &[&str]); 16] = [
 ];
 
 /// A heavy dependency and its home. Two homes need a reason.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 17] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime-wasi", &["plugin"]),
     ("rusqlite", &["db"]),
     ("quinn", &["replication"]),
     ("rustls", &["replication"]),
     ("rcgen", &["replication"]),
+    ("zookeeper-client", &["registry"]),
+    ("jsonwebtoken", &["api"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),
     ("hyper", &["api"]),
