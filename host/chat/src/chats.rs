@@ -305,7 +305,7 @@ impl Shared {
 
 impl Asked<'_> {
     /// How much time is left.
-    pub(crate) fn left(&self) -> std::time::Duration {
+    pub(crate) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(runtime::now())
     }
 }
