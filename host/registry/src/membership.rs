@@ -104,10 +104,17 @@ pub struct PositionData {
 pub const CLUSTER: &str = "cluster";
 /// What the keys of positions begin with.
 pub const POSITIONS: &str = "hashring/";
+/// What the keys of registered services begin with.
+pub const SERVICES: &str = "registry/";
 /// What the keys of members begin with.
 pub const MEMBERS: &str = "members/";
 /// What the keys of partitions begin with.
 pub const PARTITIONS: &str = "partitions/";
+
+/// `registry/carillon_0123456789abcdef`.
+pub fn service_key(service: &ServiceInfo) -> String {
+    format!("{SERVICES}{}_{}", service.name, service.key)
+}
 
 /// `partitions/007`.
 pub fn partition_key(partition: PartitionId) -> String {

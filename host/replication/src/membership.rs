@@ -12,7 +12,7 @@ use std::time::Duration;
 use hashring::{NodeId, Ring};
 use registry::{
     CLUSTER, Cas, ClusterRecord, MEMBERS, Member, MemberRecord, POSITIONS, PartitionRecord,
-    PositionRecord, Session, member_key, partition_key, position_key, position_of,
+    PositionRecord, Session, member_key, partition_key, position_key, position_of, service_key,
 };
 use runtime::{Backoff, Instant};
 use segment::Folder;
@@ -70,7 +70,8 @@ pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Fai
 }
 
 impl Membership {
-    /// Takes this node's places. One that another node holds is left to it.
+    /// Tells other programs of this service, and takes this node's places. One that another node holds is
+    /// left to it.
     pub(crate) async fn take_places(&self) -> Result<(), Failure> {
         let data = registry::encode(&self.record);
         let mut told = false;
@@ -99,6 +100,12 @@ impl Membership {
                 }
                 runtime::sleep(backoff.next(rand::random())).await;
             }
+        }
+        // Under a name that no other process has, so there is nobody to wait for.
+        let service = &self.record.service_info;
+        let (key, data) = (service_key(service), registry::encode(service));
+        if ask(|| self.session.put_ephemeral(&key, data.clone())).await?.is_err() {
+            tracing::warn!(node = %self.config.node, key, "somebody else registered this name");
         }
         Ok(())
     }
