@@ -14,7 +14,7 @@ mod change;
 #[path = "../../../../tests/src/ensemble/mod.rs"]
 mod ensemble;
 mod support;
-#[expect(unreachable_pub, reason = "shared with other crates")]
+#[expect(dead_code, unreachable_pub, reason = "shared with other crates")]
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;
 mod zookeeper;
