@@ -12,7 +12,8 @@ use std::time::Duration;
 use hashring::{NodeId, Ring};
 use registry::{
     CLUSTER, Cas, ClusterRecord, MEMBERS, Member, MemberRecord, POSITIONS, PartitionRecord,
-    PositionRecord, Session, member_key, partition_key, position_key, position_of, service_key,
+    PositionRecord, Session, member_key, partition_key, position_key, position_of,
+    registration_key,
 };
 use runtime::{Backoff, Instant};
 use segment::Folder;
@@ -70,8 +71,7 @@ pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Fai
 }
 
 impl Membership {
-    /// Tells other programs of this service, and takes this node's places. One that another node holds is
-    /// left to it.
+    /// Takes this node's places. One that another node holds is left to it.
     pub(crate) async fn take_places(&self) -> Result<(), Failure> {
         let data = registry::encode(&self.record);
         let mut told = false;
@@ -101,11 +101,16 @@ impl Membership {
                 runtime::sleep(backoff.next(rand::random())).await;
             }
         }
-        // Under a name that no other process has, so there is nobody to wait for.
+        Ok(())
+    }
+
+    /// Registers the process, for programs that look for the service and not for its ring.
+    pub(crate) async fn register(&self) -> Result<(), Failure> {
         let service = &self.record.service_info;
-        let (key, data) = (service_key(service), registry::encode(service));
+        let (key, data) = (registration_key(service), registry::encode(service));
         if ask(|| self.session.put_ephemeral(&key, data.clone())).await?.is_err() {
-            tracing::warn!(node = %self.config.node, key, "somebody else registered this name");
+            // The key is random, and this process's own.
+            tracing::error!(node = %self.config.node, %key, "somebody else registered as this process");
         }
         Ok(())
     }
