@@ -155,6 +155,9 @@ impl Partition {
         }
         let newer = self.record.as_ref().is_none_or(|known| known.record.epoch < record.epoch);
         let (epoch, nonce) = (record.epoch, record.nonce);
+        if record.names(&cx.config.node, cx.config.store) {
+            cx.learning.remove(&self.id);
+        }
         self.record = Some(Known { record, version });
         self.touch(cx);
         if epoch >= self.promised {
