@@ -322,6 +322,16 @@ fn tell(config: &Config, recovered: &Recovered) {
     }
 }
 
+fn timings(config: &Config) -> Timings {
+    let replication = config.replication;
+    Timings {
+        answer: replication.timeout.0,
+        settle: replication.settle.0,
+        dead: replication.dead.0,
+        ..Timings::default()
+    }
+}
+
 fn settings(
     config: &Config,
     partitions: Partitions,
@@ -340,7 +350,7 @@ fn settings(
         http,
         zone: config.node.zone.clone(),
         weight: config.node.weight,
-        timings: Timings { answer: config.replication.timeout.0, ..Timings::default() },
+        timings: timings(config),
     }
 }
 

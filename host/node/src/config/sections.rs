@@ -92,6 +92,10 @@ pub struct Replication {
     pub spread: Spread,
     /// How long a send waits for its acknowledgements.
     pub timeout: Span,
+    /// How long the ring must be the same before partitions follow it.
+    pub settle: Span,
+    /// How long a node must be missing before others take its places.
+    pub dead: Span,
 }
 
 /// `replication.spread`.
@@ -214,7 +218,8 @@ impl Default for Ring {
 impl Default for Replication {
     fn default() -> Self {
         let timeout = Span(Duration::from_secs(5));
-        Self { copies: 3, commit: 2, spread: Spread::Node, timeout }
+        let (settle, dead) = (Span(Duration::from_secs(60)), Span(Duration::from_secs(600)));
+        Self { copies: 3, commit: 2, spread: Spread::Node, timeout, settle, dead }
     }
 }
 
@@ -295,6 +300,8 @@ impl Config {
         table.key(reading, "commit", &mut self.replication.commit);
         table.key(reading, "spread", &mut self.replication.spread);
         table.key(reading, "timeout", &mut self.replication.timeout);
+        table.key(reading, "settle", &mut self.replication.settle);
+        table.key(reading, "dead", &mut self.replication.dead);
         table.done(reading);
 
         let mut table = root.section(reading, "storage");

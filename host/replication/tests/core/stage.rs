@@ -256,6 +256,16 @@ impl Stage {
         }
     }
 
+    /// Everybody reads the records as they are.
+    pub(crate) fn show_records(&mut self) {
+        let names: Vec<String> = self.nodes.keys().map(ToString::to_string).collect();
+        for name in names {
+            for (partition, (record, version)) in self.records.clone() {
+                self.tell(&name, Event::Record { partition, record, version });
+            }
+        }
+    }
+
     /// The nodes of a partition's ensemble by the registry, as one text.
     pub(crate) fn ensemble(&self, partition: PartitionId) -> String {
         let (record, _) = &self.records[&partition];
