@@ -57,6 +57,8 @@ pub struct Timings {
     /// How long sends wait at most for a change of the ensemble; and a learner has caught up when it
     /// holds what was committed so long ago.
     pub hold: Duration,
+    /// Between two comparisons of the members' logs with their primary's.
+    pub compare: Duration,
 }
 
 impl Default for Timings {
@@ -75,6 +77,7 @@ impl Default for Timings {
             settle: Duration::from_secs(60),
             dead: Duration::from_secs(600),
             hold: Duration::from_secs(1),
+            compare: Duration::from_secs(60),
         }
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct Leader {
     beat: u64,
     pub(super) handing: Option<HandingOver>,
     pub(super) changing: Changing,
+    /// When the members' logs were last compared.
+    pub(super) compared: Time,
     /// What the members hold; kept to spare an allocation each time.
     held: Vec<u64>,
 }
@@ -103,6 +105,7 @@ impl Leader {
             beat: 0,
             handing: None,
             changing: Changing::new(now),
+            compared: now,
             held: Vec::new(),
             record,
         }
@@ -408,6 +411,7 @@ impl Partition {
         if leader.open() {
             self.tick_hand_over(cx);
             self.tick_change(cx);
+            self.tick_compare(cx);
             return;
         }
         if now.saturating_sub(leader.progress) >= timings.progress {
