@@ -5,6 +5,8 @@
 //! reports is a hint; safety rests on compare-and-set alone.
 //!
 //! [`Registry::embedded`] serves the nodes of one process from a file.
+//!
+//! [`service`] is another thing over the same ensemble: the registry for other programs.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +15,7 @@ mod embedded;
 mod journal;
 mod membership;
 mod partition;
+pub mod service;
 mod session;
 mod watch;
 

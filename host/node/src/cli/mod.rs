@@ -11,6 +11,7 @@ mod node;
 mod output;
 mod plugin;
 mod problem;
+mod registry;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ enum Command {
     Chat(chat::Chat),
     Bench(bench::Bench),
     Plugin(plugin::Plugin),
+    Registry(registry::Registry),
 }
 
 /// Runs what the process was started with.
@@ -53,6 +55,11 @@ pub fn run() -> ExitCode {
         Command::Chat(chat) => chat.run(),
         Command::Bench(bench) => bench.run(),
         Command::Plugin(plugin) => plugin.run(),
+        // Passes on the exit code of a command that it ran.
+        Command::Registry(registry) => match registry.run() {
+            Ok(code) => return code,
+            Err(problem) => Err(problem),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
