@@ -14,7 +14,7 @@ use zookeeper::{Acls, CreateMode, OneshotWatcher};
 use super::Error;
 use super::data::decode;
 use super::entry::Stat;
-use super::link::Session;
+use super::link::{Session, fired};
 use super::registration::{Kind, Seen, Step, Wish, step};
 use super::setting::{Status, Told, Wanted};
 use super::shared::Shared;
@@ -137,7 +137,7 @@ impl Keeper {
         let user = self.user;
         let fired = async {
             match watcher {
-                Some(watcher) => drop(watcher.changed().await),
+                Some(watcher) => fired(watcher).await,
                 None => std::future::pending().await,
             }
         };
@@ -236,7 +236,7 @@ impl Keeper {
     ) -> Result<(Option<Seen>, Option<Stat>, OneshotWatcher), Error> {
         let (client, path) = (&session.client, self.path.as_str());
         for _ in 0..STEPS_MAX {
-            match self.shared.call(path, || client.get_and_watch_data(path)).await? {
+            match self.shared.call(session, path, || client.get_and_watch_data(path)).await? {
                 Ok((bytes, stat, watcher)) => {
                     let (owner, version) = (stat.ephemeral_owner, stat.version);
                     let seen = Seen { owner, data: decode(&bytes), version };
@@ -245,10 +245,10 @@ impl Keeper {
                 Err(zookeeper::Error::NoNode) => {}
                 Err(error) => return Err(Error::reading(path, &error)),
             }
-            let stat = self.shared.call(path, || client.check_and_watch_stat(path)).await?;
-            match stat.map_err(|error| Error::reading(path, &error))? {
-                (None, watcher) => return Ok((None, None, watcher)),
-                (Some(_), _) => {}
+            let stat =
+                self.shared.call(session, path, || client.check_and_watch_stat(path)).await?;
+            if let (None, watcher) = stat.map_err(|error| Error::reading(path, &error))? {
+                return Ok((None, None, watcher));
             }
         }
         let why = "it comes and goes".to_owned();
@@ -264,12 +264,13 @@ impl Keeper {
         let list = acl(user.as_ref());
         let options = mode.with_acls(Acls::new(&list));
         let (client, path) = (&session.client, self.path.as_str());
-        let mut made = self.shared.call(path, || client.create(path, bytes, &options)).await?;
+        let mut made =
+            self.shared.call(session, path, || client.create(path, bytes, &options)).await?;
         if made == Err(zookeeper::Error::NoNode) {
             if self.shared.make_parent(session, path, &list).await? {
                 self.parent = parent(path).map(ToOwned::to_owned);
             }
-            made = self.shared.call(path, || client.create(path, bytes, &options)).await?;
+            made = self.shared.call(session, path, || client.create(path, bytes, &options)).await?;
         }
         match made {
             Ok(_) => self.user = version,
@@ -282,7 +283,11 @@ impl Keeper {
 
     async fn write(&self, session: &Session, bytes: &[u8], version: i32) -> Result<(), Error> {
         let (client, path) = (&session.client, self.path.as_str());
-        match self.shared.call(path, || client.set_data(path, bytes, Some(version))).await? {
+        match self
+            .shared
+            .call(session, path, || client.set_data(path, bytes, Some(version)))
+            .await?
+        {
             Ok(_) | Err(zookeeper::Error::BadVersion | zookeeper::Error::NoNode) => Ok(()),
             Err(error) => Err(Error::writing(path, &error)),
         }
@@ -290,7 +295,7 @@ impl Keeper {
 
     async fn remove(&self, session: &Session, version: Option<i32>) -> Result<(), Error> {
         let (client, path) = (&session.client, self.path.as_str());
-        match self.shared.call(path, || client.delete(path, version)).await? {
+        match self.shared.call(session, path, || client.delete(path, version)).await? {
             Ok(()) | Err(zookeeper::Error::BadVersion | zookeeper::Error::NoNode) => Ok(()),
             Err(error) => Err(Error::writing(path, &error)),
         }
@@ -306,7 +311,7 @@ impl Keeper {
         let list = acl(user.as_ref());
         for path in self.parent.iter().chain(own.then_some(&self.path)) {
             let set = || session.client.set_acl(path, &list, None);
-            match self.shared.call(path, set).await? {
+            match self.shared.call(session, path, set).await? {
                 Ok(_) | Err(zookeeper::Error::NoNode) => {}
                 Err(error) => return Err(Error::writing(path, &error)),
             }
@@ -338,12 +343,12 @@ impl Shared {
             let root = client.path().to_owned();
             let Ok(whole) = client.clone().chroot("/") else { return Ok(false) };
             let options = CreateMode::Persistent.with_acls(Acls::new(&open));
-            let made = self.call(path, || whole.mkdir(&root, &options)).await?;
+            let made = self.call(session, path, || whole.mkdir(&root, &options)).await?;
             return made.map(|()| false).map_err(|error| Error::writing(&root, &error));
         };
         let last = CreateMode::Persistent.with_acls(Acls::new(list));
         for _ in 0..2 {
-            match self.call(parent, || client.create(parent, b"", &last)).await? {
+            match self.call(session, parent, || client.create(parent, b"", &last)).await? {
                 Ok(_) => return Ok(true),
                 Err(zookeeper::Error::NodeExists) => return Ok(false),
                 Err(zookeeper::Error::NoNode) => {}

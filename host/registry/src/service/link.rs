@@ -6,12 +6,14 @@
 //! makes a client or gives one up.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use runtime::{Backoff, Stop};
 use tokio::sync::{Notify, watch};
-use zookeeper::{Client, SessionState};
+use zookeeper::{Client, OneshotWatcher, SessionState};
 
 use super::meters::Meters;
 use super::registration::Sessions;
@@ -21,6 +23,8 @@ use super::{Config, Error, User};
 /// seconds, and a thousand programs that wait for it should not all knock at once.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
+/// An attempt to connect to all servers in a row may take this many session time-outs, whatever they do.
+const ATTEMPT_SESSIONS: u32 = 3;
 /// Ended sessions remembered: the ensemble forgets each within its time-out, and they are made one
 /// after the other.
 const EARLIER_MAX: usize = 16;
@@ -61,6 +65,8 @@ struct Shared {
     config: Config,
     state: watch::Sender<State>,
     rebuild: Notify,
+    /// Up to this generation sessions are over, whatever their clients say.
+    doubted: watch::Sender<u64>,
     who: Mutex<Who>,
     /// Counts changes of the user.
     users: watch::Sender<u64>,
@@ -84,6 +90,7 @@ impl Link {
             config: config.clone(),
             state: watch::Sender::new(connecting),
             rebuild: Notify::new(),
+            doubted: watch::Sender::new(0),
             who: Mutex::new(who),
             users: watch::Sender::new(0),
             earlier: Mutex::default(),
@@ -138,6 +145,16 @@ impl Link {
             State::Connecting { .. } | State::Closed => false,
         };
         _ = state.wait_for(|state| !lives(state)).await;
+    }
+
+    /// `session` gave an answer that only one gives that is over, or whose client has ended without a
+    /// word: it is given up, unless another took its place.
+    pub(crate) fn doubt(&self, session: &Session) {
+        self.shared.doubted.send_if_modified(|doubted| {
+            let news = *doubted < session.generation;
+            *doubted = (*doubted).max(session.generation);
+            news
+        });
     }
 
     /// Gives the session up and makes a new one.
@@ -250,6 +267,7 @@ impl Link {
         let mut watcher = session.client.state_watcher();
         let id = session.client.session_id();
         tracing::info!(session = %id, "connected to the ensemble");
+        let mut doubted = self.shared.doubted.subscribe();
         let mut state = session.client.state();
         loop {
             if state.is_terminated() {
@@ -262,6 +280,10 @@ impl Link {
                 () = stop.stopped() => return false,
                 () = self.shared.rebuild.notified() => {
                     tracing::info!(session = %id, "the session is given up, as was asked");
+                    break;
+                }
+                _ = doubted.wait_for(|doubted| *doubted >= session.generation) => {
+                    tracing::warn!(session = %id, "the session ended without a word: a new one is made");
                     break;
                 }
                 state = watcher.changed() => state,
@@ -300,7 +322,9 @@ impl Link {
                 connector = connector.with_auth("digest", &user.shown());
             }
         }
-        Box::pin(connector.connect(&config.servers)).await
+        let connect = Box::pin(connector.connect(&config.servers));
+        let attempt = runtime::timeout(config.session * ATTEMPT_SESSIONS, connect).await;
+        attempt.unwrap_or(Err(zookeeper::Error::Timeout))
     }
 
     /// Gives up the last client, and waits until the ensemble knows: then what is ephemeral is gone.
@@ -338,4 +362,15 @@ impl State {
     fn is_of(&self, session: &Session) -> bool {
         matches!(self, Self::Connected { session: now, .. } if now.generation == session.generation)
     }
+}
+
+/// Waits until `watcher` fires. The client crate panics in there when its own task is gone: that is for
+/// the next call to find out, so it counts as fired.
+pub(crate) async fn fired(watcher: OneshotWatcher) {
+    let mut changed = Box::pin(watcher.changed());
+    std::future::poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| changed.as_mut().poll(cx).is_ready()));
+        if polled.unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

@@ -12,7 +12,7 @@ use runtime::{Backoff, Instant, Stop};
 use tokio::sync::watch;
 use zookeeper::{Acls, CreateMode};
 
-use super::link::Session;
+use super::link::{Session, fired};
 use super::queue::{MARK, Place, place};
 use super::reading::below;
 use super::shared::Shared;
@@ -90,7 +90,7 @@ impl ServiceRegistry {
                     return Err(Error::NoConnection { why });
                 }
             };
-            let mut contender = Contender::new(shared, &session, path, options);
+            let contender = Contender::new(shared, &session, path, options);
             let left = deadline.saturating_duration_since(runtime::now());
             let taken = tokio::select! {
                 biased;
@@ -187,7 +187,7 @@ impl Contender {
     }
 
     /// Queues and waits for its turn; the number it has then, or nothing when patience is over.
-    async fn take(&mut self, patience: Instant) -> Result<Option<i64>, Error> {
+    async fn take(&self, patience: Instant) -> Result<Option<i64>, Error> {
         let Some(queued) = self.place.clone() else { return Err(Error::Closed) };
         let (ours, fencing) = queued.enqueue(&self.data).await?;
         loop {
@@ -240,7 +240,11 @@ impl Queued {
         let (client, prefix) = (&self.session.client, below(&self.path, &self.unique));
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
         loop {
-            match self.shared.call(&self.path, || client.create(&prefix, data, &options)).await? {
+            match self
+                .shared
+                .call(&self.session, &self.path, || client.create(&prefix, data, &options))
+                .await?
+            {
                 Ok((stat, number)) => return Ok((format!("{}{number}", self.unique), stat.czxid)),
                 Err(zookeeper::Error::NoNode) => {
                     self.shared.make_parent(&self.session, &prefix, &list).await?;
@@ -266,7 +270,10 @@ impl Queued {
     /// Our child and the transaction that made it, if it is there.
     async fn find(&self) -> Result<Option<(String, i64)>, Error> {
         let client = &self.session.client;
-        let names = self.shared.call(&self.path, || client.list_children(&self.path)).await?;
+        let names = self
+            .shared
+            .call(&self.session, &self.path, || client.list_children(&self.path))
+            .await?;
         let names = match names {
             Ok(names) => names,
             Err(zookeeper::Error::NoNode) => return Ok(None),
@@ -276,7 +283,7 @@ impl Queued {
             return Ok(None);
         };
         let path = below(&self.path, &ours);
-        let stat = self.shared.call(&path, || client.check_stat(&path)).await?;
+        let stat = self.shared.call(&self.session, &path, || client.check_stat(&path)).await?;
         let stat = stat.map_err(|error| Error::reading(&path, &error))?;
         Ok(stat.map(|stat| (ours, stat.czxid)))
     }
@@ -294,7 +301,10 @@ impl Queued {
             error => Error::reading(path, &error),
         };
         loop {
-            let listed = self.shared.call(path, || client.list_and_watch_children(path)).await?;
+            let listed = self
+                .shared
+                .call(&self.session, path, || client.list_and_watch_children(path))
+                .await?;
             let (names, changed) = listed.map_err(failed)?;
             let before = match place(&names, ours, holders) {
                 Place::Holds => return Ok(true),
@@ -307,13 +317,13 @@ impl Queued {
             } else {
                 drop(changed);
                 let ask = || client.check_and_watch_stat(&before);
-                let seen = self.shared.call(&before, ask).await?;
+                let seen = self.shared.call(&self.session, &before, ask).await?;
                 let (Some(_), gone) = seen.map_err(failed)? else { continue };
                 gone
             };
             tokio::select! {
                 biased;
-                _ = moved.changed() => {}
+                () = fired(moved) => {}
                 () = runtime::sleep_until(patience) => return Ok(false),
             }
         }
@@ -352,7 +362,8 @@ impl Queued {
             };
             let Some((ours, _)) = found else { return };
             let ours = below(&self.path, &ours);
-            let seen = self.shared.call(&ours, || client.check_and_watch_stat(&ours)).await;
+            let seen =
+                self.shared.call(&self.session, &ours, || client.check_and_watch_stat(&ours)).await;
             match seen {
                 Ok(Ok((Some(_), gone))) => {
                     told.send_replace(Held::Yes);
@@ -361,7 +372,7 @@ impl Queued {
                         () = self.shared.link.interrupted(&self.session) => {
                             told.send_replace(Held::InDoubt);
                         }
-                        _ = gone.changed() => {}
+                        () = fired(gone) => {}
                     }
                 }
                 Ok(Ok((None, _))) => return,
@@ -389,7 +400,7 @@ impl Queued {
         let Some((ours, _)) = self.find().await? else { return Ok(true) };
         let path = below(&self.path, &ours);
         let client = &self.session.client;
-        let removed = self.shared.call(&path, || client.delete(&path, None)).await?;
+        let removed = self.shared.call(&self.session, &path, || client.delete(&path, None)).await?;
         Ok(matches!(removed, Ok(()) | Err(zookeeper::Error::NoNode)))
     }
 }

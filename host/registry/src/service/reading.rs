@@ -12,7 +12,7 @@ use std::task::Poll;
 use super::Error;
 use super::data::{Map, decode};
 use super::entry::Content;
-use super::link::Session;
+use super::link::{Session, fired};
 use super::shared::Shared;
 
 /// Times a path may come or go while it is read: each is an answer of the ensemble that was already
@@ -55,10 +55,10 @@ impl Reading {
     /// Waits until something is to be read again. Cancel-safe: what was not returned is found again.
     pub(crate) async fn changed(&mut self) -> Dirty {
         std::future::poll_fn(|cx| {
-            let mut dirty = Dirty::default();
-            dirty.own = self.own.iter_mut().any(|fired| fired.as_mut().poll(cx).is_ready());
-            for (name, fired) in &mut self.children {
-                if fired.as_mut().poll(cx).is_ready() {
+            let own = self.own.iter_mut().any(|watch| watch.as_mut().poll(cx).is_ready());
+            let mut dirty = Dirty { own, children: Vec::new() };
+            for (name, watch) in &mut self.children {
+                if watch.as_mut().poll(cx).is_ready() {
                     dirty.children.push(name.clone());
                 }
             }
@@ -101,15 +101,16 @@ impl Reading {
         let (client, path) = (&session.client, self.path.as_str());
         for _ in 0..TRIES {
             let (data, watcher) =
-                match shared.call(path, || client.get_and_watch_data(path)).await? {
+                match shared.call(session, path, || client.get_and_watch_data(path)).await? {
                     Ok((bytes, _, watcher)) => (decode(&bytes), watcher),
                     Err(zookeeper::Error::NoNode) => {
-                        let stat = shared.call(path, || client.check_and_watch_stat(path)).await?;
+                        let stat = shared
+                            .call(session, path, || client.check_and_watch_stat(path))
+                            .await?;
                         match stat.map_err(|error| Error::reading(path, &error))? {
                             (Some(_), _) => continue,
                             (None, watcher) => {
-                                self.own
-                                    .push(Box::pin(async move { drop(watcher.changed().await) }));
+                                self.own.push(Box::pin(fired(watcher)));
                                 self.content = Content::default();
                                 self.children.clear();
                                 return Ok(());
@@ -118,14 +119,14 @@ impl Reading {
                     }
                     Err(error) => return Err(Error::reading(path, &error)),
                 };
-            self.own.push(Box::pin(async move { drop(watcher.changed().await) }));
-            let listed = shared.call(path, || client.get_and_watch_children(path)).await?;
+            self.own.push(Box::pin(fired(watcher)));
+            let listed = shared.call(session, path, || client.get_and_watch_children(path)).await?;
             let (names, stat, watcher) = match listed {
                 Ok(listed) => listed,
                 Err(zookeeper::Error::NoNode) => continue,
                 Err(error) => return Err(Error::reading(path, &error)),
             };
-            self.own.push(Box::pin(async move { drop(watcher.changed().await) }));
+            self.own.push(Box::pin(fired(watcher)));
             let max = shared.config.bounds.children_max;
             if names.len() > max {
                 let what = format!("it has {} children, and {max} are read", names.len());
@@ -154,12 +155,11 @@ impl Reading {
         name: String,
     ) -> Result<(), Error> {
         let path = below(&self.path, &name);
-        let read = shared.call(&path, || session.client.get_and_watch_data(&path)).await?;
+        let read = shared.call(session, &path, || session.client.get_and_watch_data(&path)).await?;
         match read {
             Ok((bytes, _, watcher)) => {
                 self.content.children.insert(name.clone(), decode(&bytes));
-                let fired: Fired = Box::pin(async move { drop(watcher.changed().await) });
-                self.children.insert(name, fired);
+                self.children.insert(name, Box::pin(fired(watcher)));
             }
             // Gone between the list and this: the watch on the list says so, too.
             Err(zookeeper::Error::NoNode) => _ = self.content.children.remove(&name),

@@ -240,7 +240,7 @@ impl ServiceRegistry {
         }
     }
 
-    fn may_change(&self, path: &str) -> Result<(), Error> {
+    pub(crate) fn may_change(&self, path: &str) -> Result<(), Error> {
         check_path(path)?;
         if path == "/" {
             let why = "the root is always there".to_owned();

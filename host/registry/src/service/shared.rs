@@ -9,7 +9,7 @@ use runtime::Tasks;
 
 use super::data::Stamp;
 use super::following::Followed;
-use super::link::Link;
+use super::link::{Link, Session};
 use super::meters::Meters;
 use super::rate::Rate;
 use super::remembering::Memory;
@@ -56,6 +56,7 @@ impl Shared {
     /// ensemble's; time that ran out is one of them.
     pub(crate) async fn call<T, F>(
         &self,
+        session: &Session,
         path: &str,
         make: impl FnOnce() -> F,
     ) -> Result<Result<T, zookeeper::Error>, Error>
@@ -65,7 +66,18 @@ impl Shared {
         self.pace(path).await?;
         // The client sends when a call is made, so it is made only here.
         match runtime::timeout(self.config.timeout, make()).await {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => {
+                if let Err(
+                    zookeeper::Error::SessionExpired
+                    | zookeeper::Error::AuthFailed
+                    | zookeeper::Error::ClientClosed
+                    | zookeeper::Error::UnexpectedError(_),
+                ) = &answer
+                {
+                    self.link.doubt(session);
+                }
+                Ok(answer)
+            }
             Err(_elapsed) => Ok(Err(zookeeper::Error::Timeout)),
         }
     }
