@@ -16,6 +16,7 @@ mod keys;
 mod loading;
 mod process;
 mod quorum;
+mod service_registry;
 mod shipped_plugins;
 mod stopping;
 mod take_over;

@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// More calls wait for the allowed rate than fit into the time of one. Nothing was asked; ask less
     /// often.
-    #[error("too many calls: {path} waited {waited:?} for its turn")]
+    #[error("too many calls: {path} waited {} s for its turn", waited.as_secs_f64())]
     Busy {
         /// The path.
         path: String,
@@ -89,7 +89,7 @@ pub enum Error {
         why: String,
     },
     /// Others held the lock all the time. This one stands in the queue no more; try again.
-    #[error("lock {path} was held by others for {waited:?}")]
+    #[error("lock {path} was held by others for {} s", waited.as_secs_f64())]
     LockHeld {
         /// The lock.
         path: String,

@@ -187,13 +187,18 @@ impl Link {
             }
             who.user = user.clone();
         }
-        if let (Some(user), Ok(session)) = (user, self.session()) {
-            // The client shows it again by itself after every interruption; a refusal ends the session.
-            _ = runtime::timeout(
-                self.shared.config.timeout,
-                session.client.auth("digest", &user.shown()),
-            )
-            .await;
+        let session = match &*self.shared.state.borrow() {
+            State::Connected { session, .. } | State::Suspended { session } => Some(session.clone()),
+            State::Connecting { .. } | State::Closed => None,
+        };
+        if let (Some(user), Some(session)) = (user, session) {
+            let shown = user.shown();
+            // Queued at once, before whatever is asked next, also while the connection is broken; shown
+            // again by the client itself after every interruption; a refusal ends the session.
+            let answer = session.client.auth("digest", &shown);
+            if self.session().is_ok() {
+                _ = runtime::timeout(self.shared.config.timeout, answer).await;
+            }
         }
         // Told last: who renews an access list now can.
         self.shared.users.send_modify(|version| *version += 1);
@@ -246,9 +251,12 @@ impl Link {
                     meters.sessions_lost.increment(1);
                 }
                 Err(error) => {
-                    tracing::debug!(servers = %self.shared.config.servers, %error,
-                        "the ensemble cannot be reached");
-                    let why = error.to_string();
+                    let servers = &self.shared.config.servers;
+                    tracing::debug!(%servers, %error, "the ensemble cannot be reached");
+                    let why = match error {
+                        zookeeper::Error::NoHosts => format!("nobody answers at {servers}"),
+                        error => format!("{servers}: {error}"),
+                    };
                     self.shared.state.send_replace(State::Connecting { why, tried: true });
                 }
             }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use registry::service::{Connection, Data, Error, Kind, Outcome, ServiceRegistry, Status};
 use serde_json::json;
-use tests::ensemble::Ensemble;
-use tests::eventually;
+use crate::ensemble::Ensemble;
+use crate::wait::eventually;
 
 use super::{becomes, config, data, open, sees, set, text};
 
@@ -54,13 +54,17 @@ async fn the_same_again_wakes_nobody_and_something_else_does() {
     // What stays can be cleared, too.
     set(&a, "/flag", &data(json!({"on": false})), Kind::Persistent).await;
     set(&a, "/flag", &Data::Nothing, Kind::Persistent).await;
-    let entry = sees(&b, "it is cleared", "/flag", |entry| text(entry, "created").is_some()
-        && !entry.data.as_ref().is_some_and(|data| data.contains_key("on"))).await;
+    let entry = sees(&b, "it is cleared", "/flag", |entry| {
+        text(entry, "created").is_some()
+            && !entry.data.as_ref().is_some_and(|data| data.contains_key("on"))
+    })
+    .await;
     assert_eq!(entry.stat.expect("figures").version, 3);
     // Others may change it, and it is not changed back.
     let intruder = ensemble.intruder().await;
     intruder.put(&format!("{root}/flag"), b"{half").await;
-    let entry = sees(&a, "the change", "/flag", |entry| text(entry, "string_value").is_some()).await;
+    let entry =
+        sees(&a, "the change", "/flag", |entry| text(entry, "string_value").is_some()).await;
     assert_eq!(text(&entry, "string_value"), Some("{half"));
 }
 
@@ -163,7 +167,8 @@ async fn a_rebuild_is_another_session_with_the_same_registrations_and_watches() 
     assert_eq!((renewed.done, renewed.pending), (2, 0));
     let new = owner().await.expect("there");
     assert_ne!(new, old);
-    let entry = sees(&a, "it is watched anew", "/services/crm", |entry| entry.stat != before.stat).await;
+    let entry =
+        sees(&a, "it is watched anew", "/services/crm", |entry| entry.stat != before.stat).await;
     assert!(!entry.stale);
 }
 

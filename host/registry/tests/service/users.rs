@@ -2,8 +2,8 @@
 
 use registry::service::{Config, Data, Error, Kind, ServiceRegistry, User};
 use serde_json::json;
-use tests::ensemble::Ensemble;
-use tests::eventually;
+use crate::ensemble::Ensemble;
+use crate::wait::eventually;
 
 use super::{config, data, open, sees, set, text};
 
@@ -82,9 +82,12 @@ async fn a_user_changed_while_the_ensemble_is_away_is_changed_when_it_is_back() 
     set(&a, "/crm/1", &Data::Nothing, Kind::Ephemeral).await;
     set(&a, "/crm/flag", &Data::Nothing, Kind::Persistent).await;
     ensemble.kill(1).await;
-    eventually("the loss is noticed", async || {
-        if a.connection().is_connected() { Err(()) } else { Ok(()) }
-    })
+    eventually(
+        "the loss is noticed",
+        async || {
+            if a.connection().is_connected() { Err(()) } else { Ok(()) }
+        },
+    )
     .await;
     let renewed = a.become_user(Some(user("bob"))).await.expect("open");
     assert_eq!((renewed.done, renewed.pending), (0, 2));

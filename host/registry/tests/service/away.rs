@@ -6,8 +6,8 @@ use std::time::Duration;
 use registry::service::{Config, Connection, Data, Error, Kind, Outcome, ServiceRegistry, Status};
 use serde_json::json;
 use tempfile::TempDir;
-use tests::ensemble::Ensemble;
-use tests::eventually;
+use crate::ensemble::Ensemble;
+use crate::wait::eventually;
 
 use super::{becomes, config, data, open, sees, set, text};
 
@@ -91,9 +91,12 @@ async fn what_is_set_lazily_is_deferred_and_applied_when_the_ensemble_is_there()
 
     // The same session, or another: what is ephemeral is there after a restart, and taken back lazily.
     ensemble.kill(1).await;
-    eventually("the loss is noticed", async || {
-        if a.connection().is_connected() { Err(()) } else { Ok(()) }
-    })
+    eventually(
+        "the loss is noticed",
+        async || {
+            if a.connection().is_connected() { Err(()) } else { Ok(()) }
+        },
+    )
     .await;
     assert_eq!(a.unset(path).await, Ok(Outcome::Deferred));
     ensemble.restart(1).await;

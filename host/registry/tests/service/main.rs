@@ -1,27 +1,43 @@
-//! The service registry on a real ZooKeeper, through the library, the command line and a client in
-//! another language.
+//! The service registry on a real ZooKeeper, through the library and a client in another
+//! language. The command line is tried in `tests/it`.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    unreachable_pub,
+    reason = "a test ends where a step fails"
+)]
 
 mod announcing;
 mod away;
 mod bounds;
-mod command;
+#[path = "../../../../tests/src/ensemble/mod.rs"]
+mod ensemble;
 mod locks;
 mod python;
 mod setting;
 mod users;
+#[path = "../../../../tests/src/wait.rs"]
+mod wait;
 mod watching;
 
 use std::time::Duration;
 
 use registry::service::{Config, Data, Entry, Kind, Map, Outcome, ServiceRegistry, Status};
-use tests::ensemble::Ensemble;
-use tests::eventually;
+use ensemble::Ensemble;
+use wait::eventually;
 
 /// How to open a registry below `root` of `ensemble`.
 fn config(ensemble: &Ensemble, root: &str) -> Config {
     let servers = format!("{}{root}", ensemble.hosts().join(","));
     // Longer than a loaded machine takes for one call.
-    Config { timeout: Duration::from_secs(30), session: Duration::from_secs(4), ..Config::new(&servers) }
+    Config {
+        timeout: Duration::from_secs(30),
+        session: Duration::from_secs(4),
+        ..Config::new(&servers)
+    }
 }
 
 async fn open(ensemble: &Ensemble, root: &str) -> ServiceRegistry {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use registry::service::{Data, Kind};
 use serde_json::json;
-use tests::ensemble::Ensemble;
-use tests::eventually;
+use crate::ensemble::Ensemble;
+use crate::wait::eventually;
 
 use super::{data, open, set, text};
 

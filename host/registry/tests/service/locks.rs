@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use registry::service::{Error, Held, LockOptions};
-use tests::ensemble::Ensemble;
-use tests::eventually;
+use crate::ensemble::Ensemble;
+use crate::wait::eventually;
 
 use super::open;
 
@@ -106,11 +106,8 @@ async fn a_lock_is_lost_with_its_session_or_when_somebody_removes_it() {
     let options = waiting(LONG);
     let next = b.lock("/lock", &options);
     let child = intruder.names(&folder).await.remove(0);
-    let (_, (), next) = tokio::join!(
-        intruder.expire_session_of(&format!("{folder}/{child}")),
-        lock.lost(),
-        next
-    );
+    let (_, (), next) =
+        tokio::join!(intruder.expire_session_of(&format!("{folder}/{child}")), lock.lost(), next);
     assert!(next.expect("its turn").fencing() > before);
     // Whoever lost it may stand in the queue again.
     let again = a.lock("/lock", &waiting(LONG)).await.expect("its turn");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use registry::service::{Bounds, Config, Data, Error, Kind, ServiceRegistry};
-use tests::ensemble::Ensemble;
+use crate::ensemble::Ensemble;
 
 use super::{config, set};
 
@@ -57,8 +57,7 @@ async fn calls_over_the_rate_wait_and_those_that_would_wait_too_long_are_refused
     let Some(ensemble) = Ensemble::shared().await else { return };
     let root = ensemble.root();
     let bounds = Bounds { calls_per_second: 1, calls_at_once: 4, ..Bounds::default() };
-    let config =
-        Config { bounds, timeout: Duration::from_millis(500), ..config(&ensemble, &root) };
+    let config = Config { bounds, timeout: Duration::from_millis(500), ..config(&ensemble, &root) };
     let a = ServiceRegistry::open(config).await.expect("open");
     let mut refused = None;
     for n in 0..8 {

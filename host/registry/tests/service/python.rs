@@ -10,8 +10,7 @@ use registry::service::{LockOptions, announce};
 use registry::{PositionData, PositionRecord, ServiceInfo, encode, position_key};
 use serde_json::json;
 use tempfile::TempDir;
-use tests::binary;
-use tests::ensemble::Ensemble;
+use crate::ensemble::Ensemble;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -82,7 +81,7 @@ impl Python {
 
     /// Until the expression is printed as `expected`.
     async fn until(&mut self, expression: &str, expected: &str) {
-        let deadline = tests::Deadline::default();
+        let deadline = crate::wait::Deadline::default();
         loop {
             let printed = self.run(&format!("print({expression})")).await.join("\n");
             if printed == expected {
@@ -96,8 +95,9 @@ impl Python {
 
 /// The folder with the client, installed once for this build.
 async fn client() -> Result<PathBuf, String> {
-    let release = binary("carillon");
-    let target = release.parent().and_then(Path::parent).expect("a target folder");
+    // A test lives in release/deps of the target folder.
+    let test = std::env::current_exe().expect("an executable");
+    let target = test.ancestors().nth(3).expect("a target folder");
     let folder = target.join("python").join(CLIENT);
     if folder.exists() {
         return Ok(folder);
@@ -126,7 +126,7 @@ async fn client() -> Result<PathBuf, String> {
 
 /// The document's Python blocks by the file name in their first line.
 fn snippets() -> Vec<(String, String)> {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/service-registry.md");
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/service-registry.md");
     let text = std::fs::read_to_string(document).expect("the document is there");
     let blocks = text.split("```python\n# ").skip(1);
     blocks

@@ -5,9 +5,9 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tests::binary;
 use tests::carillon::run;
 use tests::ensemble::Ensemble;
-use tests::binary;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -68,15 +68,25 @@ async fn a_path_is_set_printed_and_removed() {
     assert_eq!((set.code, set.out.as_str()), (Some(0), "applied\n"), "{set:?}");
     assert_eq!(shell.run(&["set", "/services/crm/1", "hello"]).await.code, Some(0));
     let entry = shell.get("/services/crm").await;
-    let keys: Vec<&str> = entry.as_object().expect("an object").keys().map(String::as_str).collect();
+    let keys: Vec<&str> =
+        entry.as_object().expect("an object").keys().map(String::as_str).collect();
     assert_eq!(keys, ["age_ms", "children", "data", "path", "stale", "stat"]);
     assert_eq!(entry["data"]["zone"], json!("a"));
     assert_eq!(entry["children"]["1"]["string_value"], json!("hello"));
     assert_eq!((&entry["stale"], &entry["age_ms"]), (&json!(false), &json!(0)));
     let stat = entry["stat"].as_object().expect("figures");
     let names = [
-        "aversion", "ctime", "cversion", "czxid", "dataLength", "ephemeralOwner", "mtime", "mzxid",
-        "numChildren", "pzxid", "version",
+        "aversion",
+        "ctime",
+        "cversion",
+        "czxid",
+        "dataLength",
+        "ephemeralOwner",
+        "mtime",
+        "mzxid",
+        "numChildren",
+        "pzxid",
+        "version",
     ];
     assert_eq!(stat.keys().map(String::as_str).collect::<Vec<_>>(), names);
     let dir = shell.run(&["get", "/services/crm", "--format", "dir"]).await;

@@ -2,7 +2,7 @@
 
 use registry::service::{Error, announce};
 use serde_json::json;
-use tests::ensemble::Ensemble;
+use crate::ensemble::Ensemble;
 
 use super::{map, open, sees};
 
