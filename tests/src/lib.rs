@@ -10,6 +10,7 @@
 mod artefacts;
 pub mod carillon;
 mod cluster;
+pub mod ensemble;
 pub mod guests;
 mod http;
 mod wait;

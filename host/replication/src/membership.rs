@@ -19,6 +19,7 @@ use segment::Folder;
 
 use crate::config::Config;
 use crate::ending::Failure;
+use crate::metric;
 
 /// How long the first `commit` nodes wait for others, so that nodes started together share the
 /// partitions from the beginning.
@@ -54,15 +55,17 @@ pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Fai
         let value = ask(|| session.get(&key)).await?;
         let known = value.as_ref().map(|value| decode::<MemberRecord>(&key, &value.data));
         let life = next_life(folder.store(), folder.boot(), known.transpose()?);
-        folder = begin(folder, life).await?;
-        let record = MemberRecord { store: folder.store(), boot: folder.boot() };
+        folder = begin(folder, &life).await?;
+        let leaving = life.leaving;
+        let record = MemberRecord { store: folder.store(), boot: folder.boot(), leaving };
         let expect = value.map(|value| value.version);
         let cas = Cas { key: key.clone(), expect, data: Some(registry::encode(&record)) };
-        // A lost answer, like a lost race, is followed by another life.
-        if let Ok(Ok(_version)) = session.cas(cas).await {
-            return Ok(folder);
+        match session.cas(cas).await {
+            Ok(Ok(_version)) => return Ok(folder),
+            Err(error) if is_final(&error) => return Err(refused(&error)),
+            // A lost answer, like a lost race, is followed by another life.
+            Ok(Err(_)) | Err(_) => runtime::sleep(PAUSE_FIRST).await,
         }
-        runtime::sleep(PAUSE_FIRST).await;
     }
 }
 
@@ -70,6 +73,7 @@ impl Membership {
     /// Takes this node's places. One that another node holds is left to it.
     pub(crate) async fn take_places(&self) -> Result<(), Failure> {
         let data = registry::encode(&self.record);
+        let mut told = false;
         for position in &self.config.positions {
             let key = position_key(*position);
             let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
@@ -78,10 +82,21 @@ impl Membership {
                 let Err(error) = put else { break };
                 let holder = error.current.and_then(|value| node_at(&value.data));
                 if holder.as_ref().is_some_and(|holder| *holder != self.config.node) {
+                    metric::foreign(&self.config.node, "taken");
                     tracing::error!(%position, holder = ?holder, "two nodes chose one place");
                     break;
                 }
-                // An earlier life's session has not ended yet.
+                if !told {
+                    told = true;
+                    tracing::warn!(
+                        node = %self.config.node, key,
+                        "waits until this is gone: {}",
+                        match holder {
+                            Some(_) => "an earlier life of this node is not given up yet",
+                            None => "it is no place on a ring. If no other program needs it, delete it",
+                        }
+                    );
+                }
                 runtime::sleep(backoff.next(rand::random())).await;
             }
         }
@@ -130,9 +145,11 @@ impl Membership {
         let ring = registry::ring(records.iter().map(|(position, record)| (*position, record)));
         let mut stores = BTreeMap::new();
         for (key, value) in &members {
-            let record: MemberRecord = decode(key, &value.data)?;
-            if let Some(node) = key.strip_prefix(MEMBERS).and_then(|node| node.parse().ok()) {
-                stores.insert(node, record.store);
+            let node = key.strip_prefix(MEMBERS).and_then(|node| node.parse().ok());
+            match (node, decode::<MemberRecord>(key, &value.data)) {
+                (Some(node), Ok(record)) => drop(stores.insert(node, record.store)),
+                // What it is, the running node tells.
+                _ => tracing::debug!(key, "no member's record; passed over"),
             }
         }
         Ok((ring, stores))
@@ -179,17 +196,41 @@ impl Membership {
     }
 }
 
-/// Store and boot of the life that follows `boot`.
-fn next_life(store: u64, boot: u64, known: Option<MemberRecord>) -> MemberRecord {
-    match known {
-        Some(known) if known.store != store || known.boot > boot => {
-            MemberRecord { store: rand::random(), boot: known.boot.max(boot) + 1 }
+/// Says that `node` is to hold nothing any more, or takes that back: its place in every ensemble is given
+/// to others, one step at a time. `false` if no node of that name was ever here.
+///
+/// # Errors
+/// [`Failure`]; nothing was changed, or it is not known whether it was, and asking again is harmless.
+pub async fn set_leaving(session: &Session, node: &NodeId, leaving: bool) -> Result<bool, Failure> {
+    let key = member_key(node);
+    loop {
+        let Some(value) = ask(|| session.get(&key)).await? else { return Ok(false) };
+        let known: MemberRecord = decode(&key, &value.data)?;
+        if known.leaving == leaving {
+            return Ok(true);
         }
-        _ => MemberRecord { store, boot: boot + 1 },
+        let data = Some(registry::encode(&MemberRecord { leaving, ..known }));
+        let cas = Cas { key: key.clone(), expect: Some(value.version), data };
+        // A lost answer and a lost race are both looked at again.
+        if let Ok(Ok(_version)) = session.cas(cas).await {
+            return Ok(true);
+        }
+        runtime::sleep(PAUSE_FIRST).await;
     }
 }
 
-async fn begin(mut folder: Folder, life: MemberRecord) -> Result<Folder, Failure> {
+/// The life that follows `boot`. A node that was to leave is still to leave.
+fn next_life(store: u64, boot: u64, known: Option<MemberRecord>) -> MemberRecord {
+    let leaving = known.as_ref().is_some_and(|known| known.leaving);
+    match known {
+        Some(known) if known.store != store || known.boot > boot => {
+            MemberRecord { store: rand::random(), boot: known.boot.max(boot) + 1, leaving }
+        }
+        _ => MemberRecord { store, boot: boot + 1, leaving },
+    }
+}
+
+async fn begin(mut folder: Folder, life: &MemberRecord) -> Result<Folder, Failure> {
     if life.store != folder.store() {
         tracing::warn!(
             node = %folder.node(),
@@ -197,8 +238,9 @@ async fn begin(mut folder: Folder, life: MemberRecord) -> Result<Folder, Failure
              counts for nothing, and is copied again from the others"
         );
     }
+    let (store, boot) = (life.store, life.boot);
     let begun = runtime::blocking(move || {
-        folder.begin(life.store, life.boot).map(|()| folder).map_err(|error| error.to_string())
+        folder.begin(store, boot).map(|()| folder).map_err(|error| error.to_string())
     });
     let ended = || Failure::Folder("it was not written".to_owned());
     begun.await.ok_or_else(ended)?.map_err(Failure::Folder)
@@ -214,11 +256,25 @@ where
         match question().await {
             Ok(answer) => return Ok(answer),
             Err(registry::Error::Failed) => return Err(Failure::Registry),
+            Err(error) if is_final(&error) => return Err(refused(&error)),
             Err(error) => {
                 tracing::debug!(%error, "asking the registry again");
                 runtime::sleep(backoff.next(rand::random())).await;
             }
         }
+    }
+}
+
+/// Whether asking again changes nothing.
+fn is_final(error: &registry::Error) -> bool {
+    use registry::Error::{Denied, Failed, Refused, TooLarge};
+    matches!(error, Denied { .. } | Failed | Refused { .. } | TooLarge { .. })
+}
+
+fn refused(error: &registry::Error) -> Failure {
+    match error {
+        registry::Error::Failed => Failure::Registry,
+        error => Failure::Refused(error.to_string()),
     }
 }
 
@@ -284,6 +340,24 @@ mod tests {
         let (back, later) = place.start("first").await;
         assert!(back != first && back != second, "what others counted on is not in it any more");
         assert!(later > boot);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_to_leave_is_still_to_leave_after_a_restart_until_it_is_taken_back() {
+        let place = Place::new();
+        let operator = place.registry.session(&"n2".parse().unwrap());
+        let node = "n1".parse().unwrap();
+        assert_eq!(set_leaving(&operator, &node, true).await, Ok(false), "nobody yet");
+        let (store, boot) = place.start("data").await;
+        assert_eq!(set_leaving(&operator, &node, true).await, Ok(true));
+        assert_eq!(place.start("data").await, (store, boot + 1));
+        let leaving = async || {
+            let value = operator.get("members/n1").await.unwrap().unwrap();
+            registry::decode::<MemberRecord>(&value.data).unwrap().leaving
+        };
+        assert!(leaving().await);
+        assert_eq!(set_leaving(&operator, &node, false).await, Ok(true));
+        assert!(!leaving().await);
     }
 
     #[tokio::test]

@@ -188,7 +188,9 @@ impl Link {
             who.user = user.clone();
         }
         let session = match &*self.shared.state.borrow() {
-            State::Connected { session, .. } | State::Suspended { session } => Some(session.clone()),
+            State::Connected { session, .. } | State::Suspended { session } => {
+                Some(session.clone())
+            }
             State::Connecting { .. } | State::Closed => None,
         };
         if let (Some(user), Some(session)) = (user, session) {

@@ -1,8 +1,8 @@
 //! A node that tells where it answers.
 
+use crate::ensemble::Ensemble;
 use registry::service::{Error, announce};
 use serde_json::json;
-use crate::ensemble::Ensemble;
 
 use super::{map, open, sees};
 

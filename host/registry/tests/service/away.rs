@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use crate::ensemble::Ensemble;
+use crate::wait::eventually;
 use registry::service::{Config, Connection, Data, Error, Kind, Outcome, ServiceRegistry, Status};
 use serde_json::json;
 use tempfile::TempDir;
-use crate::ensemble::Ensemble;
-use crate::wait::eventually;
 
 use super::{becomes, config, data, open, sees, set, text};
 

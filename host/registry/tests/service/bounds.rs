@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use registry::service::{Bounds, Config, Data, Error, Kind, ServiceRegistry};
 use crate::ensemble::Ensemble;
+use registry::service::{Bounds, Config, Data, Error, Kind, ServiceRegistry};
 
 use super::{config, set};
 

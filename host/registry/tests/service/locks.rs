@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
-use registry::service::{Error, Held, LockOptions};
 use crate::ensemble::Ensemble;
 use crate::wait::eventually;
+use registry::service::{Error, Held, LockOptions};
 
 use super::open;
 

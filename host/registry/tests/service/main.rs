@@ -25,8 +25,8 @@ mod watching;
 
 use std::time::Duration;
 
-use registry::service::{Config, Data, Entry, Kind, Map, Outcome, ServiceRegistry, Status};
 use ensemble::Ensemble;
+use registry::service::{Config, Data, Entry, Kind, Map, Outcome, ServiceRegistry, Status};
 use wait::eventually;
 
 /// How to open a registry below `root` of `ensemble`.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::ensemble::Ensemble;
 use hashring::Position;
 use registry::service::{LockOptions, announce};
 use registry::{PositionData, PositionRecord, ServiceInfo, encode, position_key};
 use serde_json::json;
 use tempfile::TempDir;
-use crate::ensemble::Ensemble;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 

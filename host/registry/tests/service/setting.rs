@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use registry::service::{Connection, Data, Error, Kind, Outcome, ServiceRegistry, Status};
-use serde_json::json;
 use crate::ensemble::Ensemble;
 use crate::wait::eventually;
+use registry::service::{Connection, Data, Error, Kind, Outcome, ServiceRegistry, Status};
+use serde_json::json;
 
 use super::{becomes, config, data, open, sees, set, text};
 

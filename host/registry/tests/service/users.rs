@@ -1,9 +1,9 @@
 //! Who may change what was set, also after the user changed.
 
-use registry::service::{Config, Data, Error, Kind, ServiceRegistry, User};
-use serde_json::json;
 use crate::ensemble::Ensemble;
 use crate::wait::eventually;
+use registry::service::{Config, Data, Error, Kind, ServiceRegistry, User};
+use serde_json::json;
 
 use super::{config, data, open, sees, set, text};
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use registry::service::{Data, Kind};
-use serde_json::json;
 use crate::ensemble::Ensemble;
 use crate::wait::eventually;
+use registry::service::{Data, Kind};
+use serde_json::json;
 
 use super::{data, open, set, text};
 
