@@ -106,10 +106,14 @@ async fn a_lock_is_lost_with_its_session_or_when_somebody_removes_it() {
     let options = waiting(LONG);
     let next = b.lock("/lock", &options);
     let child = intruder.names(&folder).await.remove(0);
-    let (_, (), next) =
-        tokio::join!(intruder.expire_session_of(&format!("{folder}/{child}")), lock.lost(), next);
+    let child = format!("{folder}/{child}");
+    let (_, (), next) = tokio::join!(intruder.expire_session_of(&child), lock.lost(), next);
     assert!(next.expect("its turn").fencing() > before);
     // Whoever lost it may stand in the queue again.
+    eventually("it has another session", async || {
+        if a.connection().is_connected() { Ok(()) } else { Err(a.connection()) }
+    })
+    .await;
     let again = a.lock("/lock", &waiting(LONG)).await.expect("its turn");
     again.release().await.expect("held");
 }

@@ -13,6 +13,7 @@
 mod announcing;
 mod away;
 mod bounds;
+#[expect(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../../tests/src/ensemble/mod.rs"]
 mod ensemble;
 mod locks;
