@@ -12,6 +12,7 @@
 mod cache;
 mod codec;
 mod embedded;
+mod ensemble;
 mod journal;
 mod membership;
 mod partition;

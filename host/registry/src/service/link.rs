@@ -6,9 +6,7 @@
 //! makes a client or gives one up.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use runtime::{Backoff, Stop};
@@ -18,13 +16,12 @@ use zookeeper::{Client, OneshotWatcher, SessionState};
 use super::meters::Meters;
 use super::registration::Sessions;
 use super::{Config, Error, User};
+use crate::ensemble;
 
 /// How soon a connection is tried again, and how rarely at last: an ensemble that restarts is back in
 /// seconds, and a thousand programs that wait for it should not all knock at once.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
-/// An attempt to connect to all servers in a row may take this many session time-outs, whatever they do.
-const ATTEMPT_SESSIONS: u32 = 3;
 /// Ended sessions remembered: the ensemble forgets each within its time-out, and they are made one
 /// after the other.
 const EARLIER_MAX: usize = 16;
@@ -274,30 +271,21 @@ impl Link {
 
     /// Follows one session to its end. `false`: the registry is to stop.
     async fn follow(&self, session: Session, stop: &Stop) -> bool {
-        let mut watcher = session.client.state_watcher();
         let id = session.client.session_id();
         tracing::info!(session = %id, "connected to the ensemble");
         let mut doubted = self.shared.doubted.subscribe();
-        let mut state = session.client.state();
-        loop {
-            if state.is_terminated() {
-                tracing::warn!(session = %id, %state, "the session is over: a new one is made");
-                break;
+        tokio::select! {
+            biased;
+            () = stop.stopped() => return false,
+            () = self.shared.rebuild.notified() => {
+                tracing::info!(session = %id, "the session is given up, as was asked");
             }
-            self.publish(&session, state);
-            state = tokio::select! {
-                biased;
-                () = stop.stopped() => return false,
-                () = self.shared.rebuild.notified() => {
-                    tracing::info!(session = %id, "the session is given up, as was asked");
-                    break;
-                }
-                _ = doubted.wait_for(|doubted| *doubted >= session.generation) => {
-                    tracing::warn!(session = %id, "the session ended without a word: a new one is made");
-                    break;
-                }
-                state = watcher.changed() => state,
-            };
+            _ = doubted.wait_for(|doubted| *doubted >= session.generation) => {
+                tracing::warn!(session = %id, "the session ended without a word: a new one is made");
+            }
+            state = ensemble::follow(&session.client, |state| self.publish(&session, state)) => {
+                tracing::warn!(session = %id, %state, "the session is over: a new one is made");
+            }
         }
         let mut earlier = self.shared.earlier.lock().unwrap_or_else(PoisonError::into_inner);
         earlier.push_front(id.0);
@@ -322,19 +310,14 @@ impl Link {
 
     async fn connect(&self) -> Result<Client, zookeeper::Error> {
         let config = &self.shared.config;
-        let mut connector = Client::connector()
-            .with_session_timeout(config.session)
-            .with_readonly(config.read_only)
-            .with_fail_eagerly();
+        let mut connector = Client::connector().with_readonly(config.read_only);
         {
             let who = self.who();
             for user in who.before.iter().chain(&who.user) {
                 connector = connector.with_auth("digest", &user.shown());
             }
         }
-        let connect = Box::pin(connector.connect(&config.servers));
-        let attempt = runtime::timeout(config.session * ATTEMPT_SESSIONS, connect).await;
-        attempt.unwrap_or(Err(zookeeper::Error::Timeout))
+        ensemble::connect(connector, &config.servers, config.session).await
     }
 
     /// Gives up the last client, and waits until the ensemble knows: then what is ephemeral is gone.
@@ -374,13 +357,7 @@ impl State {
     }
 }
 
-/// Waits until `watcher` fires. The client crate panics in there when its own task is gone: that is for
-/// the next call to find out, so it counts as fired.
+/// Waits until `watcher` fires. A client that is gone counts: the next call finds out.
 pub(crate) async fn fired(watcher: OneshotWatcher) {
-    let mut changed = Box::pin(watcher.changed());
-    std::future::poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| changed.as_mut().poll(cx).is_ready()));
-        if polled.unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+    _ = ensemble::unless_gone(watcher.changed()).await;
 }
