@@ -12,6 +12,7 @@ pub mod carillon;
 mod cluster;
 pub mod ensemble;
 pub mod guests;
+pub mod history;
 mod http;
 mod wait;
 

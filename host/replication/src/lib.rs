@@ -23,6 +23,7 @@ mod registrar;
 mod follow;
 mod foreign;
 mod membership;
+mod wanted;
 
 mod dialler;
 mod forward;

@@ -222,6 +222,9 @@ fn connect(
         view: shared.ring.clone(),
         cluster,
         foreign: Foreign::default(),
+        config: Arc::clone(&shared.config),
+        inbox: shared.inbox.clone(),
+        told: None,
     };
     tasks.spawn("ring", follower.run(tasks.stop().clone()));
 }
@@ -232,6 +235,7 @@ fn core_config(config: &Config, folder: &Folder) -> CoreConfig {
         store: folder.store(),
         boot: folder.boot(),
         partitions: config.partitions.count(),
+        copies: config.copies,
         commit: config.commit,
         timings: config.timings,
         limits: limits(),

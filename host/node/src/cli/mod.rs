@@ -3,6 +3,7 @@
 //! A command returns `Ok` or a [`Problem`]; this is the one place that turns either into an exit code.
 //! Results go to standard output, everything else to standard error.
 
+mod bearer;
 mod bench;
 mod chat;
 mod check;
@@ -12,6 +13,7 @@ mod output;
 mod plugin;
 mod problem;
 mod registry;
+mod token;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,7 @@ enum Command {
     Bench(bench::Bench),
     Plugin(plugin::Plugin),
     Registry(registry::Registry),
+    Token(token::Token),
 }
 
 /// Runs what the process was started with.
@@ -60,6 +63,7 @@ pub fn run() -> ExitCode {
             Ok(code) => return code,
             Err(problem) => Err(problem),
         },
+        Command::Token(token) => token.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
