@@ -247,4 +247,6 @@ async fn a_user_writes_what_others_only_read() {
     let usage = shell.run(&["get", "/x", "--user", "alice"]).await;
     assert_eq!(usage.code, Some(2), "{usage:?}");
     assert_eq!(shell.run(&["get", "x"]).await.code, Some(2));
+    let typo = shell.run(&["set", "/typo", "{\"a\": 1"]).await;
+    assert_eq!(typo.code, Some(2), "{typo:?}");
 }

@@ -196,7 +196,7 @@ impl Set {
     }
 
     async fn set(&self, registry: &ServiceRegistry, signals: &mut Signals) -> Result<(), Problem> {
-        let data = self.data.as_deref().map_or(Data::Nothing, Data::parse);
+        let data = self.data.as_deref().map_or(Ok(Data::Nothing), typed)?;
         let kind = if self.ephemeral { Kind::Ephemeral } else { Kind::Persistent };
         let outcome = registry.set(&self.path, &data, kind).await.map_err(problem)?;
         match outcome {
@@ -213,21 +213,13 @@ impl Set {
                 return Err(Problem::failed(what, "Wait until it is gone, or unset it"));
             }
         }
-        let applied =
-            async {
-                while !registry.registrations().iter().any(|(path, status)| {
-                    *path == self.path && matches!(status, Status::Applied(_))
-                }) {
-                    runtime::sleep(LOOK_AGAIN).await;
-                }
-            };
         tokio::select! {
             biased;
             name = signals.next() => {
                 let what = format!("{name}: {} was never set", self.path);
                 return Err(Problem::failed(what, "Try again when the ensemble is back"));
             }
-            () = applied => {}
+            settled = settled(registry, &self.path) => settled?,
         }
         if output::line("applied")? && self.ephemeral {
             signals.next().await;
@@ -239,15 +231,16 @@ impl Set {
 impl Unset {
     async fn run(self) -> Result<(), Problem> {
         let registry = self.common.open(Access::Change).await?;
-        let outcome = registry.unset(&self.path).await.map_err(problem);
-        if outcome == Ok(Outcome::Deferred) {
-            output::note("deferred: the ensemble is away, and this waits until it is back");
-            while registry.registrations().iter().any(|(path, _)| *path == self.path) {
-                runtime::sleep(LOOK_AGAIN).await;
+        let done = match registry.unset(&self.path).await {
+            Ok(Outcome::Deferred) => {
+                output::note("deferred: the ensemble is away, and this waits until it is back");
+                settled(&registry, &self.path).await
             }
-        }
+            Ok(Outcome::Applied(_) | Outcome::Waiting { .. }) => Ok(()),
+            Err(error) => Err(problem(error)),
+        };
         registry.close().await;
-        outcome.map(drop)
+        done
     }
 }
 
@@ -315,6 +308,34 @@ impl Common {
 /// How often a command that waits looks whether it is done: soon enough for a person.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const REACH: &str = "Start it, or name it with --servers host:port";
+
+/// Until what is wanted of `path` is so, or refused.
+async fn settled(registry: &ServiceRegistry, path: &str) -> Result<(), Problem> {
+    loop {
+        let registrations = registry.registrations();
+        let found = registrations.into_iter().find(|(wanted, _)| wanted == path);
+        match found.map(|(_, status)| status) {
+            // What was to be gone is gone, and not wanted any more.
+            None | Some(Status::Applied(_)) => return Ok(()),
+            Some(Status::Failed(error)) => return Err(problem(error)),
+            Some(Status::Pending | Status::Waiting { .. }) => runtime::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+/// What a person typed: a JSON object, or a text that does not look like one.
+fn typed(text: &str) -> Result<Data, Problem> {
+    let data = Data::parse(text);
+    let text = text.trim();
+    if let Data::Map(map) = &data
+        && text.starts_with('{')
+        && map.get("string_value").is_some_and(|value| value == text)
+    {
+        let what = format!("{text} begins like a JSON object and is none");
+        return Err(Problem::usage(what, "Mend it, or write {\"string_value\": \"…\"}"));
+    }
+    Ok(data)
+}
 
 fn holder(owner: i64) -> String {
     match owner {
