@@ -3,16 +3,20 @@
 //! A command returns `Ok` or a [`Problem`]; this is the one place that turns either into an exit code.
 //! Results go to standard output, everything else to standard error.
 
+mod admin;
 mod bearer;
 mod bench;
+mod cert;
 mod chat;
 mod check;
 mod demo;
 mod node;
 mod output;
+mod placement;
 mod plugin;
 mod problem;
 mod registry;
+mod ring;
 mod token;
 
 use std::process::ExitCode;
@@ -44,8 +48,10 @@ enum Command {
     Check(check::Check),
     Chat(chat::Chat),
     Bench(bench::Bench),
+    Cert(cert::Cert),
     Plugin(plugin::Plugin),
     Registry(registry::Registry),
+    Ring(ring::RingCommand),
     Token(token::Token),
 }
 
@@ -57,12 +63,14 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Chat(chat) => chat.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Cert(cert) => cert.run(),
         Command::Plugin(plugin) => plugin.run(),
         // Passes on the exit code of a command that it ran.
         Command::Registry(registry) => match registry.run() {
             Ok(code) => return code,
             Err(problem) => Err(problem),
         },
+        Command::Ring(ring) => ring.run(),
         Command::Token(token) => token.run(),
     };
     match done {
