@@ -8,6 +8,7 @@
     reason = "a panic is how a test says that it failed"
 )]
 
+mod announcing;
 #[path = "../../host/plugin/tests/case/mod.rs"]
 mod case;
 mod certificates;
