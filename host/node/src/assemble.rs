@@ -20,7 +20,7 @@ use runtime::{Stop, Tasks};
 use segment::{Folder, Log, LogConfig, Recovered};
 
 use crate::announcing::Announcement;
-use crate::config::{AuthMode, Config, Positions, Reserve, Spread};
+use crate::config::{AuthMode, Config, Positions, Reserve};
 use crate::credentials::Issuer;
 use crate::handlers::{self, Unusable};
 use crate::joining;
@@ -372,7 +372,7 @@ fn settings(
         partitions,
         copies: config.replication.copies,
         commit: config.replication.commit,
-        spread: spread(config),
+        spread: config.spread(),
         positions: folder.positions().to_vec(),
         listen: config.quic.listen,
         advertise: config.quic.advertise.clone(),
@@ -383,20 +383,12 @@ fn settings(
     }
 }
 
-fn spread(config: &Config) -> hashring::Spread {
-    match config.replication.spread {
-        Spread::Node => hashring::Spread::Node,
-        Spread::Host => hashring::Spread::Host,
-        Spread::Zone => hashring::Spread::Zone,
-    }
-}
-
 fn chats(config: &Config) -> chat::Config {
     chat::Config {
         message_bytes_max: config.limits.message_bytes.bytes(),
         waiting_max: config.limits.waiting,
         timeout: config.replication.timeout.0,
-        spread: spread(config),
+        spread: config.spread(),
         ..chat::Config::default()
     }
 }

@@ -25,6 +25,9 @@ use crate::signals::Signals;
 /// How long others may take to take over: longer than they need, and not the whole grace, because what
 /// is not handed on is taken over anyway, some seconds later.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// How long taking the announcement back may take: a registry that is away must not keep a node from
+/// stopping.
+const WITHDRAW_MAX: Duration = Duration::from_secs(2);
 /// How long answers to operators may take to arrive; they are small.
 const OPERATORS_MAX: Duration = Duration::from_secs(1);
 /// What is kept of the grace for the last steps, which are short.
@@ -82,7 +85,9 @@ impl Node {
         let Self { name, tasks, http, admin, announcement, chats, replication, log, .. } = self;
         let left = || deadline.saturating_duration_since(runtime::now());
         let mut cut = Vec::new();
-        announcement.withdraw().await;
+        if runtime::timeout(WITHDRAW_MAX.min(left()), announcement.withdraw()).await.is_err() {
+            tracing::warn!(node = name, "its announcement goes when the session with it ends");
+        }
         let within = left().saturating_sub(LAST_STEPS);
         if let api::Drained::Cut { connections } = http.drain(within).await {
             cut.push(format!("{connections} HTTP connections of {name}"));

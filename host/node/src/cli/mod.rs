@@ -11,6 +11,7 @@ mod chat;
 mod check;
 mod demo;
 mod node;
+mod online;
 mod output;
 mod placement;
 mod plugin;
