@@ -103,6 +103,17 @@ pub enum Spread {
     Zone,
 }
 
+/// As it is written.
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::Host => "host",
+            Self::Zone => "zone",
+        })
+    }
+}
+
 /// `[storage]`: value files and the disk below them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage {
