@@ -25,6 +25,7 @@ mod link;
 mod lock;
 mod meters;
 mod queue;
+mod queued;
 mod rate;
 mod reading;
 mod registration;
