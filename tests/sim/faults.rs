@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 
 use crate::agenda::{Time, ms};
 use crate::disk::Pace;
+use crate::node::Wall;
 
 /// One change for the worse, or back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,15 @@ pub(crate) enum Fault {
     Drain {
         node: usize,
     },
+    /// A node's wall clock jumps, or is well again.
+    Clock {
+        node: usize,
+        wall: Wall,
+    },
+    /// A node's wall clock stands still.
+    Freeze {
+        node: usize,
+    },
     /// Everything is well again.
     Heal,
 }
@@ -110,6 +120,7 @@ pub(crate) enum Kind {
     Ready,
     HandOver,
     Drain,
+    Clock,
 }
 
 impl Kind {
@@ -194,6 +205,16 @@ pub(crate) fn of_kind(
         }
         Kind::Ready => {
             lasting(Fault::Ready { node, ready: false }, Fault::Ready { node, ready: true });
+        }
+        Kind::Clock => {
+            let hours = [-25, -1, 1, 25][random.random_range(0..4)];
+            let wall = Wall { shift_ms: hours * 3_600_000, frozen: None };
+            let well = Wall::default();
+            match random.random_range(0..3) {
+                0 => plan.push((at, Fault::Clock { node, wall })),
+                1 => plan.extend([(at, Fault::Clock { node, wall }), (end, Fault::Clock { node, wall: well })]),
+                _ => plan.extend([(at, Fault::Freeze { node }), (end, Fault::Clock { node, wall: well })]),
+            }
         }
         Kind::HandOver => plan.push((at, Fault::HandOver { partition: random.random_range(0..3) })),
         Kind::Drain => {

@@ -365,6 +365,14 @@ impl History {
         index.and_then(|index| truth?.get(index)).is_some_and(|truth| *truth == end)
     }
 
+    /// What was shown at a place: its epoch and its contents.
+    pub(crate) fn entry(&self, partition: PartitionId, seq: u64) -> Option<(u64, &Bytes)> {
+        let at = usize::try_from(seq.checked_sub(1)?).ok()?;
+        let end = self.truth.get(&partition)?.get(at)?;
+        let content = self.contents.get(&(partition, end.epoch, seq))?;
+        Some((end.epoch, &content.payload))
+    }
+
     /// Everything that was shown, with its contents.
     pub(crate) fn payloads(&self) -> impl Iterator<Item = (PartitionId, u64, &Bytes)> {
         self.truth.iter().flat_map(|(partition, ends)| {

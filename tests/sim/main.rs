@@ -9,7 +9,13 @@ mod accidents;
 #[cfg(test)]
 mod agenda;
 #[cfg(test)]
+mod chats;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
+mod conversations;
+#[cfg(test)]
+mod dialogue;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
@@ -38,6 +44,8 @@ mod settle;
 mod setup;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod talks;
 #[cfg(test)]
 mod trace;
 #[cfg(test)]

@@ -7,6 +7,8 @@ use rand::{RngExt, SeedableRng};
 use replication::core::{Limits, Sabotage, Timings};
 
 use crate::agenda::{Time, ms};
+use crate::chats::ChatSetup;
+use crate::chats::people::Habits;
 use crate::faults::{self, Kind};
 use crate::network::Travel;
 use crate::registry::Manners;
@@ -37,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) healed: Time,
     /// Keeps the trace as text.
     pub(crate) readable: bool,
+    /// Chats and their clients, instead of entries that nobody reads.
+    pub(crate) chats: Option<ChatSetup>,
 }
 
 impl Setup {
@@ -58,6 +62,7 @@ impl Setup {
             losses: 0,
             healed: 0,
             readable: true,
+            chats: None,
         }
     }
 
@@ -104,7 +109,41 @@ impl Setup {
             losses: u32::from(bears_a_loss),
             healed,
             readable: false,
+            chats: None,
         }
+    }
+}
+
+impl Setup {
+    /// The world of a seed with chats in it.
+    pub(crate) fn random_chats(seed: u64, sabotage: chat::Sabotage) -> Self {
+        let base = Self::random(seed, Sabotage::default());
+        let mut random = StdRng::seed_from_u64(seed ^ 0x6368_6174);
+        let habits = Habits {
+            persons: random.random_range(3..8),
+            chats: random.random_range(1..4),
+            pause: *pick(&mut random, &[(ms(5), ms(60)), (ms(20), ms(300)), (ms(100), ms(900))]),
+            ends: random.random_bool(0.4),
+        };
+        let config = chat::Config {
+            recent_bytes_max: *pick(&mut random, &[1, 4_000, 64 << 20]),
+            waiting_max: *pick(&mut random, &[2, 5_000]),
+            sabotage,
+            ..chat::Config::default()
+        };
+        let chats = ChatSetup {
+            config,
+            habits,
+            busy_per_mille: *pick(&mut random, &[0, 0, 5]),
+            lost_per_mille: *pick(&mut random, &[0, 10, 50]),
+        };
+        let mut plan = base.plan;
+        if random.random_bool(0.5) {
+            let clocks = BTreeSet::from([Kind::Clock]);
+            plan.extend(faults::plan(&mut random, &clocks, (ms(1_500), base.healed)));
+        }
+        let partitions = *pick(&mut random, &[1, 1, 2]);
+        Self { partitions, load: None, plan, chats: Some(chats), ..base }
     }
 }
 

@@ -11,6 +11,7 @@ use replication::core::{Event, Outcome, PartitionView};
 use segment::{LogEnd, LogOp};
 
 use crate::agenda::{Agenda, Happening, Time, ms};
+use crate::chats::Talk;
 use crate::client::{Ask, Asks, Wish, payload};
 use crate::disk::Durable;
 use crate::faults::Fault;
@@ -59,6 +60,8 @@ pub(crate) struct World {
     pub(crate) busy: bool,
     /// The store that a wiped node gets.
     pub(crate) next_store: u64,
+    /// The chats, if there are any.
+    pub(crate) talk: Option<Box<Talk>>,
 }
 
 impl World {
@@ -82,6 +85,7 @@ impl World {
             random: StdRng::seed_from_u64(setup.seed ^ 0x776f_726c),
             busy: setup.load.is_some(),
             next_store: count as u64 + 1,
+            talk: setup.chats.as_ref().map(|chats| Box::new(Talk::new(chats))),
             nodes,
             setup,
         };
@@ -92,6 +96,10 @@ impl World {
         }
         if world.busy {
             world.agenda.after(ms(1), Happening::Load);
+        }
+        for person in 0..world.setup.chats.as_ref().map_or(0, |chats| chats.habits.persons) {
+            let delay = world.random.random_range(0..ms(500));
+            world.agenda.after(delay, Happening::Person { person });
         }
         for (at, kind) in world.setup.plan.clone() {
             world.agenda.at(at, Happening::Trouble(kind));
@@ -167,6 +175,7 @@ impl World {
                 Ok(())
             }
             Happening::Unlinked { node, peer, generation } => {
+                self.calls_lost(node, peer, generation);
                 let event = Event::PeerDown { node: self.nodes[peer].id.clone() };
                 self.tell(node, Came::Unlinked { peer, generation, event });
                 Ok(())
@@ -198,7 +207,11 @@ impl World {
                 Ok(())
             }
             Happening::Load => self.load(),
-            registry => self.registry_happens(registry),
+            Happening::CasArrives { .. }
+            | Happening::CasAnswered { .. }
+            | Happening::Watch { .. }
+            | Happening::Session { .. } => self.registry_happens(happening),
+            _ => self.chat_happens(happening),
         }
     }
 

@@ -7,6 +7,7 @@
 use model::encode::v1;
 use replication::core::PartitionView;
 
+use crate::Sabotage;
 use crate::ledger::Ledger;
 use crate::reign::{Phase, Reign};
 
@@ -37,10 +38,10 @@ enum Fault {
 }
 
 /// Folds everything up to `seq`; then the reign serves, or is broken.
-pub(crate) async fn load(ledger: &dyn Ledger, reign: &Reign, seq: u64) {
+pub(crate) async fn load(ledger: &dyn Ledger, reign: &Reign, seq: u64, sabotage: Sabotage) {
     let began = runtime::now();
     let (partition, epoch) = (reign.partition, reign.epoch);
-    match fold(ledger, reign, seq).await {
+    match fold(ledger, reign, seq, sabotage).await {
         Ok(()) => {
             for conversation in reign.conversations() {
                 conversation.loaded();
@@ -58,7 +59,12 @@ pub(crate) async fn load(ledger: &dyn Ledger, reign: &Reign, seq: u64) {
     }
 }
 
-async fn fold(ledger: &dyn Ledger, reign: &Reign, seq: u64) -> Result<(), Fault> {
+async fn fold(
+    ledger: &dyn Ledger,
+    reign: &Reign,
+    seq: u64,
+    sabotage: Sabotage,
+) -> Result<(), Fault> {
     let mut next = 1;
     while next <= seq {
         let page = ledger.read(reign.partition, next, PAGE_ENTRIES_MAX, PAGE_BYTES_MAX).await;
@@ -74,8 +80,11 @@ async fn fold(ledger: &dyn Ledger, reign: &Reign, seq: u64) -> Result<(), Fault>
             if logged.payload.first() == Some(&OPENING) {
                 continue;
             }
-            let entry = v1::decode(&logged.payload)
+            let mut entry = v1::decode(&logged.payload)
                 .map_err(|source| Fault::Strange { seq: logged.seq, source })?;
+            if sabotage.forget_keys {
+                entry.remembered = None;
+            }
             let conversation = reign.conversation_or_new(entry.chat);
             conversation.load(logged.epoch, logged.seq, &entry);
         }
