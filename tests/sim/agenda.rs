@@ -64,6 +64,8 @@ pub(crate) enum Happening {
     Fault(Fault),
     /// A crashed node is started again.
     Restart { node: usize },
+    /// A node hears who is on the ring.
+    Roster { node: usize },
     /// The chats of a node go on.
     Floor { node: usize, boot: u64 },
     /// A read of a log for the chats is done.

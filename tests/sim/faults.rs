@@ -91,6 +91,16 @@ pub(crate) enum Fault {
         node: usize,
         wall: Wall,
     },
+    /// A node is to leave for good, or to stay after all.
+    Leave {
+        node: usize,
+        leaving: bool,
+    },
+    /// A node's place on the ring comes or goes.
+    Ring {
+        node: usize,
+        on: bool,
+    },
     /// A node's wall clock stands still.
     Freeze {
         node: usize,
@@ -121,6 +131,8 @@ pub(crate) enum Kind {
     HandOver,
     Drain,
     Clock,
+    Leave,
+    Gone,
 }
 
 impl Kind {
@@ -205,6 +217,15 @@ pub(crate) fn of_kind(
         }
         Kind::Ready => {
             lasting(Fault::Ready { node, ready: false }, Fault::Ready { node, ready: true });
+        }
+        Kind::Leave => lasting(
+            Fault::Leave { node, leaving: true },
+            Fault::Leave { node, leaving: random.random_bool(0.3) },
+        ),
+        Kind::Gone => {
+            plan.push((at, Fault::Crash { node, down: lasts }));
+            plan.push((at + ms(random.random_range(0..1_000)), Fault::Ring { node, on: false }));
+            plan.push((end + ms(1_000), Fault::Ring { node, on: true }));
         }
         Kind::Clock => {
             let hours = [-25, -1, 1, 25][random.random_range(0..4)];

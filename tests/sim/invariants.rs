@@ -144,10 +144,13 @@ impl History {
         } else {
             let named =
                 after.primary.as_ref().is_some_and(|primary| names(&after.ensemble, primary));
+            let by_its_primary = before.state == PartitionState::Open
+                && (&before.primary, before.boot) == (&after.primary, after.boot);
+            let step = by_its_primary && one_step(&before.ensemble, &after.ensemble);
             after.epoch > before.epoch
                 && after.state == PartitionState::Sealing
                 && carried == (epoch, ensemble, commit)
-                && same(&after.ensemble, ensemble)
+                && (same(&after.ensemble, ensemble) || step)
                 && named
         };
         must(good && after.nonce != before.nonce, "R1", || {
@@ -390,6 +393,13 @@ fn mask(ensemble: &[Member]) -> u64 {
 
 fn names(ensemble: &[Member], node: &NodeId) -> bool {
     ensemble.iter().any(|member| member.node == *node)
+}
+
+/// R3: whether a change adds at most one member and drops at most one.
+fn one_step(before: &[Member], after: &[Member]) -> bool {
+    let added = after.iter().filter(|member| !before.contains(member)).count();
+    let dropped = before.iter().filter(|member| !after.contains(member)).count();
+    added <= 1 && dropped <= 1
 }
 
 /// Whether two ensembles have the same members, whatever their order.

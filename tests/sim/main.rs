@@ -9,6 +9,8 @@ mod accidents;
 #[cfg(test)]
 mod agenda;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod chats;
 #[cfg(test)]
 mod client;
@@ -32,6 +34,8 @@ mod network;
 mod node;
 #[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod ring;
 #[cfg(test)]
 mod run;
 #[cfg(test)]

@@ -69,10 +69,10 @@ fn live(world: &mut World) -> Verdict {
     world.settle()
 }
 
-/// Runs the world of a seed with chats in it to its end.
-pub(crate) fn run_chats(seed: u64, sabotage: chat::Sabotage) -> Result<(Report, World), Violation> {
-    let mut world = World::new(Setup::random_chats(seed, sabotage));
-    live(&mut world)?;
+/// Lives a world to its end.
+pub(crate) fn live_world(setup: Setup) -> (World, Result<Report, Violation>) {
+    let mut world = World::new(setup);
+    let verdict = live(&mut world);
     let shown = world.partitions().map(|partition| world.history.shown(partition)).sum();
     let report = Report {
         trace: world.trace.hash(),
@@ -80,7 +80,13 @@ pub(crate) fn run_chats(seed: u64, sabotage: chat::Sabotage) -> Result<(Report, 
         shown,
         lasted: world.agenda.now(),
     };
-    Ok((report, world))
+    (world, verdict.map(|()| report))
+}
+
+/// Runs the world of a seed with chats in it to its end.
+pub(crate) fn run_chats(seed: u64, sabotage: chat::Sabotage) -> Result<(Report, World), Violation> {
+    let (world, report) = live_world(Setup::random_chats(seed, sabotage));
+    Ok((report?, world))
 }
 
 /// The same, with its trace as text.

@@ -31,6 +31,7 @@ impl World {
             self.run_for(LOOK_EVERY)?;
         }
         must(self.probed(&mut probes), "I16", || format!("not open: {}", self.describe()))?;
+        self.settle_ring()?;
         let until = self.agenda.now() + EQUAL_MAX;
         let partitions: Vec<PartitionId> = self.partitions().collect();
         let equal = |world: &Self| partitions.iter().all(|it| world.is_equal(*it));

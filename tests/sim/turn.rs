@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use hashring::PartitionId;
 use rand::RngExt;
-use replication::core::{Alarm, Event, Outcome, Step, Why};
+use replication::core::{Alarm, Event, Moving, Outcome, Step, Why};
 use segment::{LogEnd, LogOp};
 use wire::{Append, Kind, Message};
 
@@ -124,6 +124,11 @@ impl World {
                 {
                     floor.show(partition, life.core.view(partition));
                 }
+                Ok(())
+            }
+            Step::Moving { how, .. } => {
+                self.counts.moved += u64::from(how == Moving::Done);
+                self.counts.given_up += u64::from(how == Moving::GivenUp);
                 Ok(())
             }
             Step::Stop { reason } => must(false, "I12", || format!("{by:?} stops: {reason:?}")),

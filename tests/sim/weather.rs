@@ -90,6 +90,8 @@ impl World {
                 let it = &mut self.nodes[node];
                 it.wall.frozen = Some(it.wall.ms(self.agenda.now()));
             }
+            Fault::Leave { node, leaving } => self.set_leaving(node, leaving),
+            Fault::Ring { node, on } => self.set_on_ring(node, on),
             Fault::Ready { node, ready } => self.tell(node, Came::Event(Event::Ready(ready))),
             Fault::HandOver { partition } if partition < self.setup.partitions => {
                 let partition = PartitionId(partition);
@@ -134,6 +136,7 @@ impl World {
         let boot = it.start(&self.setup, now);
         self.trace.note(now, &[4, node as u64, boot], || format!("n{} starts, {boot}", node + 1));
         self.agenda.after(ms(1), Happening::Session { node, boot });
+        self.registers(node);
         // A core that waits for nothing else has a timer.
         self.tell(node, Came::Event(Event::Tick));
         for pair in self.network.pairs() {
@@ -248,6 +251,8 @@ impl World {
                 floor.busy(0);
             }
             self.session(node, true);
+            self.set_on_ring(node, true);
+            self.set_leaving(node, false);
             self.tell(node, Came::Event(Event::WriterFull(false)));
             self.tell(node, Came::Event(Event::Ready(true)));
         }

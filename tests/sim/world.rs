@@ -19,6 +19,7 @@ use crate::invariants::{History, Process, Verdict, Violation};
 use crate::network::Network;
 use crate::node::{Came, Life, Node};
 use crate::registry::Registry;
+use crate::ring::Ring;
 use crate::setup::Setup;
 use crate::trace::Trace;
 
@@ -41,6 +42,9 @@ pub(crate) struct Counts {
     pub(crate) words: u64,
     /// Reads of a log.
     pub(crate) reads: u64,
+    /// Changes of an ensemble that were made, and that came to nothing.
+    pub(crate) moved: u64,
+    pub(crate) given_up: u64,
 }
 
 /// Nodes, what is between them, and the book of what they said.
@@ -62,6 +66,7 @@ pub(crate) struct World {
     pub(crate) next_store: u64,
     /// The chats, if there are any.
     pub(crate) talk: Option<Box<Talk>>,
+    pub(crate) ring: Ring,
 }
 
 impl World {
@@ -85,6 +90,7 @@ impl World {
             random: StdRng::seed_from_u64(setup.seed ^ 0x776f_726c),
             busy: setup.load.is_some(),
             next_store: count as u64 + 1,
+            ring: Ring::default(),
             talk: setup.chats.as_ref().map(|chats| Box::new(Talk::new(chats))),
             nodes,
             setup,
@@ -113,8 +119,9 @@ impl World {
     fn write_first_records(&mut self) {
         let count = self.nodes.len();
         let commit = self.setup.commits.iter().copied().min().unwrap_or(1);
+        let commit = commit.min(u8::try_from(self.setup.members).unwrap_or(u8::MAX));
         for partition in self.partitions() {
-            let members = (0..self.setup.copies).map(|place| {
+            let members = (0..self.setup.members).map(|place| {
                 let node = &self.nodes[(usize::from(partition.0) + place) % count];
                 Member { node: node.id.clone(), store: node.disk.store }
             });
@@ -211,6 +218,10 @@ impl World {
             | Happening::CasAnswered { .. }
             | Happening::Watch { .. }
             | Happening::Session { .. } => self.registry_happens(happening),
+            Happening::Roster { node } => {
+                self.tell_roster(node);
+                Ok(())
+            }
             _ => self.chat_happens(happening),
         }
     }
@@ -244,6 +255,10 @@ impl World {
             {
                 self.registry.connect(&mut self.agenda, node);
                 self.tell(node, Came::Event(Event::SessionUp));
+                if self.setup.ring {
+                    let delay = self.random.random_range(ms(1)..ms(300));
+                    self.agenda.after(delay, Happening::Roster { node });
+                }
             }
             _ => {}
         }

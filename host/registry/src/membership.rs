@@ -21,6 +21,16 @@ pub struct MemberRecord {
     pub store: u64,
     /// Its latest process life.
     pub boot: u64,
+    /// An operator wants it to hold nothing any more. It stays so, restarts included, until somebody
+    /// takes it back; a record without it is of a node that stays.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub leaving: bool,
+}
+
+/// What is usual is not written, so that records of nodes that stay look as they always did.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// `hashring/<position>`: there while the node is.

@@ -22,6 +22,7 @@ mod registrar;
 
 mod follow;
 mod membership;
+mod wanted;
 
 mod dialler;
 mod forward;
@@ -44,7 +45,7 @@ pub use ending::Failure;
 pub use floor::{FloorError, floor_quic};
 pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingView, Submission};
 pub use inbox::Notices;
-pub use membership::enlist;
+pub use membership::{enlist, set_leaving};
 pub use start::{Driver, StartError, bind};
 pub use tls::{Authority, Credentials, Pem, TlsError};
 pub use transport::EndpointError;

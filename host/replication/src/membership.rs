@@ -54,8 +54,9 @@ pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Fai
         let value = ask(|| session.get(&key)).await?;
         let known = value.as_ref().map(|value| decode::<MemberRecord>(&key, &value.data));
         let life = next_life(folder.store(), folder.boot(), known.transpose()?);
-        folder = begin(folder, life).await?;
-        let record = MemberRecord { store: folder.store(), boot: folder.boot() };
+        folder = begin(folder, &life).await?;
+        let leaving = life.leaving;
+        let record = MemberRecord { store: folder.store(), boot: folder.boot(), leaving };
         let expect = value.map(|value| value.version);
         let cas = Cas { key: key.clone(), expect, data: Some(registry::encode(&record)) };
         // A lost answer, like a lost race, is followed by another life.
@@ -179,17 +180,41 @@ impl Membership {
     }
 }
 
-/// Store and boot of the life that follows `boot`.
-fn next_life(store: u64, boot: u64, known: Option<MemberRecord>) -> MemberRecord {
-    match known {
-        Some(known) if known.store != store || known.boot > boot => {
-            MemberRecord { store: rand::random(), boot: known.boot.max(boot) + 1 }
+/// Says that `node` is to hold nothing any more, or takes that back: its place in every ensemble is given
+/// to others, one step at a time. `false` if no node of that name was ever here.
+///
+/// # Errors
+/// [`Failure`]; nothing was changed, or it is not known whether it was, and asking again is harmless.
+pub async fn set_leaving(session: &Session, node: &NodeId, leaving: bool) -> Result<bool, Failure> {
+    let key = member_key(node);
+    loop {
+        let Some(value) = ask(|| session.get(&key)).await? else { return Ok(false) };
+        let known: MemberRecord = decode(&key, &value.data)?;
+        if known.leaving == leaving {
+            return Ok(true);
         }
-        _ => MemberRecord { store, boot: boot + 1 },
+        let data = Some(registry::encode(&MemberRecord { leaving, ..known }));
+        let cas = Cas { key: key.clone(), expect: Some(value.version), data };
+        // A lost answer and a lost race are both looked at again.
+        if let Ok(Ok(_version)) = session.cas(cas).await {
+            return Ok(true);
+        }
+        runtime::sleep(PAUSE_FIRST).await;
     }
 }
 
-async fn begin(mut folder: Folder, life: MemberRecord) -> Result<Folder, Failure> {
+/// The life that follows `boot`. A node that was to leave is still to leave.
+fn next_life(store: u64, boot: u64, known: Option<MemberRecord>) -> MemberRecord {
+    let leaving = known.as_ref().is_some_and(|known| known.leaving);
+    match known {
+        Some(known) if known.store != store || known.boot > boot => {
+            MemberRecord { store: rand::random(), boot: known.boot.max(boot) + 1, leaving }
+        }
+        _ => MemberRecord { store, boot: boot + 1, leaving },
+    }
+}
+
+async fn begin(mut folder: Folder, life: &MemberRecord) -> Result<Folder, Failure> {
     if life.store != folder.store() {
         tracing::warn!(
             node = %folder.node(),
@@ -197,8 +222,9 @@ async fn begin(mut folder: Folder, life: MemberRecord) -> Result<Folder, Failure
              counts for nothing, and is copied again from the others"
         );
     }
+    let (store, boot) = (life.store, life.boot);
     let begun = runtime::blocking(move || {
-        folder.begin(life.store, life.boot).map(|()| folder).map_err(|error| error.to_string())
+        folder.begin(store, boot).map(|()| folder).map_err(|error| error.to_string())
     });
     let ended = || Failure::Folder("it was not written".to_owned());
     begun.await.ok_or_else(ended)?.map_err(Failure::Folder)
@@ -284,6 +310,24 @@ mod tests {
         let (back, later) = place.start("first").await;
         assert!(back != first && back != second, "what others counted on is not in it any more");
         assert!(later > boot);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_to_leave_is_still_to_leave_after_a_restart_until_it_is_taken_back() {
+        let place = Place::new();
+        let operator = place.registry.session(&"n2".parse().unwrap());
+        let node = "n1".parse().unwrap();
+        assert_eq!(set_leaving(&operator, &node, true).await, Ok(false), "nobody yet");
+        let (store, boot) = place.start("data").await;
+        assert_eq!(set_leaving(&operator, &node, true).await, Ok(true));
+        assert_eq!(place.start("data").await, (store, boot + 1));
+        let leaving = async || {
+            let value = operator.get("members/n1").await.unwrap().unwrap();
+            registry::decode::<MemberRecord>(&value.data).unwrap().leaving
+        };
+        assert!(leaving().await);
+        assert_eq!(set_leaving(&operator, &node, false).await, Ok(true));
+        assert!(!leaving().await);
     }
 
     #[tokio::test]
