@@ -1,6 +1,7 @@
 //! Ensembles that change: random worlds with a ring, the schedules by name, and the rules of a change
 //! broken on purpose.
 
+use registry::PartitionState;
 use replication::core::{Sabotage, Timings};
 
 use crate::agenda::ms;
@@ -10,7 +11,7 @@ use crate::setup::Setup;
 use crate::stage::{P, Stage};
 
 /// As many as the gate runs.
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 500;
 /// Within so many a broken rule is noticed.
 const SABOTAGED_MAX: u64 = 400;
 
@@ -72,6 +73,11 @@ fn a_change_within_an_epoch_is_noticed() {
 #[test]
 fn a_learner_that_counts_is_noticed() {
     found("count_learners", Sabotage { count_learners: true, ..Sabotage::default() });
+}
+
+#[test]
+fn a_change_that_seals_the_new_ensemble_is_noticed() {
+    found("seal_own_ensemble", Sabotage { seal_own_ensemble: true, ..Sabotage::default() });
 }
 
 #[test]
@@ -146,7 +152,8 @@ fn a_partition_that_grows_survives_its_first_member() {
     let tokens: Vec<u64> = (0..20).map(|_| stage.commit(leader)).collect();
     stage.until("three members", |world| {
         let record = world.registry.current(P);
-        record.ensemble.len() == 3 && world.leader(P).is_some()
+        let open = record.state == PartitionState::Open;
+        open && record.ensemble.len() == 3 && world.leader(P).is_some()
     });
     let leader = stage.leader();
     let last = stage.commit(leader);

@@ -7,7 +7,7 @@ use crate::invariants::Violation;
 use crate::run::{Report, replay_chats, run_chats, spread};
 
 /// As many as the gate runs.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

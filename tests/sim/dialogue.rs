@@ -28,7 +28,7 @@ pub(crate) type Told<T> = Result<T, Violation>;
 
 /// A calm world with chats and nobody in it who does anything unasked.
 pub(crate) fn calm(nodes: usize, sabotage: Sabotage) -> Setup {
-    let habits = Habits { persons: 4, chats: 1, pause: (ms(1), ms(1)), ends: false };
+    let habits = Habits { persons: 4, chats: 1, pause: (ms(1), ms(1)), ends: false, plain: true };
     let config = chat::Config { sabotage, ..chat::Config::default() };
     let chats = ChatSetup { config, habits, busy_per_mille: 0, lost_per_mille: 0 };
     Setup { chats: Some(chats), ..Setup::calm(nodes, 2) }
@@ -130,12 +130,6 @@ impl Dialogue {
     pub(crate) fn reads(&self, after: Option<Cursor>) -> What {
         let read = Read { after, ..reading(self.token) };
         What::Read { read, follows: None, local: None }
-    }
-
-    /// A page as a node gives it.
-    pub(crate) fn page(&mut self, node: usize, what: What) -> Told<Page> {
-        let number = self.ask(node, what)?;
-        page(self.heard(number)?)
     }
 
     /// Everything heals; the chat and its partition come to rest.

@@ -16,6 +16,8 @@ use crate::world::World;
 
 /// Within so long after the healing every ensemble is the wanted one, and led by its first member.
 const WANTED_MAX: Time = ms(60_000);
+/// They stay so for so long.
+const REST: Time = ms(4_000);
 const LOOK_EVERY: Time = ms(50);
 
 /// The nodes as the registry has them.
@@ -116,7 +118,12 @@ impl World {
         let until = self.agenda.now() + WANTED_MAX;
         let partitions: Vec<PartitionId> = self.partitions().collect();
         let wanted = |world: &Self| partitions.iter().all(|it| world.is_as_wanted(*it));
-        while !wanted(self) {
+        let mut since = self.agenda.now();
+        // Who has heard of an older ring goes on by it for a while.
+        while self.agenda.now() < since + REST {
+            if !wanted(self) {
+                since = self.agenda.now();
+            }
             must(self.agenda.now() < until, "R27", || {
                 let wanted: Vec<_> = partitions.iter().map(|it| self.wanted(*it)).collect();
                 format!("wanted are {wanted:?}: {}", self.describe())

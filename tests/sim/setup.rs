@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) losses: u32,
     /// When everything is well again.
     pub(crate) healed: Time,
+    /// Disks forget files whose names were not synced, and nobody syncs names.
+    pub(crate) unnamed: bool,
     /// Keeps the trace as text.
     pub(crate) readable: bool,
     /// Chats and their clients, instead of entries that nobody reads.
@@ -68,6 +70,7 @@ impl Setup {
             plan: Vec::new(),
             losses: 0,
             healed: 0,
+            unnamed: false,
             readable: true,
             chats: None,
         }
@@ -117,6 +120,7 @@ impl Setup {
             plan,
             losses: u32::from(bears_a_loss),
             healed,
+            unnamed: false,
             readable: false,
             chats: None,
         }
@@ -158,6 +162,7 @@ impl Setup {
             chats: random.random_range(1..4),
             pause: *pick(&mut random, &[(ms(5), ms(60)), (ms(20), ms(300)), (ms(100), ms(900))]),
             ends: random.random_bool(0.4),
+            plain: random.random_bool(0.6),
         };
         let config = chat::Config {
             recent_bytes_max: *pick(&mut random, &[1, 4_000, 64 << 20]),

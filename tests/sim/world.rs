@@ -78,6 +78,10 @@ impl World {
             .iter()
             .enumerate()
             .map(|(index, commit)| Node::new(index, *commit))
+            .map(|mut node| {
+                node.disk.unnamed = setup.unnamed.then(Default::default);
+                node
+            })
             .collect();
         let mut world = Self {
             agenda: Agenda::default(),

@@ -10,6 +10,7 @@ mod handlers;
 pub(crate) mod oracle;
 pub(crate) mod people;
 mod port;
+mod record;
 mod settle;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub(crate) use self::floor::Floor;
 use self::oracle::Oracle;
 use self::people::{Habits, People};
 use self::port::{Port, Wanted};
+use self::record::Record;
 use crate::agenda::{Happening, Time, ms};
 use crate::client::{Ask, Wish};
 use crate::disk::{Disk, Pace};
@@ -56,6 +58,7 @@ pub(crate) struct ChatSetup {
 pub(crate) struct Talk {
     pub(crate) people: People,
     pub(crate) oracle: Oracle,
+    record: Record,
     calls: BTreeMap<u64, Call>,
     reads: BTreeMap<u64, LogRead>,
     count: u64,
@@ -77,6 +80,7 @@ impl Talk {
         Self {
             people: People::new(setup.habits),
             oracle: Oracle::default(),
+            record: Record::default(),
             calls: BTreeMap::new(),
             reads: BTreeMap::new(),
             count: 0,
@@ -312,6 +316,10 @@ impl World {
         let text = || format!("p{} hears of {operation}: {heard:?}", asked.person);
         self.trace.note(self.agenda.now(), &[31, operation], text);
         let verdict = talk.people.book.heard(&asked, attempt, &heard, &talk.oracle);
+        // In the end the first client asks many things at once.
+        let client = if talk.people.busy { asked.person as u64 } else { 1_000 + operation };
+        let (client, commit) = (u32::try_from(client).unwrap_or(0), self.nodes[asked.node].commit);
+        talk.record.heard(client, &asked, &heard, self.agenda.now(), commit);
         talk.people.told(operation, &asked, &heard);
         verdict
     }

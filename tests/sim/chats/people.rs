@@ -25,6 +25,8 @@ pub(crate) struct Habits {
     pub(crate) pause: (Time, Time),
     /// Chats are ended now and then.
     pub(crate) ends: bool,
+    /// Nobody asks for help, which adds messages that no client sent.
+    pub(crate) plain: bool,
 }
 
 /// A message that is sent until its fate is known.
@@ -121,8 +123,8 @@ impl People {
             return Some(What::Read { read, follows: None, local: Some(id) });
         }
         Some(match random.random_range(0..100) {
-            0..50 => it.sends(token, random),
-            50..58 => it.sends_again(random).unwrap_or_else(|| it.sends(token, random)),
+            0..50 => it.sends(token, habits.plain, random),
+            50..58 => it.sends_again(random).unwrap_or_else(|| it.sends(token, habits.plain, random)),
             58..80 => it.reads_on(token, random),
             80..85 => read(reading(token)),
             85..92 => {
@@ -133,7 +135,7 @@ impl People {
             96..98 => What::Join { token },
             98 => What::Leave { token },
             _ if habits.ends && random.random_bool(0.3) => What::End { token },
-            _ => it.sends(token, random),
+            _ => it.sends(token, habits.plain, random),
         })
     }
 
@@ -215,12 +217,12 @@ impl People {
 }
 
 impl Person {
-    fn sends(&mut self, token: ChatToken, random: &mut StdRng) -> What {
+    fn sends(&mut self, token: ChatToken, plain: bool, random: &mut StdRng) -> What {
         self.keys += 1;
         let kind = match random.random_range(0..20) {
             0 | 1 => "bad",
             2 => "no",
-            3 | 4 => "help",
+            3 | 4 if !plain => "help",
             5 | 6 => "slow",
             _ => "say",
         };

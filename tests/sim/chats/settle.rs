@@ -64,7 +64,7 @@ impl World {
         if talk.oracle.is_over(token) {
             return What::Show { token, confirmed: true };
         }
-        What::Send { token, key: format!("probe {count}"), text: format!("say {count}"), acks: None }
+        What::Send { token, key: format!("probe {count}"), text: format!("say probe {count}"), acks: None }
     }
 
     /// Whether something asked was answered well, if it was.
@@ -87,12 +87,13 @@ impl World {
             }
         }
         let Some(talk) = &self.talk else { return Ok(()) };
-        talk.people.book.check_end(&talk.oracle)
+        talk.people.book.check_end(&talk.oracle)?;
+        if talk.people.habits.plain { talk.record.judge() } else { Ok(()) }
     }
 
     fn read_whole(&mut self, token: ChatToken, node: usize) -> Verdict {
         let mut after = None;
-        let mut count = 0;
+        let mut messages = Vec::new();
         loop {
             let read = Read { confirmed: true, after, ..reading(token) };
             let what = What::Read { read, follows: None, local: None };
@@ -102,15 +103,18 @@ impl World {
             let answered = |world: &Self| world.result(number).is_some();
             let in_time: Result<bool, Violation> = self.run_until(OPEN_MAX, answered);
             must(in_time?, "I16", || format!("{token:?} is not read at n{}", node + 1))?;
-            let Some(talk) = &self.talk else { return Ok(()) };
+            let now = self.agenda.now();
+            let Some(talk) = &mut self.talk else { return Ok(()) };
             let Some(Heard::Answered(Response::Page(page))) = talk.people.results.get(&number)
             else {
                 let heard = talk.people.results.get(&number);
                 return must(false, "I16", || format!("n{} tells {heard:?}", node + 1));
             };
-            count += page.messages.len() as u64;
+            messages.extend(page.messages.iter().cloned());
             after = Some(page.cursor);
             if !page.more {
+                let count = messages.len() as u64;
+                talk.record.survey(format!("n{}", node + 1), token, messages, now);
                 let all = talk.oracle.count(token);
                 return must(count == all, "P15", || {
                     format!("n{} tells {count} messages of {token:?}, there are {all}", node + 1)
