@@ -129,6 +129,19 @@ impl Chats {
         self.shared.ledger.ring()
     }
 
+    /// Its version, which rises with every change that this node sees.
+    pub fn ring_version(&self) -> u64 {
+        self.shared.ledger.ring_version()
+    }
+
+    /// The node that leads a chat, if it is known and not this one.
+    pub fn led_elsewhere(&self, chat: ChatToken) -> Option<NodeId> {
+        let ledger = &self.shared.ledger;
+        let view = ledger.view(ledger.partitions().of_key(&chat.key()));
+        let primary = view.primary.as_ref().filter(|_| view.open);
+        primary.filter(|node| **node != self.shared.node).cloned()
+    }
+
     /// Whether this node can be asked.
     pub fn readiness(&self) -> Readiness {
         let ledger = &self.shared.ledger;
