@@ -9,6 +9,9 @@ use crate::run::{Report, replay_chats, run_chats, spread};
 /// As many as the gate runs.
 const SEEDS: u64 = 1_000;
 
+/// Within so many a broken rule is noticed.
+const SABOTAGED_MAX: u64 = 600;
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -74,4 +77,42 @@ fn the_same_seed_gives_the_same_conversations() {
         let (once, twice) = (trace(()), trace(()));
         assert!(once.is_ok() && once == twice, "SEED={seed}: {once:?} {twice:?}");
     }
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story_word_by_word() {
+    for seed in 2_000_000..2_000_004 {
+        let (once, _) = replay_chats(seed, Sabotage::default());
+        let (twice, _) = replay_chats(seed, Sabotage::default());
+        assert!(once == twice, "SEED={seed} tells two stories");
+    }
+}
+
+/// A rule that is broken is noticed in random worlds too, and the world is good without.
+fn found(name: &str, sabotage: Sabotage) {
+    let found = (0..SABOTAGED_MAX).find_map(|seed| Some((seed, run(seed, sabotage).err()?)));
+    let Some((seed, violation)) = found else { panic!("{name} goes unnoticed") };
+    println!("{name}: {} seeds, {}", seed + 1, violation.rule);
+    let without = run(seed, Sabotage::default());
+    assert!(without.is_ok(), "SEED={seed} is bad without {name}: {without:?}");
+}
+
+#[test]
+fn keys_that_are_forgotten_by_who_takes_over_are_noticed() {
+    found("forget_keys", Sabotage { forget_keys: true, ..Sabotage::default() });
+}
+
+#[test]
+fn keys_that_are_forgotten_by_the_clock_are_noticed() {
+    found("keys_by_clock", Sabotage { keys_by_clock: true, ..Sabotage::default() });
+}
+
+#[test]
+fn answers_that_do_not_wait_for_what_they_saw_are_noticed() {
+    found("no_barrier", Sabotage { no_barrier: true, ..Sabotage::default() });
+}
+
+#[test]
+fn readers_who_are_told_less_than_they_have_seen_are_noticed() {
+    found("ignore_seen", Sabotage { ignore_seen: true, ..Sabotage::default() });
 }

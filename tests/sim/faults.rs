@@ -233,8 +233,14 @@ pub(crate) fn of_kind(
             let well = Wall::default();
             match random.random_range(0..3) {
                 0 => plan.push((at, Fault::Clock { node, wall })),
-                1 => plan.extend([(at, Fault::Clock { node, wall }), (end, Fault::Clock { node, wall: well })]),
-                _ => plan.extend([(at, Fault::Freeze { node }), (end, Fault::Clock { node, wall: well })]),
+                1 => plan.extend([
+                    (at, Fault::Clock { node, wall }),
+                    (end, Fault::Clock { node, wall: well }),
+                ]),
+                _ => plan.extend([
+                    (at, Fault::Freeze { node }),
+                    (end, Fault::Clock { node, wall: well }),
+                ]),
             }
         }
         Kind::HandOver => plan.push((at, Fault::HandOver { partition: random.random_range(0..3) })),

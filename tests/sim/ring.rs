@@ -86,9 +86,10 @@ impl World {
     /// Who should hold a partition: of each its own choice, and the same again.
     pub(crate) fn wanted(&self, partition: PartitionId) -> Vec<Member> {
         let ring = &self.ring;
-        let stays = ring.stores.iter().filter(|(node, _)| {
-            !ring.off.contains(node) && !ring.leaving.contains(node)
-        });
+        let stays = ring
+            .stores
+            .iter()
+            .filter(|(node, _)| !ring.off.contains(node) && !ring.leaving.contains(node));
         let mut nodes: Vec<(u64, usize, u64)> = stays
             .map(|(node, store)| {
                 let mixed = (self.setup.seed ^ (*node as u64 + 1) << 20 ^ u64::from(partition.0))
@@ -97,8 +98,10 @@ impl World {
             })
             .collect();
         nodes.sort_unstable();
-        let member =
-            |(_, node, store): (u64, usize, u64)| Member { node: self.nodes[node].id.clone(), store };
+        let member = |(_, node, store): (u64, usize, u64)| Member {
+            node: self.nodes[node].id.clone(),
+            store,
+        };
         nodes.into_iter().take(self.setup.copies).map(member).collect()
     }
 

@@ -1,6 +1,6 @@
 //! The schedules in which clients of chats have a part, played with the real chats on real cores.
 
-use chat::{Read, RequestOutcome, Response, Sabotage};
+use chat::{Code, Read, RequestOutcome, Response, Sabotage};
 use model::{Cursor, MessageId};
 
 use crate::agenda::ms;
@@ -89,7 +89,8 @@ fn a_repeat(sabotage: Sabotage) -> Verdict {
     planned(again.replay && again.cursor == first.cursor, &format!("{again:?}"))?;
     let again = it.sends(next, "2", "no never")?;
     let again = it.heard(again)?;
-    let same = matches!((&refused, &again), (Heard::Refused(one), Heard::Refused(two)) if one == two);
+    let same =
+        matches!((&refused, &again), (Heard::Refused(one), Heard::Refused(two)) if one == two);
     planned(same, &format!("{refused:?} and then {again:?}"))?;
     it.settle()
 }
@@ -282,6 +283,30 @@ fn a_late_cut(sabotage: Sabotage) -> Verdict {
     it.world.pace(first, Pace::Normal);
     it.heard(reads)?;
     it.settle()
+}
+
+/// A primary cannot read its log for a while. When it can, it serves: nobody else takes over from it.
+fn an_unreadable_log(sabotage: Sabotage) -> Verdict {
+    let mut it = Dialogue::new(sabotage)?;
+    let leader = it.leader()?;
+    it.says(leader, "1", "say one")?;
+    it.world.setup.unread_per_mille = 1_000;
+    it.world.crash(leader)?;
+    let next = it.leader_but(leader)?;
+    let early = it.sends(next, "2", "say two")?;
+    let early = refusal(&it.heard(early)?);
+    planned(early.is_some_and(|(code, _)| code == Code::NotReady), &format!("{early:?}"))?;
+    it.world.setup.unread_per_mille = 0;
+    it.pass(5_000)?;
+    let leads = it.leader()?;
+    planned(leads == next, "another one leads")?;
+    it.says(next, "2", "say two")?;
+    it.settle()
+}
+
+#[test]
+fn a_log_that_could_not_be_read_is_read_again() {
+    plays(an_unreadable_log);
 }
 
 #[test]

@@ -80,7 +80,8 @@ fn the_document_lists_the_schedules_that_are_played() {
         for line in read(&file).lines() {
             let Some(after) = line.trim_start().strip_prefix("/// S") else { continue };
             // The names with which it begins, as in "S9, S10. What …".
-            let (names, _) = after.split_once(|end: char| end.is_lowercase()).unwrap_or((after, ""));
+            let (names, _) =
+                after.split_once(|end: char| end.is_lowercase()).unwrap_or((after, ""));
             for name in named(&format!("S{names}"), ".,") {
                 if !listed.contains(&name) {
                     findings.push(format!("{}: {name} is not listed", file.display()));

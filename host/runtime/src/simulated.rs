@@ -47,7 +47,10 @@ impl Default for SimulatedClock {
 
 impl SimulatedClock {
     /// A clock at zero.
-    #[expect(clippy::disallowed_methods, reason = "where it begins does not matter, and is asked once")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "where it begins does not matter, and is asked once"
+    )]
     pub fn new() -> Self {
         let began = Instant::now();
         let inner = Inner { began, now: began, sleepers: BTreeMap::new(), count: 0 };

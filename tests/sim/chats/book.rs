@@ -194,8 +194,9 @@ impl Book {
                 let last = oracle.said(*token, oracle.count(*token)).map(|said| said.cursor);
                 must(last.unwrap_or_default() == *cursor, "I8", || format!("it ended at {last:?}"))
             }
-            (What::Join { .. }, Response::Joined { .. })
-            | (What::Leave { .. }, Response::Left) => Ok(()),
+            (What::Join { .. }, Response::Joined { .. }) | (What::Leave { .. }, Response::Left) => {
+                Ok(())
+            }
             _ => must(false, "P4", || "another answer than was asked for".to_owned()),
         }
     }
@@ -220,9 +221,8 @@ impl Book {
         self.stored += 1;
         self.replays += u64::from(sent.replay);
         let there = oracle.said(token, sent.cursor.seq);
-        let good = there.is_some_and(|it| {
-            it.cursor == sent.cursor && it.message.id == sent.message.id
-        });
+        let good =
+            there.is_some_and(|it| it.cursor == sent.cursor && it.message.id == sent.message.id);
         must(good, "P1", || format!("acknowledged, and committed is {there:?}"))?;
         must(sent.cursor.seq > of.floor, "P2", || {
             format!("acknowledged below {}, which was told before", of.floor)
@@ -241,9 +241,8 @@ impl Book {
         let mut last = None;
         for stored in &page.messages {
             let there = oracle.said(token, stored.cursor.seq);
-            let good = there.is_some_and(|it| {
-                it.cursor == stored.cursor && it.message == stored.message
-            });
+            let good =
+                there.is_some_and(|it| it.cursor == stored.cursor && it.message == stored.message);
             must(good, "P3", || format!("shown {stored:?}, and committed is {there:?}"))?;
             let follows = last.is_none_or(|last| stored.cursor.seq == last + 1);
             must(follows, "P2", || format!("{stored:?} is shown after {last:?}"))?;

@@ -239,7 +239,9 @@ impl World {
     }
 
     fn floor_read(&mut self, read: u64) {
-        let Some(read) = self.talk.as_mut().and_then(|talk| talk.reads.remove(&read)) else { return };
+        let Some(read) = self.talk.as_mut().and_then(|talk| talk.reads.remove(&read)) else {
+            return;
+        };
         let LogRead { node, boot, partition, from, max, reply } = read;
         if self.nodes[node].life_of(boot).is_none() {
             return;
@@ -314,6 +316,15 @@ impl World {
         let Some(talk) = &mut self.talk else { return Ok(()) };
         let Some((asked, attempt)) = talk.people.open.remove(&operation) else { return Ok(()) };
         let text = || format!("p{} hears of {operation}: {heard:?}", asked.person);
+        match &heard {
+            Heard::Answered(chat::Response::Sent(sent)) => self.trace.bytes(&sent.message.id.0),
+            Heard::Answered(chat::Response::Page(page)) => {
+                page.messages.iter().for_each(|stored| self.trace.bytes(&stored.message.id.0));
+            }
+            Heard::Answered(_) => {}
+            Heard::Refused(refusal) => self.trace.bytes(refusal.detail.as_bytes()),
+            Heard::Lost => self.trace.bytes(b"lost"),
+        }
         self.trace.note(self.agenda.now(), &[31, operation], text);
         let verdict = talk.people.book.heard(&asked, attempt, &heard, &talk.oracle);
         // In the end the first client asks many things at once.

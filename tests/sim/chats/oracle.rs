@@ -105,7 +105,9 @@ impl Oracle {
                 said.cloned()
             }
             Answer::Refused { reason, .. } => {
-                must(of.messages.len() == first, "I9", || format!("refused, and there: {entry:?}"))?;
+                must(of.messages.len() == first, "I9", || {
+                    format!("refused, and there: {entry:?}")
+                })?;
                 if let Some(strike) = reason.strip_prefix("strike ") {
                     of.strikes = of.strikes.wrapping_add(1);
                     must(strike == of.strikes.to_string(), "I7", || {

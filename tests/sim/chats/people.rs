@@ -124,7 +124,9 @@ impl People {
         }
         Some(match random.random_range(0..100) {
             0..50 => it.sends(token, habits.plain, random),
-            50..58 => it.sends_again(random).unwrap_or_else(|| it.sends(token, habits.plain, random)),
+            50..58 => {
+                it.sends_again(random).unwrap_or_else(|| it.sends(token, habits.plain, random))
+            }
             58..80 => it.reads_on(token, random),
             80..85 => read(reading(token)),
             85..92 => {
@@ -154,18 +156,8 @@ impl People {
         let request = what.request(&name);
         let floor = token.map_or(0, |token| self.book.told(token));
         let over = token.is_some_and(|token| self.book.over(token));
-        let operation = Operation {
-            person,
-            name,
-            node,
-            boot,
-            asked,
-            what,
-            seen,
-            floor,
-            over,
-            answered: None,
-        };
+        let operation =
+            Operation { person, name, node, boot, asked, what, seen, floor, over, answered: None };
         self.count += 1;
         it.doing = Some(self.count);
         let attempt = self.book.asked(&operation);
@@ -200,8 +192,7 @@ impl People {
                 it.sent.extend(it.plan.take());
             }
             (What::Send { .. }, Heard::Refused(refusal)) => {
-                let again = refusal.retryable
-                    || refusal.outcome == Some(RequestOutcome::Unknown);
+                let again = refusal.retryable || refusal.outcome == Some(RequestOutcome::Unknown);
                 it.tries_again(again);
             }
             (What::Send { .. }, Heard::Lost) => it.tries_again(true),

@@ -47,9 +47,15 @@ pub(crate) enum Wanted {
         reply: oneshot::Sender<Result<Bytes, ForwardError>>,
     },
     /// The answer to another node's request.
-    Answered { call: u64, answer: Result<Bytes, NotRun> },
+    Answered {
+        call: u64,
+        answer: Result<Bytes, NotRun>,
+    },
     /// The answer to a client.
-    Done { operation: u64, result: Box<Result<Response, Refusal>> },
+    Done {
+        operation: u64,
+        result: Box<Result<Response, Refusal>>,
+    },
 }
 
 /// A ledger of a simulated node.

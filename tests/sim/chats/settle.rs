@@ -6,10 +6,14 @@ use std::collections::BTreeMap;
 use chat::{Durability, Read, Response};
 use model::ChatToken;
 
+use replication::core::Event;
+
 use super::book::{Heard, What};
+use super::handlers::text;
 use super::people::reading;
 use crate::agenda::{Time, ms};
 use crate::invariants::{Verdict, Violation, must};
+use crate::node::Came;
 use crate::world::World;
 
 /// I16: within so long after the healing every chat takes messages.
@@ -17,6 +21,8 @@ const OPEN_MAX: Time = ms(10_000);
 /// Whatever clients still wait for ends within so long.
 const END_MAX: Time = ms(25_000);
 const LOOK_EVERY: Time = ms(20);
+/// Keys of a chat that are asked about again.
+const AGAIN_MAX: usize = 12;
 
 impl World {
     /// Every chat takes a message that is sent from now on; who waits is answered.
@@ -64,7 +70,12 @@ impl World {
         if talk.oracle.is_over(token) {
             return What::Show { token, confirmed: true };
         }
-        What::Send { token, key: format!("probe {count}"), text: format!("say probe {count}"), acks: None }
+        What::Send {
+            token,
+            key: format!("probe {count}"),
+            text: format!("say probe {count}"),
+            acks: None,
+        }
     }
 
     /// Whether something asked was answered well, if it was.
@@ -78,17 +89,70 @@ impl World {
         })
     }
 
-    /// Every node tells every chat the same: all that is committed.
+    /// Every node tells every chat the same: all that is committed; and so does who leads next, who folds
+    /// the log anew.
     pub(crate) fn read_everything(&mut self) -> Verdict {
+        if self.talk.is_none() {
+            return Ok(());
+        }
+        self.read_all()?;
+        if !self.setup.ring {
+            self.pass_on()?;
+            self.read_all()?;
+        }
+        self.ask_again()?;
+        let Some(talk) = &self.talk else { return Ok(()) };
+        talk.people.book.check_end(&talk.oracle)?;
+        if talk.people.habits.plain { talk.record.judge() } else { Ok(()) }
+    }
+
+    fn read_all(&mut self) -> Verdict {
         let Some(talk) = &self.talk else { return Ok(()) };
         for token in talk.people.chats.clone() {
             for node in 0..self.nodes.len() {
                 self.read_whole(token, node)?;
             }
         }
+        Ok(())
+    }
+
+    /// Every partition is given to another member.
+    fn pass_on(&mut self) -> Verdict {
+        for partition in self.partitions() {
+            let Some(before) = self.leader(partition) else { continue };
+            self.tell(before, Came::Event(Event::HandOver { partition }));
+            let other = |world: &Self| world.leader(partition).is_some_and(|it| it != before);
+            let in_time = self.run_until(OPEN_MAX, other)?;
+            must(in_time, "I16", || format!("not handed over: {}", self.describe()))?;
+        }
+        Ok(())
+    }
+
+    /// I9, P5: what was stored under a key is answered again as it was.
+    fn ask_again(&mut self) -> Verdict {
         let Some(talk) = &self.talk else { return Ok(()) };
-        talk.people.book.check_end(&talk.oracle)?;
-        if talk.people.habits.plain { talk.record.judge() } else { Ok(()) }
+        let mut again = Vec::new();
+        for (token, of) in &talk.oracle.chats {
+            for ((sender, key), kept) in of.keys.iter().take(AGAIN_MAX) {
+                let person = sender.strip_prefix('p').and_then(|number| number.parse().ok());
+                if let (Some(person), Some(said)) = (person, &kept.said) {
+                    let text = text(&said.message.body).to_owned();
+                    let (token, key, cursor) = (*token, key.clone(), said.cursor);
+                    again.push((person, What::Send { token, key, text, acks: None }, cursor));
+                }
+            }
+        }
+        for (count, (person, what, cursor)) in again.into_iter().enumerate() {
+            let node = count % self.nodes.len();
+            let number = self.ask_node((person, None), node, what).unwrap_or_default();
+            let in_time = self.run_until(OPEN_MAX, |world| world.result(number).is_some())?;
+            must(in_time, "I16", || "a repeat is not answered".to_owned())?;
+            let heard = self.talk.as_ref().and_then(|talk| talk.people.results.get(&number));
+            let same = matches!(heard, Some(Heard::Answered(Response::Sent(sent)))
+                if sent.replay && sent.cursor == cursor);
+            must(same, "P5", || format!("it stands at {cursor:?}, and is answered {heard:?}"))?;
+        }
+        Ok(())
     }
 
     fn read_whole(&mut self, token: ChatToken, node: usize) -> Verdict {
