@@ -205,7 +205,7 @@ impl Host for Chats {
                 // Cannot be an error: nobody closes it.
                 let _turn = shared.loads.acquire().await;
                 let began = runtime::now();
-                loading::load(&*shared.ledger, &reign, seq).await;
+                loading::load(&*shared.ledger, &reign, seq, shared.config.sabotage).await;
                 shared.meters.load_seconds.record(runtime::now() - began);
             };
             tokio::select! {
