@@ -52,7 +52,8 @@ async fn serve(shared: &Shared, client: Client) {
     let live = shared.begin(client);
     let incarnation = live.incarnation;
     shared.note(None);
-    tracing::info!(%session, incarnation, "the registry gave a session");
+    let timeout = live.client.session_timeout();
+    tracing::info!(%session, incarnation, ?timeout, "the registry gave a session");
     shared.kept.look_at_all();
     let over = async {
         while shared.over.load(Ordering::Relaxed) < incarnation {
@@ -119,7 +120,9 @@ async fn prepare(
             Err(refusal) => return Err(problem(refusal)),
         }
     }
-    warn_if_open(config, client, root).await;
+    if shared.incarnation() == 0 {
+        warn_if_open(config, client, root).await;
+    }
     may_write(client, root).await.map_err(problem)
 }
 
