@@ -4,19 +4,25 @@
 //! which partition. It is asked when something changes and never on the path of a message. Liveness it
 //! reports is a hint; safety rests on compare-and-set alone.
 //!
-//! [`Registry::embedded`] serves the nodes of one process from a file.
+//! [`Registry::embedded`] serves the nodes of one process from a file; [`Registry::zookeeper`] is for the
+//! nodes of many.
 
 #![forbid(unsafe_code)]
 
+mod cache;
 mod codec;
 mod embedded;
 mod journal;
 mod membership;
 mod observer;
 mod partition;
+mod reach;
 mod session;
 mod watch;
+mod zookeeper;
 
+pub use self::zookeeper::{Digest, Problem, ZooKeeperConfig};
+pub use cache::LastKnown;
 pub use codec::{DecodeError, decode, encode};
 pub use journal::OpenError;
 pub use membership::{

@@ -212,8 +212,11 @@ impl Replication {
         let cut_since = *self.shared.cut_since.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(since) = cut_since else { return view };
         let stale = runtime::now().saturating_duration_since(since).as_millis();
-        let stale_ms = u64::try_from(stale).unwrap_or(u64::MAX).max(1);
-        Arc::new(RingView { stale_ms, ..RingView::clone(&view) })
+        let stale = u64::try_from(stale).unwrap_or(u64::MAX).max(1);
+        Arc::new(RingView {
+            stale_ms: view.stale_ms.saturating_add(stale),
+            ..RingView::clone(&view)
+        })
     }
 
     /// The ring's version, also when the registry cannot be reached.

@@ -21,6 +21,7 @@ mod reads;
 mod registrar;
 
 mod follow;
+mod foreign;
 mod membership;
 mod wanted;
 

@@ -24,6 +24,7 @@ use crate::dialler::Dialler;
 use crate::driver::{self, Waiting};
 use crate::ending::{Ending, Failure};
 use crate::follow::{self, RingFollower};
+use crate::foreign::Foreign;
 use crate::forward::CALLS_MAX;
 use crate::handle::{Host, Replication, Shared};
 use crate::inbox::{COMMANDS_WAITING_MAX, Command};
@@ -33,7 +34,7 @@ use crate::peer::Net;
 use crate::peers::{Peers, code};
 use crate::reads::Reads;
 use crate::transport::{self, EndpointError};
-use crate::{listener, registrar};
+use crate::{listener, metric, registrar};
 
 /// How long goodbyes are given to leave the machine.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
@@ -133,7 +134,7 @@ impl Driver {
         );
         shared.progress.send_modify(|progress| progress.joined = true);
         let net = net(&shared, &folder, &cluster, Arc::clone(&host), tasks);
-        connect(&shared, &session, net, endpoint, tasks);
+        connect(&shared, &session, net, endpoint, cluster, tasks);
         let (wishes, wished) = mpsc::channel(registrar::BATCHES_WAITING_MAX);
         let filler = shared.inbox.clone();
         tasks.spawn(
@@ -209,6 +210,7 @@ fn connect(
     session: &Arc<Session>,
     net: Net,
     endpoint: Endpoint,
+    cluster: ClusterRecord,
     tasks: &Tasks,
 ) {
     tasks.spawn("listener for nodes", listener::listen(net.clone(), endpoint.clone()));
@@ -218,6 +220,8 @@ fn connect(
         peers: Arc::clone(&shared.peers),
         dialler: Dialler::new(net, endpoint, shared.ending.clone()),
         view: shared.ring.clone(),
+        cluster,
+        foreign: Foreign::default(),
         config: Arc::clone(&shared.config),
         inbox: shared.inbox.clone(),
         told: None,
@@ -244,6 +248,7 @@ async fn reach(shared: &Shared, session: &Session) {
     let mut state = session.state();
     loop {
         let cut = *state.borrow_and_update() == SessionState::Disconnected;
+        metric::registry(&shared.config.node, !cut, session.incarnation());
         *shared.cut_since.lock().unwrap_or_else(PoisonError::into_inner) = cut.then(runtime::now);
         if state.changed().await.is_err() {
             return;
