@@ -27,8 +27,8 @@ pub use codec::{DecodeError, decode, encode};
 pub use journal::OpenError;
 pub use membership::{
     CLUSTER, ClusterRecord, EndpointInfo, MEMBERS, MemberRecord, PARTITIONS, POSITIONS,
-    PositionData, PositionRecord, ServerInfo, ServiceInfo, member_key, partition_key, partition_of,
-    position_key, position_of, ring,
+    PositionData, PositionRecord, REGISTRATIONS, ServerInfo, ServiceInfo, member_key,
+    partition_key, partition_of, position_key, position_of, registration_key, ring,
 };
 pub use observer::{ClusterView, Observer};
 pub use partition::{Member, PartitionRecord, PartitionState};

@@ -102,8 +102,10 @@ impl RingFollower {
             if *node != self.node
                 && let Some(life) = lives.get(node)
             {
-                let address = record.data.quic.clone();
-                self.dialler.aim(node, Target { address, boot: life.boot, store: life.store });
+                let (address, fingerprint) =
+                    (record.data.quic.clone(), record.data.fingerprint.clone());
+                let target = Target { address, boot: life.boot, store: life.store, fingerprint };
+                self.dialler.aim(node, target);
             }
         }
         let nodes = nodes.values().map(|record| self.member(record)).collect();

@@ -13,6 +13,7 @@ use hashring::{NodeId, Ring};
 use registry::{
     CLUSTER, Cas, ClusterRecord, MEMBERS, Member, MemberRecord, POSITIONS, PartitionRecord,
     PositionRecord, Session, member_key, partition_key, position_key, position_of,
+    registration_key,
 };
 use runtime::{Backoff, Instant};
 use segment::Folder;
@@ -99,6 +100,17 @@ impl Membership {
                 }
                 runtime::sleep(backoff.next(rand::random())).await;
             }
+        }
+        Ok(())
+    }
+
+    /// Registers the process, for programs that look for the service and not for its ring.
+    pub(crate) async fn register(&self) -> Result<(), Failure> {
+        let service = &self.record.service_info;
+        let (key, data) = (registration_key(service), registry::encode(service));
+        if ask(|| self.session.put_ephemeral(&key, data.clone())).await?.is_err() {
+            // The key is random, and this process's own.
+            tracing::error!(node = %self.config.node, %key, "somebody else registered as this process");
         }
         Ok(())
     }

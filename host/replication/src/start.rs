@@ -5,7 +5,7 @@
 //! sockets closed and its session ended, as after a crash.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quinn::Endpoint;
@@ -73,6 +73,8 @@ pub fn bind(config: Config, parts: Parts) -> Result<(Replication, Driver), Start
         views,
         ring: watch::Sender::default(),
         cut_since: Mutex::default(),
+        session: OnceLock::new(),
+        cluster: OnceLock::new(),
         progress: watch::Sender::default(),
         config: Arc::new(config),
     });
@@ -104,6 +106,8 @@ impl Driver {
         let Self { parts, shared, inbox, endpoint } = self;
         let stop = tasks.stop().clone();
         let session = Arc::new(parts.session);
+        // Set once: a driver runs once.
+        drop(shared.session.set(Arc::downgrade(&session)));
         tasks.spawn("registry reach", {
             let (shared, session, stop) = (Arc::clone(&shared), Arc::clone(&session), stop.clone());
             async move {
@@ -120,6 +124,7 @@ impl Driver {
         };
         let joined = async {
             membership.take_places().await?;
+            membership.register().await?;
             let cluster = membership.cluster().await?;
             Ok((keep_cluster(parts.folder, cluster.id).await?, cluster))
         };
@@ -132,6 +137,7 @@ impl Driver {
             boot = folder.boot(), store = format!("{:016x}", folder.store()),
             cluster = format!("{:016x}", cluster.id), "joined",
         );
+        shared.cluster.get_or_init(|| cluster.id);
         shared.progress.send_modify(|progress| progress.joined = true);
         let net = net(&shared, &folder, &cluster, Arc::clone(&host), tasks);
         connect(&shared, &session, net, endpoint, cluster, tasks);
