@@ -36,6 +36,8 @@ pub(super) struct Partition {
     commit_kept: u64,
     /// The log lost entries that were synced, and has not been made whole since.
     pub(super) damaged: bool,
+    /// A promise may be among what was lost: nothing is taken before the record tells of the newest epoch.
+    pub(super) forgot: bool,
     /// The last seq verified in the promised epoch.
     pub(super) matched: u64,
     pub(super) slot: Slot,
@@ -88,6 +90,7 @@ impl Partition {
     /// A partition with what the disk held of it.
     pub(super) fn new(id: PartitionId, disk: &Restored) -> Self {
         let promise = disk.promise.clone().filter(|promise| promise.epoch >= disk.end.epoch);
+        let damaged = disk.damaged || disk.end.seq < disk.commit;
         Self {
             id,
             record: None,
@@ -96,7 +99,8 @@ impl Partition {
             tail: Tail::new(disk),
             commit: disk.commit.min(disk.end.seq),
             commit_kept: disk.commit,
-            damaged: disk.damaged || disk.end.seq < disk.commit,
+            damaged,
+            forgot: damaged,
             matched: 0,
             slot: Slot::default(),
             doing: Doing::Follow,
@@ -150,6 +154,7 @@ impl Partition {
         }
         let newer = self.record.as_ref().is_none_or(|known| known.record.epoch < record.epoch);
         let (epoch, nonce) = (record.epoch, record.nonce);
+        self.remember(cx, &record);
         self.record = Some(Known { record, version });
         self.touch(cx);
         if epoch >= self.promised {
@@ -172,6 +177,16 @@ impl Partition {
             self.step_down(cx);
         }
         self.consider(cx);
+    }
+
+    /// Promises anew what may have been lost: an epoch is in the record before anybody promises it.
+    fn remember(&mut self, cx: &mut Shared, record: &PartitionRecord) {
+        if std::mem::take(&mut self.forgot)
+            && record.epoch > self.promised
+            && let Some(primary) = &record.primary
+        {
+            self.promise(cx, record.epoch, primary, record.boot);
+        }
     }
 
     /// Takes nothing below `epoch` any more.
