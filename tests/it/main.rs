@@ -10,6 +10,7 @@
 
 #[path = "../../host/plugin/tests/case/mod.rs"]
 mod case;
+mod clients;
 mod disk;
 mod handlers;
 mod keys;
@@ -20,3 +21,4 @@ mod shipped_plugins;
 mod stopping;
 mod take_over;
 mod talking;
+mod tokens;

@@ -101,6 +101,7 @@ impl Life {
             store: disk.store,
             boot: disk.boot,
             partitions: setup.partitions,
+            copies: u8::try_from(setup.copies).unwrap_or(u8::MAX),
             commit,
             timings: setup.timings,
             limits: setup.limits,

@@ -113,7 +113,7 @@ impl World {
                 must(led, "I5", || format!("{by:?} closed {partition:?} {epoch}, not open"))
             }
             Step::Answer { token, outcome } => self.answered(node, &by, token, outcome, refused),
-            Step::Viewed { .. } => Ok(()),
+            Step::Viewed { .. } | Step::Moving { .. } => Ok(()),
             Step::Stop { reason } => must(false, "I12", || format!("{by:?} stops: {reason:?}")),
             Step::Alarm { partition, alarm } => {
                 let good = alarm != Alarm::Divergent;

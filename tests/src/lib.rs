@@ -11,6 +11,7 @@ mod artefacts;
 pub mod carillon;
 mod cluster;
 pub mod guests;
+pub mod history;
 mod http;
 mod wait;
 

@@ -18,6 +18,7 @@ use model::{ChatToken, Cursor};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::auth::{Caller, Denied, Grant, InChat, Needs};
 use crate::endpoints::Edge;
 use crate::problem::Problem;
 use crate::{check, request_id};
@@ -41,12 +42,13 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// `Carillon-Seen`: the answer may not be older than this cursor.
 const SEEN: &str = "carillon-seen";
 
-/// A request on its way to an endpoint.
+/// A request on its way to an endpoint, from somebody who was let through by `G`.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<G> {
     edge: Arc<Edge>,
     parts: Parts,
     body: Body,
+    grant: G,
 }
 
 /// Whether a request must have a body.
@@ -58,10 +60,34 @@ pub(crate) enum Presence {
     Optional,
 }
 
-impl Asked {
-    pub(crate) fn new(edge: Arc<Edge>, request: axum::extract::Request) -> Self {
-        let (parts, body) = request.into_parts();
-        Self { edge, parts, body }
+impl<G: Grant> Asked<G> {
+    /// Lets a request through, or does not. This is the only door to an endpoint.
+    pub(crate) async fn admit(
+        edge: Arc<Edge>,
+        request: axum::extract::Request,
+    ) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let grant = if G::SCOPE.is_none() {
+            G::check(Caller::Open, None)
+        } else {
+            let identified = edge.auth.identify(&mut parts.headers).await;
+            let chat = parts.uri.path().split('/').nth(TOKEN_AT);
+            identified.map_err(Denied::from).and_then(|caller| G::check(caller, chat))
+        };
+        match grant {
+            Ok(grant) => Ok(Self { edge, parts, body, grant }),
+            Err(denied) => {
+                if let Denied::Refused(reason) = &denied {
+                    edge.auth.count(*reason);
+                }
+                Err(denied.problem())
+            }
+        }
+    }
+
+    /// The chat that it is about, if it is about one.
+    pub(crate) fn about(&self) -> Option<ChatToken> {
+        self.grant.about()
     }
 
     /// Its name.
@@ -72,13 +98,6 @@ impl Asked {
     /// The node's edge.
     pub(crate) fn edge(&self) -> &Edge {
         &self.edge
-    }
-
-    /// The chat in the path. What cannot be a token names no chat: that is the same as an unknown one.
-    pub(crate) fn token(&self) -> Result<ChatToken, Problem> {
-        // Digits are digits: a token needs no decoding.
-        let token = self.segment(TOKEN_AT).and_then(|token| token.parse().ok());
-        token.ok_or_else(|| Problem::new(Code::UnknownChat, "no chat has this token"))
     }
 
     /// The member in the path.
@@ -207,8 +226,11 @@ impl Asked {
         if discarded.await == Ok(true) { problem } else { problem.and_hang_up() }
     }
 
-    /// Asks the chats, who may take `wait` longer than usual.
+    /// Asks the chats, who may take `wait` longer than usual. Only what the grant covers.
     pub(crate) async fn ask(self, request: Request, wait: Duration) -> Result<Response, Problem> {
+        if !self.grant.covers(&request) {
+            return Err(Problem::new(Code::Internal, "an endpoint asked beyond its grant"));
+        }
         let within = self.edge.config.patience.answer + wait;
         let context = CallContext {
             deadline: runtime::now() + within,
@@ -230,6 +252,26 @@ impl Asked {
         let Some(seen) = self.parts.headers.get(SEEN) else { return Ok(None) };
         let seen = seen.to_str().ok().and_then(|seen| seen.parse().ok());
         seen.map(Some).ok_or_else(|| Problem::invalid("Carillon-Seen: not a cursor"))
+    }
+}
+
+impl<S: Needs> Asked<InChat<S>> {
+    /// The chat that it is about.
+    pub(crate) fn chat(&self) -> ChatToken {
+        self.grant.chat()
+    }
+
+    /// What the token, or the request, says about who asks.
+    pub(crate) fn grant(&self) -> &InChat<S> {
+        &self.grant
+    }
+
+    /// Lets whoever asks do something to a member.
+    pub(crate) fn may_move(&self, member: &str) -> Result<(), Problem> {
+        self.grant.may_move(member).map_err(|reason| {
+            self.edge.auth.count(reason);
+            reason.problem()
+        })
     }
 }
 
@@ -268,7 +310,7 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 }
 
 /// Whether it can only be an object, if it is JSON.
-fn is_object(body: &[u8]) -> bool {
+pub(crate) fn is_object(body: &[u8]) -> bool {
     body.iter().find(|byte| !b" \t\r\n".contains(byte)) == Some(&b'{')
 }
 
@@ -359,7 +401,6 @@ mod tests {
             let detail = refused(sender(rest).as_bytes());
             assert!(detail.contains(field), "{rest}: {detail}");
         }
-        assert!(refused(b"{\"text\": \"a\"}").contains("sender"));
     }
 
     #[test]

@@ -5,16 +5,19 @@
 //! through [`Ask`], so that the whole surface can be tried over real sockets without a cluster.
 //!
 //! A request's way: `server` accepts it and bounds the connections, `connection` and `socket` bound one of
-//! them in bytes and time, `endpoints` finds who answers, `asked` and `check` read and refuse, `shape` is
-//! what goes in and comes out as JSON, `problem` what an error looks like.
+//! them in bytes and time, `endpoints` finds who answers, `auth` who asks and whether they may, `asked` and
+//! `check` read and refuse, `shape` is what goes in and comes out as JSON, `problem` what an error looks
+//! like, `placed` where the answer says that things are.
 
 mod ask;
 mod asked;
+pub mod auth;
 mod check;
 mod config;
 mod connection;
 mod endpoints;
 mod metrics;
+mod placed;
 mod problem;
 mod request_id;
 mod server;
@@ -22,6 +25,7 @@ mod shape;
 mod socket;
 
 pub use ask::{Ask, Asking};
+pub use auth::{Auth, JwtConfig, KeySetError};
 pub use config::{Config, Patience};
 pub use endpoints::openapi;
 pub use metrics::install_metrics;

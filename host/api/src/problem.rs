@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chat::{Code, Refusal, RequestOutcome};
 use hyper::StatusCode;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -114,6 +114,10 @@ impl Problem {
         if let Some(seconds) = self.retry_after_s() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.refusal.code == Code::Unauthenticated {
+            // No more than that: what is wrong with a token is nothing for those who guess.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if self.hang_up {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -145,6 +149,8 @@ pub(crate) const fn status(code: Code) -> StatusCode {
     match code {
         Code::InvalidRequest => StatusCode::BAD_REQUEST,
         Code::UnknownChat | Code::UnknownMessage | Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::Timeout => StatusCode::REQUEST_TIMEOUT,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -171,6 +177,8 @@ const fn title(code: Code) -> &'static str {
         Code::UnknownChat => "There is no such chat",
         Code::UnknownMessage => "There is no such message",
         Code::NotFound => "Nothing is here",
+        Code::Unauthenticated => "Who asks is not known",
+        Code::Forbidden => "Not allowed",
         Code::MethodNotAllowed => "Not with this method",
         Code::Timeout => "It took too long",
         Code::Internal => "A fault of this server",

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::metrics::{self, ConnectionCounters};
 use crate::problem::Problem;
 use crate::socket::{Socket, alone};
-use crate::{Ask, Config, Patience, connection, endpoints, install_metrics};
+use crate::{Ask, Auth, Config, Patience, connection, endpoints, install_metrics};
 
 /// Connections beyond the bound that are told so at the same time; more are closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
@@ -96,8 +96,8 @@ impl Server {
         self.address
     }
 
-    /// Answers clients from now on, in tasks of `tasks`, asking `ask`.
-    pub fn serve(self, ask: Arc<dyn Ask>, tasks: &Tasks) -> Serving {
+    /// Answers clients whom `auth` lets in from now on, in tasks of `tasks`, asking `ask`.
+    pub fn serve(self, ask: Arc<dyn Ask>, auth: Auth, tasks: &Tasks) -> Serving {
         install_metrics();
         let gate = Arc::new(Gate {
             ask: Arc::clone(&ask),
@@ -108,7 +108,8 @@ impl Server {
             patience: self.config.patience,
             counters: ConnectionCounters::new(),
         });
-        let router = endpoints::router(ask, self.config);
+        auth.follow(tasks);
+        let router = endpoints::router(ask, auth, self.config);
         let accept = accept(self.listener, Arc::clone(&gate), router, tasks.clone());
         tasks.spawn("http accept", accept);
         let stop = tasks.stop().clone();

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
@@ -16,7 +17,7 @@ use crate::ledger::Ledger;
 use crate::lock::locked;
 use crate::meters::Meters;
 use crate::ran::{because, not_committed};
-use crate::reign::Reign;
+use crate::reign::{Phase, Reign};
 use crate::{
     CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, loading,
 };
@@ -26,6 +27,10 @@ pub use replication::{RingMember, RingView};
 
 /// Partitions whose logs are folded at once: more would only push each other out of memory.
 const LOADS_MAX: usize = 4;
+
+/// So long the chats of a reign that ended are kept, should the next one be this node's too: a change of
+/// the ensemble takes a part of it.
+const REST: Duration = Duration::from_secs(5);
 
 /// What a request is asked of. Clones are the same.
 #[derive(Clone, Debug)]
@@ -43,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) meters: Meters,
     /// The reign of each partition, if this node leads it.
     pub(crate) reigns: Box<[Mutex<Option<Arc<Reign>>>]>,
+    /// The reign of each partition that ended a moment ago, should this node's next one follow at once.
+    rested: Box<[Mutex<Option<Arc<Reign>>>]>,
     /// A reign began to serve, or ended.
     pub(crate) reigns_changed: Notify,
     /// Given when the node is stopping.
@@ -88,6 +95,7 @@ impl Chats {
             config,
             meters: Meters::new(),
             reigns: (0..partitions).map(|_| Mutex::default()).collect(),
+            rested: (0..partitions).map(|_| Mutex::default()).collect(),
             reigns_changed: Notify::new(),
             stopping: Stop::default(),
             waiting: Semaphore::new(config.waiting_max),
@@ -119,6 +127,19 @@ impl Chats {
     /// The ring as this node knows it.
     pub fn ring(&self) -> Arc<RingView> {
         self.shared.ledger.ring()
+    }
+
+    /// Its version, which rises with every change that this node sees.
+    pub fn ring_version(&self) -> u64 {
+        self.shared.ledger.ring_version()
+    }
+
+    /// The node that leads a chat, if it is known and not this one.
+    pub fn led_elsewhere(&self, chat: ChatToken) -> Option<NodeId> {
+        let ledger = &self.shared.ledger;
+        let view = ledger.view(ledger.partitions().of_key(&chat.key()));
+        let primary = view.primary.as_ref().filter(|_| view.open);
+        primary.filter(|node| **node != self.shared.node).cloned()
     }
 
     /// Whether this node can be asked.
@@ -165,10 +186,16 @@ impl Host for Chats {
         if let Some(before) = locked(slot).replace(Arc::clone(&reign)) {
             before.close();
         }
+        let rested = shared.rested.get(usize::from(partition.0));
+        let rested = rested.and_then(|rested| locked(rested).take());
         let shared = Arc::clone(shared);
         self.shared.tasks.spawn("chat-load", async move {
             let stop = shared.tasks.stop();
             let load = async {
+                if rested.is_some_and(|before| reign.goes_on_from(&before, seq)) {
+                    reign.set_phase(Phase::Serving);
+                    return;
+                }
                 // Cannot be an error: nobody closes it.
                 let _turn = shared.loads.acquire().await;
                 let began = runtime::now();
@@ -196,6 +223,7 @@ impl Host for Chats {
         let ended = locked(slot).take_if(|reign| reign.epoch <= epoch);
         if let Some(reign) = ended {
             reign.close();
+            self.shared.rest(partition, reign);
         }
         self.shared.reigns_changed.notify_waiters();
     }
@@ -213,13 +241,31 @@ impl Host for Chats {
 }
 
 impl Shared {
+    /// Keeps a reign that ended for a moment.
+    fn rest(self: &Arc<Self>, partition: PartitionId, reign: Arc<Reign>) {
+        let Some(slot) = self.rested.get(usize::from(partition.0)) else { return };
+        let epoch = reign.epoch;
+        *locked(slot) = Some(reign);
+        let shared = Arc::clone(self);
+        self.tasks.spawn("chat-rest", async move {
+            tokio::select! {
+                biased;
+                () = shared.tasks.stop().stopped() => {}
+                () = runtime::sleep(REST) => {}
+            }
+            if let Some(slot) = shared.rested.get(usize::from(partition.0)) {
+                drop(locked(slot).take_if(|reign| reign.epoch <= epoch));
+            }
+        });
+    }
+
     /// Answers a request, of a client or of another node.
     pub(crate) async fn answer(&self, request: &Request, context: &CallContext) -> Answer {
         let _running = Running::begin(self);
         let began = runtime::now();
         let wait = match request {
-            Request::Read(read) => std::time::Duration::from_millis(read.wait_ms.into()),
-            _ => std::time::Duration::ZERO,
+            Request::Read(read) => Duration::from_millis(read.wait_ms.into()),
+            _ => Duration::ZERO,
         };
         let waits_until = context.deadline.min(began + wait);
         let deadline = context.deadline.min(waits_until + self.config.timeout);
@@ -272,7 +318,7 @@ impl Shared {
 
 impl Asked<'_> {
     /// How much time is left.
-    pub(crate) fn left(&self) -> std::time::Duration {
+    pub(crate) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(runtime::now())
     }
 }

@@ -37,6 +37,10 @@ pub trait Ledger: std::fmt::Debug + Send + Sync + 'static {
     ) -> Later<'a, ()>;
     /// The ring.
     fn ring(&self) -> Arc<RingView>;
+    /// Its version. Asked with every answer, so it should cost less than the ring.
+    fn ring_version(&self) -> u64 {
+        self.ring().version
+    }
     /// Appends an entry; never waits. `None`: nothing was appended, and the place is still free.
     fn submit(&self, submission: Submission) -> Option<oneshot::Receiver<Outcome>>;
     /// Waits until enough members have said that this node still leads.
@@ -93,6 +97,10 @@ impl Ledger for Replication {
 
     fn ring(&self) -> Arc<RingView> {
         Self::ring(self)
+    }
+
+    fn ring_version(&self) -> u64 {
+        Self::ring_version(self)
     }
 
     fn submit(&self, submission: Submission) -> Option<oneshot::Receiver<Outcome>> {

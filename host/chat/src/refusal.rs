@@ -52,6 +52,10 @@ pub enum Code {
     /// The asker has seen more than is committed here. To clients the same as [`Code::NotReady`]; apart,
     /// because a client alone can cause it, with a cursor it made up.
     Behind,
+    /// It is not known who asks.
+    Unauthenticated,
+    /// Whoever asks may not.
+    Forbidden,
 }
 
 impl Code {
@@ -80,6 +84,8 @@ impl Code {
             Self::NotReady | Self::Behind => "not-ready",
             Self::Overloaded => "overloaded",
             Self::StorageFull => "storage-full",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
         }
     }
 

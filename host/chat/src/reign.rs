@@ -1,7 +1,8 @@
 //! One epoch in which this node leads a partition: its chats, and the numbering of its entries.
 //!
 //! A reign begins when replication says so, folds the log, serves, and ends for good when the epoch does;
-//! what it had appended and not committed is dropped with it, and the next reign folds the log anew.
+//! what it had appended and not committed is dropped with it, and the next reign folds the log anew. If
+//! nothing was left to drop, and the next one is this node's again, it goes on with the same chats.
 //! Entries are numbered and handed to replication under one short lock, so that the order of numbers is
 //! the order of the log.
 
@@ -52,6 +53,8 @@ struct Numbers {
     next: u64,
     /// Appended and not committed, in order.
     pending: VecDeque<Pending>,
+    /// It ended, and everything appended was committed.
+    whole: bool,
 }
 
 #[derive(Debug)]
@@ -94,7 +97,7 @@ impl Reign {
             phase: Mutex::new(Phase::Loading),
             closed: Stop::default(),
             chats: Mutex::default(),
-            log: Mutex::new(Numbers { next: seq + 1, pending: VecDeque::new() }),
+            log: Mutex::new(Numbers { next: seq + 1, pending: VecDeque::new(), whole: false }),
             recent: Mutex::new(Recent {
                 queue: VecDeque::new(),
                 bytes: 0,
@@ -126,8 +129,25 @@ impl Reign {
     /// Ends it: nothing is appended any more, and whoever waits for it hears that.
     pub(crate) fn close(&self) {
         let mut log = locked(&self.log);
+        if !self.closed.is_stopped() {
+            log.whole = log.pending.is_empty() && self.phase() == Phase::Serving;
+        }
         self.closed.stop();
         log.pending.clear();
+    }
+
+    /// Takes over the chats of the reign before, if the opening entry at `seq` follows the last thing that
+    /// was appended there, and all of that was committed: then folding the log would make the same of it.
+    pub(crate) fn goes_on_from(&self, before: &Self, seq: u64) -> bool {
+        let log = locked(&before.log);
+        if before.epoch >= self.epoch || !log.whole || log.next != seq {
+            return false;
+        }
+        // Requests of the reign before still look for their chats there.
+        let chats = locked(&before.chats).clone();
+        *locked(&self.chats) = chats.into_iter().filter(|(_, chat)| chat.next_turn() > 0).collect();
+        std::mem::swap(&mut *locked(&self.recent), &mut *locked(&before.recent));
+        true
     }
 
     /// A chat.
@@ -214,8 +234,53 @@ mod tests {
 
     use model::ChatToken;
 
-    use super::Recent;
+    use hashring::PartitionId;
+
+    use super::{Phase, Recent, Reign, locked};
     use crate::conversation::Conversation;
+
+    #[test]
+    fn a_reign_goes_on_from_one_that_left_nothing_and_ended_right_before_it() {
+        let ended = |phase: Phase| {
+            let reign = Reign::new(PartitionId(0), 4, 10, 1000);
+            reign.set_phase(phase);
+            let chat = reign.conversation_or_new(ChatToken([1; 16]));
+            let entry = crate::storing::entry(
+                &model::Chat::new(ChatToken([1; 16])),
+                1,
+                vec![model::Change::End { reason: String::new() }],
+                None,
+            );
+            chat.append(11, &entry);
+            chat.commit(4, 11, &entry);
+            reign.conversation_or_new(ChatToken([2; 16]));
+            locked(&reign.log).next = 12;
+            reign
+        };
+        let next = |epoch| Reign::new(PartitionId(0), epoch, 12, 1000);
+        let before = ended(Phase::Serving);
+        assert!(!next(5).goes_on_from(&before, 12), "it has not ended");
+        before.close();
+        assert!(!next(5).goes_on_from(&before, 13), "something came between");
+        assert!(!next(4).goes_on_from(&before, 12), "not a later one");
+        let after = next(5);
+        assert!(after.goes_on_from(&before, 12));
+        assert!(after.conversation(ChatToken([1; 16])).is_some());
+        assert!(after.conversation(ChatToken([2; 16])).is_none(), "it never came to be");
+        assert!(before.conversation(ChatToken([1; 16])).is_some(), "for those who still ask there");
+
+        let loading = ended(Phase::Loading);
+        loading.close();
+        assert!(!next(5).goes_on_from(&loading, 12));
+        let pending = ended(Phase::Serving);
+        let chat = pending.conversation(ChatToken([1; 16])).unwrap();
+        let entry = crate::storing::entry(&chat.appended(None, 4).chat, 1, Vec::new(), None);
+        let left = super::Pending { seq: 12, conversation: chat, entry: Arc::new(entry) };
+        locked(&pending.log).pending.push_back(left);
+        pending.close();
+        pending.close();
+        assert!(!next(5).goes_on_from(&pending, 12), "something was dropped");
+    }
 
     #[test]
     fn the_oldest_messages_leave_the_memory_and_the_last_one_stays() {

@@ -7,8 +7,8 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use model::ChatToken;
@@ -19,9 +19,10 @@ use serde::de::DeserializeOwned;
 use crate::connection::write_request;
 use crate::nodes::Nodes;
 use crate::pool::Pool;
+use crate::seen::Seen;
 use crate::{
-    Chat, Connection, Created, Cursor, Ended, Error, NewChat, NewMessage, Owners, Page, Problem,
-    ReadOptions, Ring, Sent, Tail, Target,
+    Bearer, Chat, Connection, Created, Cursor, Ended, Error, NewChat, NewMessage, Owners, Page,
+    Problem, ReadOptions, Ring, Sent, Tail, Target,
 };
 
 /// The first ceiling of the wait between two tries.
@@ -69,6 +70,8 @@ pub struct Client {
 struct Shared {
     nodes: Nodes,
     pool: Pool,
+    seen: Seen,
+    bearer: RwLock<Option<Bearer>>,
     options: Options,
     /// Some node has answered something.
     answered: AtomicBool,
@@ -84,6 +87,13 @@ struct Call<'a> {
     chat: Option<ChatToken>,
     /// How long it may take longer than usual.
     wait: Duration,
+}
+
+/// A try that failed, and at whom.
+#[derive(Debug)]
+struct Missed {
+    target: Option<Target>,
+    error: Error,
 }
 
 /// An answer that is no error.
@@ -118,8 +128,20 @@ impl Client {
             return Err(Error::NoUrl);
         }
         let nodes = Nodes::new(targets);
-        let (pool, answered) = (Pool::default(), AtomicBool::new(false));
-        Ok(Self { shared: Arc::new(Shared { nodes, pool, options, answered }) })
+        let (pool, seen, answered) = (Pool::default(), Seen::default(), AtomicBool::new(false));
+        let bearer = RwLock::default();
+        Ok(Self { shared: Arc::new(Shared { nodes, pool, seen, bearer, options, answered }) })
+    }
+
+    /// Asks with this token from now on, in place of one from before, which may have ended. From then on
+    /// the token says who sends and reads: names in requests are left out.
+    pub fn authorise(&self, bearer: Bearer) {
+        *self.shared.bearer.write().unwrap_or_else(PoisonError::into_inner) = Some(bearer);
+    }
+
+    /// Whether it asks with a token.
+    pub fn is_authorised(&self) -> bool {
+        self.shared.bearer.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Creates a chat.
@@ -129,7 +151,9 @@ impl Client {
     pub async fn create(&self, new: &NewChat) -> Result<Created, Error> {
         let body = encode(new)?;
         let call = Call { body: Some(body), ..Call::new("POST", "/v1/chats", None) };
-        self.call(call).await?.read()
+        let created: Created = self.call(call).await?.read()?;
+        self.shared.seen.note(created.token, &created.cursor);
+        Ok(created)
     }
 
     /// Shows a chat.
@@ -138,7 +162,9 @@ impl Client {
     /// [`Error`].
     pub async fn show(&self, chat: ChatToken) -> Result<Chat, Error> {
         let path = format!("/v1/chats/{chat}");
-        self.call(Call::new("GET", &path, Some(chat))).await?.read()
+        let shown: Chat = self.call(Call::new("GET", &path, Some(chat))).await?.read()?;
+        self.shared.seen.note(chat, &shown.cursor);
+        Ok(shown)
     }
 
     /// Sends a message, under its key or a fresh one, so that however often it is tried it is there once.
@@ -146,7 +172,7 @@ impl Client {
     /// # Errors
     /// [`Error`]. After one that leaves the outcome open, sending again under the same key is safe.
     pub async fn send(&self, chat: ChatToken, message: &NewMessage) -> Result<Sent, Error> {
-        self.find_leader(chat).await;
+        self.find_owners(chat).await;
         let mut path = format!("/v1/chats/{chat}/messages");
         if let Some(acks) = message.acks {
             push(&mut path, format_args!("?w={acks}"));
@@ -155,11 +181,16 @@ impl Client {
             Some(key) => format!("idempotency-key: {}\r\n", header_safe(key)),
             None => format!("idempotency-key: {:032x}\r\n", rand::random::<u128>()),
         };
-        let body = Some(encode(message)?);
+        let body = match self.is_authorised() {
+            true => encode(&message.unsigned())?,
+            false => encode(message)?,
+        };
+        let body = Some(body);
         let call = Call { headers: &headers, body, ..Call::new("POST", &path, Some(chat)) };
         let reply = self.call(call).await?;
         let mut sent: Sent = reply.read()?;
         sent.replay = reply.replay;
+        self.shared.seen.note(chat, &sent.cursor);
         Ok(sent)
     }
 
@@ -168,10 +199,14 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn read(&self, chat: ChatToken, options: &ReadOptions) -> Result<Page, Error> {
-        let path = read_path(chat, options);
+        self.find_owners(chat).await;
+        let reader = options.reader.as_deref().filter(|_| !self.is_authorised());
+        let path = read_path(chat, options, reader);
         let wait = options.wait;
         let call = Call { wait, ..Call::new("GET", &path, Some(chat)) };
-        self.call(call).await?.read()
+        let page: Page = self.call(call).await?.read()?;
+        self.shared.seen.note(chat, &page.head);
+        Ok(page)
     }
 
     /// Follows a chat from `after`, or from its start.
@@ -217,12 +252,14 @@ impl Client {
     /// [`Error`].
     pub async fn end(&self, chat: ChatToken, sender: Option<&str>) -> Result<Ended, Error> {
         let path = format!("/v1/chats/{chat}/end");
-        let body = match sender {
+        let body = match sender.filter(|_| !self.is_authorised()) {
             Some(sender) => encode(&std::collections::BTreeMap::from([("sender", sender)]))?,
             None => b"{}".to_vec(),
         };
         let call = Call { body: Some(body), ..Call::new("POST", &path, Some(chat)) };
-        self.call(call).await?.read()
+        let ended: Ended = self.call(call).await?.read()?;
+        self.shared.seen.note(chat, &ended.cursor);
+        Ok(ended)
     }
 
     /// Who holds a chat.
@@ -231,7 +268,9 @@ impl Client {
     /// [`Error`].
     pub async fn owners(&self, chat: ChatToken) -> Result<Owners, Error> {
         let path = format!("/v1/chats/{chat}/owners");
-        self.call(Call::new("GET", &path, Some(chat))).await?.read()
+        let owners: Owners = self.call(Call::new("GET", &path, Some(chat))).await?.read()?;
+        self.shared.nodes.learn_owners(chat, &owners);
+        Ok(owners)
     }
 
     /// The ring.
@@ -257,25 +296,26 @@ impl Client {
         &self.shared.options
     }
 
-    /// Finds out who leads a chat, once. Any failure only means one hop more.
-    async fn find_leader(&self, chat: ChatToken) {
+    /// Finds out who holds a chat, once. Any failure only means one hop more.
+    async fn find_owners(&self, chat: ChatToken) {
         let nodes = &self.shared.nodes;
-        if !self.shared.options.ask_leaders || !nodes.wants_leader(chat) {
+        if !self.shared.options.ask_leaders || !nodes.wants_owners(chat) {
             return;
         }
-        let path = format!("/v1/chats/{chat}/owners");
-        let (owners_call, ring_call) =
-            (Call::new("GET", &path, Some(chat)), Call::new("GET", "/v1/ring", None));
         if !nodes.has_addresses(runtime::now()) {
-            let Ok(ring) = self.once(&ring_call).await.and_then(|reply| reply.read()) else {
-                return;
-            };
+            let call = Call::new("GET", "/v1/ring", None);
+            let Some(ring) = self.peek::<Ring>(&call).await else { return };
             nodes.learn_addresses(&ring, runtime::now());
         }
-        let owners = self.once(&owners_call).await.and_then(|reply| reply.read::<Owners>());
-        if let Some(primary) = owners.ok().and_then(|owners| owners.primary) {
-            nodes.learn_leader(chat, &primary);
+        let path = format!("/v1/chats/{chat}/owners");
+        if let Some(owners) = self.peek::<Owners>(&Call::new("GET", &path, Some(chat))).await {
+            nodes.learn_owners(chat, &owners);
         }
+    }
+
+    /// Asks once, for what can be done without.
+    async fn peek<T: DeserializeOwned>(&self, call: &Call<'_>) -> Option<T> {
+        self.once(call, &[]).await.ok()?.read().ok()
     }
 
     /// Tries until it is answered for good, or time is up.
@@ -285,10 +325,18 @@ impl Client {
         let give_up = begun + options.give_up + call.wait;
         let mut nobody = !answered.load(Ordering::Relaxed);
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        let mut tried = Vec::new();
         loop {
-            let error = match self.once(&call).await {
+            let error = match self.once(&call, &tried).await {
                 Ok(reply) => return Ok(reply),
-                Err(error) => error,
+                Err(Missed { target, error }) => {
+                    // A node that was asked twice has been everywhere in between.
+                    if target.as_ref().is_some_and(|target| tried.contains(target)) {
+                        tried.clear();
+                    }
+                    tried.extend(target);
+                    error
+                }
             };
             nobody &= error.finds_nobody();
             let sooner = options.nobody.filter(|_| nobody).map(|within| begun + within);
@@ -304,26 +352,31 @@ impl Client {
         }
     }
 
-    /// Tries once, and remembers who failed.
-    async fn once(&self, call: &Call<'_>) -> Result<Reply, Error> {
+    /// Tries once, and remembers who did not answer.
+    async fn once(&self, call: &Call<'_>, tried: &[Target]) -> Result<Reply, Missed> {
         let Shared { nodes, options, .. } = &*self.shared;
-        let target = nodes.choose(call.chat, runtime::now()).ok_or(Error::NoUrl)?;
+        let Some(target) = nodes.choose(call.chat, tried, runtime::now()) else {
+            return Err(Missed { target: None, error: Error::NoUrl });
+        };
         let within = options.answer + call.wait;
         let result = match runtime::timeout(within, self.exchange(call, &target)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(Error::Timeout { target: target.clone() }),
         };
-        if result.as_ref().is_err_and(Error::is_retryable) {
-            nodes.shun(&target, call.chat, runtime::now());
-        }
-        result
+        result.map_err(|error| {
+            // One that says no for this chat may be the right one for every other.
+            if error.is_silence() {
+                nodes.shun(&target, runtime::now());
+            }
+            Missed { target: Some(target), error }
+        })
     }
 
     async fn exchange(&self, call: &Call<'_>, target: &Target) -> Result<Reply, Error> {
-        let Shared { pool, options, answered, .. } = &*self.shared;
+        let Shared { pool, nodes, options, answered, .. } = &*self.shared;
         let mut request = Vec::new();
-        let body = call.body.as_deref();
-        write_request(&mut request, call.method, target, call.path, call.headers, body);
+        let (headers, body) = (self.headers(call), call.body.as_deref());
+        write_request(&mut request, call.method, target, call.path, &headers, body);
         let mut connection = match pool.take(target) {
             Some(connection) => connection,
             None => connect(target, options.connect).await?,
@@ -331,6 +384,12 @@ impl Client {
         let lost = |source| Error::Lost { target: target.clone(), source };
         let answer = connection.exchange(&request).await.map_err(lost)?;
         answered.store(true, Ordering::Relaxed);
+        if let Some(version) = answer.ring {
+            nodes.learn_version(target, version);
+        }
+        if let Some((chat, primary)) = call.chat.zip(answer.primary) {
+            nodes.learn_primary(chat, primary);
+        }
         let reply = Reply {
             replay: answer.replay,
             status: answer.status,
@@ -339,6 +398,20 @@ impl Client {
         };
         pool.put(target, connection);
         reply.checked()
+    }
+
+    /// The lines of a request that say who asks, and how far they have seen.
+    fn headers(&self, call: &Call<'_>) -> String {
+        let mut headers = call.headers.to_owned();
+        let bearer = self.shared.bearer.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bearer) = &*bearer {
+            headers.push_str(&bearer.header());
+        }
+        if let Some(Cursor(seen)) = call.chat.and_then(|chat| self.shared.seen.of(chat)) {
+            let seen = header_safe(&seen);
+            push(&mut headers, format_args!("carillon-seen: {seen}\r\n"));
+        }
+        headers
     }
 }
 
@@ -377,12 +450,12 @@ async fn connect(target: &Target, within: Duration) -> Result<Connection, Error>
     }
 }
 
-fn read_path(chat: ChatToken, options: &ReadOptions) -> String {
+fn read_path(chat: ChatToken, options: &ReadOptions, reader: Option<&str>) -> String {
     let mut path = format!("/v1/chats/{chat}/messages?wait={}", options.wait.as_secs_f64());
     let texts = [
         ("after", options.after.as_ref().map(|cursor| cursor.0.as_str())),
         ("before", options.before.as_ref().map(|cursor| cursor.0.as_str())),
-        ("as", options.reader.as_deref()),
+        ("as", reader),
         ("confirmed", options.confirmed.then_some("true")),
     ];
     for (name, text) in texts {

@@ -30,6 +30,8 @@ pub struct Connection {
     buffer: Vec<u8>,
     /// Decoded chunks, when a body comes in chunks.
     joined: Vec<u8>,
+    /// The node that leads what the last answer was about.
+    primary: Option<String>,
     usable: bool,
 }
 
@@ -40,6 +42,10 @@ pub struct Answer<'a> {
     pub status: u16,
     /// Whether the answer is one that was given before, under the same key.
     pub replay: bool,
+    /// The version of the ring that the node knows.
+    pub ring: Option<u64>,
+    /// The node that leads the chat, if another one answered.
+    pub primary: Option<&'a str>,
     /// The body.
     pub body: &'a [u8],
 }
@@ -59,6 +65,8 @@ struct Head {
     bytes: usize,
     body: Body,
     replay: bool,
+    ring: Option<u64>,
+    primary: Option<String>,
     keep_alive: bool,
 }
 
@@ -71,7 +79,7 @@ impl Connection {
         let stream = TcpStream::connect(target.authority()).await?;
         stream.set_nodelay(true)?;
         let buffer = Vec::with_capacity(READ_BYTES);
-        Ok(Self { stream, buffer, joined: Vec::new(), usable: true })
+        Ok(Self { stream, buffer, joined: Vec::new(), primary: None, usable: true })
     }
 
     /// Sends `request`, a whole one as [`write_request`] makes it, and reads its answer. Not cancel-safe:
@@ -88,7 +96,8 @@ impl Connection {
         }
         self.buffer.clear();
         self.stream.write_all(request).await?;
-        let head = self.head().await?;
+        let mut head = self.head().await?;
+        self.primary = head.primary.take();
         let end = match head.body {
             Body::Sized(length) => self.sized(head.bytes, length).await?,
             Body::Chunked => return self.chunked(&head).await,
@@ -96,7 +105,7 @@ impl Connection {
         };
         self.usable = head.keep_alive && end == self.buffer.len();
         let body = self.buffer.get(head.bytes..end).unwrap_or_default();
-        Ok(Answer { status: head.status, replay: head.replay, body })
+        Ok(head.answer(self.primary.as_deref(), body))
     }
 
     /// Whether another request can be sent: the last answer was complete and the server has not closed.
@@ -174,7 +183,7 @@ impl Connection {
             }
         }
         self.usable = head.keep_alive && at == self.buffer.len();
-        Ok(Answer { status: head.status, replay: head.replay, body: &self.joined })
+        Ok(head.answer(self.primary.as_deref(), &self.joined))
     }
 
     /// The size of the chunk whose line begins at `at`, and where its bytes begin.
@@ -214,6 +223,12 @@ impl Connection {
     }
 }
 
+impl Head {
+    fn answer<'a>(&self, primary: Option<&'a str>, body: &'a [u8]) -> Answer<'a> {
+        Answer { status: self.status, replay: self.replay, ring: self.ring, primary, body }
+    }
+}
+
 fn parse_head(bytes: &[u8]) -> io::Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -228,6 +243,8 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<Head>> {
         bytes: length,
         body: Body::Rest,
         replay: false,
+        ring: None,
+        primary: None,
         keep_alive: response.version == Some(1),
     };
     for header in response.headers {
@@ -240,6 +257,10 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<Head>> {
             head.keep_alive &= !header.value.eq_ignore_ascii_case(b"close");
         } else if header.name.eq_ignore_ascii_case("idempotent-replay") {
             head.replay = header.value == b"true";
+        } else if header.name.eq_ignore_ascii_case("carillon-ring") {
+            head.ring = std::str::from_utf8(header.value).ok().and_then(|text| text.parse().ok());
+        } else if header.name.eq_ignore_ascii_case("carillon-primary") {
+            head.primary = std::str::from_utf8(header.value).ok().map(str::to_owned);
         }
     }
     if matches!(status, 100..200 | 204 | 304) {

@@ -116,6 +116,17 @@ impl Error {
             if source.kind() == io::ErrorKind::ConnectionRefused)
     }
 
+    /// Whether the node did not answer at all, or not as a node does.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Lost { .. }
+            | Self::Timeout { .. }
+            | Self::Unreadable { .. } => true,
+            Self::Refused(_) | Self::Url(_) | Self::NotJson { .. } | Self::NoUrl => false,
+        }
+    }
+
     /// Whether trying again, perhaps elsewhere, may help.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {

@@ -1,22 +1,25 @@
 //! A ring-aware HTTP client with cursors and retry.
 //!
-//! [`Client`] is for programs: it knows which node leads a chat, sends under a key so that trying again
-//! is safe, and reads by cursor so that changing nodes loses nothing. Below it are [`Connection`]s, one
+//! [`Client`] is for programs: it knows which node leads a chat and who else holds it, sends under a key so
+//! that trying again is safe, and carries how far it has seen so that changing nodes never takes it back. Below it are [`Connection`]s, one
 //! request at a time each, kept open between requests; the load generator uses them directly. HTTP/1.1
 //! without TLS: what terminates TLS stands in front of the nodes.
 //!
 //! Nothing runs in the background: dropping a future drops its connection, and that is all.
 
+mod bearer;
 mod client;
 mod connection;
 mod error;
 mod floor;
 mod nodes;
 mod pool;
+mod seen;
 mod shape;
 mod tail;
 mod target;
 
+pub use bearer::{Bearer, InvalidBearer};
 pub use client::{Client, Options};
 pub use connection::{Answer, Connection, write_request};
 pub use error::{Error, Problem};

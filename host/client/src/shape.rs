@@ -129,7 +129,7 @@ pub enum Body {
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Who sends it.
+    /// Who sends it. A client with a token leaves it out: there the token says it.
     pub sender: String,
     /// What it is; `text` if nothing is said.
     pub kind: Option<String>,
@@ -215,7 +215,7 @@ pub struct ReadOptions {
     pub limit: Option<u16>,
     /// How long to wait for one.
     pub wait: Duration,
-    /// Who reads.
+    /// Who reads. A client with a token leaves it out.
     pub reader: Option<String>,
     /// Includes everything that was done before the read began.
     pub confirmed: bool,
@@ -302,7 +302,8 @@ pub struct RingPosition {
 /// A message in JSON, on its way out.
 #[derive(Serialize)]
 struct Outgoing<'a> {
-    sender: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sender: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'a str>,
     #[serde(skip_serializing_if = "is_everyone")]
@@ -357,12 +358,15 @@ impl NewMessage {
             acks: None,
         }
     }
-}
 
-impl Serialize for NewMessage {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    /// As it is sent where a token says who sends it: `sender` is left out.
+    pub(crate) fn unsigned(&self) -> Unsigned<'_> {
+        Unsigned(self)
+    }
+
+    fn write<S: Serializer>(&self, sender: Option<&str>, to: S) -> Result<S::Ok, S::Error> {
         let mut outgoing = Outgoing {
-            sender: &self.sender,
+            sender,
             kind: self.kind.as_deref(),
             route: &self.route,
             text: None,
@@ -383,7 +387,23 @@ impl Serialize for NewMessage {
                 outgoing.media_type = Some(media_type);
             }
         }
-        outgoing.serialize(serializer)
+        outgoing.serialize(to)
+    }
+}
+
+/// A message whose sender is said by a token.
+#[derive(Debug)]
+pub(crate) struct Unsigned<'a>(&'a NewMessage);
+
+impl Serialize for NewMessage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.write(Some(&self.sender), serializer)
+    }
+}
+
+impl Serialize for Unsigned<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.write(None, serializer)
     }
 }
 
@@ -443,6 +463,7 @@ mod tests {
         let message = NewMessage::text("alice", "hi");
         let shown = serde_json::to_value(&message).unwrap();
         assert_eq!(shown, json!({"sender": "alice", "text": "hi"}));
+        assert_eq!(serde_json::to_value(message.unsigned()).unwrap(), json!({"text": "hi"}));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use replication::{Authority, Credentials, Notices, Parts, Pem, Replication};
 use runtime::{Stop, Tasks};
 use segment::{Folder, Log, LogConfig, Recovered};
 
-use crate::config::{Config, Positions, Reserve, Spread};
+use crate::config::{AuthMode, Config, Positions, Reserve, Spread};
 use crate::handlers::{self, Unusable};
 
 /// What the nodes of one process share. Clones are the same.
@@ -78,6 +78,15 @@ pub enum StartError {
     /// The certificates cannot be used. Nothing was started; see the cause.
     #[error(transparent)]
     Tls(#[from] replication::TlsError),
+    /// The keys of tokens cannot be used. Nothing was started; mend the file.
+    #[error("auth.jwks, {}", .path.display())]
+    Auth {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: api::KeySetError,
+    },
     /// The address for clients cannot be listened on. Nothing was registered; choose another port.
     #[error(transparent)]
     Http(#[from] api::BindError),
@@ -139,6 +148,7 @@ impl Node {
     pub async fn start(config: &Config, process: &Process) -> Result<Self, StartError> {
         let partitions = Partitions::try_from(config.cluster.partitions)?;
         let credentials = process.credentials(config)?;
+        let auth = auth(config).await?;
         let handlers = handlers::load(config, &process.shared.plugins).await;
         let chain: Vec<Arc<dyn Handler>> =
             handlers.map_err(StartError::Plugins)?.into_iter().map(|p| p as Arc<_>).collect();
@@ -161,7 +171,7 @@ impl Node {
         let ledger = Arc::new(replication.clone());
         let chats = Chats::new(ledger, Chain::new(chain), chats(config), &tasks);
         driver.start(Arc::new(chats.clone()), &tasks);
-        let http = server.serve(Arc::new(chats.clone()), &tasks);
+        let http = server.serve(Arc::new(chats.clone()), auth, &tasks);
         let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
         let node = Self { name, grace, tasks, http, chats, replication, log };
         match node.replication.joined().await {
@@ -227,6 +237,23 @@ impl Node {
         let panicked = || self.tasks.failed().map(|task| format!("a task panicked: {task}"));
         failure.or_else(panicked).unwrap_or_else(|| "it was stopped".to_owned())
     }
+}
+
+/// How it tells who asks.
+async fn auth(config: &Config) -> Result<api::Auth, StartError> {
+    let auth = &config.auth;
+    if auth.mode == AuthMode::Open {
+        return Ok(api::Auth::open());
+    }
+    let jwt = api::JwtConfig {
+        key_set: auth.jwks.clone(),
+        audience: auth.audience.clone(),
+        issuer: auth.issuer.clone(),
+    };
+    let opened = runtime::blocking(move || api::Auth::jwt(&jwt)).await;
+    let ended = || StartError::Ended("the key set was not read".to_owned());
+    let path = auth.jwks.clone();
+    opened.ok_or_else(ended)?.map_err(|source| StartError::Auth { path, source })
 }
 
 fn folder(config: &Config) -> Result<Folder, StartError> {

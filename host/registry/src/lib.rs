@@ -12,6 +12,7 @@ mod codec;
 mod embedded;
 mod journal;
 mod membership;
+mod observer;
 mod partition;
 mod session;
 mod watch;
@@ -23,6 +24,7 @@ pub use membership::{
     PositionData, PositionRecord, ServerInfo, ServiceInfo, member_key, partition_key, partition_of,
     position_key, position_of, ring,
 };
+pub use observer::{ClusterView, Observer};
 pub use partition::{Member, PartitionRecord, PartitionState};
 pub use session::{Cas, CasError, Error, Registry, Session, SessionState, Value};
 pub use watch::Watch;

@@ -185,6 +185,11 @@ impl Driver {
                         "a later process runs as node {node}: this one stops"
                     )));
                 }
+                Step::Moving { partition, how } => {
+                    let node = &self.shared.config.node;
+                    metric::moving(node, how);
+                    tracing::info!(%node, %partition, ?how, "a change of the ensemble");
+                }
                 Step::Alarm { partition, alarm } => self.alarm(partition, alarm),
             }
         }

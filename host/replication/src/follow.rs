@@ -17,24 +17,30 @@ use registry::{
 use runtime::Stop;
 use tokio::sync::watch;
 
-use crate::core::Event;
+use crate::config::Config;
+use crate::core::{Event, Roster};
 use crate::dialler::{Dialler, Target};
 use crate::inbox::{Command, Inbox};
 use crate::peers::Peers;
-use crate::{RingMember, RingView};
+use crate::{RingMember, RingView, wanted};
 
 /// The pause between two looks at the same things.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// How long a record that could not be read is left alone.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Follows who is on the ring: dials them, and publishes the ring as this node sees it.
+/// Follows who is on the ring: dials them, publishes the ring as this node sees it, and tells the core who
+/// should hold what by it.
 pub(crate) struct RingFollower {
     pub(crate) node: NodeId,
     pub(crate) session: Arc<Session>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) dialler: Dialler,
     pub(crate) view: watch::Sender<Arc<RingView>>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) inbox: Inbox,
+    /// What the core was told last.
+    pub(crate) told: Option<Roster>,
 }
 
 impl RingFollower {
@@ -94,7 +100,18 @@ impl RingFollower {
         }
         let nodes = nodes.values().map(|record| self.member(record)).collect();
         self.publish(ring, nodes);
+        self.tell(wanted::roster(&records, &lives, &self.config)).await;
         Ok(())
+    }
+
+    /// Tells the core, if it is another roster than the last one.
+    async fn tell(&mut self, roster: Roster) {
+        if self.told.as_ref() != Some(&roster) {
+            let event = Event::Roster(Box::new(roster.clone()));
+            // Once the driver has ended nobody wants to know.
+            drop(self.inbox.send(Command::Event(event)).await);
+            self.told = Some(roster);
+        }
     }
 
     fn member(&self, record: &PositionRecord) -> RingMember {

@@ -216,6 +216,11 @@ impl Replication {
         Arc::new(RingView { stale_ms, ..RingView::clone(&view) })
     }
 
+    /// The ring's version, also when the registry cannot be reached.
+    pub fn ring_version(&self) -> u64 {
+        self.shared.ring.borrow().version
+    }
+
     /// Appends an entry; the order of calls is the order of submission, so that a caller that numbers
     /// them under a lock may call this under it. Never waits. `None` when the driver's queue is full, it
     /// has stopped, or the payload is too long: nothing was appended, and the place is still free.

@@ -22,6 +22,7 @@ mod registrar;
 
 mod follow;
 mod membership;
+mod wanted;
 
 mod dialler;
 mod forward;

@@ -185,11 +185,7 @@ impl Membership {
 ///
 /// # Errors
 /// [`Failure`]; nothing was changed, or it is not known whether it was, and asking again is harmless.
-pub async fn set_leaving(
-    session: &Session,
-    node: &NodeId,
-    leaving: bool,
-) -> Result<bool, Failure> {
+pub async fn set_leaving(session: &Session, node: &NodeId, leaving: bool) -> Result<bool, Failure> {
     let key = member_key(node);
     loop {
         let Some(value) = ask(|| session.get(&key)).await? else { return Ok(false) };

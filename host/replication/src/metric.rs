@@ -2,7 +2,7 @@
 
 use hashring::NodeId;
 
-use crate::core::Alarm;
+use crate::core::{Alarm, Moving};
 
 /// A connection to a peer came up or went down.
 pub(crate) fn connected(node: &NodeId, up: bool) {
@@ -34,4 +34,15 @@ pub(crate) fn alarm(node: &NodeId, alarm: Alarm) {
     };
     let labels = [("node", node.to_string()), ("kind", kind.to_owned())];
     metrics::counter!("carillon_partition_alarms_total", &labels).increment(1);
+}
+
+/// A change of an ensemble began, was done or came to nothing.
+pub(crate) fn moving(node: &NodeId, how: Moving) {
+    let how = match how {
+        Moving::Begun => "begun",
+        Moving::Done => "done",
+        Moving::GivenUp => "given-up",
+    };
+    let labels = [("node", node.to_string()), ("how", how.to_owned())];
+    metrics::counter!("carillon_ensemble_changes_total", &labels).increment(1);
 }

@@ -218,6 +218,9 @@ fn connect(
         peers: Arc::clone(&shared.peers),
         dialler: Dialler::new(net, endpoint, shared.ending.clone()),
         view: shared.ring.clone(),
+        config: Arc::clone(&shared.config),
+        inbox: shared.inbox.clone(),
+        told: None,
     };
     tasks.spawn("ring", follower.run(tasks.stop().clone()));
 }
@@ -228,6 +231,7 @@ fn core_config(config: &Config, folder: &Folder) -> CoreConfig {
         store: folder.store(),
         boot: folder.boot(),
         partitions: config.partitions.count(),
+        copies: config.copies,
         commit: config.commit,
         timings: config.timings,
         limits: limits(),

@@ -32,6 +32,8 @@ struct State {
     urgent: bool,
     /// The writer waits for anything.
     hints_wake: bool,
+    /// The writer lets more come together, and is woken only for an ending.
+    gathering: bool,
     ending: Ending,
     stopped: bool,
 }
@@ -66,13 +68,21 @@ impl Queue {
         state.bytes += bytes;
         // A hint rides with what is written next: it is not worth waking the writer for, as long as it
         // wakes by itself soon.
-        let wake = (urgent && !state.urgent) || state.hints_wake;
+        let wake = !state.gathering && ((urgent && !state.urgent) || state.hints_wake);
         state.urgent |= urgent;
         drop(state);
         if wake {
             self.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// Lets more come together for so long; an ending is heard at once.
+    pub(crate) fn gather(&self, pause: Duration) {
+        let mut state = self.lock();
+        state.gathering = true;
+        let waited = self.wake.wait_timeout_while(state, pause, |state| state.ending == Ending::No);
+        waited.unwrap_or_else(PoisonError::into_inner).0.gathering = false;
     }
 
     /// Takes everything that waits into `taken`, which must be empty. Waits until there is something

@@ -29,6 +29,12 @@ use crate::{Chain, LogEntry, LogOp, Notice, Promise};
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// An idle writer marks its last batch after so long; the rules allow 100 ms.
 const MARK_AFTER: Duration = Duration::from_millis(50);
+/// After a batch of so many entries more are sure to come soon, and are let come together: what a batch
+/// costs (a sync, waking the writer, telling the core, an acknowledgement) is then shared by more of them.
+/// One client alone, or a few, never wait.
+const CROWD: usize = 8;
+/// So long they may. It is little beside what a send takes when so many are under way.
+const GATHER: Duration = Duration::from_millis(1);
 /// An idle writer looks at the disk's room this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// Without room it is looked for this often.
@@ -55,6 +61,8 @@ pub(crate) struct Writer<N> {
     /// When the last batch must be marked; `None` if it is.
     mark_due: Option<runtime::Instant>,
     full_told: bool,
+    /// Entries written since the queue was last taken.
+    carried: usize,
 }
 
 /// What a record of the batch changes in the ledger.
@@ -95,6 +103,7 @@ impl<N: Fn(Notice)> Writer<N> {
             doubts,
             mark_due: Some(runtime::now() + MARK_AFTER),
             full_told: false,
+            carried: 0,
         }
     }
 
@@ -119,6 +128,9 @@ impl<N: Fn(Notice)> Writer<N> {
         let mut taken: Vec<Submission> = Vec::new();
         loop {
             self.watch_space();
+            if std::mem::take(&mut self.carried) >= CROWD {
+                self.shared.queue.gather(GATHER);
+            }
             let now = runtime::now();
             let (wait, patience) = match self.mark_due {
                 Some(due) => (Wait::Urgent, due.saturating_duration_since(now)),
@@ -295,6 +307,7 @@ impl<N: Fn(Notice)> Writer<N> {
             return Err(self.failed("sync", &error));
         }
         self.measures.batch(runtime::now() - began, self.entries, bytes);
+        self.carried += self.entries;
         self.file.written = self.file.written.max(self.next());
         self.file.end = end;
         self.mark_due = Some(runtime::now() + MARK_AFTER);

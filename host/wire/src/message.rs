@@ -166,6 +166,8 @@ pub enum RefuseWhy {
     NotMember,
     /// The logs contradict each other. The refuser has stopped this partition.
     Divergent,
+    /// The refuser is a learner of as many partitions as it can be at a time; try again later.
+    Busy,
 }
 
 /// Asked by a member that no longer hears a partition's primary.

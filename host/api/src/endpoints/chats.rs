@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{Answered, json, mismatch};
 use crate::asked::{Asked, Presence, parse};
+use crate::auth::{Creating, InChat, Reads, Sends};
 use crate::check;
 use crate::problem::{Problem, ProblemShape};
 use crate::shape::{ChatShape, CreatedShape, EndedShape, Ending, NewChat, OwnersShape, Shown};
@@ -26,6 +27,7 @@ pub(super) struct ShowQuery {
 
 #[utoipa::path(
     post, path = "/v1/chats", tag = "chats", request_body = NewChat,
+    security(("token" = ["send"])),
     responses(
         (status = 201, description = "The chat, under a random token", body = CreatedShape),
         (status = "default", description = "A problem", body = ProblemShape<'static>,
@@ -33,7 +35,7 @@ pub(super) struct ShowQuery {
     ),
 )]
 /// Create a chat.
-pub(super) async fn create(mut asked: Asked) -> Answered {
+pub(super) async fn create(mut asked: Asked<Creating>) -> Answered {
     asked.no_query()?;
     let body = asked.body(Presence::Optional).await?;
     let new: NewChat = if body.is_empty() { NewChat::default() } else { parse(&body)? };
@@ -63,6 +65,7 @@ pub(super) async fn create(mut asked: Asked) -> Answered {
 
 #[utoipa::path(
     get, path = "/v1/chats/{token}", tag = "chats",
+    security(("token" = ["read"])),
     params(("token" = String, Path, description = "The chat"), ShowQuery),
     responses(
         (status = 200, description = "The chat as it is now", body = ChatShape<'static>),
@@ -71,8 +74,8 @@ pub(super) async fn create(mut asked: Asked) -> Answered {
     ),
 )]
 /// Show a chat.
-pub(super) async fn show(asked: Asked) -> Answered {
-    let token = asked.token()?;
+pub(super) async fn show(asked: Asked<InChat<Reads>>) -> Answered {
+    let token = asked.chat();
     let confirmed = confirmed(asked.query::<ShowQuery>()?.confirmed.as_deref())?;
     match asked.ask(Request::Show { token, confirmed }, Duration::ZERO).await? {
         Response::Chat(view) => json(StatusCode::OK, &ChatShape::new(&view)),
@@ -82,6 +85,7 @@ pub(super) async fn show(asked: Asked) -> Answered {
 
 #[utoipa::path(
     post, path = "/v1/chats/{token}/end", tag = "chats",
+    security(("token" = ["send"])),
     params(("token" = String, Path, description = "The chat")), request_body = Ending,
     responses(
         (status = 200, description = "It is over; the same answer again if it was", body = EndedShape),
@@ -90,15 +94,13 @@ pub(super) async fn show(asked: Asked) -> Answered {
     ),
 )]
 /// End a chat. It can be read until it is forgotten.
-pub(super) async fn end(mut asked: Asked) -> Answered {
-    let token = asked.token()?;
+pub(super) async fn end(mut asked: Asked<InChat<Sends>>) -> Answered {
+    let token = asked.chat();
     asked.no_query()?;
     let body = asked.body(Presence::Optional).await?;
     let ending: Ending = if body.is_empty() { Ending::default() } else { parse(&body)? };
-    if let Some(sender) = &ending.sender {
-        check::name("sender", sender)?;
-    }
-    let request = Request::End { token, sender: ending.sender };
+    let sender = asked.grant().speaker_if_any("sender", ending.sender)?;
+    let request = Request::End { token, sender };
     match asked.ask(request, Duration::ZERO).await? {
         Response::Ended { cursor, ended_ms } => {
             let (status, cursor) = (ChatStatus::Ended, Shown(cursor));
@@ -110,6 +112,7 @@ pub(super) async fn end(mut asked: Asked) -> Answered {
 
 #[utoipa::path(
     get, path = "/v1/chats/{token}/owners", tag = "cluster",
+    security(("token" = ["read"])),
     params(("token" = String, Path, description = "The chat")),
     responses(
         (status = 200, description = "Who holds the chat, and who should", body = OwnersShape<'static>),
@@ -118,8 +121,8 @@ pub(super) async fn end(mut asked: Asked) -> Answered {
     ),
 )]
 /// Show who holds a chat.
-pub(super) async fn owners(asked: Asked) -> Answered {
-    let token = asked.token()?;
+pub(super) async fn owners(asked: Asked<InChat<Reads>>) -> Answered {
+    let token = asked.chat();
     asked.no_query()?;
     match asked.ask(Request::Owners { token }, Duration::ZERO).await? {
         Response::Owners(owners) => json(StatusCode::OK, &OwnersShape::new(&owners)),

@@ -5,10 +5,12 @@ use std::sync::OnceLock;
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 
 use super::{Answered, chats, health, members, messages, page, ring};
 use crate::asked::Asked;
+use crate::auth::Public;
 
 /// Every endpoint. A test holds this list to the routes.
 #[derive(OpenApi)]
@@ -16,7 +18,10 @@ use crate::asked::Asked;
     info(
         title = "Carillon",
         description = "Durable, replicated chat. Every answer carries `Carillon-Request-Id`; times are \
-                       Unix milliseconds; cursors are opaque and only equality means something.",
+                       Unix milliseconds; cursors are opaque and only equality means something. Any node \
+                       answers for any chat: `Carillon-Primary` names the node that leads the chat when \
+                       that is another one, `Carillon-Ring` the version of the ring that the answering \
+                       node knows, which rises when nodes come or go.",
     ),
     paths(
         chats::create, chats::show, chats::end, chats::owners,
@@ -26,6 +31,7 @@ use crate::asked::Asked;
         health::healthz, health::readyz, health::metrics,
         serve, page::page, page::file,
     ),
+    modifiers(&Token),
     tags(
         (name = "chats", description = "Conversations"),
         (name = "members", description = "Who is in one"),
@@ -36,6 +42,25 @@ use crate::asked::Asked;
     ),
 )]
 struct Document;
+
+/// How a request proves who asks, where a node wants that. What each endpoint takes is named with it.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .description(Some(
+                "A token signed with EdDSA or ES256. Claims: `sub` is who asks, `aud` the node's audience, \
+                 `exp` at most an hour ahead, `scope` words among `send`, `read`, `service`, `admin`, \
+                 `chats` a list of chat tokens or `*`. A node whose authentication is open takes none.",
+            ))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
 
 /// The document, as JSON.
 pub fn openapi() -> Bytes {
@@ -50,10 +75,11 @@ pub fn openapi() -> Bytes {
 
 #[utoipa::path(
     get, path = "/openapi.json", tag = "watching",
+    security(()),
     responses((status = 200, description = "This document", body = Object)),
 )]
 /// This document.
-pub(super) async fn serve(_asked: Asked) -> Answered {
+pub(super) async fn serve(_asked: Asked<Public>) -> Answered {
     let json = HeaderValue::from_static("application/json");
     Ok(([(CONTENT_TYPE, json)], openapi()).into_response())
 }
@@ -61,15 +87,16 @@ pub(super) async fn serve(_asked: Asked) -> Answered {
 #[cfg(test)]
 mod tests {
     use super::openapi;
-    use crate::Config;
+    use crate::auth::Scope;
     use crate::endpoints::routes;
     use crate::endpoints::tests::Nobody;
+    use crate::{Auth, Config};
     use axum::routing::MethodFilter;
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     #[test]
-    fn every_route_is_documented_and_every_documented_route_exists() {
+    fn every_route_is_documented_with_what_it_takes_and_every_documented_route_exists() {
         let name = |filter: MethodFilter| match filter {
             MethodFilter::GET => "get",
             MethodFilter::PUT => "put",
@@ -77,20 +104,25 @@ mod tests {
             MethodFilter::DELETE => "delete",
             other => panic!("a method nobody uses: {other:?}"),
         };
-        let routes = routes(Arc::new(Nobody), Config::default());
-        let exist: BTreeSet<(String, String)> = routes
+        let routes = routes(Arc::new(Nobody), Auth::open(), Config::default());
+        let exist: BTreeMap<(String, String), Option<&str>> = routes
             .listed
             .into_iter()
-            .map(|(method, path)| (path.to_owned(), name(method).to_owned()))
+            .map(|(method, path, scope)| {
+                ((path.to_owned(), name(method).to_owned()), scope.map(Scope::name))
+            })
             .collect();
         let document: serde_json::Value = serde_json::from_slice(&openapi()).unwrap();
-        let documented: BTreeSet<(String, String)> = document["paths"]
+        let documented: BTreeMap<(String, String), Option<&str>> = document["paths"]
             .as_object()
             .unwrap()
             .iter()
             .flat_map(|(path, methods)| {
-                let methods = methods.as_object().unwrap().keys();
-                methods.map(|method| (path.clone(), method.clone()))
+                let methods = methods.as_object().unwrap().iter();
+                methods.map(|(method, operation)| {
+                    let scope = operation["security"][0]["token"][0].as_str();
+                    ((path.clone(), method.clone()), scope)
+                })
             })
             .collect();
         assert_eq!(exist, documented);

@@ -7,6 +7,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use super::{Answered, json};
 use crate::asked::Asked;
+use crate::auth::{Operating, Public, Within};
 use crate::metrics::render;
 use crate::problem::{Problem, ProblemShape};
 use crate::shape::{HealthyShape, ReadyShape};
@@ -17,15 +18,17 @@ const PROMETHEUS: HeaderValue =
 
 #[utoipa::path(
     get, path = "/healthz", tag = "watching",
+    security(()),
     responses((status = 200, description = "The node runs", body = HealthyShape)),
 )]
 /// Whether the node runs.
-pub(super) async fn healthz(_asked: Asked) -> Answered {
+pub(super) async fn healthz(_asked: Asked<Public>) -> Answered {
     json(StatusCode::OK, &HealthyShape { status: "ok" })
 }
 
 #[utoipa::path(
     get, path = "/readyz", tag = "watching",
+    security(()),
     responses(
         (status = 200, description = "Every partition has a leader", body = ReadyShape),
         (status = "default", description = "`not-ready`, and what is missing", body = ProblemShape<'static>,
@@ -33,7 +36,7 @@ pub(super) async fn healthz(_asked: Asked) -> Answered {
     ),
 )]
 /// Whether the node can be asked.
-pub(super) async fn readyz(asked: Asked) -> Answered {
+pub(super) async fn readyz(asked: Asked<Public>) -> Answered {
     let readiness = asked.edge().ask.readiness();
     let (partitions, led) = (readiness.partitions, readiness.led);
     let missing = if readiness.stopping {
@@ -50,10 +53,11 @@ pub(super) async fn readyz(asked: Asked) -> Answered {
 
 #[utoipa::path(
     get, path = "/metrics", tag = "watching",
+    security(("token" = ["admin"])),
     responses((status = 200, description = "Counters, in Prometheus' text format", body = String,
                content_type = "text/plain")),
 )]
 /// What the process has counted.
-pub(super) async fn metrics(_asked: Asked) -> Answered {
+pub(super) async fn metrics(_asked: Asked<Within<Operating>>) -> Answered {
     Ok(([(CONTENT_TYPE, PROMETHEUS)], render()).into_response())
 }

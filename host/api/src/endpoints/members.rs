@@ -8,12 +8,14 @@ use hyper::StatusCode;
 
 use super::{Answered, json, mismatch};
 use crate::asked::{Asked, Presence, parse};
+use crate::auth::{InChat, Sends};
 use crate::check;
 use crate::problem::ProblemShape;
 use crate::shape::{JoinedShape, NewMember};
 
 #[utoipa::path(
     put, path = "/v1/chats/{token}/members/{id}", tag = "members",
+    security(("token" = ["send"])),
     params(
         ("token" = String, Path, description = "The chat"),
         ("id" = String, Path, description = "Who: 1 to 128 bytes, no control characters"),
@@ -26,9 +28,10 @@ use crate::shape::{JoinedShape, NewMember};
     ),
 )]
 /// Join a chat, or change role and attributes.
-pub(super) async fn join(mut asked: Asked) -> Answered {
-    let token = asked.token()?;
+pub(super) async fn join(mut asked: Asked<InChat<Sends>>) -> Answered {
+    let token = asked.chat();
     let id = asked.member()?;
+    asked.may_move(&id)?;
     asked.no_query()?;
     let body = asked.body(Presence::Optional).await?;
     let member: NewMember = if body.is_empty() { NewMember::default() } else { parse(&body)? };
@@ -45,6 +48,7 @@ pub(super) async fn join(mut asked: Asked) -> Answered {
 
 #[utoipa::path(
     delete, path = "/v1/chats/{token}/members/{id}", tag = "members",
+    security(("token" = ["send"])),
     params(
         ("token" = String, Path, description = "The chat"),
         ("id" = String, Path, description = "Who"),
@@ -56,9 +60,10 @@ pub(super) async fn join(mut asked: Asked) -> Answered {
     ),
 )]
 /// Leave a chat.
-pub(super) async fn leave(asked: Asked) -> Answered {
-    let token = asked.token()?;
+pub(super) async fn leave(asked: Asked<InChat<Sends>>) -> Answered {
+    let token = asked.chat();
     let id = asked.member()?;
+    asked.may_move(&id)?;
     asked.no_query()?;
     match asked.ask(Request::Leave { token, id }, Duration::ZERO).await? {
         Response::Left => Ok(StatusCode::NO_CONTENT.into_response()),

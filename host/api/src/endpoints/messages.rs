@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::chats::confirmed;
 use super::{Answered, json, mismatch};
 use crate::asked::{Asked, Presence, parse};
+use crate::auth::{InChat, Reads, Sends};
 use crate::check;
 use crate::problem::{Problem, ProblemShape};
 use crate::shape::{HeldShape, NewBody, NewMessage, PageShape, SentShape, Shown};
@@ -52,7 +53,8 @@ pub(super) struct ReadQuery {
     /// Seconds to wait for a message, 0 to 30; fractions are allowed.
     #[param(value_type = Option<f64>)]
     wait: Option<String>,
-    /// Who reads: messages routed to others are left out.
+    /// Who reads: messages routed to others are left out. With a token it is the token's subject, and this
+    /// must be left out.
     r#as: Option<String>,
     /// `true`: the answer includes everything that was done before it was asked for.
     #[param(value_type = Option<bool>)]
@@ -61,6 +63,7 @@ pub(super) struct ReadQuery {
 
 #[utoipa::path(
     post, path = "/v1/chats/{token}/messages", tag = "messages",
+    security(("token" = ["send"])),
     params(
         ("token" = String, Path, description = "The chat"),
         ("Idempotency-Key" = String, Header,
@@ -84,8 +87,8 @@ pub(super) struct ReadQuery {
     ),
 )]
 /// Send a message.
-pub(super) async fn send(mut asked: Asked) -> Answered {
-    let token = asked.token()?;
+pub(super) async fn send(mut asked: Asked<InChat<Sends>>) -> Answered {
+    let token = asked.chat();
     let query: SendQuery = asked.query()?;
     let acks = count("w", query.w.as_deref())?;
     let copies = count("n", query.n.as_deref())?;
@@ -96,7 +99,7 @@ pub(super) async fn send(mut asked: Asked) -> Answered {
     let body = asked.body(Presence::Required).await?;
     let key = asked.key()?;
     let new: NewMessage<'_> = parse(&body)?;
-    check::name("sender", &new.sender)?;
+    let sender = asked.grant().speaker("sender", new.sender)?;
     let kind = new.kind.unwrap_or_else(|| check::KIND_DEFAULT.to_owned());
     check::kind(&kind)?;
     let route = new.route.map_or(Route::Everyone, Route::from);
@@ -111,7 +114,7 @@ pub(super) async fn send(mut asked: Asked) -> Answered {
         key,
         acks,
         copies,
-        sender: new.sender,
+        sender,
         kind,
         route,
         body,
@@ -140,6 +143,7 @@ fn sent(response: Response) -> Answered {
 
 #[utoipa::path(
     get, path = "/v1/chats/{token}/messages", tag = "messages",
+    security(("token" = ["read"])),
     params(
         ("token" = String, Path, description = "The chat"),
         ("Carillon-Seen" = Option<String>, Header,
@@ -154,24 +158,22 @@ fn sent(response: Response) -> Answered {
     ),
 )]
 /// Read messages, or wait for them.
-pub(super) async fn read(asked: Asked) -> Answered {
-    let token = asked.token()?;
+pub(super) async fn read(asked: Asked<InChat<Reads>>) -> Answered {
+    let token = asked.chat();
     let query: ReadQuery = asked.query()?;
     let wait = wait(query.wait.as_deref())?;
-    if let Some(reader) = &query.r#as {
-        check::name("as", reader)?;
-        // What was not UTF-8 in the address has become this character.
-        if reader.contains(char::REPLACEMENT_CHARACTER) {
-            return Err(Problem::invalid("as: not UTF-8"));
-        }
+    // What was not UTF-8 in the address has become this character.
+    if query.r#as.as_ref().is_some_and(|reader| reader.contains(char::REPLACEMENT_CHARACTER)) {
+        return Err(Problem::invalid("as: not UTF-8"));
     }
+    let reader = asked.grant().speaker_if_any("as", query.r#as)?;
     let request = Request::Read(Read {
         token,
         after: cursor("after", query.after.as_deref())?,
         before: cursor("before", query.before.as_deref())?,
         limit: limit(query.limit.as_deref())?,
         wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
-        reader: query.r#as,
+        reader,
         confirmed: confirmed(query.confirmed.as_deref())?,
     });
     match asked.ask(request, wait).await? {

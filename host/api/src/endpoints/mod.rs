@@ -26,16 +26,20 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
 use crate::asked::Asked;
+use crate::auth::{Grant, Scope};
 use crate::metrics::EndpointCounters;
+use crate::placed::Placed;
 use crate::problem::Problem;
-use crate::{Ask, Config, request_id};
+use crate::{Ask, Auth, Config, request_id};
 
 pub use document::openapi;
 
 /// What every endpoint has.
 pub(crate) struct Edge {
     pub(crate) ask: Arc<dyn Ask>,
+    pub(crate) auth: Auth,
     pub(crate) config: Config,
+    placed: Placed,
 }
 
 impl std::fmt::Debug for Edge {
@@ -51,12 +55,15 @@ pub(crate) type Answered = Result<Response, Problem>;
 struct Routes {
     edge: Arc<Edge>,
     router: Router,
-    listed: Vec<(MethodFilter, &'static str)>,
+    listed: Vec<Listed>,
 }
 
+/// One endpoint, for the test that holds the document to them: method, path, and the scope it takes.
+type Listed = (MethodFilter, &'static str, Option<Scope>);
+
 /// Everything that is answered.
-pub(crate) fn router(ask: Arc<dyn Ask>, config: Config) -> Router {
-    routes(ask, config)
+pub(crate) fn router(ask: Arc<dyn Ask>, auth: Auth, config: Config) -> Router {
+    routes(ask, auth, config)
         .router
         .fallback(|request: Request| async move {
             refuse(&request, Problem::new(Code::NotFound, "nothing is at this path"))
@@ -66,11 +73,11 @@ pub(crate) fn router(ask: Arc<dyn Ask>, config: Config) -> Router {
         })
 }
 
-fn routes(ask: Arc<dyn Ask>, config: Config) -> Routes {
+fn routes(ask: Arc<dyn Ask>, auth: Auth, config: Config) -> Routes {
     const CHAT: &str = "/v1/chats/{token}";
     const MEMBER: &str = "/v1/chats/{token}/members/{id}";
     const MESSAGES: &str = "/v1/chats/{token}/messages";
-    let edge = Arc::new(Edge { ask, config });
+    let edge = Arc::new(Edge { ask, auth, config, placed: Placed::default() });
     Routes { edge, router: Router::new(), listed: Vec::new() }
         .on(MethodFilter::POST, "/v1/chats", "create", chats::create)
         .on(MethodFilter::GET, CHAT, "show", chats::show)
@@ -90,7 +97,7 @@ fn routes(ask: Arc<dyn Ask>, config: Config) -> Routes {
 }
 
 impl Routes {
-    fn on<F, A>(
+    fn on<G, F, A>(
         mut self,
         method: MethodFilter,
         path: &'static str,
@@ -98,31 +105,41 @@ impl Routes {
         endpoint: F,
     ) -> Self
     where
-        F: Fn(Asked) -> A + Clone + Send + Sync + 'static,
+        G: Grant,
+        F: Fn(Asked<G>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Answered> + Send + 'static,
     {
         let edge = Arc::clone(&self.edge);
         let counters = EndpointCounters::new(name);
         let answer = move |request: Request| {
-            let (edge, counters) = (Arc::clone(&edge), counters.clone());
+            let (edge, counters, endpoint) =
+                (Arc::clone(&edge), counters.clone(), endpoint.clone());
             let id = request.headers().get(request_id::REQUEST_ID).cloned();
-            let answering = endpoint(Asked::new(edge, request));
             async move {
                 let began = runtime::now();
-                let response = match answering.await {
-                    Ok(response) => response,
-                    Err(problem) => {
-                        let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("none");
-                        told::tell(name, &problem, id);
-                        problem.into_response(id)
+                let told = |problem: Problem| {
+                    let id = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or("none");
+                    told::tell(name, &problem, id);
+                    problem.into_response(id)
+                };
+                let response = match Asked::<G>::admit(Arc::clone(&edge), request).await {
+                    Ok(asked) => {
+                        let chat = asked.about();
+                        let mut response = endpoint(asked).await.unwrap_or_else(told);
+                        // Where a chat is told only to those who may know of it.
+                        if G::SCOPE.is_some() {
+                            edge.placed.tell(&*edge.ask, chat, response.headers_mut());
+                        }
+                        response
                     }
+                    Err(problem) => told(problem),
                 };
                 counters.count(response.status(), runtime::now().duration_since(began));
                 response
             }
         };
         self.router = self.router.route(path, on(method, answer));
-        self.listed.push((method, path));
+        self.listed.push((method, path, G::SCOPE));
         self
     }
 }
@@ -157,6 +174,8 @@ mod tests {
     use std::sync::Arc;
 
     use chat::{CallContext, Code, Readiness, Refusal, Request, RingView};
+    use hashring::NodeId;
+    use model::ChatToken;
 
     use crate::{Ask, Asking};
 
@@ -170,6 +189,10 @@ mod tests {
 
         fn ring(&self) -> Arc<RingView> {
             Arc::default()
+        }
+
+        fn led_elsewhere(&self, _chat: ChatToken) -> Option<NodeId> {
+            None
         }
 
         fn readiness(&self) -> Readiness {

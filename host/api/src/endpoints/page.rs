@@ -13,6 +13,7 @@ use hyper::header::{
 
 use super::Answered;
 use crate::asked::Asked;
+use crate::auth::Public;
 use crate::problem::{Problem, ProblemShape};
 
 const PAGE: &str = include_str!("../web/index.html");
@@ -27,6 +28,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 #[utoipa::path(
     get, path = "/", tag = "page",
+    security(()),
     params(
         ("chat" = Option<String>, Query, description = "The chat to open"),
         ("as" = Option<String>, Query, description = "As whom"),
@@ -35,12 +37,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                content_type = "text/html")),
 )]
 /// The chat page.
-pub(super) async fn page(_asked: Asked) -> Answered {
+pub(super) async fn page(_asked: Asked<Public>) -> Answered {
     Ok((headers("text/html; charset=utf-8"), PAGE).into_response())
 }
 
 #[utoipa::path(
     get, path = "/page/{file}", tag = "page",
+    security(()),
     params(("file" = String, Path, description = "`chat.js`, `chat.css` or `icon.svg`")),
     responses(
         (status = 200, description = "A part of the chat page", body = String),
@@ -49,7 +52,7 @@ pub(super) async fn page(_asked: Asked) -> Answered {
     ),
 )]
 /// A part of the chat page.
-pub(super) async fn file(asked: Asked) -> Answered {
+pub(super) async fn file(asked: Asked<Public>) -> Answered {
     let (kind, text) = match asked.file() {
         Some("chat.js") => ("text/javascript; charset=utf-8", SCRIPT),
         Some("chat.css") => ("text/css; charset=utf-8", STYLE),

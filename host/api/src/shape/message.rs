@@ -1,17 +1,20 @@
 //! A message as clients see it, in every answer that has one.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chat::{Durability, Page, Sent, Stored};
 use model::{Attrs, Body, Cursor, Message, MessageId, Route};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Shown;
 
 /// To whom a message goes: `"everyone"`, `"nobody"` or `{"only": ["bob"]}`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = Route)]
 pub(crate) enum RouteShape {
@@ -117,6 +120,44 @@ pub(crate) struct PageShape<'a> {
     head: Shown<Cursor>,
     /// Whether there is more between `cursor` and `head`.
     more: bool,
+}
+
+/// Two words and one list, each written in one way. Serde's own would also take the words for objects with
+/// nothing in them, which nobody means.
+impl<'de> Deserialize<'de> for RouteShape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RouteVisitor)
+    }
+}
+
+struct RouteVisitor;
+
+impl<'de> Visitor<'de> for RouteVisitor {
+    type Value = RouteShape;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(r#""everyone", "nobody" or {"only": [names]}"#)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<RouteShape, E> {
+        match word {
+            "everyone" => Ok(RouteShape::Everyone),
+            "nobody" => Ok(RouteShape::Nobody),
+            _ => Err(E::invalid_value(serde::de::Unexpected::Str(word), &self)),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RouteShape, A::Error> {
+        let rule = || A::Error::custom(r#"an object here is {"only": [names]}"#);
+        if map.next_key::<Cow<'_, str>>()?.as_deref() != Some("only") {
+            return Err(rule());
+        }
+        let names = map.next_value()?;
+        match map.next_key::<Cow<'_, str>>()? {
+            None => Ok(RouteShape::Only(names)),
+            Some(_) => Err(rule()),
+        }
+    }
 }
 
 impl From<RouteShape> for Route {
@@ -272,7 +313,21 @@ mod tests {
         let read = |text| serde_json::from_str::<RouteShape>(text).ok();
         assert_eq!(read("\"everyone\""), Some(RouteShape::Everyone));
         assert_eq!(read("{\"only\":[\"bob\"]}"), Some(RouteShape::Only(vec!["bob".to_owned()])));
-        for bad in ["\"only\"", "\"all\"", "{\"only\":\"bob\"}", "{\"everyone\":1}", "[]", "{}"] {
+        for bad in [
+            "\"only\"",
+            "\"all\"",
+            "{\"only\":\"bob\"}",
+            "{\"only\":{}}",
+            "{\"only\":null}",
+            "{\"only\":[\"bob\"],\"only\":[\"eve\"]}",
+            "{\"everyone\":1}",
+            "{\"everyone\":null}",
+            "{\"nobody\":null}",
+            "{\"nobody\":[]}",
+            "[\"everyone\"]",
+            "[]",
+            "{}",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -40,7 +40,7 @@ pub(crate) struct NewMember {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Ending {
-    /// Who ends it, if they want to say so.
+    /// Who ends it, if they want to say so; with a token it must be left out.
     pub(crate) sender: Option<String>,
 }
 
@@ -49,8 +49,9 @@ pub(crate) struct Ending {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"sender": "alice", "text": "hello"}))]
 pub(crate) struct NewMessage<'a> {
-    /// Who sends it.
-    pub(crate) sender: String,
+    /// Who sends it: required where authentication is open; elsewhere the token says it, and this must be
+    /// left out.
+    pub(crate) sender: Option<String>,
     /// What it is; `text` if nothing is said.
     pub(crate) kind: Option<String>,
     /// To whom it goes; `"everyone"` if nothing is said.

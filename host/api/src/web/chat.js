@@ -7,6 +7,8 @@ const SEND_TRIES = 8; // under one key, before the person is asked
 const PAUSE_MS_MAX = 5000; // between two tries
 const FACTS_EVERY_MS = 5000; // who is in the chat, who leads it
 
+const BEARER = "carillon-bearer"; // where the access token is kept, for as long as this tab is open
+
 const $ = (id) => document.getElementById(id);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 const pause = (attempt) => wait(Math.random() * Math.min(PAUSE_MS_MAX, 200 * 2 ** attempt));
@@ -33,6 +35,8 @@ class Problem extends Error {
 
 async function ask(method, path, { body, key, signal } = {}) {
   const headers = {};
+  const bearer = sessionStorage.getItem(BEARER);
+  if (bearer) headers.Authorization = `Bearer ${bearer}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   let answer;
@@ -71,6 +75,20 @@ function freshKey() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Whom the access token names; undefined without one, or with one that cannot be read. */
+function subject() {
+  try {
+    const claims = sessionStorage.getItem(BEARER).split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
+    const bytes = Uint8Array.from(atob(claims), (letter) => letter.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes)).sub;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What only those say who have no token to say it for them. */
+const said = (fields) => (subject() === undefined ? fields : {});
+
 // ------------------------------------------------------------------------------------------ the door
 
 const address = new URLSearchParams(location.search);
@@ -81,7 +99,9 @@ function state(text, kind) {
   $("state").className = `state ${kind}`;
 }
 
-function openDoor(problem) {
+function openDoor(problem, code) {
+  if (code === "unauthenticated") $("proof").hidden = false;
+  $("name").required = $("proof").hidden; // with a token, the token says it
   $("door").hidden = false;
   $("room").hidden = true;
   $("name").value = address.get("as") ?? localStorage.getItem("carillon-name") ?? "";
@@ -89,13 +109,16 @@ function openDoor(problem) {
   $("door-problem").hidden = !problem;
   $("door-problem").textContent = problem ?? "";
   state("ready", "");
-  ($("name").value ? $("token") : $("name")).focus();
+  const first = $("proof").hidden ? $("name") : $("bearer");
+  (first.value ? $("token") : first).focus();
 }
 
 $("enter").addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = $("enter").querySelector("button");
-  const name = $("name").value.trim();
+  const bearer = $("bearer").value.trim();
+  if (bearer) sessionStorage.setItem(BEARER, bearer);
+  const name = subject() ?? $("name").value.trim();
   button.disabled = true;
   try {
     const token = $("token").value.trim() || (await insist(4, () => ask("POST", "/v1/chats", { body: {} }))).token;
@@ -105,7 +128,7 @@ $("enter").addEventListener("submit", async (event) => {
     address.set("as", name);
     await enter(token, name);
   } catch (problem) {
-    openDoor(explain(problem));
+    openDoor(explain(problem), problem.code);
   } finally {
     button.disabled = false;
   }
@@ -118,6 +141,8 @@ function explain(problem) {
     "unknown-chat": "There is no such chat.",
     "chat-full": "This chat is full.",
     "chat-ended": "This chat is over.",
+    unauthenticated: "This node needs a valid access token. carillon token makes one for development.",
+    forbidden: "The access token does not allow this.",
   };
   const who = problem.plugin ? `${problem.plugin}: ` : "";
   return words[problem.code] ?? `${who}${problem.message}`;
@@ -175,7 +200,7 @@ class Room {
     for (let failures = 0; ; ) {
       // At once after a failure: nobody should wait to hear that the node is back.
       const waits = cursor && failures === 0 ? WAIT_S : 0;
-      const query = new URLSearchParams({ as: this.name, wait: waits, limit: 200 });
+      const query = new URLSearchParams({ ...said({ as: this.name }), wait: waits, limit: 200 });
       if (cursor) query.set("after", cursor);
       try {
         const page = await ask("GET", `${this.path}/messages?${query}`);
@@ -247,7 +272,7 @@ class Room {
     const foot = item.querySelector(".foot");
     item.className = "message mine waiting";
     foot.replaceChildren("sending");
-    const body = { sender: this.name, text, sent_ms: Date.now() };
+    const body = { ...said({ sender: this.name }), text, sent_ms: Date.now() };
     try {
       const sent = await insist(SEND_TRIES, () => ask("POST", `${this.path}/messages`, { body, key }));
       if (sent.held) {
@@ -346,7 +371,7 @@ class Room {
   async end() {
     if (!confirm("End this chat for everybody? It can still be read afterwards.")) return;
     try {
-      await insist(4, () => ask("POST", `${this.path}/end`, { body: { sender: this.name } }));
+      await insist(4, () => ask("POST", `${this.path}/end`, { body: said({ sender: this.name }) }));
       this.finish();
     } catch (problem) {
       this.notice(explain(problem));
@@ -404,5 +429,7 @@ function grow() {
 // ------------------------------------------------------------------------------------------ begin
 
 const [chatGiven, nameGiven] = [address.get("chat"), address.get("as")];
-if (chatGiven && nameGiven) enter(chatGiven, nameGiven).catch((problem) => openDoor(explain(problem)));
-else openDoor();
+if (chatGiven && nameGiven) {
+  const name = subject() ?? nameGiven;
+  enter(chatGiven, name).catch((problem) => openDoor(explain(problem), problem.code));
+} else openDoor();

@@ -201,6 +201,22 @@ async fn owners_and_ring_are_shown() {
 }
 
 #[tokio::test]
+async fn answers_about_chats_say_where_things_are() {
+    let edge = edge().await;
+    let (path, body) = (format!("/v1/chats/{TOKEN}"), r#"{"sender": "alice", "text": "hi"}"#);
+    for answer in [edge.get(&path).await, edge.send(body).await, edge.get("/v1/ring").await] {
+        assert_eq!(answer.header("carillon-ring"), Some("4"));
+        assert_eq!(answer.header("carillon-primary"), None, "this node leads it");
+    }
+    edge.pretender.set_led_elsewhere("n2");
+    assert_eq!(edge.get(&path).await.header("carillon-primary"), Some("n2"));
+    edge.pretender.refuse_next(Refusal::new(Code::ChatEnded, "it has"));
+    let refused = edge.send(body).await;
+    assert_eq!((refused.status, refused.header("carillon-primary")), (409, Some("n2")));
+    assert_eq!(edge.get("/healthz").await.header("carillon-ring"), None);
+}
+
+#[tokio::test]
 async fn a_node_is_healthy_at_once_and_ready_when_its_partitions_are_led() {
     let edge = edge().await;
     assert_eq!(edge.get("/healthz").await.json(), json!({"status": "ok"}));

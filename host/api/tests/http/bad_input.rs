@@ -17,8 +17,7 @@ async fn refused_naming(edge: &Edge, cases: &[(&str, &str)]) {
 #[tokio::test]
 async fn a_body_that_is_not_json_is_refused() {
     let edge = edge().await;
-    let cases =
-        [("hello", "JSON"), ("", "JSON"), ("{", "JSON"), ("{} {}", "sender"), ("[]", "body")];
+    let cases = [("hello", "JSON"), ("", "JSON"), ("{", "JSON"), ("{} {}", "JSON"), ("[]", "body")];
     refused_naming(&edge, &cases).await;
 }
 
@@ -105,6 +104,10 @@ async fn wrong_types_and_values_are_refused_by_name() {
             (r#"{"sender": "a", "text": "b", "route": "all"}"#, "route"),
             (r#"{"sender": "a", "text": "b", "route": {"only": []}}"#, "route"),
             (r#"{"sender": "a", "text": "b", "route": {"only": [1]}}"#, "route"),
+            (r#"{"sender": "a", "text": "b", "route": {"only": "bob"}}"#, "route"),
+            (r#"{"sender": "a", "text": "b", "route": {"everyone": null}}"#, "route"),
+            (r#"{"sender": "a", "text": "b", "route": {"nobody": []}}"#, "route"),
+            (r#"{"sender": "a", "text": "b", "route": {"nobody": null}}"#, "route"),
             (r#"{"sender": "a", "text": "b", "attrs": {"x": 1}}"#, "attrs"),
             (r#"{"sender": "a", "text": "b", "attrs": []}"#, "attrs"),
             (r#"{"sender": "a", "text": "b", "sent_ms": -1}"#, "sent_ms"),

@@ -8,7 +8,9 @@
 )]
 
 mod answers;
+mod auth;
 mod bad_input;
 mod bounds;
 mod pages;
 mod support;
+mod tokens;

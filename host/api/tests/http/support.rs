@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::{Ask, Asking, Config, Server, Serving};
+use api::{Ask, Asking, Auth, Config, Server, Serving};
 use chat::{
     CallContext, ChatView, Created, Durability, Owners, Page, Readiness, Refusal, Request,
     Response, RingView, Sent, Stored,
 };
-use hashring::PartitionId;
+use hashring::{NodeId, PartitionId};
 use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Stamp};
 use runtime::{Stop, Tasks};
 use serde_json::Value;
@@ -30,6 +30,7 @@ pub(crate) struct Pretender {
     refusals: Mutex<Vec<Refusal>>,
     replays: Mutex<bool>,
     readiness: Mutex<Readiness>,
+    elsewhere: Mutex<Option<NodeId>>,
     waiting: AtomicUsize,
     page: AtomicUsize,
     drained: Stop,
@@ -57,6 +58,11 @@ impl Pretender {
         *self.readiness.lock().unwrap() = readiness;
     }
 
+    /// Somebody else leads every chat from now on.
+    pub(crate) fn set_led_elsewhere(&self, node: &str) {
+        *self.elsewhere.lock().unwrap() = Some(node.parse().unwrap());
+    }
+
     /// Gives pages of so many large messages from now on.
     pub(crate) fn answer_with_pages_of(&self, messages: usize) {
         self.page.store(messages, Ordering::SeqCst);
@@ -69,6 +75,11 @@ impl Pretender {
 
     pub(crate) fn asked(&self) -> Vec<(Request, CallContext)> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// Forgets what it was asked.
+    pub(crate) fn forget(&self) {
+        self.asked.lock().unwrap().clear();
     }
 
     /// What it was asked last.
@@ -144,6 +155,10 @@ impl Ask for Pretender {
         Arc::new(RingView { version: 4, ..RingView::default() })
     }
 
+    fn led_elsewhere(&self, _chat: ChatToken) -> Option<NodeId> {
+        self.elsewhere.lock().unwrap().clone()
+    }
+
     fn readiness(&self) -> Readiness {
         self.readiness.lock().unwrap().clone()
     }
@@ -215,12 +230,16 @@ pub(crate) async fn edge() -> Edge {
 }
 
 pub(crate) async fn edge_with(config: Config) -> Edge {
+    edge_for(config, Auth::open()).await
+}
+
+pub(crate) async fn edge_for(config: Config, auth: Auth) -> Edge {
     let listen = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind(Config { listen, ..config }).await.unwrap();
     let address = server.local_addr();
     let (pretender, tasks) = (Arc::new(Pretender::default()), Tasks::current(Stop::default()));
     let ask: Arc<dyn Ask> = Arc::clone(&pretender) as Arc<dyn Ask>;
-    let serving = server.serve(ask, &tasks);
+    let serving = server.serve(ask, auth, &tasks);
     Edge { address, pretender, serving, tasks }
 }
 
@@ -256,6 +275,12 @@ impl Answer {
         let sensible = retryable || problem["retry_after_ms"].is_u64();
         assert!(sensible || self.header("retry-after").is_none(), "{self:?}");
         problem["code"].as_str().unwrap().to_owned()
+    }
+
+    /// The headers that do not differ from request to request, with their values.
+    pub(crate) fn names(&self) -> Vec<(String, String)> {
+        let own = ["carillon-request-id", "date"];
+        self.headers.iter().filter(|(name, _)| !own.contains(&name.as_str())).cloned().collect()
     }
 
     pub(crate) fn detail(&self) -> String {

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
 
 mod connections;
+mod places;
 mod requests;
 mod server;

@@ -5,13 +5,15 @@
 
 use std::io;
 
-use client::{Connection, Target, write_request};
+use client::{Bearer, Connection, Target, write_request};
 
-/// What a client says and to whom.
-#[derive(Debug)]
+/// What a client says and to whom. Not to be printed: it may hold a token.
 pub(super) struct Door {
     targets: Vec<Target>,
     connections: Vec<Option<Connection>>,
+    /// A line with its end, or nothing.
+    proof: String,
+    headers: String,
     request: Vec<u8>,
 }
 
@@ -34,9 +36,11 @@ impl<'a> Ask<'a> {
 
 impl Door {
     /// A client of these nodes. It connects when it asks.
-    pub(super) fn new(targets: &[Target]) -> Self {
+    pub(super) fn new(targets: &[Target], bearer: Option<&Bearer>) -> Self {
         let connections = targets.iter().map(|_| None).collect();
-        Self { targets: targets.to_vec(), connections, request: Vec::new() }
+        let proof = bearer.map(Bearer::header).unwrap_or_default();
+        let (targets, headers) = (targets.to_vec(), String::new());
+        Self { targets, connections, proof, headers, request: Vec::new() }
     }
 
     /// How many nodes it knows.
@@ -66,7 +70,10 @@ impl Door {
             None => connection.insert(Connection::open(to).await?),
         };
         let Ask { method, path, headers, body } = ask;
-        write_request(&mut self.request, method, to, path, headers, body);
+        self.headers.clear();
+        self.headers.push_str(&self.proof);
+        self.headers.push_str(headers);
+        write_request(&mut self.request, method, to, path, &self.headers, body);
         let answer = connection.exchange(&self.request).await?;
         Ok((answer.status, answer.body))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use client::{Page, Target};
+use client::{Bearer, Page, Target};
 use runtime::{Instant, Stop};
 use tokio::task::JoinSet;
 
@@ -33,6 +33,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 pub(super) struct Load {
     pub(super) targets: Vec<Target>,
+    pub(super) bearer: Option<Bearer>,
     pub(super) places: Vec<Place>,
     pub(super) clients: usize,
     pub(super) body_bytes: usize,
@@ -119,11 +120,15 @@ impl Shared {
     /// One client, until the end.
     async fn send(&self, client: usize) -> (Latencies, BTreeMap<String, u64>) {
         let load = &self.load;
-        let mut door = Door::new(&load.targets);
+        let mut door = Door::new(&load.targets, load.bearer.as_ref());
         let (mut sent, mut errors) = (Latencies::default(), BTreeMap::new());
         let text = "x".repeat(load.body_bytes);
         let person = client % PEOPLE;
-        let body = format!("{{\"sender\":\"person-{person}\",\"text\":\"{text}\"}}");
+        // With a token everybody is its subject.
+        let body = match load.bearer {
+            None => format!("{{\"sender\":\"person-{person}\",\"text\":\"{text}\"}}"),
+            Some(_) => format!("{{\"text\":\"{text}\"}}"),
+        };
         let acks = load.acks.map(|acks| format!("?w={acks}")).unwrap_or_default();
         for number in 0u64.. {
             let pick = usize::try_from(rand::random::<u32>()).unwrap_or_default();
@@ -169,7 +174,7 @@ impl Shared {
 
     /// One reader who waits, for ever.
     async fn read(&self, place: &Place) {
-        let mut door = Door::new(&self.load.targets);
+        let mut door = Door::new(&self.load.targets, self.load.bearer.as_ref());
         let target = place.leader.unwrap_or_default();
         let mut after = String::new();
         loop {

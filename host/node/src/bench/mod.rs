@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use client::{Created, Owners, Ring, Target};
+use client::{Bearer, Created, Owners, Ring, Target};
 
 use door::{Ask, Door};
 use latency::Latencies;
@@ -36,6 +36,8 @@ const ALONE: Duration = Duration::from_secs(2);
 pub(crate) struct Plan {
     /// The nodes.
     pub(crate) targets: Vec<Target>,
+    /// What proves who sends, for nodes that want that. It must be for all chats.
+    pub(crate) bearer: Option<Bearer>,
     /// Clients at once.
     pub(crate) clients: usize,
     /// How long.
@@ -57,7 +59,7 @@ pub(crate) struct Plan {
 /// # Errors
 /// When the nodes cannot be asked at all; errors of single sends are counted instead.
 pub(crate) async fn run(plan: &Plan, progress: impl Fn(&str)) -> io::Result<Report> {
-    let mut door = Door::new(&plan.targets);
+    let mut door = Door::new(&plan.targets, plan.bearer.as_ref());
     let mut places = Vec::new();
     for chat in 0..plan.chats.max(1) {
         places.push(place(&mut door, chat, plan.any_node).await?);
@@ -65,6 +67,7 @@ pub(crate) async fn run(plan: &Plan, progress: impl Fn(&str)) -> io::Result<Repo
     progress(&format!("{} chats, {} clients", places.len(), plan.clients));
     let load = Load {
         targets: plan.targets.clone(),
+        bearer: plan.bearer.clone(),
         places,
         clients: plan.clients,
         body_bytes: plan.body_bytes,

@@ -7,6 +7,7 @@ use clap::Args;
 use client::Target;
 use tempfile::TempDir;
 
+use super::bearer::BearerArgs;
 use super::{Problem, output};
 use crate::cluster::{Cluster, Plan as ClusterPlan};
 use crate::config::Log;
@@ -25,6 +26,8 @@ pub(super) struct Bench {
     /// The nodes, with commas; without it three of its own
     #[arg(long, value_delimiter = ',')]
     url: Vec<String>,
+    #[command(flatten)]
+    bearer: BearerArgs,
     /// Clients that send at once
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=2000))]
     clients: u16,
@@ -107,6 +110,7 @@ impl Bench {
             targets.map_err(|error| Problem::usage(error, "Write --url http://127.0.0.1:7081"))?;
         let plan = bench::Plan {
             targets,
+            bearer: self.bearer.bearer()?,
             clients: usize::from(self.clients),
             measured: Duration::from_secs(u64::from(self.seconds)),
             body_bytes: self.body,

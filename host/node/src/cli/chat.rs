@@ -10,6 +10,7 @@ use client::{Body, Client, Error, Message, NewChat, NewMessage, Options, Route};
 use model::{Attrs, ChatToken};
 use serde_json::{Value, json};
 
+use super::bearer::BearerArgs;
 use super::{Problem, chain, output};
 
 /// How long somebody at a shell waits where nothing listens: a node that restarts may be back, a wrong
@@ -44,6 +45,8 @@ struct Common {
     /// A node; more of them, with commas, are asked in turn when one does not answer
     #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:7081")]
     url: Vec<String>,
+    #[command(flatten)]
+    bearer: BearerArgs,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -75,9 +78,9 @@ struct Send {
     token: String,
     /// What to say
     text: String,
-    /// Who says it
+    /// Who says it; with an access token that says it
     #[arg(long = "as", value_name = "NAME")]
-    sender: String,
+    sender: Option<String>,
     /// What kind of message it is
     #[arg(long, default_value = "text")]
     kind: String,
@@ -199,10 +202,13 @@ impl Send {
     async fn run(self) -> Result<(), Problem> {
         let token = token(&self.token)?;
         let client = self.common.client()?;
+        if self.sender.is_none() && !client.is_authorised() {
+            return Err(Problem::usage("nobody says it", "Add --as NAME"));
+        }
         let key = self.key.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         let route = if self.only.is_empty() { Route::Everyone } else { Route::Only(self.only) };
         let message = NewMessage {
-            sender: self.sender,
+            sender: self.sender.unwrap_or_default(),
             kind: Some(self.kind),
             route,
             body: Body::Text(self.text),
@@ -301,7 +307,11 @@ impl End {
 impl Common {
     fn client(&self) -> Result<Client, Problem> {
         let options = Options { nobody: Some(NOBODY), ..Options::default() };
-        Ok(Client::with_options(&self.url, options)?)
+        let client = Client::with_options(&self.url, options)?;
+        if let Some(bearer) = self.bearer.bearer()? {
+            client.authorise(bearer);
+        }
+        Ok(client)
     }
 
     fn print(
@@ -313,7 +323,7 @@ impl Common {
     }
 }
 
-fn token(text: &str) -> Result<ChatToken, Problem> {
+pub(super) fn token(text: &str) -> Result<ChatToken, Problem> {
     text.parse().map_err(|error| {
         Problem::usage(format!("{text:?}: {error}"), "Take one that carillon chat create printed")
     })
@@ -414,6 +424,8 @@ fn advice(problem: &client::Problem) -> String {
     match problem.code.as_str() {
         "unknown-chat" => "Take a token that carillon chat create printed".to_owned(),
         "chat-ended" => "Create another chat".to_owned(),
+        "unauthenticated" => "Add --token-file with a token that has not ended".to_owned(),
+        "forbidden" => "Ask for a token with this chat and scope".to_owned(),
         "idempotency-conflict" => "Use another --key for another message".to_owned(),
         "rejected" | "illegal-transition" => "Say something else".to_owned(),
         "storage-full" => "Make room on the node's disk".to_owned(),

@@ -9,7 +9,7 @@ use plugin::Plugin;
 use replication::{Credentials, Pem};
 
 use super::{Problem, chain, output};
-use crate::config::{Draft, Faults};
+use crate::config::{AuthMode, Draft, Faults};
 use crate::handlers;
 
 /// Checks a configuration: every fault with its line, and the plugins it names.
@@ -57,6 +57,7 @@ impl Check {
         let mut draft = Draft::read(&self.file)?;
         draft.alone();
         certificates(&mut draft);
+        keys(&mut draft);
         let loaded = Self::plugins(&mut draft);
         // Why the plugins could not be looked at matters only if nothing else is wrong.
         let config = draft.finish()?;
@@ -104,6 +105,21 @@ fn certificates(draft: &mut Draft) {
     if let Err(error) = pem.and_then(|pem| Credentials::new(&pem)) {
         let fix = "Name the PEM files of this node and its cluster, or none of the three";
         draft.fault("quic", chain(&error), fix.to_owned());
+    }
+}
+
+/// What is wrong with the keys of tokens, if tokens are wanted.
+fn keys(draft: &mut Draft) {
+    let auth = &draft.config().auth;
+    let named = draft.is_sound("auth") && !auth.jwks.as_os_str().is_empty();
+    if auth.mode != AuthMode::Jwt || !named {
+        return;
+    }
+    if let Err(error) = api::Auth::look(&auth.jwks) {
+        let what = format!("auth.jwks, {}: {}", auth.jwks.display(), chain(&error));
+        let fix =
+            "Write a JSON web key set there; carillon token --new-key makes one for development";
+        draft.fault("auth.jwks", what, fix.to_owned());
     }
 }
 

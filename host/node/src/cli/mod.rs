@@ -3,6 +3,7 @@
 //! A command returns `Ok` or a [`Problem`]; this is the one place that turns either into an exit code.
 //! Results go to standard output, everything else to standard error.
 
+mod bearer;
 mod bench;
 mod chat;
 mod check;
@@ -11,6 +12,7 @@ mod node;
 mod output;
 mod plugin;
 mod problem;
+mod token;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,7 @@ enum Command {
     Chat(chat::Chat),
     Bench(bench::Bench),
     Plugin(plugin::Plugin),
+    Token(token::Token),
 }
 
 /// Runs what the process was started with.
@@ -53,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Chat(chat) => chat.run(),
         Command::Bench(bench) => bench.run(),
         Command::Plugin(plugin) => plugin.run(),
+        Command::Token(token) => token.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

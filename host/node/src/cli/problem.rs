@@ -99,6 +99,10 @@ impl From<StartError> for Problem {
             }
             StartError::Plugins(_) => Self::usage(what, "Run carillon check, or make build"),
             StartError::Partitions(_) => Self::usage(what, "Run carillon check"),
+            StartError::Auth { .. } => Self::usage(
+                what,
+                "Write a JSON web key set there; carillon token --new-key makes one for development",
+            ),
             StartError::Tls(_) => Self::usage(what, "Mend cert, key and ca below [quic]"),
             StartError::Http(_) | StartError::Quic(_) => {
                 Self::failed(what, "Stop what listens there, or choose another port")

@@ -24,6 +24,7 @@ const POSITIONS_MAX: usize = 1024;
 pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
     cluster(config, reading);
     listeners(config, reading);
+    auth(config, reading);
     certificates(config, reading);
     bounds(config, reading);
     plugins(config, reading);
@@ -86,13 +87,17 @@ fn cluster(config: &Config, reading: &mut Reading<'_>) {
 }
 
 fn listeners(config: &Config, reading: &mut Reading<'_>) {
-    let AuthMode::Open = config.auth;
-    let open = [("http.listen", config.http.listen), ("admin.listen", config.admin.listen)];
-    for (key, address) in open {
-        if !address.ip().is_loopback() && reading.sound(&["auth.mode"]) {
-            let what = format!("{key} is {address}, and auth.mode is open");
-            reading.fault(key, what, "Listen on 127.0.0.1 or [::1]; others come through a proxy");
-        }
+    let http = config.http.listen;
+    let is_open = config.auth.mode == AuthMode::Open && reading.sound(&["auth.mode"]);
+    if is_open && !http.ip().is_loopback() {
+        let what = format!("http.listen is {http}, and auth.mode is open");
+        let fix = "Listen on 127.0.0.1 or [::1], or write mode = \"jwt\" below [auth]";
+        reading.fault("http.listen", what, fix);
+    }
+    let admin = config.admin.listen;
+    if !admin.ip().is_loopback() {
+        let what = format!("admin.listen is {admin}, and whoever connects there may do everything");
+        reading.fault("admin.listen", what, "Listen on 127.0.0.1 or [::1]");
     }
     let same = |one: SocketAddr, other: SocketAddr| one == other && one.port() != 0;
     if same(config.http.listen, config.admin.listen)
@@ -100,6 +105,20 @@ fn listeners(config: &Config, reading: &mut Reading<'_>) {
     {
         let what = format!("admin.listen is {} like http.listen", config.admin.listen);
         reading.fault("admin.listen", what, "Give one of them another port");
+    }
+}
+
+fn auth(config: &Config, reading: &mut Reading<'_>) {
+    if config.auth.mode != AuthMode::Jwt {
+        return;
+    }
+    if config.auth.jwks.as_os_str().is_empty() {
+        let fix = "Name the file of the keys that tokens are signed with";
+        reading.fault("auth.jwks", "auth.mode is jwt, and auth.jwks is empty", fix);
+    }
+    if config.auth.audience.is_empty() {
+        let fix = "Write what tokens for this cluster have as their aud";
+        reading.fault("auth.audience", "auth.mode is jwt, and auth.audience is empty", fix);
     }
 }
 

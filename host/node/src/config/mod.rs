@@ -19,7 +19,7 @@ pub use draft::Draft;
 pub use fault::{Fault, Faults};
 pub use plugins::{Ceiling, GrantConfig, LimitsConfig, OnFailure, PluginConfig};
 pub use sections::{
-    AuthMode, Cluster, Limits, Listener, Log, LogFormat, NodeSection, Positions, Quic,
+    Auth, AuthMode, Cluster, Limits, Listener, Log, LogFormat, NodeSection, Positions, Quic,
     RegistryKind, Replication, Ring, Spread, Storage,
 };
 pub use units::{Reserve, Size, Span};
@@ -48,7 +48,7 @@ pub struct Config {
     /// Value files and the disk below them.
     pub storage: Storage,
     /// Who may ask.
-    pub auth: AuthMode,
+    pub auth: Auth,
     /// What is written to standard error.
     pub log: Log,
     /// Bounds on what clients can make a node do.
@@ -133,7 +133,7 @@ impl Config {
     fn resolve(&mut self, folder: &Path) {
         let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.source);
         let quic = [&mut self.quic.cert, &mut self.quic.key, &mut self.quic.ca];
-        for path in plugins.chain(quic).chain([&mut self.node.data]) {
+        for path in plugins.chain(quic).chain([&mut self.node.data, &mut self.auth.jwks]) {
             // An empty path means that the thing is not there, and stays empty.
             if !path.as_os_str().is_empty() {
                 *path = folder.join(&*path);

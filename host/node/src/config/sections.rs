@@ -114,12 +114,27 @@ pub struct Storage {
     pub reserve: Reserve,
 }
 
+/// `[auth]`: who may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// How the node tells who asks.
+    pub mode: AuthMode,
+    /// The key set: the public halves of the keys that tokens are signed with.
+    pub jwks: PathBuf,
+    /// For whom a token must be.
+    pub audience: String,
+    /// Whose a token must be; empty: anybody's who has a key.
+    pub issuer: String,
+}
+
 /// `auth.mode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuthMode {
     /// Everybody may do everything and says who they are.
     #[default]
     Open,
+    /// A token says who asks and what they may do.
+    Jwt,
 }
 
 /// `[log]`: what is written to standard error.
@@ -209,6 +224,17 @@ impl Default for Storage {
     }
 }
 
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::Open,
+            jwks: "jwks.json".into(),
+            audience: "carillon".to_owned(),
+            issuer: String::new(),
+        }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "info".to_owned() }
@@ -277,7 +303,10 @@ impl Config {
         table.done(reading);
 
         let mut table = root.section(reading, "auth");
-        table.key(reading, "mode", &mut self.auth);
+        table.key(reading, "mode", &mut self.auth.mode);
+        table.key(reading, "jwks", &mut self.auth.jwks);
+        table.key(reading, "audience", &mut self.auth.audience);
+        table.key(reading, "issuer", &mut self.auth.issuer);
         table.done(reading);
 
         let mut table = root.section(reading, "log");
@@ -309,7 +338,7 @@ macro_rules! words {
 pub(super) use words;
 
 words!(RegistryKind, "\"embedded\", the only kind this version has", "embedded" => Self::Embedded);
-words!(AuthMode, "\"open\", the only mode this version has", "open" => Self::Open);
+words!(AuthMode, "\"open\" or \"jwt\"", "open" => Self::Open, "jwt" => Self::Jwt);
 words!(LogFormat, "\"text\" or \"json\"", "text" => Self::Text, "json" => Self::Json);
 words!(
     Spread, "\"node\", \"host\" or \"zone\"",

@@ -45,6 +45,22 @@ fn values_that_do_not_fit_each_other_are_refused() {
             "[http]\nlisten = \"0.0.0.0:80\"\n",
             "line 2: http.listen is 0.0.0.0:80, and auth.mode is open",
         ),
+        (
+            "[admin]\nlisten = \"0.0.0.0:81\"\n[auth]\nmode = \"jwt\"\n",
+            "line 2: admin.listen is 0.0.0.0:81, and whoever connects",
+        ),
+        (
+            "[auth]\nmode = \"jwt\"\njwks = \"\"\naudience = \"\"\n",
+            "line 3: auth.mode is jwt, and auth.jwks is empty",
+        ),
+        (
+            "[auth]\nmode = \"jwt\"\naudience = \"\"\n",
+            "line 3: auth.mode is jwt, and auth.audience",
+        ),
+        (
+            "[auth]\nmode = \"jwks\"\n",
+            "line 2: auth.mode is not a value it can have. Write \"open\" or",
+        ),
         ("[admin]\nlisten = \"127.0.0.1:7081\"\n", "line 2: admin.listen is 127.0.0.1:7081 like"),
         (
             "[quic]\ncert = \"a.pem\"\n",
@@ -63,6 +79,13 @@ fn values_that_do_not_fit_each_other_are_refused() {
         let told = faults(text);
         assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
     }
+}
+
+#[test]
+fn tokens_let_a_node_listen_beyond_this_machine() {
+    let text = "[http]\nlisten = \"0.0.0.0:80\"\n[auth]\nmode = \"jwt\"\njwks = \"keys.json\"\n";
+    let config = Config::parse(text, Path::new("/etc/carillon")).unwrap();
+    assert_eq!(config.auth.jwks, Path::new("/etc/carillon/keys.json"));
 }
 
 #[test]

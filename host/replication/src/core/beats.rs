@@ -24,12 +24,14 @@ impl Core {
         if late {
             self.cx.peers.be_patient(self.cx.now);
             self.cx.writer.be_patient(self.cx.now);
+            self.cx.roll.be_patient(self.cx.now);
             self.each(|at, cx| at.be_patient(cx));
         }
         if now < self.next_beat {
             return;
         }
         self.next_beat = self.cx.now + timings.beat;
+        self.cx.hand_overs_left = self.cx.config.limits.learners_max;
         self.each(|at, cx| {
             at.on_tick(cx);
             at.show_ends(cx);

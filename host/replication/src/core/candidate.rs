@@ -45,6 +45,17 @@ enum Phase {
 }
 
 impl Candidate {
+    /// A claim that was won by the primary of the epoch before.
+    pub(super) fn of_change(record: PartitionRecord, now: Time) -> Self {
+        let phase = Phase::Sealing { sealed: Vec::new() };
+        Self { record, phase, progress: now, asked: now, alarmed: false }
+    }
+
+    /// Whether its epoch has another ensemble than the last open one.
+    pub(super) fn changes(&self) -> bool {
+        self.record.ensemble != self.record.prev_ensemble
+    }
+
     /// The epoch it claims or has claimed.
     pub(super) fn epoch(&self) -> u64 {
         self.record.epoch
@@ -122,6 +133,8 @@ impl Partition {
                 if ours && !won {
                     self.step_down(cx);
                     self.back_off(cx);
+                } else if !won {
+                    self.change_lost(cx, nonce);
                 }
                 if let Some((record, version)) = current {
                     self.on_record(cx, record, version);
@@ -148,12 +161,16 @@ impl Partition {
                 self.opened(cx);
                 true
             }
+            Doing::Lead(leader) if leader.changing.claims_with(nonce) => {
+                self.change_won(cx, version);
+                true
+            }
             Doing::Candidate(_) | Doing::Lead(_) | Doing::Follow | Doing::Stopped => false,
         }
     }
 
     /// Promises the epoch here, and asks the others to.
-    fn seal(&mut self, cx: &mut Shared) {
+    pub(super) fn seal(&mut self, cx: &mut Shared) {
         let Doing::Candidate(candidate) = &self.doing else { return };
         let epoch = candidate.epoch();
         if self.promised >= epoch {

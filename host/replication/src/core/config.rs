@@ -15,6 +15,8 @@ pub struct CoreConfig {
     pub boot: u64,
     /// How many partitions the cluster has.
     pub partitions: u16,
+    /// How many members a partition should have, where this node leads it.
+    pub copies: u8,
     /// How many members make an entry committed, in epochs that this node opens.
     pub commit: u8,
     /// How long to be patient.
@@ -48,6 +50,13 @@ pub struct Timings {
     pub resend: Duration,
     /// The longest pause between two attempts to take over one partition.
     pub retry_max: Duration,
+    /// The ring must have been the same for so long before an ensemble follows it.
+    pub settle: Duration,
+    /// A member whose node is not on the ring is replaced after so long; at once if its node is leaving.
+    pub dead: Duration,
+    /// How long sends wait at most for a change of the ensemble; and a learner has caught up when it
+    /// holds what was committed so long ago.
+    pub hold: Duration,
 }
 
 impl Default for Timings {
@@ -63,6 +72,9 @@ impl Default for Timings {
             hand_over: Duration::from_secs(2),
             resend: Duration::from_secs(1),
             retry_max: Duration::from_secs(4),
+            settle: Duration::from_secs(60),
+            dead: Duration::from_secs(600),
+            hold: Duration::from_secs(1),
         }
     }
 }
@@ -88,6 +100,17 @@ pub struct Limits {
     pub tail_entries_max: usize,
     /// A member that is so many entries behind another does not get its vote.
     pub behind_entries_max: u64,
+    /// Partitions of which a node feeds a learner at a time; and of which one is a learner.
+    pub learners_max: usize,
+    /// Bytes read from the log on disk at a time, for a member that is behind.
+    pub read_bytes_max: usize,
+    /// Entries read so.
+    pub read_entries_max: usize,
+    /// Payload bytes from the disk that are on their way to one learner. With the number of learners, what
+    /// waits for one peer at most.
+    pub catch_up_bytes_max: usize,
+    /// Entries on their way to one learner.
+    pub catch_up_entries_max: usize,
 }
 
 impl Default for Limits {
@@ -101,6 +124,11 @@ impl Default for Limits {
             append_bytes_max: 256 << 10,
             tail_entries_max: 1024,
             behind_entries_max: 10_000,
+            learners_max: 2,
+            read_bytes_max: 1 << 20,
+            read_entries_max: 4096,
+            catch_up_bytes_max: 8 << 20,
+            catch_up_entries_max: 32 << 10,
         }
     }
 }
@@ -126,4 +154,12 @@ pub struct Sabotage {
     pub ack_log_end: bool,
     /// Takes the ensemble to seal from a record that is itself sealing.
     pub prev_from_sealing: bool,
+    /// Counts a learner as if it were a member.
+    pub count_learners: bool,
+    /// Changes an ensemble within the epoch: nothing is sealed.
+    pub change_in_place: bool,
+    /// Counts a node as a member whatever its store.
+    pub count_by_node: bool,
+    /// After a change, serves and commits by the new ensemble before the record says open.
+    pub c_early: bool,
 }

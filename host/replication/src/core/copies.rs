@@ -17,7 +17,15 @@ impl Partition {
         let end = self.tail.end().seq;
         let Doing::Lead(leader) = &mut self.doing else { return };
         let current = ack.epoch == leader.epoch || cx.config.sabotage.any_epoch_acks;
-        if !current || !cx.counts(from, &leader.record.ensemble) {
+        if !current {
+            return;
+        }
+        if let Some(learner) = leader.changing.learner_of(cx, from) {
+            learner.follower.acked(ack.matched.min(end), cx.now);
+            self.touch(cx);
+            return;
+        }
+        if !cx.counts(from, &leader.record.ensemble) {
             return;
         }
         for follower in leader.followers.iter_mut().filter(|f| f.member.node == *from) {
@@ -36,7 +44,17 @@ impl Partition {
         if refuse.epoch != leader.epoch {
             return;
         }
-        for follower in leader.followers.iter_mut().filter(|f| f.member.node == *from) {
+        if matches!(refuse.why, RefuseWhy::Busy | RefuseWhy::Divergent)
+            && leader.changing.learner_of(cx, from).is_some()
+        {
+            self.dismiss_learner(cx);
+            return;
+        }
+        let learner = leader.changing.learner_of(cx, from).map(|learner| &mut learner.follower);
+        let members = leader.followers.iter_mut().filter(|follower| {
+            follower.member.node == *from && cx.peers.member(&follower.member).is_some()
+        });
+        for follower in members.chain(learner) {
             match refuse.why {
                 RefuseWhy::Gap { after } => {
                     let seq = self.tail.not_above(after.epoch, after.seq);
@@ -46,7 +64,10 @@ impl Partition {
                     follower.full = true;
                     follower.pause(cx.now, timings.resend);
                 }
-                RefuseWhy::Stale { .. } | RefuseWhy::NotMember | RefuseWhy::Divergent => {
+                RefuseWhy::Stale { .. }
+                | RefuseWhy::NotMember
+                | RefuseWhy::Divergent
+                | RefuseWhy::Busy => {
                     follower.pause(cx.now, timings.retry_max);
                 }
             }
@@ -60,7 +81,7 @@ impl Partition {
         let Doing::Lead(leader) = &mut self.doing else { return };
         let reign = leader.reign(id, self.commit);
         let mut slowest = u64::MAX;
-        for follower in &mut leader.followers {
+        for follower in leader.followers.iter_mut().chain(leader.changing.learner_mut()) {
             if cx.peers.member(&follower.member).is_none() {
                 continue;
             }
@@ -71,8 +92,8 @@ impl Partition {
                     Next::Append(append) => {
                         cx.send(&follower.member.node, Message::Append(append));
                     }
-                    Next::Read { from } => {
-                        let request = cx.read(id, from, cx.config.limits.append_entries_max);
+                    Next::Read { from, long } => {
+                        let request = cx.read(id, from, long);
                         let node = follower.member.node.clone();
                         self.reads.retain(|(_, purpose)| {
                             !matches!(purpose, ReadFor::Follower(to, _) if *to == node)
@@ -105,10 +126,12 @@ impl Partition {
             return;
         }
         let reign = leader.reign(id, self.commit);
-        let pause = cx.config.timings.beat;
-        for follower in leader.followers.iter_mut().filter(|f| f.member.node == *node) {
-            let next = follower.read_done(entries.clone(), &self.tail, reign, cx.now, pause);
-            if let Next::Append(append) = next {
+        let wait = (cx.now, cx.config.timings.beat);
+        let followers = leader.followers.iter_mut().chain(leader.changing.learner_mut());
+        for follower in followers.filter(|follower| follower.member.node == *node) {
+            let limits = &cx.config.limits;
+            let appends = follower.read_done(entries.clone(), &self.tail, reign, limits, wait);
+            for append in appends {
                 cx.send(node, Message::Append(append));
             }
         }

@@ -1,8 +1,10 @@
 //! What happens to a core.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
-use registry::PartitionRecord;
+use registry::{Member, PartitionRecord};
 use segment::LogEntry;
 use wire::Message;
 
@@ -46,6 +48,8 @@ pub enum Event {
         /// The version a compare-and-set of it must expect.
         version: u64,
     },
+    /// Who is on the ring, and who should hold what by it. Told whenever that is another than before.
+    Roster(Box<Roster>),
     /// How a compare-and-set ended.
     CasDone {
         /// Which partition's.
@@ -107,7 +111,7 @@ pub enum Event {
         /// Which partition.
         partition: PartitionId,
     },
-    /// Give one partition to another member.
+    /// Give one partition to another member, whichever holds most.
     HandOver {
         /// Which partition.
         partition: PartitionId,
@@ -115,6 +119,19 @@ pub enum Event {
     /// Give everything away and take nothing over any more. When [`Core::led`](super::Core::led) is 0
     /// there is nothing left to give.
     Drain,
+}
+
+/// Who there is, and who should hold what. Several nodes may see it differently for a while: it decides
+/// what is tried, and never what counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// Every node on the ring, with its data directory.
+    pub present: BTreeMap<NodeId, u64>,
+    /// Nodes that are to hold nothing any more, on the ring or not.
+    pub leaving: BTreeSet<NodeId>,
+    /// For each partition who should hold it, the one that should lead it first: out of those present and
+    /// not leaving, at most `copies`, spread as configured. A partition that is absent stays as it is.
+    pub wanted: BTreeMap<PartitionId, Vec<Member>>,
 }
 
 /// How a compare-and-set ended.

@@ -42,14 +42,34 @@ pub(super) struct Follower {
     ask: bool,
     sent: Time,
     not_before: Time,
-    /// The last seq and the bytes of each append under way.
-    under_way: VecDeque<(u64, usize)>,
-    /// All of those bytes.
+    /// The appends under way.
+    under_way: VecDeque<Piece>,
+    /// Payload bytes in them.
     bytes: usize,
+    /// It may have as much under way as a learner.
+    wide: bool,
+    /// What it has taken since it is followed.
+    pub(super) taken: Taken,
     /// What it is to get is being read from the disk.
     reading: bool,
     /// A place of the log that was read for it.
     place: Option<LogEnd>,
+}
+
+/// An append under way.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    last: u64,
+    entries: u64,
+    bytes: usize,
+}
+
+/// How much a follower has taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taken {
+    pub(super) entries: u64,
+    /// Payload bytes.
+    pub(super) bytes: u64,
 }
 
 /// What a follower is to be sent.
@@ -63,6 +83,8 @@ pub(super) enum Next {
     Read {
         /// The first seq to read.
         from: u64,
+        /// A piece of many appends, and not of one.
+        long: bool,
     },
 }
 
@@ -93,9 +115,17 @@ impl Follower {
             not_before: Time::ZERO,
             under_way: VecDeque::new(),
             bytes: 0,
+            wide: false,
+            taken: Taken::default(),
             reading: false,
             place: None,
         }
+    }
+
+    /// A node that is not a member yet and may hold anything: it is asked first, and then given the log
+    /// in long pieces.
+    pub(super) fn learner(member: Member, boot: u64, end: u64, now: Time) -> Self {
+        Self { ask: true, wide: true, ..Self::new(member, boot, end + 1, now) }
     }
 
     /// It has acknowledged.
@@ -108,8 +138,10 @@ impl Follower {
         self.not_before = now;
         self.probing = false;
         self.awaiting = self.next > self.matched + 1;
-        while let Some((_, bytes)) = self.under_way.pop_front_if(|(last, _)| *last <= matched) {
-            self.bytes -= bytes;
+        while let Some(piece) = self.under_way.pop_front_if(|piece| piece.last <= matched) {
+            self.bytes -= piece.bytes;
+            self.taken.entries += piece.entries;
+            self.taken.bytes += u64::try_from(piece.bytes).unwrap_or(0);
         }
     }
 
@@ -168,7 +200,12 @@ impl Follower {
             return Next::Nothing;
         }
         let ahead = self.next - 1 - self.floor.max(self.matched).min(self.next - 1);
-        let full = usize::try_from(ahead).is_ok_and(|n| n >= limits.in_flight_entries_max);
+        let (entries_max, bytes_max) = match self.wide {
+            true => (limits.catch_up_entries_max, limits.catch_up_bytes_max),
+            false => (limits.in_flight_entries_max, usize::MAX),
+        };
+        let full =
+            usize::try_from(ahead).is_ok_and(|n| n >= entries_max) || self.bytes >= bytes_max;
         let nothing = self.next > tail.end().seq || full;
         if nothing && !self.ask {
             return Next::Nothing;
@@ -189,7 +226,7 @@ impl Follower {
         if entries.is_empty() && !nothing {
             return self.read(self.next, limits);
         }
-        self.send(reign, prev, entries, now)
+        Next::Append(self.send(reign, prev, entries, now))
     }
 
     /// The place before `next`, in memory or as it was read.
@@ -200,18 +237,20 @@ impl Follower {
 
     /// How much comes from the disk is not known before: one piece more at a time.
     fn read(&mut self, from: u64, limits: &Limits) -> Next {
-        if self.bytes >= limits.append_bytes_max {
+        let long = self.wide && !self.probing;
+        if !long && self.bytes >= limits.append_bytes_max {
             return Next::Nothing;
         }
         self.reading = true;
-        Next::Read { from }
+        Next::Read { from, long }
     }
 
-    fn send(&mut self, reign: Reign, prev: LogEnd, entries: Vec<wire::Entry>, now: Time) -> Next {
+    fn send(&mut self, reign: Reign, prev: LogEnd, entries: Vec<wire::Entry>, now: Time) -> Append {
         if let Some(last) = entries.last() {
             let bytes = entries.iter().map(|entry| entry.payload.len()).sum();
             self.next = last.seq + 1;
-            self.under_way.push_back((last.seq, bytes));
+            let count = u64::try_from(entries.len()).unwrap_or(0);
+            self.under_way.push_back(Piece { last: last.seq, entries: count, bytes });
             self.bytes += bytes;
         }
         self.ask = false;
@@ -220,39 +259,63 @@ impl Follower {
             self.sent = now;
         }
         let Reign { partition, epoch, commit } = reign;
-        Next::Append(Append { partition, epoch, prev: to_wire(prev), entries, commit })
+        Append { partition, epoch, prev: to_wire(prev), entries, commit }
     }
 
-    /// What was read for it.
+    /// What was read for it: what it is to be sent of that, and whether it was of any use.
     pub(super) fn read_done(
         &mut self,
         mut entries: Vec<LogEntry>,
         tail: &Tail,
         reign: Reign,
-        now: Time,
-        pause: Duration,
-    ) -> Next {
+        limits: &Limits,
+        (now, pause): (Time, Duration),
+    ) -> Vec<Append> {
         if !std::mem::take(&mut self.reading) {
-            return Next::Nothing;
+            return Vec::new();
         }
         if entries.first().is_some_and(|first| first.seq + 1 == self.next) {
             self.place = Some(place(&entries.remove(0)));
             if entries.is_empty() {
-                return Next::Nothing;
+                return Vec::new();
             }
         }
-        let follows = entries.first().is_some_and(|first| first.seq == self.next);
-        match (self.prev(tail), entries.last()) {
-            (Some(prev), Some(last)) if follows => {
-                self.place = Some(place(last));
-                self.send(reign, prev, entries.into_iter().map(entry_to_wire).collect(), now)
-            }
-            _ => {
-                self.not_before = now + pause;
-                Next::Nothing
+        let mut appends = Vec::new();
+        let mut rest = entries.into_iter().peekable();
+        while let Some(prev) = self.prev(tail)
+            && rest.peek().is_some_and(|first| first.seq == self.next)
+        {
+            let entries = piece(&mut rest, limits);
+            self.place = entries.last().map(place);
+            let entries = entries.into_iter().map(entry_to_wire).collect();
+            appends.push(self.send(reign, prev, entries, now));
+            if self.probing {
+                break;
             }
         }
+        if appends.is_empty() {
+            self.not_before = now + pause;
+        }
+        appends
     }
+}
+
+/// As much as one append carries.
+fn piece(
+    rest: &mut std::iter::Peekable<std::vec::IntoIter<LogEntry>>,
+    limits: &Limits,
+) -> Vec<LogEntry> {
+    let mut entries: Vec<LogEntry> = Vec::new();
+    let mut bytes = 0;
+    while entries.len() < limits.append_entries_max
+        && let Some(entry) = rest.next_if(|entry| {
+            entries.is_empty() || bytes + entry.payload.len() <= limits.append_bytes_max
+        })
+    {
+        bytes += entry.payload.len();
+        entries.push(entry);
+    }
+    entries
 }
 
 fn place(entry: &LogEntry) -> LogEnd {
@@ -291,7 +354,7 @@ mod tests {
                 Some((append.prev.seq, seqs))
             }
             Next::Nothing => None,
-            Next::Read { from } => panic!("reads from {from}"),
+            Next::Read { from, .. } => panic!("reads from {from}"),
         }
     }
 
@@ -349,20 +412,46 @@ mod tests {
         let held: Vec<_> = (1..=5).filter_map(|seq| tail.entry(seq)).collect();
         tail.forget(4, 1);
         let next = b.next(&tail, REIGN, &limits(), Time::ZERO);
-        assert!(matches!(next, Next::Read { from: 1 }), "{next:?}");
+        assert!(matches!(next, Next::Read { from: 1, .. }), "{next:?}");
         assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "one read at a time");
-        let pause = Duration::from_secs(1);
-        let done = b.read_done(held[..1].to_vec(), &tail, REIGN, Time::ZERO, pause);
-        assert!(matches!(done, Next::Nothing), "the place alone is no append");
+        let wait = (Time::ZERO, Duration::from_secs(1));
+        let done = b.read_done(held[..1].to_vec(), &tail, REIGN, &limits(), wait);
+        assert_eq!(done, [], "the place alone is no append");
         let next = b.next(&tail, REIGN, &limits(), Time::ZERO);
-        assert!(matches!(next, Next::Read { from: 2 }), "{next:?}");
-        let done = b.read_done(held[1..3].to_vec(), &tail, REIGN, Time::ZERO, pause);
-        let Next::Append(append) = done else { panic!("{done:?}") };
-        assert_eq!((append.prev.seq, append.entries.len()), (1, 2));
+        assert!(matches!(next, Next::Read { from: 2, long: false }), "{next:?}");
+        let done = b.read_done(held[1..3].to_vec(), &tail, REIGN, &limits(), wait);
+        assert_eq!((done.len(), done[0].prev.seq, done[0].entries.len()), (1, 1, 2));
         b.acked(3, Time::ZERO);
-        assert!(matches!(b.next(&tail, REIGN, &limits(), Time::ZERO), Next::Read { from: 4 }));
-        let done = b.read_done(Vec::new(), &tail, REIGN, Time::ZERO, pause);
-        assert!(matches!(done, Next::Nothing), "the disk has not got it yet");
+        assert!(matches!(b.next(&tail, REIGN, &limits(), Time::ZERO), Next::Read { from: 4, .. }));
+        let done = b.read_done(Vec::new(), &tail, REIGN, &limits(), wait);
+        assert_eq!(done, [], "the disk has not got it yet");
         assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "later");
+    }
+
+    #[test]
+    fn a_learner_is_asked_first_and_then_given_long_pieces_up_to_a_bound() {
+        let mut tail = tail(20);
+        let held: Vec<_> = (1..=20).filter_map(|seq| tail.entry(seq)).collect();
+        tail.forget(20, 1);
+        let limits = Limits { catch_up_entries_max: 7, ..limits() };
+        let wait = (Time::ZERO, Duration::from_secs(1));
+        let member = Member { node: "d".parse().unwrap(), store: 1 };
+        let mut d = Follower::learner(member, 8, 20, Time::ZERO);
+        assert_eq!(sent(&mut d, &tail, Time::ZERO), Some((20, vec![])));
+        d.gap(0, Time::ZERO, wait.1);
+        let next = d.next(&tail, REIGN, &limits, Time::ZERO);
+        assert!(matches!(next, Next::Read { from: 1, long: false }), "{next:?}");
+        let done = d.read_done(held.clone(), &tail, REIGN, &limits, wait);
+        assert_eq!(done.len(), 1, "no more before it says that it is there");
+        d.acked(2, Time::ZERO);
+        let next = d.next(&tail, REIGN, &limits, Time::ZERO);
+        assert!(matches!(next, Next::Read { from: 3, long: true }), "{next:?}");
+        let done = d.read_done(held[2..10].to_vec(), &tail, REIGN, &limits, wait);
+        let seqs = |append: &Append| (append.prev.seq, append.entries.len());
+        assert_eq!(done.iter().map(seqs).collect::<Vec<_>>(), [(2, 2), (4, 2), (6, 2), (8, 2)]);
+        assert!(matches!(d.next(&tail, REIGN, &limits, Time::ZERO), Next::Nothing));
+        d.acked(4, Time::ZERO);
+        assert!(matches!(d.next(&tail, REIGN, &limits, Time::ZERO), Next::Read { from: 11, .. }));
+        assert_eq!((d.taken.entries, d.taken.bytes), (4, 32));
     }
 }

@@ -22,6 +22,23 @@ pub(super) struct HandingOver {
     to: Option<NodeId>,
     /// Who has said no.
     refused: BTreeSet<NodeId>,
+    /// Who may take it; anybody, if nobody is named.
+    only: Vec<NodeId>,
+}
+
+impl HandingOver {
+    fn new(only: Vec<NodeId>, now: Time) -> Self {
+        Self { since: now, to: None, refused: BTreeSet::new(), only }
+    }
+
+    fn may_take(&self, node: &NodeId) -> bool {
+        !self.refused.contains(node) && (self.only.is_empty() || self.only.contains(node))
+    }
+
+    /// Whether all who may take it have said no.
+    fn is_vain(&self) -> bool {
+        !self.only.is_empty() && self.only.iter().all(|node| self.refused.contains(node))
+    }
 }
 
 /// Peers must have had a registry session, and this node none, for so long before it hands over.
@@ -30,12 +47,16 @@ const NO_SESSION: Time = Time::from_secs(30);
 impl Partition {
     /// Begins to give the partition away.
     pub(super) fn begin_hand_over(&mut self, cx: &mut Shared) {
+        self.begin_hand_over_to(cx, Vec::new());
+    }
+
+    /// The same, to one of these; to anybody, if nobody is named.
+    pub(super) fn begin_hand_over_to(&mut self, cx: &mut Shared, only: Vec<NodeId>) {
         if let Doing::Lead(leader) = &mut self.doing
             && leader.open()
             && leader.handing.is_none()
         {
-            leader.handing =
-                Some(HandingOver { since: cx.now, to: None, refused: BTreeSet::new() });
+            leader.handing = Some(HandingOver::new(only, cx.now));
             self.touch(cx);
         }
     }
@@ -50,13 +71,14 @@ impl Partition {
             return;
         }
         let patience = cx.config.timings.suspect;
+        let wanted = self.wanted.as_ref().map_or(&[][..], |wanted| wanted.members.as_slice());
         let best = leader
             .followers
             .iter()
             .filter(|follower| !follower.full && cx.peers.live(&follower.member, cx.now, patience))
             .filter(|follower| cx.peers.member(&follower.member).is_some_and(|peer| !peer.full))
-            .filter(|follower| !handing.refused.contains(&follower.member.node))
-            .max_by_key(|follower| follower.matched);
+            .filter(|follower| handing.may_take(&follower.member.node))
+            .max_by_key(|follower| (follower.matched, wanted.contains(&follower.member)));
         let Some(best) = best else { return };
         handing.to = Some(best.member.node.clone());
         let hand_over = HandOver { partition: self.id, epoch: leader.epoch, end: to_wire(end) };
@@ -133,6 +155,9 @@ impl Partition {
         if leader.epoch == answer.epoch && handing.to.as_ref() == Some(from) && !answer.taken {
             // Another member may; if none does, this node leads on when the time is over.
             handing.refused.extend(handing.to.take());
+            if handing.is_vain() {
+                leader.handing = None;
+            }
             self.touch(cx);
         }
     }

@@ -10,11 +10,12 @@ use hashring::{NodeId, PartitionId};
 use registry::{Member, PartitionRecord};
 use segment::LogEntry;
 
+use super::change::Changing;
 use super::follower::{Follower, Reign};
 use super::hand_over::HandingOver;
 use super::partition::{Doing, Partition};
 use super::shared::Shared;
-use super::step::{Outcome, Step, Why};
+use super::step::{Moving, Outcome, Step, Why};
 use super::waits::Waits;
 use super::writer::After;
 use super::{Time, quorum};
@@ -53,6 +54,7 @@ pub(super) struct Leader {
     /// A beat that was sent for a confirmation.
     beat: u64,
     pub(super) handing: Option<HandingOver>,
+    pub(super) changing: Changing,
     /// What the members hold; kept to spare an allocation each time.
     held: Vec<u64>,
 }
@@ -100,6 +102,7 @@ impl Leader {
             floor: 0,
             beat: 0,
             handing: None,
+            changing: Changing::new(now),
             held: Vec::new(),
             record,
         }
@@ -113,6 +116,11 @@ impl Leader {
     /// Whether the record says open.
     pub(super) fn open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// Whether its epoch has another ensemble than the one before.
+    pub(super) fn changes(&self) -> bool {
+        self.record.ensemble != self.record.prev_ensemble
     }
 
     /// Whether it may say that it leads.
@@ -133,7 +141,8 @@ impl Leader {
 
     /// A peer is connected.
     pub(super) fn peer_up(&mut self, node: &NodeId, boot: u64, now: Time) {
-        for follower in self.followers.iter_mut().filter(|f| f.member.node == *node) {
+        let all = self.followers.iter_mut().chain(self.changing.learner_mut());
+        for follower in all.filter(|follower| follower.member.node == *node) {
             follower.connected(now, boot);
         }
     }
@@ -146,13 +155,22 @@ impl Leader {
         }
     }
 
-    /// What the members hold, the most first; this node's own disk among them.
-    fn levels(&mut self) -> &[u64] {
+    /// What the members hold, the most first; this node's own disk among them. A learner counts for
+    /// nothing, unless that rule is to be broken.
+    fn levels(&mut self, learners: bool) -> &[u64] {
         self.held.clear();
         self.held.push(self.own);
         self.held.extend(self.followers.iter().map(|follower| follower.matched));
+        let learner = self.changing.learner_mut().filter(|_| learners);
+        self.held.extend(learner.map(|learner| learner.matched));
         self.held.sort_unstable_by(|a, b| b.cmp(a));
         &self.held
+    }
+
+    /// Whether it serves before the record is open: only if it is told to break that rule.
+    fn is_early(&self, cx: &Shared) -> bool {
+        let sabotage = &cx.config.sabotage;
+        sabotage.serve_before_open || (sabotage.c_early && self.changes())
     }
 
     /// What an append says beside its entries.
@@ -254,7 +272,11 @@ impl Partition {
                 cx.writer.after(After::Own { partition, epoch, seq: end });
             }
             let quorum = usize::from(leader.quorum);
-            let level = leader.levels().get(quorum - 1).copied().unwrap_or(0);
+            let level = leader
+                .levels(cx.config.sabotage.count_learners)
+                .get(quorum - 1)
+                .copied()
+                .unwrap_or(0);
             if level > leader.level {
                 leader.level = level;
                 leader.progress = cx.now;
@@ -264,6 +286,7 @@ impl Partition {
             self.answer(cx);
             self.replicate(cx);
             self.go_on_handing_over(cx);
+            self.go_on_changing(cx);
         }
         self.show(cx);
     }
@@ -273,7 +296,7 @@ impl Partition {
     /// the epoch before, by its rule.
     fn advance(&mut self, cx: &Shared) {
         let Doing::Lead(leader) = &self.doing else { return };
-        let open = leader.open() || cx.config.sabotage.serve_before_open;
+        let open = leader.open() || leader.is_early(cx);
         if open && leader.level >= leader.opening {
             self.commit = self.commit.max(leader.level);
         }
@@ -289,7 +312,7 @@ impl Partition {
         leader.phase = Phase::Opening { expect: known.version };
         leader.asked = cx.now;
         cx.cas(self.id, known.version, leader.record.clone());
-        if cx.config.sabotage.serve_before_open {
+        if leader.is_early(cx) {
             self.serve(cx);
         }
     }
@@ -298,7 +321,11 @@ impl Partition {
     pub(super) fn opened(&mut self, cx: &mut Shared) {
         let Doing::Lead(leader) = &mut self.doing else { return };
         leader.phase = Phase::Open;
+        let changes = leader.changes();
         self.suspicion.over();
+        if changes {
+            self.moving(cx, Moving::Done);
+        }
         self.serve(cx);
     }
 
@@ -375,11 +402,12 @@ impl Partition {
         let fresh = |follower: &Follower| now.saturating_sub(follower.heard) < timings.lead;
         leader.alive = leader.count(fresh) && !cx.writer.stuck(now, timings.lead);
         let alive = leader.alive;
-        for follower in &mut leader.followers {
+        for follower in leader.followers.iter_mut().chain(leader.changing.learner_mut()) {
             follower.tick(now, timings.resend, alive);
         }
         if leader.open() {
             self.tick_hand_over(cx);
+            self.tick_change(cx);
             return;
         }
         if now.saturating_sub(leader.progress) >= timings.progress {

@@ -73,7 +73,13 @@ impl Partition {
     }
 
     /// Why an append is not looked at.
-    fn refuses(&self, cx: &Shared, from: &NodeId, boot: u64, append: &Append) -> Option<RefuseWhy> {
+    fn refuses(
+        &self,
+        cx: &mut Shared,
+        from: &NodeId,
+        boot: u64,
+        append: &Append,
+    ) -> Option<RefuseWhy> {
         if matches!(self.doing, Doing::Stopped) {
             return Some(RefuseWhy::Divergent);
         }
@@ -82,11 +88,17 @@ impl Partition {
             return Some(RefuseWhy::Stale { promised: self.promised });
         }
         let known = self.record.as_ref().map(|known| &known.record);
-        let outside = known.is_some_and(|record| {
+        let outside = known.filter(|record| {
             record.epoch == append.epoch && !record.names(&cx.config.node, cx.config.store)
         });
-        if outside {
-            return Some(RefuseWhy::NotMember);
+        if let Some(record) = outside {
+            // Whoever leads by the record may give the log to anybody, who counts for nothing by it.
+            if record.primary.as_ref() != Some(from) || record.boot != boot {
+                return Some(RefuseWhy::NotMember);
+            }
+            if !cx.learns(self.id) {
+                return Some(RefuseWhy::Busy);
+            }
         }
         // The reserve has room for promises and openings, not for more.
         let full = cx.full.is_some()
@@ -236,7 +248,6 @@ impl Partition {
     /// Gives a candidate what follows an entry that it and this node hold, from memory or the disk.
     fn give(&mut self, cx: &mut Shared, to: &NodeId, fetch: Fetch) {
         let after = to_log(fetch.after);
-        let entries_max = cx.config.limits.append_entries_max;
         let end = self.tail.end().seq;
         let from = match self.tail.place(after.seq) {
             Some(place) if place != after => {
@@ -247,12 +258,13 @@ impl Partition {
             // The entry itself, to compare its chain.
             None => after.seq,
         };
+        let most = cx.config.limits.append_entries_max;
         let held: Vec<LogEntry> =
-            (from..=end).map_while(|seq| self.tail.entry(seq)).take(entries_max).collect();
+            (from..=end).map_while(|seq| self.tail.entry(seq)).take(most).collect();
         if from > after.seq && (from > end || !held.is_empty()) {
             return self.send_fetched(cx, to, &fetch, held);
         }
-        let request = cx.read(self.id, from, entries_max);
+        let request = cx.read(self.id, from, false);
         self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Fetch(..)));
         self.reads.push((request, ReadFor::Fetch(to.clone(), fetch)));
     }

@@ -9,12 +9,14 @@
 //!
 //! Start reading at `partition`: what a node knows of one partition. `member`, `suspicion`, `candidate`
 //! and `leader` are what it does for it, in the order in which a node comes to do it; `hand_over` is how
-//! it stops in good order. `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
+//! it stops in good order, and `change`, with `roster`, `plan` and `learner`, how it gets another ensemble.
+//! `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
 //! the log, `writer` the disk, `peers` and `beats` the others. Time matters only at beats: nothing here
 //! waits for less than one.
 
 mod beats;
 mod candidate;
+mod change;
 mod config;
 mod convert;
 mod copies;
@@ -22,11 +24,14 @@ mod event;
 mod follower;
 mod hand_over;
 mod leader;
+mod learner;
 mod member;
 mod opening;
 mod partition;
 mod peers;
+mod plan;
 mod quorum;
+mod roster;
 mod shared;
 mod status;
 mod step;
@@ -48,10 +53,10 @@ use shared::Shared;
 use writer::After;
 
 pub use config::{CoreConfig, Limits, Sabotage, Timings};
-pub use event::{CasResult, Event};
+pub use event::{CasResult, Event, Roster};
 pub use opening::{OPENING_KIND, is_opening, opened_record};
-pub use step::{Alarm, Outcome, Step, StopReason, Why};
-pub use view::{PartitionView, Role};
+pub use step::{Alarm, Moving, Outcome, Step, StopReason, Why};
+pub use view::{LearnerView, PartitionView, Role};
 
 /// Time since the process started. It never goes back; it may jump.
 pub type Time = Duration;
@@ -98,6 +103,7 @@ impl Core {
             Event::Record { partition, record, version } => {
                 self.with(partition, |at, cx| at.on_record(cx, record, version));
             }
+            Event::Roster(roster) => self.on_roster(*roster),
             Event::CasDone { partition, nonce, result } => {
                 self.with(partition, |at, cx| at.on_cas_done(cx, nonce, result));
             }

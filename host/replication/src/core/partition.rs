@@ -3,7 +3,8 @@
 //!
 //! The parts of what it does are in files of their own: [`member`](super::member) takes and answers,
 //! [`suspicion`](super::suspicion) decides when to take over, [`candidate`](super::candidate) takes
-//! over, [`leader`](super::leader) leads. Here is what they share, and how one follows another.
+//! over, [`leader`](super::leader) leads, [`change`](super::change) changes who holds it. Here is what they
+//! share, and how one follows another.
 
 use hashring::{NodeId, PartitionId};
 use registry::PartitionRecord;
@@ -13,9 +14,10 @@ use super::Time;
 use super::candidate::Candidate;
 use super::leader::Leader;
 use super::member::Deferred;
+use super::roster::Wanted;
 use super::shared::Shared;
 use super::status::Glance;
-use super::step::{Alarm, Step, StopReason};
+use super::step::{Alarm, Moving, Step, StopReason};
 use super::suspicion::Suspicion;
 use super::tail::Tail;
 use super::writer::Slot;
@@ -43,6 +45,8 @@ pub(super) struct Partition {
     pub(super) slot: Slot,
     pub(super) doing: Doing,
     pub(super) suspicion: Suspicion,
+    /// Who should hold it, once that is known.
+    pub(super) wanted: Option<Wanted>,
     /// Reads of the own log under way.
     pub(super) reads: Vec<(u64, ReadFor)>,
     /// An append that waits for a read.
@@ -105,6 +109,7 @@ impl Partition {
             slot: Slot::default(),
             doing: Doing::Follow,
             suspicion: Suspicion::default(),
+            wanted: None,
             reads: Vec::new(),
             deferred: None,
             dirty: false,
@@ -229,6 +234,13 @@ impl Partition {
                     cx.tell(Step::Closed { partition: self.id, epoch: leader.epoch });
                 }
                 leader.waits.end(|token, outcome| cx.answer(token, outcome));
+                cx.feeding.remove(&self.id);
+                if leader.changing.learner.is_some() || (!leader.open() && leader.changes()) {
+                    self.moving(cx, Moving::GivenUp);
+                }
+            }
+            Doing::Candidate(candidate) if candidate.changes() => {
+                self.moving(cx, Moving::GivenUp);
             }
             Doing::Stopped => self.doing = Doing::Stopped,
             Doing::Follow | Doing::Candidate(_) => {}
@@ -269,7 +281,7 @@ impl Partition {
             .iter()
             .any(|(_, purpose)| matches!(purpose, ReadFor::Place(at) if *at == seq));
         if place.is_none() && !reading {
-            let request = cx.read(self.id, seq, 1);
+            let request = cx.read_one(self.id, seq);
             self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Place(_)));
             self.reads.push((request, ReadFor::Place(seq)));
         }

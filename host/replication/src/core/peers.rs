@@ -17,6 +17,8 @@ use super::Time;
 pub(super) struct Peers {
     peers: BTreeMap<NodeId, Peer>,
     round: u64,
+    /// Takes any store of a node for the member: only if told to break that rule.
+    by_node: bool,
 }
 
 /// One of them.
@@ -52,6 +54,11 @@ struct Round {
 const ROUNDS_MAX: usize = 64;
 
 impl Peers {
+    /// Nobody is connected yet.
+    pub(super) fn new(by_node: bool) -> Self {
+        Self { by_node, ..Self::default() }
+    }
+
     /// A peer is connected.
     pub(super) fn up(&mut self, node: NodeId, boot: u64, store: u64, now: Time) {
         let peer = Peer {
@@ -143,7 +150,7 @@ impl Peers {
 
     /// A member's node, if it is connected with the member's store.
     pub(super) fn member(&self, member: &Member) -> Option<&Peer> {
-        self.get(&member.node).filter(|peer| peer.store == member.store)
+        self.get(&member.node).filter(|peer| self.by_node || peer.store == member.store)
     }
 
     /// Whether a member is connected, was heard lately and can write.

@@ -11,6 +11,7 @@ use wire::{Message, PreVote, PreVoteAsk, Promised, Seal, SealAnswer, Sealed};
 
 use super::config::CoreConfig;
 use super::peers::Peers;
+use super::roster::Roll;
 use super::step::{Alarm, Outcome, Step};
 use super::writer::Writer;
 use super::{Time, quorum};
@@ -31,6 +32,14 @@ pub(super) struct Shared {
     pub(super) draining: bool,
     /// Since when the disk is full.
     pub(super) full: Option<Time>,
+    /// Who is on the ring.
+    pub(super) roll: Roll,
+    /// Partitions of which this node feeds a learner.
+    pub(super) feeding: BTreeSet<PartitionId>,
+    /// Partitions of which this node is a learner, and when it was last given something of them.
+    pub(super) learning: BTreeMap<PartitionId, Time>,
+    /// Hand-overs that may yet begin in this beat because the ring wants another primary.
+    pub(super) hand_overs_left: usize,
     rng: SmallRng,
     reads: u64,
 }
@@ -57,15 +66,19 @@ impl Shared {
     /// Of a process that just started.
     pub(super) fn new(config: CoreConfig, seed: u64) -> Self {
         Self {
+            peers: Peers::new(config.sabotage.count_by_node),
             config,
             now: Time::ZERO,
-            peers: Peers::default(),
             writer: Writer::new(),
             out: Outbox::default(),
             session: Err(Time::ZERO),
             ready: true,
             draining: false,
             full: None,
+            roll: Roll::default(),
+            feeding: BTreeSet::new(),
+            learning: BTreeMap::new(),
+            hand_overs_left: 0,
             rng: SmallRng::seed_from_u64(seed),
             reads: 0,
         }
@@ -84,6 +97,24 @@ impl Shared {
     /// Whether `member` is this node with this store.
     pub(super) fn is_me(&self, member: &Member) -> bool {
         member.node == self.config.node && member.store == self.config.store
+    }
+
+    /// This node with its store.
+    pub(super) fn me(&self) -> Member {
+        Member { node: self.config.node.clone(), store: self.config.store }
+    }
+
+    /// Whether this node may be a learner of `partition` too, beside those it is one of already. What it
+    /// was not given anything of for a while does not count.
+    pub(super) fn learns(&mut self, partition: PartitionId) -> bool {
+        let (now, patience) = (self.now, self.config.timings.suspect);
+        self.learning.retain(|_, since| now.saturating_sub(*since) < patience);
+        let room = self.learning.len() < self.config.limits.learners_max;
+        let may = room || self.learning.contains_key(&partition);
+        if may {
+            self.learning.insert(partition, now);
+        }
+        may
     }
 
     /// Whether a message of `from` counts as one of a member of `ensemble`.
@@ -135,10 +166,30 @@ impl Shared {
         self.out.questions.push(Step::Cas { partition, expect, record });
     }
 
-    /// Reads this node's own log; the number the answer will have.
-    pub(super) fn read(&mut self, partition: PartitionId, from: u64, entries_max: usize) -> u64 {
+    /// Reads this node's own log, what one append carries or, if it is `long`, more of it; the number the
+    /// answer will have.
+    pub(super) fn read(&mut self, partition: PartitionId, from: u64, long: bool) -> u64 {
+        let limits = &self.config.limits;
+        let (entries_max, bytes_max) = match long {
+            true => (limits.read_entries_max, limits.read_bytes_max),
+            false => (limits.append_entries_max, limits.append_bytes_max),
+        };
+        self.ask_disk(partition, from, entries_max, bytes_max)
+    }
+
+    /// Reads one entry of this node's own log; the number the answer will have.
+    pub(super) fn read_one(&mut self, partition: PartitionId, seq: u64) -> u64 {
+        self.ask_disk(partition, seq, 1, self.config.limits.append_bytes_max)
+    }
+
+    fn ask_disk(
+        &mut self,
+        partition: PartitionId,
+        from: u64,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> u64 {
         self.reads += 1;
-        let bytes_max = self.config.limits.append_bytes_max;
         let request = self.reads;
         self.out.questions.push(Step::Read { partition, request, from, entries_max, bytes_max });
         request

@@ -7,7 +7,7 @@ use super::Time;
 use super::partition::{Doing, Partition};
 use super::shared::Shared;
 use super::step::{Step, Why};
-use super::view::{PartitionView, Role};
+use super::view::{LearnerView, PartitionView, Role};
 
 /// What was shown last, without what is costly to compare. Log ends move all the time; they are looked at
 /// once a beat.
@@ -21,6 +21,10 @@ pub(super) struct Glance {
     closed_for: Option<Why>,
     end: u64,
     commit: u64,
+    /// What a learner holds.
+    learner: Option<u64>,
+    /// How often another ensemble was wanted.
+    wanted: u64,
     stale: Time,
 }
 
@@ -35,6 +39,8 @@ impl Partition {
             open: record.is_some_and(|record| record.state == PartitionState::Open),
             primary: record.and_then(|record| record.primary.clone()),
             ensemble: nodes.iter().map(|member| member.node.clone()).collect::<Vec<NodeId>>(),
+            wanted: self.wanted_nodes(),
+            learners: self.learners(cx),
             leading: self.leading(),
             live: self.live(cx),
             closed_for: self.closed_for(cx),
@@ -66,7 +72,12 @@ impl Partition {
         // Silence is of interest once it is longer than it ever is in good times.
         let stale = self.stale(cx);
         let stale = if stale > 2 * cx.config.timings.beat { stale } else { Time::ZERO };
-        let now = Glance { end, commit, stale, ..self.shown };
+        let learner = match &self.doing {
+            Doing::Lead(leader) => leader.changing.learner.as_ref().map(|it| it.follower.matched),
+            Doing::Follow | Doing::Candidate(_) | Doing::Stopped => None,
+        };
+        let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.version);
+        let now = Glance { end, commit, learner, wanted, stale, ..self.shown };
         if now != self.shown {
             self.look(cx, now);
         }
@@ -85,9 +96,22 @@ impl Partition {
             Doing::Lead(_) => Role::Candidate,
             Doing::Follow => match &self.record {
                 Some(known) if known.record.names(&cx.config.node, cx.config.store) => Role::Member,
+                Some(_) | None if cx.learning.contains_key(&self.id) => Role::Learner,
+                Some(_) if self.tail.end().seq > 0 => Role::Retired,
                 Some(_) | None => Role::Outside,
             },
         }
+    }
+
+    fn wanted_nodes(&self) -> Vec<NodeId> {
+        let members = self.wanted.iter().flat_map(|wanted| &wanted.members);
+        members.map(|member| member.node.clone()).collect()
+    }
+
+    fn learners(&self, cx: &Shared) -> Vec<LearnerView> {
+        let Doing::Lead(leader) = &self.doing else { return Vec::new() };
+        let end = self.tail.end().seq;
+        leader.changing.learner.iter().map(|learner| learner.view(end, cx.now)).collect()
     }
 
     fn leading(&self) -> bool {
@@ -123,7 +147,7 @@ impl Partition {
         let many = usize::try_from(uncommitted).is_ok_and(|n| n >= limits.uncommitted_entries_max)
             || self.tail.bytes() >= limits.uncommitted_bytes_max
             || leader.waits.sending() >= limits.waiting_max;
-        if leader.handing.is_some() || cx.draining {
+        if leader.handing.is_some() || leader.changing.holds() || cx.draining {
             Some(Why::HandingOver)
         } else if cx.full.is_some() {
             Some(Why::Full)

@@ -82,6 +82,13 @@ pub enum Step {
         /// Which.
         partition: PartitionId,
     },
+    /// A change of a partition's ensemble, by this node as its primary. To be counted.
+    Moving {
+        /// Which partition.
+        partition: PartitionId,
+        /// How far it is.
+        how: Moving,
+    },
     /// End the process; it must not go on.
     Stop {
         /// Why.
@@ -134,8 +141,19 @@ pub enum Why {
     Full,
     /// The log's end is not where the sender thought.
     Moved,
-    /// The partition is being handed to another member.
+    /// The partition is being handed to another member, or to another ensemble.
     HandingOver,
+}
+
+/// How far a change of an ensemble is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moving {
+    /// It began: a learner is given the log, or a member is about to be dropped.
+    Begun,
+    /// The epoch of the new ensemble is open.
+    Done,
+    /// It came to nothing for now, and is tried again later.
+    GivenUp,
 }
 
 /// Why the process must end.

@@ -12,6 +12,10 @@ pub enum Role {
     /// No record is known yet, or it does not name this node's store.
     #[default]
     Outside,
+    /// The record does not name it, and the primary gives it the log, so that it can be named.
+    Learner,
+    /// The record does not name it any more; its log is still there.
+    Retired,
     /// It appends what the primary sends.
     Member,
     /// It takes over.
@@ -35,6 +39,10 @@ pub struct PartitionView {
     pub primary: Option<NodeId>,
     /// Who should hold it.
     pub ensemble: Vec<NodeId>,
+    /// Who should hold it by the ring, in order; empty until that is known.
+    pub wanted: Vec<NodeId>,
+    /// As primary: whom it gives the log, so that they can become members.
+    pub learners: Vec<LearnerView>,
     /// This node is primary and enough others are there to say so.
     pub leading: bool,
     /// Members that are not suspected, this one included.
@@ -47,6 +55,34 @@ pub struct PartitionView {
     pub end: u64,
     /// How long ago the leader was heard; zero while leading.
     pub stale: Duration,
+}
+
+/// A node that is given a partition's log to become a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearnerView {
+    /// Which node.
+    pub node: NodeId,
+    /// What it holds of the primary's log, up to this seq.
+    pub matched: u64,
+    /// Where the primary's log ends.
+    pub end: u64,
+    /// Payload bytes it has taken since it began.
+    pub bytes_done: u64,
+    /// What is left in payload bytes, reckoned from what it has taken; 0 as long as that says nothing.
+    pub bytes_left: u64,
+    /// How long ago it began.
+    pub age: Duration,
+}
+
+impl LearnerView {
+    /// How long the rest will take if it goes on as it went; `None` as long as nothing is known.
+    pub fn time_left(&self) -> Option<Duration> {
+        let rate = (self.bytes_done > 0 && !self.age.is_zero()).then(|| {
+            let millis = u64::try_from(self.age.as_millis()).unwrap_or(u64::MAX);
+            self.bytes_left.saturating_mul(millis) / self.bytes_done
+        });
+        rate.map(Duration::from_millis)
+    }
 }
 
 impl PartitionView {

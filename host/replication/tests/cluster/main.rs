@@ -9,6 +9,7 @@
     reason = "a test ends where a step fails"
 )]
 
+mod change;
 mod support;
 
 use std::collections::BTreeMap;

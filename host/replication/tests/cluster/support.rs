@@ -31,6 +31,7 @@ pub(crate) struct Cluster {
     partitions: Partitions,
     copies: u8,
     commit: u8,
+    pub(crate) timings: Timings,
     nodes: BTreeMap<&'static str, Node>,
     /// Where the test itself waits.
     waiting: Runtime,
@@ -99,6 +100,7 @@ impl Cluster {
             partitions: partitions.try_into().unwrap(),
             copies,
             commit,
+            timings: Timings::default(),
             nodes: BTreeMap::new(),
             waiting: Builder::new_current_thread().enable_all().build().unwrap(),
         }
@@ -168,7 +170,7 @@ impl Cluster {
             advertise: String::new(),
             zone: String::new(),
             weight: 1,
-            timings: Timings::default(),
+            timings: self.timings,
         }
     }
 
@@ -177,6 +179,20 @@ impl Cluster {
         let node = self.nodes.remove(name).expect("it runs");
         node.log.abandon();
         node.runtime.shutdown_timeout(PATIENCE);
+    }
+
+    /// The same, and its disk is lost.
+    pub(crate) fn wipe(&mut self, name: &str) {
+        self.kill(name);
+        std::fs::remove_dir_all(self.folder.path().join(name)).unwrap();
+    }
+
+    /// An operator says that a node is to hold nothing any more, or takes that back.
+    pub(crate) fn set_leaving(&self, name: &str, leaving: bool) {
+        let session = self.registry.session(&"operator".parse().unwrap());
+        let node = name.parse().unwrap();
+        let known = self.block_on(replication::set_leaving(&session, &node, leaving));
+        assert_eq!(known, Ok(true));
     }
 
     /// Nodes started from now on believe that there are so many.
@@ -254,6 +270,22 @@ impl Cluster {
         Sent { seq: led.next, answer }
     }
 
+    /// Submits at the primary if there is one that takes it.
+    pub(crate) fn try_submit(&self, partition: PartitionId, text: &str, acks: u8) -> Option<Sent> {
+        let node = self.node(self.leader(partition)?);
+        node.replication.view(partition).admits(acks).ok()?;
+        let led = node.host.try_take_place(partition)?;
+        let submission = Submission {
+            partition,
+            epoch: led.epoch,
+            seq: led.next,
+            payload: Bytes::from(format!("\u{1}{text}")),
+            acks,
+        };
+        let answer = node.replication.submit(submission).expect("there is room");
+        Some(Sent { seq: led.next, answer })
+    }
+
     /// Submits and waits for the answer.
     pub(crate) fn send(&self, partition: PartitionId, text: &str, acks: u8) -> Outcome {
         let Sent { seq, answer } = self.submit(partition, text, acks);
@@ -307,10 +339,14 @@ impl Recorder {
     }
 
     fn take_place(&self, partition: PartitionId) -> Led {
+        self.try_take_place(partition).expect("it is led here")
+    }
+
+    fn try_take_place(&self, partition: PartitionId) -> Option<Led> {
         let mut partitions = self.partitions.lock().unwrap();
-        let led = partitions.get_mut(&partition).expect("it is led here");
+        let led = partitions.get_mut(&partition)?;
         let taken = *led;
         led.next += 1;
-        taken
+        Some(taken)
     }
 }

@@ -81,6 +81,7 @@ impl NodeB {
             store: 7,
             boot: 3,
             partitions: 1,
+            copies: 3,
             commit: 2,
             timings: Timings::default(),
             limits: Limits::default(),

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use registry::{Member, PartitionRecord};
 use replication::core::{
-    Alarm, CasResult, Core, CoreConfig, Event, Limits, Outcome, PartitionView, Sabotage, Step,
-    Timings, opened_record,
+    Alarm, CasResult, Core, CoreConfig, Event, Limits, Moving, Outcome, PartitionView, Roster,
+    Sabotage, Step, Timings, opened_record,
 };
 use segment::{LogEnd, LogEntry, LogOp, Promise, Restored};
 use wire::Message;
@@ -33,8 +33,10 @@ pub(crate) struct Stage {
     pub(crate) cas: Cas,
     net: VecDeque<(NodeId, NodeId, Message)>,
     partitions: u16,
+    pub(crate) copies: u8,
     commit: u8,
     token: u64,
+    pub(crate) timings: Timings,
     pub(crate) limits: Limits,
     pub(crate) sabotage: Sabotage,
     /// Messages that were delivered, to look at.
@@ -57,6 +59,7 @@ pub(crate) struct Node {
     pub(crate) boot: u64,
     pub(crate) store: u64,
     pub(crate) told: Vec<Step>,
+    pub(crate) moves: Vec<Moving>,
     pub(crate) answers: BTreeMap<u64, Outcome>,
     pub(crate) alarms: Vec<Alarm>,
     pub(crate) stopped: bool,
@@ -83,6 +86,16 @@ pub(crate) fn id(name: &str) -> NodeId {
 impl Stage {
     /// Nodes of these names, all members of each partition in this order, just created.
     pub(crate) fn new(names: &[&str], partitions: u16, commit: u8) -> Self {
+        Self::with_others(names, &[], partitions, commit)
+    }
+
+    /// The same, with nodes that are members of nothing.
+    pub(crate) fn with_others(
+        names: &[&str],
+        others: &[&str],
+        partitions: u16,
+        commit: u8,
+    ) -> Self {
         let member = |name: &&str| Member { node: id(name), store: 7 };
         let ensemble: Vec<Member> = names.iter().map(member).collect();
         let record = PartitionRecord::first(ensemble, commit);
@@ -95,19 +108,22 @@ impl Stage {
             cas: Cas::Done,
             net: VecDeque::new(),
             partitions,
+            copies: u8::try_from(names.len()).unwrap(),
             commit,
             token: 0,
+            timings: Timings::default(),
             limits: Limits::default(),
             sabotage: Sabotage::default(),
             seen: Vec::new(),
         };
-        for name in names {
+        for name in names.iter().chain(others) {
             let node = Node {
                 core: None,
                 disk: BTreeMap::new(),
                 boot: 0,
                 store: 7,
                 told: Vec::new(),
+                moves: Vec::new(),
                 answers: BTreeMap::new(),
                 alarms: Vec::new(),
                 stopped: false,
@@ -144,8 +160,9 @@ impl Stage {
             store: node.store,
             boot: node.boot,
             partitions,
+            copies: self.copies,
             commit: self.commit,
-            timings: Timings::default(),
+            timings: self.timings,
             limits: self.limits,
             sabotage: self.sabotage,
         };
@@ -213,6 +230,36 @@ impl Stage {
                 }
             }
         }
+    }
+
+    /// A node loses its disk: it will start with another one.
+    pub(crate) fn wipe(&mut self, name: &str) {
+        self.kill(name);
+        let node = self.node(name);
+        node.disk.clear();
+        node.store += 1;
+    }
+
+    /// Everybody sees this ring: who is on it, who is to leave, and who should hold every partition.
+    pub(crate) fn ring(&mut self, present: &[&str], leaving: &[&str], wanted: &[&str]) {
+        let store = |name: &&str| (id(name), self.nodes[&id(name)].store);
+        let wanted: Vec<Member> =
+            wanted.iter().map(store).map(|(node, store)| Member { node, store }).collect();
+        let roster = Roster {
+            present: present.iter().map(store).collect(),
+            leaving: leaving.iter().map(|name| id(name)).collect(),
+            wanted: self.records.keys().map(|partition| (*partition, wanted.clone())).collect(),
+        };
+        let names: Vec<String> = self.nodes.keys().map(ToString::to_string).collect();
+        for name in names {
+            self.tell(&name, Event::Roster(Box::new(roster.clone())));
+        }
+    }
+
+    /// The nodes of a partition's ensemble by the registry, as one text.
+    pub(crate) fn ensemble(&self, partition: PartitionId) -> String {
+        let (record, _) = &self.records[&partition];
+        record.ensemble.iter().map(|member| member.node.as_str()).collect()
     }
 
     /// Tells a node something.
@@ -350,6 +397,7 @@ impl Stage {
             Step::Stop { .. } => node.stopped = true,
             Step::Alarm { alarm, .. } => node.alarms.push(alarm),
             Step::Viewed { .. } => {}
+            Step::Moving { how, .. } => node.moves.push(how),
             step @ (Step::Opened { .. } | Step::Closed { .. } | Step::Committed { .. }) => {
                 node.told.push(step);
             }
