@@ -87,13 +87,20 @@ pub(crate) fn count_problem(code: &'static str) {
     ::metrics::counter!("carillon_http_problems_total", "code" => code).increment(1);
 }
 
+/// Connections that were turned away, by what there were too many of.
+fn turned_away(of: &'static str) -> Counter {
+    ::metrics::counter!("carillon_http_connections_turned_away_total", "of" => of)
+}
+
 /// What is counted of connections.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionCounters {
     /// Open now.
     pub(crate) open: Gauge,
-    /// Told to come back later.
+    /// Told to come back later: there are as many as may be.
     pub(crate) turned_away: Counter,
+    /// The same: as many of this address.
+    pub(crate) crowded: Counter,
     /// Closed because the client was too slow.
     pub(crate) too_slow: Counter,
 }
@@ -102,7 +109,8 @@ impl ConnectionCounters {
     pub(crate) fn new() -> Self {
         Self {
             open: ::metrics::gauge!("carillon_http_connections"),
-            turned_away: ::metrics::counter!("carillon_http_connections_turned_away_total"),
+            turned_away: turned_away("all"),
+            crowded: turned_away("address"),
             too_slow: ::metrics::counter!("carillon_http_connections_too_slow_total"),
         }
     }

@@ -435,7 +435,8 @@ fn damaged(epochs: &[u64]) -> NodeB {
 fn led(primary: &str, epoch: u64) -> Event {
     let member = |name: &str| Member { node: id(name), store: 7 };
     let first = PartitionRecord::first(vec![member("a"), member("b"), member("c")], 2);
-    let record = PartitionRecord { epoch, primary: Some(id(primary)), boot: 1, nonce: epoch, ..first };
+    let record =
+        PartitionRecord { epoch, primary: Some(id(primary)), boot: 1, nonce: epoch, ..first };
     Event::Record { partition: P, record, version: epoch }
 }
 
@@ -452,7 +453,8 @@ fn says_damaged(b: &mut NodeB) -> bool {
 }
 
 #[test]
-fn a_damaged_log_is_whole_with_all_that_its_epoch_committed_and_not_with_the_first_that_comes_back() {
+fn a_damaged_log_is_whole_with_all_that_its_epoch_committed_and_not_with_the_first_that_comes_back()
+{
     let whole = [2, 2, 2, 2];
     let given = |from: usize, to: usize| match append(2, &whole[..to], from) {
         Message::Append(append) => Message::Append(Append { commit: 4, ..append }),
