@@ -184,7 +184,8 @@ impl Partition {
         self.consider(cx);
     }
 
-    /// Promises anew what may have been lost: an epoch is in the record before anybody promises it.
+    /// Promises anew what may have been lost: an epoch is in the record before anybody promises it, and this
+    /// process has written to the registry before it reads, so it reads nothing older than that.
     fn remember(&mut self, cx: &mut Shared, record: &PartitionRecord) {
         if std::mem::take(&mut self.forgot)
             && record.epoch > self.promised

@@ -446,7 +446,7 @@ fn says_damaged(b: &mut NodeB) -> bool {
     b.says("c", seal);
     let said = b.written(u64::MAX);
     let sealed = said.iter().find_map(|(_, message)| match message {
-        Message::SealAnswer(answer) => Some(answer.sealed[0]),
+        Message::SealAnswer(answer) => answer.sealed.first().copied(),
         _ => None,
     });
     sealed.unwrap().damaged
