@@ -87,11 +87,6 @@ pub(crate) fn count_problem(code: &'static str) {
     ::metrics::counter!("carillon_http_problems_total", "code" => code).increment(1);
 }
 
-/// Connections that were turned away, by what there were too many of.
-fn turned_away(of: &'static str) -> Counter {
-    ::metrics::counter!("carillon_http_connections_turned_away_total", "of" => of)
-}
-
 /// What is counted of connections.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionCounters {
@@ -106,12 +101,14 @@ pub(crate) struct ConnectionCounters {
 }
 
 impl ConnectionCounters {
-    pub(crate) fn new() -> Self {
+    /// Of the clients' listener, `http`, or the operators', `admin`.
+    pub(crate) fn new(listener: &str) -> Self {
+        let name = |what: &str| format!("carillon_{listener}_connections{what}");
         Self {
-            open: ::metrics::gauge!("carillon_http_connections"),
-            turned_away: turned_away("all"),
-            crowded: turned_away("address"),
-            too_slow: ::metrics::counter!("carillon_http_connections_too_slow_total"),
+            open: ::metrics::gauge!(name("")),
+            turned_away: ::metrics::counter!(name("_turned_away_total"), "of" => "all"),
+            crowded: ::metrics::counter!(name("_turned_away_total"), "of" => "address"),
+            too_slow: ::metrics::counter!(name("_too_slow_total")),
         }
     }
 }
