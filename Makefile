@@ -7,7 +7,7 @@ CARILLON := $(TARGET)/release/carillon
 PLUGINS  := $(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
 FLAGS    := --release --locked --workspace
 
-.PHONY: build host plugins demo test bench
+.PHONY: build host plugins demo test models bench
 
 build: host plugins
 
@@ -37,6 +37,11 @@ test:
 	$(CARGO) clippy --release --locked --target wasm32-wasip2 -p 'plugin-*' -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --document-private-items
 	$(CARGO) test $(FLAGS)
+	$(MAKE) --no-print-directory models
+
+# The rules of replication, checked with TLC (docs/models/README.md); LARGE=1 for the sizes that take hours.
+models:
+	docs/models/run
 
 # Every figure of docs/performance.md: with the shipped handlers and without any, each with the floor of its
 # own minute, then the parts by themselves. Let nothing else run.

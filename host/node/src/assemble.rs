@@ -420,6 +420,7 @@ fn http(config: &Config) -> api::Config {
         listen: config.http.listen,
         message_bytes: config.limits.message_bytes.bytes(),
         connections: config.limits.connections,
+        connections_per_address: config.limits.connections_per_address,
         ..api::Config::default()
     };
     // Longer than replication takes to call an outcome unknown, so that clients hear that instead.

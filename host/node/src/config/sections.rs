@@ -171,6 +171,8 @@ pub struct Limits {
     pub message_bytes: Size,
     /// Connections at once.
     pub connections: usize,
+    /// Connections of one address at once, loopback excepted.
+    pub connections_per_address: usize,
     /// Readers that wait at once.
     pub waiting: usize,
 }
@@ -253,7 +255,12 @@ impl Default for Log {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: Size(64 << 10), connections: 2000, waiting: 5000 }
+        Self {
+            message_bytes: Size(64 << 10),
+            connections: 2000,
+            connections_per_address: 100,
+            waiting: 5000,
+        }
     }
 }
 
@@ -330,6 +337,8 @@ impl Config {
         let mut table = root.section(reading, "limits");
         table.key(reading, "message_bytes", &mut self.limits.message_bytes);
         table.key(reading, "connections", &mut self.limits.connections);
+        let per_address = &mut self.limits.connections_per_address;
+        table.key(reading, "connections_per_address", per_address);
         table.key(reading, "waiting", &mut self.limits.waiting);
         table.done(reading);
     }
