@@ -123,7 +123,7 @@ impl Deployment {
             "[cluster]\npartitions = {}\n\
              [registry]\nkind = \"zookeeper\"\nhosts = [{}]\nsession = \"6s\"\n\
              [ring]\npositions = 16\n\
-             [storage]\nvalue_file = \"16MiB\"\nreserve = \"16MiB\"\n\
+             [storage]\nvalue_file = \"64MiB\"\nreserve = \"16MiB\"\n\
              [plugins.status]\nsource = \"file:{}\"\n\
              [plugins.status.grant]\nroster = true\nchat-control = true\n\
              [chain.message]\norder = [\"status\"]\n",
@@ -131,6 +131,21 @@ impl Deployment {
             hosts.join(", "),
             tests::component("status").display()
         )
+    }
+
+    /// Leaves everything for whoever wants to know why it failed, and tells the ends of the logs.
+    fn keep(&self) {
+        for node in &self.nodes {
+            println!("--- the end of the log of {}\n{}", node.name, node.last_words());
+        }
+        let kept = tests::binary("carillon").with_file_name("faults").join("failed");
+        _ = std::fs::remove_dir_all(&kept);
+        _ = kept.parent().map(std::fs::create_dir_all);
+        let (from, to) = (self.folder.path().display().to_string(), kept.display().to_string());
+        match sh("cp", ["-a", &from, &to]) {
+            Ok(_) => println!("--- histories, logs and data are kept in {to}"),
+            Err(error) => println!("--- nothing is kept: {error}"),
+        }
     }
 
     /// The folder of all of it.
@@ -183,6 +198,9 @@ impl Deployment {
 
 impl Drop for Deployment {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.keep();
+        }
         self.nodes.clear();
         if let Some(data) = &self.small_disk {
             _ = sh("umount", ["-l", &data.display().to_string()]);

@@ -222,7 +222,7 @@ impl Opened {
             folder: folder.logs(),
             store: folder.store(),
             partitions,
-            value_file_bytes_max: 16 << 20,
+            value_file_bytes_max: 64 << 20,
             reserve: Reserve::Bytes(0),
         };
         let (log, recovered) = Log::open(config, |_notice| {})

@@ -13,7 +13,7 @@ use crate::inside::Place;
 use crate::workload::{Amount, Workload};
 
 /// The node's file system.
-const SIZE: &str = "96m";
+const SIZE: &str = "200m";
 
 /// Fills the disk of one of three nodes in the middle of a load, and gives the room back; what was seen.
 /// An error is a machine that cannot do it.
