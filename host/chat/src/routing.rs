@@ -17,7 +17,7 @@ use crate::lock::locked;
 use crate::members::Joiner;
 use crate::ran::{Interrupt, Ran, because, behind, not_committed, unknown};
 use crate::reign::{Phase, Reign};
-use crate::{Code, Page, Refusal, Request, RequestOutcome, Response};
+use crate::{Code, Page, Read, Refusal, Request, RequestOutcome, Response};
 
 /// How often one request is begun, on this node or on another. Patience ends most of them before.
 const TRIES_MAX: usize = 16;
@@ -136,9 +136,7 @@ impl Shared {
         tokio::select! {
             biased;
             answer = sent_on => answer,
-            () = self.stopping.stopped() => {
-                Some(Ok(Response::Page(Page::empty(read.after.unwrap_or_default()))))
-            }
+            () = self.stopping.stopped() => Some(sent_away(read, asked)),
         }
     }
 
@@ -331,11 +329,11 @@ impl Journey {
 
     /// Nobody could be asked any more, or nobody who is as far as the asker.
     fn gives_up(&self, request: &Request, asked: &Asked<'_>) -> Result<Response, Refusal> {
-        if let Request::Read(read) = request {
-            // Somebody who waited is sent away to come back with the same cursor, to whoever leads then.
-            if self.parked && asked.waits_until > asked.began {
-                return Ok(Response::Page(Page::empty(read.after.unwrap_or_default())));
-            }
+        if let Request::Read(read) = request
+            && self.parked
+            && asked.waits_until > asked.began
+        {
+            return sent_away(read, asked);
         }
         let reads = matches!(request, Request::Read(_) | Request::Show { .. });
         if reads && self.behind {
@@ -349,4 +347,15 @@ impl Journey {
         }
         Err(self.refused(because(Why::NotLeading, RequestOutcome::NotCommitted)))
     }
+}
+
+/// Somebody who waited is sent away to come back with the same cursor, to whoever leads then. Nobody has
+/// looked for them last, so that an empty page is only for those whom it tells nothing wrong: who wants
+/// everything that was acknowledged, or has seen more than their cursor says, is told to come back.
+fn sent_away(read: &Read, asked: &Asked<'_>) -> Result<Response, Refusal> {
+    let cursor = read.after.unwrap_or_default();
+    if read.confirmed || asked.context.seen.is_some_and(|seen| seen > cursor) {
+        return Err(Refusal::new(Code::NotReady, "nobody could look for you any more: ask again"));
+    }
+    Ok(Response::Page(Page::empty(cursor)))
 }
