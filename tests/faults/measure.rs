@@ -16,6 +16,9 @@ use crate::figures::Times;
 use crate::report::Shown;
 use crate::workload::chats;
 
+/// How long one try of [`until_taken`] waits.
+const TRY_MAX: Duration = Duration::from_millis(400);
+
 /// How soon the others serve everything after a primary died.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct TakeOvers {
@@ -99,14 +102,15 @@ pub(crate) async fn take_overs(deployment: &mut Deployment, rounds: usize) -> Ta
     told
 }
 
-/// Sends one message to a chat until somebody stores it.
+/// Sends one message to a chat until somebody stores it. A node that passed it on to the dead one keeps its
+/// asker waiting; another try under the same key finds out sooner that somebody took over.
 async fn until_taken(urls: &[String], chat: ChatToken, key: &str) {
     let mut door = Door::new(urls);
     for node in (0..door.nodes()).cycle() {
-        if let Ok((200 | 201, _)) = send(&mut door, node, chat, key, 2).await {
+        if let Ok((200 | 201, _)) = send(&mut door, node, chat, key, TRY_MAX).await {
             return;
         }
-        runtime::sleep(Duration::from_millis(100)).await;
+        runtime::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -115,13 +119,13 @@ async fn send(
     node: usize,
     chat: ChatToken,
     key: &str,
-    w: u8,
+    within: Duration,
 ) -> std::io::Result<(u16, Value)> {
     let body = json!({"sender": "meter", "text": key}).to_string();
-    let path = format!("/v1/chats/{chat}/messages?w={w}");
+    let path = format!("/v1/chats/{chat}/messages?w=2");
     let headers = format!("idempotency-key: {key}\r\n");
     let body = Some(body.as_bytes());
-    let ask = Ask { method: "POST", path: &path, headers: &headers, body, within: ANSWER_MAX };
+    let ask = Ask { method: "POST", path: &path, headers: &headers, body, within };
     door.ask(node, ask).await.map(|answer| (answer.status, answer.body))
 }
 
@@ -188,7 +192,7 @@ async fn closed_loop(
                     break;
                 }
                 let key = format!("{}-{client}-{number}", begun.elapsed().as_micros());
-                if let Ok((201, _)) = send(&mut door, node, chat, &key, 2).await {
+                if let Ok((201, _)) = send(&mut door, node, chat, &key, ANSWER_MAX).await {
                     took.push(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
                 }
             }
