@@ -46,6 +46,7 @@ bench: build
 	$(CARGO) build $(FLAGS) --examples
 	$(TARGET)/release/examples/chain $(TARGET)/plugins
 	$(TARGET)/release/examples/lookup
+	$(TARGET)/release/examples/balance
 	$(TARGET)/release/examples/append
 	$(TARGET)/release/examples/appends
 

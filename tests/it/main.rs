@@ -10,12 +10,15 @@
 
 #[path = "../../host/plugin/tests/case/mod.rs"]
 mod case;
+mod certificates;
 mod clients;
 mod disk;
 mod handlers;
 mod keys;
 mod loading;
+mod operators;
 mod process;
+mod processes;
 mod quorum;
 mod shipped_plugins;
 mod stopping;

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::{Http, binary};
 
@@ -16,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub struct Carillon {
     child: Child,
+    /// What it has said on standard error so far; read all the time, or it would stand still one day.
+    said: Arc<Mutex<String>>,
+    saying: JoinHandle<()>,
     /// Where its nodes answer.
     pub nodes: Vec<Http>,
 }
@@ -34,16 +39,49 @@ pub struct Ended {
 impl Carillon {
     /// Starts it and waits for its `ready:` line.
     pub async fn start(args: &[&str]) -> Self {
-        let mut child = command(args).spawn().unwrap_or_else(|error| panic!("{error}"));
-        let out = child.stdout.take().unwrap_or_else(|| panic!("no output"));
+        let mut carillon = Self::spawn(args);
+        let out = carillon.child.stdout.take().unwrap_or_else(|| panic!("no output"));
         let mut lines = BufReader::new(out).lines();
         let line = runtime::timeout(PATIENCE, lines.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
-            let ended = Self { child, nodes: Vec::new() }.end().await;
-            panic!("carillon {args:?} was not ready: {ended:?}");
+            let said = carillon.said();
+            panic!("carillon {args:?} was not ready: {line:?}\n{said}");
         };
         let urls = line.strip_prefix("ready: ").unwrap_or_else(|| panic!("{line:?} is not ready"));
-        Self { child, nodes: urls.split(' ').map(Http::new).collect() }
+        carillon.nodes = urls.split(' ').map(Http::new).collect();
+        carillon
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn(args: &[&str]) -> Self {
+        let mut child = command(args).spawn().unwrap_or_else(|error| panic!("{error}"));
+        let stderr = child.stderr.take().unwrap_or_else(|| panic!("no standard error"));
+        let said: Arc<Mutex<String>> = Arc::default();
+        let heard = Arc::clone(&said);
+        let saying = tokio::spawn(async move {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut said = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                said.push_str(&line);
+                said.push('\n');
+            }
+        });
+        Self { child, said, saying, nodes: Vec::new() }
+    }
+
+    /// What it has said on standard error so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where the node of `carillon node` answers operators, which it says when it is ready.
+    pub async fn operators(&self) -> String {
+        crate::eventually("where operators are answered", async || {
+            let said = self.said();
+            let url = said.lines().find_map(|line| line.strip_prefix("operators: "));
+            url.map(str::to_owned).ok_or_else(|| said.clone())
+        })
+        .await
     }
 
     /// Sends it a signal.
@@ -61,19 +99,21 @@ impl Carillon {
 
     /// Waits until it ends by itself.
     pub async fn end(mut self) -> Ended {
-        drop(self.child.stdout.take());
-        let mut err = String::new();
-        let stderr = self.child.stderr.take();
+        let mut out = String::new();
+        let stdout = self.child.stdout.take();
         let read = async {
-            if let Some(mut stderr) = stderr {
-                _ = stderr.read_to_string(&mut err).await;
+            if let Some(mut stdout) = stdout {
+                _ = stdout.read_to_string(&mut out).await;
             }
         };
         let waited = async { tokio::join!(read, self.child.wait()).1 };
         let Ok(Ok(status)) = runtime::timeout(PATIENCE, waited).await else {
             panic!("it does not end");
         };
-        Ended { code: status.code(), out: String::new(), err }
+        // All it said is there once its end of the pipe is closed.
+        drop(runtime::timeout(PATIENCE, &mut self.saying).await);
+        let err = self.said();
+        Ended { code: status.code(), out, err }
     }
 }
 

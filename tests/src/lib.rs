@@ -10,6 +10,7 @@
 mod artefacts;
 pub mod carillon;
 mod cluster;
+pub mod ensemble;
 pub mod guests;
 pub mod history;
 mod http;

@@ -1,7 +1,9 @@
 //! Waiting for a condition, with a deadline.
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use runtime::Instant;
 
 /// Longer than anything here takes on a loaded machine; it only ends tests that would never end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -12,14 +14,14 @@ pub struct Deadline(Instant);
 
 impl Default for Deadline {
     fn default() -> Self {
-        Self(Instant::now() + PATIENCE)
+        Self(runtime::now() + PATIENCE)
     }
 }
 
 impl Deadline {
     /// Fails the test when time is up, saying what it waited for and what it saw last.
     pub fn check(self, what: &str, seen: &impl Debug) {
-        assert!(Instant::now() < self.0, "waited in vain for {what}; last seen: {seen:?}");
+        assert!(runtime::now() < self.0, "waited in vain for {what}; last seen: {seen:?}");
     }
 }
 

@@ -276,7 +276,7 @@ impl<S: Needs> Asked<InChat<S>> {
 }
 
 /// The body's bytes; `None` if there are too many.
-async fn collect(body: &mut Body) -> Result<Option<Bytes>, axum::Error> {
+pub(crate) async fn collect(body: &mut Body) -> Result<Option<Bytes>, axum::Error> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -362,7 +362,7 @@ fn unescape(segment: &str) -> Option<String> {
 }
 
 /// `application/json`, in UTF-8 if it says in what.
-fn is_json(media_type: &str) -> bool {
+pub(crate) fn is_json(media_type: &str) -> bool {
     let mut parts = media_type.split(';').map(str::trim);
     let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
     json && parts.all(|part| part.is_empty() || part.eq_ignore_ascii_case("charset=utf-8"))

@@ -7,8 +7,10 @@
 //! A request's way: `server` accepts it and bounds the connections, `connection` and `socket` bound one of
 //! them in bytes and time, `endpoints` finds who answers, `auth` who asks and whether they may, `asked` and
 //! `check` read and refuse, `shape` is what goes in and comes out as JSON, `problem` what an error looks
-//! like, `placed` where the answer says that things are.
+//! like, `placed` where the answer says that things are. [`admin`] is the same for operators, on a listener
+//! of their own.
 
+pub mod admin;
 mod ask;
 mod asked;
 pub mod auth;
@@ -29,4 +31,4 @@ pub use auth::{Auth, JwtConfig, KeySetError};
 pub use config::{Config, Patience};
 pub use endpoints::openapi;
 pub use metrics::install_metrics;
-pub use server::{BindError, Drained, Server, Serving};
+pub use server::{BindError, Drained, Reserved, Server, Serving};

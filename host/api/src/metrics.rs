@@ -99,11 +99,13 @@ pub(crate) struct ConnectionCounters {
 }
 
 impl ConnectionCounters {
-    pub(crate) fn new() -> Self {
+    /// Of the clients' listener, `http`, or the operators', `admin`.
+    pub(crate) fn new(listener: &str) -> Self {
+        let name = |what: &str| format!("carillon_{listener}_connections{what}");
         Self {
-            open: ::metrics::gauge!("carillon_http_connections"),
-            turned_away: ::metrics::counter!("carillon_http_connections_turned_away_total"),
-            too_slow: ::metrics::counter!("carillon_http_connections_too_slow_total"),
+            open: ::metrics::gauge!(name("")),
+            turned_away: ::metrics::counter!(name("_turned_away_total")),
+            too_slow: ::metrics::counter!(name("_too_slow_total")),
         }
     }
 }

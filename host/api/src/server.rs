@@ -9,9 +9,10 @@ use axum::Router;
 use chat::Code;
 use runtime::{Stop, Tasks};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::admin::{self, Operate};
 use crate::metrics::{self, ConnectionCounters};
 use crate::problem::Problem;
 use crate::socket::{Socket, alone};
@@ -19,8 +20,19 @@ use crate::{Ask, Auth, Config, Patience, connection, endpoints, install_metrics}
 
 /// Connections beyond the bound that are told so at the same time; more are closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
+/// Connections that may wait to be accepted; the system has its own bound below it.
+const BACKLOG: u32 = 1024;
 /// The pause after a failed accept, most likely for want of file descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// An address that is taken and not listened on yet: whoever connects there is refused, and does not
+/// wait for a node that is not there.
+#[derive(Debug)]
+pub struct Reserved {
+    socket: TcpSocket,
+    address: SocketAddr,
+    config: Config,
+}
 
 /// A listener that is bound and not served yet, so that its address is known before the node is made.
 #[derive(Debug)]
@@ -61,7 +73,8 @@ pub enum Drained {
 }
 
 struct Gate {
-    ask: Arc<dyn Ask>,
+    /// Told when nothing new is accepted any more.
+    on_drain: Box<dyn Fn() + Send + Sync>,
     draining: Stop,
     slots: Arc<Semaphore>,
     slots_max: usize,
@@ -76,19 +89,51 @@ impl std::fmt::Debug for Gate {
     }
 }
 
+impl Reserved {
+    /// Takes the address. To be called within the runtime that serves it.
+    ///
+    /// # Errors
+    /// [`BindError`] when somebody listens there.
+    pub fn take(config: Config) -> Result<Self, BindError> {
+        let listen = config.listen;
+        let taken = || {
+            let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // Connections of an earlier process may still be ending.
+            socket.set_reuseaddr(true)?;
+            socket.bind(listen)?;
+            Ok((socket.local_addr()?, socket))
+        };
+        match taken() {
+            Ok((address, socket)) => Ok(Self { socket, address, config }),
+            Err(source) => Err(BindError { listen, source }),
+        }
+    }
+
+    /// Where clients will connect; with the port that was taken, if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Listens. Connections wait until [`Server::serve`].
+    ///
+    /// # Errors
+    /// [`BindError`] when somebody began to listen there meanwhile.
+    pub fn listen(self) -> Result<Server, BindError> {
+        let Self { socket, address, config } = self;
+        let listening = socket.listen(BACKLOG);
+        let listener = listening.map_err(|source| BindError { listen: address, source })?;
+        Ok(Server { listener, address, config })
+    }
+}
+
 impl Server {
-    /// Takes the address. Connections wait until [`Server::serve`].
+    /// Takes the address and listens. Connections wait until [`Server::serve`].
     ///
     /// # Errors
     /// [`BindError`].
+    #[expect(clippy::unused_async, reason = "it registers with the runtime it is called on")]
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let listen = config.listen;
-        let bound = TcpListener::bind(listen).await;
-        let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        match bound {
-            Ok((address, listener)) => Ok(Self { listener, address, config }),
-            Err(source) => Err(BindError { listen, source }),
-        }
+        Reserved::take(config)?.listen()
     }
 
     /// Where clients connect; with the port that was taken, if 0 was asked for.
@@ -99,19 +144,8 @@ impl Server {
     /// Answers clients whom `auth` lets in from now on, in tasks of `tasks`, asking `ask`.
     pub fn serve(self, ask: Arc<dyn Ask>, auth: Auth, tasks: &Tasks) -> Serving {
         install_metrics();
-        let gate = Arc::new(Gate {
-            ask: Arc::clone(&ask),
-            draining: tasks.stop().child(),
-            slots: Arc::new(Semaphore::new(self.config.connections)),
-            slots_max: self.config.connections,
-            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
-            patience: self.config.patience,
-            counters: ConnectionCounters::new(),
-        });
         auth.follow(tasks);
-        let router = endpoints::router(ask, auth, self.config);
-        let accept = accept(self.listener, Arc::clone(&gate), router, tasks.clone());
-        tasks.spawn("http accept", accept);
+        let router = endpoints::router(Arc::clone(&ask), auth, self.config);
         let stop = tasks.stop().clone();
         tasks.spawn("http metrics", async move {
             while !stop.is_stopped() {
@@ -122,6 +156,36 @@ impl Server {
                 }
             }
         });
+        self.run("http", router, Box::new(move || ask.drain()), tasks)
+    }
+
+    /// Answers operators from now on, in tasks of `tasks`, asking `operate`. Of the configuration only
+    /// the address and the patience count.
+    pub fn serve_operators(mut self, operate: Arc<dyn Operate>, tasks: &Tasks) -> Serving {
+        install_metrics();
+        self.config.connections = admin::CONNECTIONS_MAX;
+        let router = admin::router(operate, &self.config);
+        self.run("admin", router, Box::new(|| {}), tasks)
+    }
+
+    fn run(
+        self,
+        name: &'static str,
+        router: Router,
+        on_drain: Box<dyn Fn() + Send + Sync>,
+        tasks: &Tasks,
+    ) -> Serving {
+        let gate = Arc::new(Gate {
+            on_drain,
+            draining: tasks.stop().child(),
+            slots: Arc::new(Semaphore::new(self.config.connections)),
+            slots_max: self.config.connections,
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
+            patience: self.config.patience,
+            counters: ConnectionCounters::new(name),
+        });
+        let accept = accept(self.listener, Arc::clone(&gate), router, tasks.clone());
+        tasks.spawn("http accept", accept);
         Serving { address: self.address, gate }
     }
 }
@@ -137,7 +201,7 @@ impl Serving {
     pub async fn drain(&self, within: Duration) -> Drained {
         let gate = &*self.gate;
         gate.draining.stop();
-        gate.ask.drain();
+        (gate.on_drain)();
         let all = u32::try_from(gate.slots_max).unwrap_or(u32::MAX);
         let closed = runtime::timeout(within, gate.slots.acquire_many(all)).await;
         if closed.is_ok() { Drained::Done } else { Drained::Cut { connections: gate.open() } }

@@ -1,23 +1,29 @@
 //! One node from its configuration: the one place where the parts meet. Read it to see the whole.
 //!
-//! From the ground up: the data folder is locked and its log recovered, handlers are loaded, sockets are
-//! bound so that their addresses are known, and only then is the node registered and led to work. How it
-//! ends is [`crate::shutdown`].
+//! From the ground up: handlers are loaded, addresses are taken so that they are known, the data folder is
+//! locked, the registry is told of this process life, and the log recovered; only then does the node listen,
+//! register its places and work. Without its registry it waits before all of that: nobody is refused for
+//! hours by a node that accepted their connection. How it ends is [`crate::shutdown`].
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chat::{Chain, Chats, Handler};
 use hashring::{InvalidPartitions, Partitions, Position};
 use registry::Registry;
 use replication::core::Timings;
-use replication::{Authority, Credentials, Notices, Parts, Pem, Replication};
+use replication::{Notices, Parts, Replication};
 use runtime::{Stop, Tasks};
 use segment::{Folder, Log, LogConfig, Recovered};
 
 use crate::config::{AuthMode, Config, Positions, Reserve, Spread};
+use crate::credentials::Issuer;
 use crate::handlers::{self, Unusable};
+use crate::joining;
+use crate::operator::Operator;
 
 /// What the nodes of one process share. Clones are the same.
 #[derive(Clone, Debug)]
@@ -29,8 +35,7 @@ pub struct Process {
 struct Shared {
     registry: Registry,
     plugins: plugin::Host,
-    /// Signs the certificates of nodes that bring none. It lives in memory, so that nobody else has one.
-    authority: Authority,
+    issuer: Issuer,
 }
 
 /// A running node. Dropping it ends nothing: its tasks go on until they are stopped, or their runtime is.
@@ -40,6 +45,8 @@ pub struct Node {
     pub(crate) grace: Duration,
     pub(crate) tasks: Tasks,
     pub(crate) http: api::Serving,
+    pub(crate) admin: api::Serving,
+    url: String,
     pub(crate) chats: Chats,
     pub(crate) replication: Replication,
     pub(crate) log: Log,
@@ -60,6 +67,9 @@ pub enum StartError {
     /// The registry cannot be opened. Nothing was changed; another process may have it.
     #[error(transparent)]
     Registry(#[from] registry::OpenError),
+    /// What the configuration says of ZooKeeper cannot be meant. Nobody was asked; mend it.
+    #[error(transparent)]
+    ZooKeeper(#[from] registry::Problem),
     /// The engine for plugins cannot be set up. Nothing was started; see the cause.
     #[error(transparent)]
     Engine(#[from] plugin::HostError),
@@ -87,7 +97,8 @@ pub enum StartError {
         #[source]
         source: api::KeySetError,
     },
-    /// The address for clients cannot be listened on. Nothing was registered; choose another port.
+    /// An address for clients or operators cannot be listened on. Nothing was registered; choose another
+    /// port.
     #[error(transparent)]
     Http(#[from] api::BindError),
     /// The address for nodes cannot be listened on. Nothing was registered; choose another port.
@@ -121,22 +132,11 @@ impl Process {
         api::install_metrics();
         let made = std::fs::create_dir_all(folder);
         made.map_err(|source| StartError::Folder { path: folder.to_owned(), source })?;
-        let registry = Registry::embedded(&folder.join("registry"))?;
+        let registry = joining::open(folder, config)?;
         let compiled = folder.join("compiled");
         let plugins = plugin::Host::new(handlers::host_config(config, Some(&compiled)))?;
-        let authority = Authority::new(&config.cluster.name)?;
-        Ok(Self { shared: Arc::new(Shared { registry, plugins, authority }) })
-    }
-
-    /// What `config`'s node shows others.
-    fn credentials(&self, config: &Config) -> Result<Credentials, StartError> {
-        let quic = &config.quic;
-        let pem = if quic.cert.as_os_str().is_empty() {
-            self.shared.authority.issue(&config.node.id)?
-        } else {
-            Pem::read(&quic.cert, &quic.key, &quic.ca)?
-        };
-        Ok(Credentials::new(&pem)?)
+        let issuer = Issuer::new(&config.cluster.name)?;
+        Ok(Self { shared: Arc::new(Shared { registry, plugins, issuer }) })
     }
 }
 
@@ -146,39 +146,66 @@ impl Node {
     /// # Errors
     /// [`StartError`]; nothing of the node is left running then.
     pub async fn start(config: &Config, process: &Process) -> Result<Self, StartError> {
+        let since = runtime::now();
         let partitions = Partitions::try_from(config.cluster.partitions)?;
-        let credentials = process.credentials(config)?;
+        let credentials = process.shared.issuer.credentials(config)?;
         let auth = auth(config).await?;
         let handlers = handlers::load(config, &process.shared.plugins).await;
-        let chain: Vec<Arc<dyn Handler>> =
-            handlers.map_err(StartError::Plugins)?.into_iter().map(|p| p as Arc<_>).collect();
+        let plugins = handlers.map_err(StartError::Plugins)?;
 
-        let server = api::Server::bind(http(config)).await?;
-        let url = format!("http://{}", server.local_addr());
+        let (http, admin) =
+            (api::Reserved::take(http(config))?, api::Reserved::take(admin(config))?);
+        let url = url(config, http.local_addr());
         let session = process.shared.registry.session(&config.node.id);
-        let folder = folder(config)?;
-        let folder = replication::enlist(&session, folder).await?;
+        let folder = joining::enlist(config, &session, folder(config)?).await?;
         let notices = Notices::default();
         let (log, recovered) = open_log(config, &folder, &notices).await?;
         tell(config, &recovered);
 
-        let settings = settings(config, partitions, &folder, url);
+        let (http, admin) = (http.listen()?, admin.listen()?);
+        let settings = settings(config, partitions, &folder, url.clone());
+        let (store, boot) = (folder.store(), folder.boot());
         let restored = recovered.partitions;
         let log_of_driver = log.clone();
         let parts = Parts { session, credentials, folder, log: log_of_driver, restored, notices };
         let (replication, driver) = replication::bind(settings, parts)?;
         let tasks = Tasks::current(Stop::default());
         let ledger = Arc::new(replication.clone());
+        let chain = plugins.iter().map(|plugin| Arc::clone(plugin) as Arc<dyn Handler>).collect();
         let chats = Chats::new(ledger, Chain::new(chain), chats(config), &tasks);
         driver.start(Arc::new(chats.clone()), &tasks);
-        let http = server.serve(Arc::new(chats.clone()), auth, &tasks);
+        let operator = Operator {
+            replication: replication.clone(),
+            plugins,
+            registry: config.registry.kind,
+            http: url.clone(),
+            store,
+            boot,
+            since,
+            draining: AtomicBool::new(false),
+        };
+        let http = http.serve(Arc::new(chats.clone()), auth, &tasks);
+        let admin = admin.serve_operators(Arc::new(operator), &tasks);
         let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
-        let node = Self { name, grace, tasks, http, chats, replication, log };
-        match node.replication.joined().await {
-            Ok(()) => Ok(node),
+        let node = Self { name, grace, tasks, http, admin, url, chats, replication, log };
+        node.joined(config).await
+    }
+
+    /// Waits until it is a member, and says what it waits for.
+    async fn joined(self, config: &Config) -> Result<Self, StartError> {
+        let commit = config.replication.commit;
+        let waiting = || {
+            tracing::warn!(
+                node = self.name,
+                "not ready yet: the cluster begins with {commit} nodes that are registered, and places \
+                 of an earlier life of a node are free when its session has ended"
+            );
+        };
+        match joining::patiently(self.replication.joined(), waiting).await {
+            Ok(()) => Ok(self),
             Err(failure) => {
-                let told = node.ended();
-                node.tasks.finish().await;
+                let told = self.ended();
+                self.tasks.finish().await;
                 Err(failure.map_or(StartError::Ended(told), StartError::Replication))
             }
         }
@@ -189,9 +216,14 @@ impl Node {
         &self.name
     }
 
-    /// Where it answers clients.
+    /// Where it answers clients, as they are told.
     pub fn url(&self) -> String {
-        format!("http://{}", self.http.local_addr())
+        self.url.clone()
+    }
+
+    /// Where it answers operators.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin.local_addr())
     }
 
     /// How long its stop may take.
@@ -360,6 +392,18 @@ fn chats(config: &Config) -> chat::Config {
         spread: spread(config),
         ..chat::Config::default()
     }
+}
+
+/// What others are told of where clients connect.
+fn url(config: &Config, listening: SocketAddr) -> String {
+    match config.http.advertise.as_str() {
+        "" => format!("http://{listening}"),
+        advertise => format!("http://{advertise}"),
+    }
+}
+
+fn admin(config: &Config) -> api::Config {
+    api::Config { listen: config.admin.listen, ..api::Config::default() }
 }
 
 fn http(config: &Config) -> api::Config {

@@ -9,6 +9,10 @@ pub mod telemetry;
 pub mod handlers;
 pub mod shipped;
 
+mod credentials;
+mod joining;
+mod operator;
+
 pub mod assemble;
 pub mod cluster;
 pub mod shutdown;

@@ -5,7 +5,8 @@
 //! 1. readers who wait are answered with their cursor, nothing new is accepted, and requests that have
 //!    begun are finished ([`api::Serving::drain`], which drains [`chat::Chats`] too);
 //! 2. what other nodes asked of this one is finished;
-//! 3. what this node leads is handed to nodes that stay, if there are any;
+//! 3. what this node leads is handed to nodes that stay, if there are any; until then operators are
+//!    answered, and now they are not any more;
 //! 4. the tasks end, and with them the connections to peers and the session with the registry;
 //! 5. the log's writer writes and syncs what is queued, and the folder's lock is given back.
 //!
@@ -23,6 +24,8 @@ use crate::signals::Signals;
 /// How long others may take to take over: longer than they need, and not the whole grace, because what
 /// is not handed on is taken over anyway, some seconds later.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// How long answers to operators may take to arrive; they are small.
+const OPERATORS_MAX: Duration = Duration::from_secs(1);
 /// What is kept of the grace for the last steps, which are short.
 const LAST_STEPS: Duration = Duration::from_secs(2);
 
@@ -35,12 +38,16 @@ pub enum Leaving {
     Everybody,
 }
 
-/// Lets `nodes`, which are the whole cluster, serve until a signal comes or one of them fails; then ends
-/// them all.
+/// Lets `nodes`, which are all of this process, serve until a signal comes or one of them fails; then
+/// ends them all.
 ///
 /// # Errors
 /// A node that failed; a stop that had to cut something.
-pub async fn serve(nodes: Vec<Node>, signals: &mut Signals) -> Result<(), Problem> {
+pub async fn serve(
+    nodes: Vec<Node>,
+    leaving: Leaving,
+    signals: &mut Signals,
+) -> Result<(), Problem> {
     let grace = nodes.iter().map(Node::grace).max().unwrap_or_default();
     let name = tokio::select! {
         biased;
@@ -54,16 +61,16 @@ pub async fn serve(nodes: Vec<Node>, signals: &mut Signals) -> Result<(), Proble
             "a second signal: stopped at once",
             "Nothing acknowledged is lost; start again as usual",
         )),
-        cut = stop_all(nodes, grace) => told(&cut, grace),
+        cut = stop_all(nodes, leaving, grace) => told(&cut, grace),
     }
 }
 
-/// Ends all nodes of a cluster at the same time; returns what had to be cut.
-pub async fn stop_all(nodes: Vec<Node>, grace: Duration) -> Vec<String> {
+/// Ends all nodes of a process at the same time; returns what had to be cut.
+pub async fn stop_all(nodes: Vec<Node>, leaving: Leaving, grace: Duration) -> Vec<String> {
     let deadline = runtime::now() + grace;
     let mut stopping = tokio::task::JoinSet::new();
     for node in nodes {
-        stopping.spawn(node.stop(deadline, Leaving::Everybody));
+        stopping.spawn(node.stop(deadline, leaving));
     }
     stopping.join_all().await.concat()
 }
@@ -71,7 +78,7 @@ pub async fn stop_all(nodes: Vec<Node>, grace: Duration) -> Vec<String> {
 impl Node {
     /// Ends the node by `deadline`; returns what had to be cut.
     pub async fn stop(self, deadline: Instant, leaving: Leaving) -> Vec<String> {
-        let Self { name, tasks, http, chats, replication, log, .. } = self;
+        let Self { name, tasks, http, admin, chats, replication, log, .. } = self;
         let left = || deadline.saturating_duration_since(runtime::now());
         let mut cut = Vec::new();
         let within = left().saturating_sub(LAST_STEPS);
@@ -88,10 +95,13 @@ impl Node {
                 tracing::warn!(node = name, "not everything was handed over: others take over");
             }
         }
+        if let api::Drained::Cut { connections } = admin.drain(OPERATORS_MAX.min(left())).await {
+            cut.push(format!("{connections} connections of operators of {name}"));
+        }
         if runtime::timeout(left().max(LAST_STEPS), tasks.finish()).await.is_err() {
             cut.push(format!("tasks of {name}"));
         }
-        drop((http, chats, replication));
+        drop((http, admin, chats, replication));
         // The last handle: dropping it waits for the writer.
         if runtime::blocking(move || drop(log)).await.is_none() {
             cut.push(format!("the log of {name}"));

@@ -137,6 +137,15 @@ impl Embedded {
         Ok(())
     }
 
+    /// Takes away an ephemeral of this session.
+    pub(crate) fn remove_ephemeral(&self, session: u64, key: &str) {
+        let mut state = self.shared.lock();
+        if state.ephemeral.get(key).is_some_and(|(owner, _)| *owner == session) {
+            state.ephemeral.remove(key);
+            state.tell(key);
+        }
+    }
+
     /// Ends a session: its ephemerals go, its watches close.
     pub(crate) fn end_session(&self, session: u64) {
         let mut state = self.shared.lock();

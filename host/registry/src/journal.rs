@@ -183,7 +183,7 @@ fn encode(number: u64, ops: &[Op]) -> Vec<u8> {
             Op::Delete { key, version } => (2_u8, key, version),
         };
         body.push(kind);
-        // Keys are bounded to 1,024 bytes, data to 1 MiB, where they come in.
+        // Keys are bounded to 1,024 bytes, data to 1,000,000, where they come in.
         body.extend(u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
         body.extend(key.as_bytes());
         body.extend(version.to_le_bytes());

@@ -4,25 +4,31 @@
 //! which partition. It is asked when something changes and never on the path of a message. Liveness it
 //! reports is a hint; safety rests on compare-and-set alone.
 //!
-//! [`Registry::embedded`] serves the nodes of one process from a file.
+//! [`Registry::embedded`] serves the nodes of one process from a file; [`Registry::zookeeper`] is for the
+//! nodes of many.
 
 #![forbid(unsafe_code)]
 
+mod cache;
 mod codec;
 mod embedded;
 mod journal;
 mod membership;
 mod observer;
 mod partition;
+mod reach;
 mod session;
 mod watch;
+mod zookeeper;
 
+pub use self::zookeeper::{Digest, Problem, ZooKeeperConfig};
+pub use cache::LastKnown;
 pub use codec::{DecodeError, decode, encode};
 pub use journal::OpenError;
 pub use membership::{
     CLUSTER, ClusterRecord, EndpointInfo, MEMBERS, MemberRecord, PARTITIONS, POSITIONS,
-    PositionData, PositionRecord, ServerInfo, ServiceInfo, member_key, partition_key, partition_of,
-    position_key, position_of, ring,
+    PositionData, PositionRecord, REGISTRATIONS, ServerInfo, ServiceInfo, member_key,
+    partition_key, partition_of, position_key, position_of, registration_key, ring,
 };
 pub use observer::{ClusterView, Observer};
 pub use partition::{Member, PartitionRecord, PartitionState};

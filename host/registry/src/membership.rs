@@ -106,6 +106,8 @@ pub const CLUSTER: &str = "cluster";
 pub const POSITIONS: &str = "hashring/";
 /// What the keys of members begin with.
 pub const MEMBERS: &str = "members/";
+/// What the keys of processes begin with.
+pub const REGISTRATIONS: &str = "registry/";
 /// What the keys of partitions begin with.
 pub const PARTITIONS: &str = "partitions/";
 
@@ -127,6 +129,11 @@ pub fn member_key(node: &NodeId) -> String {
 /// `hashring/cfcd208495d565ef66e7dff9f98764da`.
 pub fn position_key(position: Position) -> String {
     format!("{POSITIONS}{position}")
+}
+
+/// `registry/carillon_0123456789abcdef`: one process of a service, there while it is.
+pub fn registration_key(service: &ServiceInfo) -> String {
+    format!("{REGISTRATIONS}{}_{}", service.name, service.key)
 }
 
 /// The position of a key, if it is one.

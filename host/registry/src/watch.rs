@@ -6,12 +6,15 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use runtime::Stop;
 use tokio::sync::Notify;
 
 /// Waits for changes below a prefix. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch {
-    pub(crate) shared: Arc<WatchShared>,
+    shared: Arc<WatchShared>,
+    /// Ends the task that fills it, where there is one.
+    end: Option<Stop>,
 }
 
 #[derive(Debug)]
@@ -30,6 +33,15 @@ struct Pending {
 }
 
 impl Watch {
+    pub(crate) fn new(shared: Arc<WatchShared>) -> Self {
+        Self { shared, end: None }
+    }
+
+    /// One that a task fills until `end`.
+    pub(crate) fn with_end(shared: Arc<WatchShared>, end: Stop) -> Self {
+        Self { shared, end: Some(end) }
+    }
+
     /// The keys that changed since the last call, waiting for the first. `None` when the session is
     /// over. Cancel-safe: a change that was not returned is returned by the next call.
     pub async fn changed(&mut self) -> Option<BTreeSet<String>> {
@@ -45,6 +57,14 @@ impl Watch {
                 }
             }
             woken.await;
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(end) = &self.end {
+            end.stop();
         }
     }
 }

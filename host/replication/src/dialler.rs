@@ -36,6 +36,8 @@ pub(crate) struct Target {
     pub(crate) boot: u64,
     /// Its data directory.
     pub(crate) store: u64,
+    /// SHA-256 of its certificate, in hex.
+    pub(crate) fingerprint: String,
 }
 
 /// The tasks that dial, one a peer.
@@ -53,7 +55,13 @@ impl Dialler {
 
     /// Dials `node` from now on, if it is this node's turn to.
     pub(crate) fn aim(&mut self, node: &NodeId, target: Target) {
-        self.net.peers.heard_of(node, target.boot, target.store);
+        if self.net.peers.heard_of(node, &target) {
+            metric::refused(&self.net.ours.node);
+            tracing::warn!(
+                node = %self.net.ours.node, peer = %node,
+                "its certificate is not the one it has registered: the connection is closed"
+            );
+        }
         if *node <= self.net.ours.node {
             return;
         }
@@ -161,7 +169,7 @@ impl Dial {
             }
         };
         let connecting = self.endpoint.connect(resolved, &tls::server_name(&self.node));
-        connecting.map_err(|error| lost(&error))?.await.map_err(|error| lost(&error))
+        Ok(connecting.map_err(|error| lost(&error))?.await?)
     }
 
     fn tell(&mut self, address: &str, error: &GreetingError) {
@@ -175,9 +183,11 @@ impl Dial {
     }
 }
 
-/// The refusal in the frame that closed the connection, if one did.
+/// What the other side closed the connection with, if it gave a reason.
 fn closing_words(connection: &Connection) -> Option<GreetingError> {
     match connection.close_reason()? {
+        // The dialler's handshake is done before the other side has judged its certificate.
+        error @ quinn::ConnectionError::ConnectionClosed(_) => Some(error.into()),
         quinn::ConnectionError::ApplicationClosed(close) if close.error_code == code::REFUSED => {
             let sentence = String::from_utf8_lossy(&close.reason);
             // Which reason it was is only in the frame that was lost; the sentence says it.

@@ -32,6 +32,10 @@ pub enum Failure {
         /// What is wrong with it.
         text: String,
     },
+    /// The registry does not let this node do what it must. Nothing was changed; the text says what to
+    /// correct.
+    #[error("{0}")]
+    Refused(String),
     /// The registry has stopped for good. What is committed stays; start the node again.
     #[error("the registry has stopped")]
     Registry,

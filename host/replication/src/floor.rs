@@ -6,7 +6,8 @@ use std::time::Duration;
 use hashring::NodeId;
 use quinn::Connection;
 
-use crate::tls::{Authority, Credentials, TlsError};
+use crate::Authority;
+use crate::tls::{Credentials, TlsError};
 use crate::transport::{self, EndpointError};
 
 /// Bytes of a round trip, each way.

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashring::{NodeId, Ring};
+use hashring::{NodeId, Position, Ring};
 use registry::{
-    MEMBERS, MemberRecord, PARTITIONS, POSITIONS, PartitionRecord, PositionRecord, Session,
-    SessionState, partition_of, position_of,
+    CLUSTER, ClusterRecord, MEMBERS, MemberRecord, PARTITIONS, POSITIONS, PartitionRecord,
+    PositionRecord, Session, SessionState, partition_of, position_of,
 };
 use runtime::Stop;
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::core::{Event, Roster};
 use crate::dialler::{Dialler, Target};
+use crate::foreign::Foreign;
 use crate::inbox::{Command, Inbox};
 use crate::peers::Peers;
 use crate::{RingMember, RingView, wanted};
@@ -37,6 +38,9 @@ pub(crate) struct RingFollower {
     pub(crate) peers: Arc<Peers>,
     pub(crate) dialler: Dialler,
     pub(crate) view: watch::Sender<Arc<RingView>>,
+    /// The cluster this node joined.
+    pub(crate) cluster: ClusterRecord,
+    pub(crate) foreign: Foreign,
     pub(crate) config: Arc<Config>,
     pub(crate) inbox: Inbox,
     /// What the core was told last.
@@ -49,6 +53,9 @@ impl RingFollower {
         let mut members = self.session.watch(MEMBERS);
         let mut connections = self.peers.changes();
         let mut reachable = self.session.state();
+        if *reachable.borrow() == SessionState::Disconnected {
+            self.show_last_known();
+        }
         loop {
             if let Err(error) = self.look().await {
                 tracing::debug!(node = %self.node, %error, "the ring stays as it was");
@@ -70,19 +77,20 @@ impl RingFollower {
     async fn look(&mut self) -> Result<(), registry::Error> {
         let places = self.session.list(POSITIONS).await?;
         let members = self.session.list(MEMBERS).await?;
+        self.same_cluster().await?;
         let mut lives: BTreeMap<NodeId, MemberRecord> = BTreeMap::new();
         for (key, value) in &members {
             let node = key.strip_prefix(MEMBERS).and_then(|node| node.parse().ok());
-            if let (Some(node), Ok(member)) = (node, registry::decode::<MemberRecord>(&value.data))
-            {
-                lives.insert(node, member);
+            match (node, registry::decode::<MemberRecord>(&value.data)) {
+                (Some(node), Ok(member)) => drop(lives.insert(node, member)),
+                _ => self.foreign.pass_over(&self.node, "member", key, value.version),
             }
         }
         let mut records = Vec::new();
         for (key, value) in &places {
             match (position_of(key), registry::decode::<PositionRecord>(&value.data)) {
                 (Some(position), Ok(record)) => records.push((position, record)),
-                _ => tracing::warn!(node = %self.node, %key, "no place on a ring; passed over"),
+                _ => self.foreign.pass_over(&self.node, "place", key, value.version),
             }
         }
         let ring = registry::ring(records.iter().map(|(position, record)| (*position, record)));
@@ -94,13 +102,45 @@ impl RingFollower {
             if *node != self.node
                 && let Some(life) = lives.get(node)
             {
-                let address = record.data.quic.clone();
-                self.dialler.aim(node, Target { address, boot: life.boot, store: life.store });
+                let (address, fingerprint) =
+                    (record.data.quic.clone(), record.data.fingerprint.clone());
+                let target = Target { address, boot: life.boot, store: life.store, fingerprint };
+                self.dialler.aim(node, target);
             }
         }
         let nodes = nodes.values().map(|record| self.member(record)).collect();
-        self.publish(ring, nodes);
+        self.publish(ring, nodes, 0);
         self.tell(wanted::roster(&records, &lives, &self.config)).await;
+        Ok(())
+    }
+
+    /// Publishes what this node's disk knows, with its age. It is for showing: nobody is dialled by it.
+    fn show_last_known(&self) {
+        let Some(known) = self.session.last_known() else { return };
+        let records: Vec<(Position, PositionRecord)> = known
+            .list(POSITIONS)
+            .filter_map(|(key, value)| {
+                Some((position_of(key)?, registry::decode(&value.data).ok()?))
+            })
+            .collect();
+        let ring = registry::ring(records.iter().map(|(position, record)| (*position, record)));
+        let mut nodes = BTreeMap::new();
+        for (_, record) in &records {
+            nodes.entry(&record.data.node).or_insert_with(|| self.member(record));
+        }
+        self.publish(ring, nodes.into_values().collect(), known.age_ms().max(1));
+    }
+
+    /// Says so if the cluster's own record is another one now: two clusters on one root, or somebody's hand.
+    /// What this node joined it stays in.
+    async fn same_cluster(&mut self) -> Result<(), registry::Error> {
+        let (data, version) = match self.session.get(CLUSTER).await? {
+            Some(value) => (value.data, value.version),
+            None => (Vec::new(), u64::MAX),
+        };
+        if !registry::decode::<ClusterRecord>(&data).is_ok_and(|found| found == self.cluster) {
+            self.foreign.pass_over(&self.node, "cluster", CLUSTER, version);
+        }
         Ok(())
     }
 
@@ -128,12 +168,14 @@ impl RingFollower {
         }
     }
 
-    fn publish(&self, ring: Ring, nodes: Vec<RingMember>) {
+    fn publish(&self, ring: Ring, nodes: Vec<RingMember>, stale_ms: u64) {
         self.view.send_if_modified(|view| {
-            let same = view.nodes == nodes && view.ring.positions().eq(ring.positions());
+            let same = view.nodes == nodes
+                && view.stale_ms == stale_ms
+                && view.ring.positions().eq(ring.positions());
             if !same {
                 let version = view.version + 1;
-                *view = Arc::new(RingView { version, stale_ms: 0, ring, nodes });
+                *view = Arc::new(RingView { version, stale_ms, ring, nodes });
             }
             !same
         });
@@ -143,6 +185,7 @@ impl RingFollower {
 /// Follows the partitions' records and hands them to the core.
 pub(crate) async fn partitions(session: Arc<Session>, inbox: Inbox, stop: Stop) {
     let mut watch = session.watch(PARTITIONS);
+    let mut foreign = Foreign::default();
     let mut due: Option<BTreeSet<String>> = None;
     loop {
         let records = match &due {
@@ -154,7 +197,7 @@ pub(crate) async fn partitions(session: Arc<Session>, inbox: Inbox, stop: Stop) 
             Ok(records) => {
                 due = Some(BTreeSet::new());
                 for (key, value) in records {
-                    if !tell(&inbox, &key, &value).await {
+                    if !tell(&session, &mut foreign, &inbox, &key, &value).await {
                         return;
                     }
                 }
@@ -195,11 +238,17 @@ async fn read(
 }
 
 /// `false` when nobody listens any more.
-async fn tell(inbox: &Inbox, key: &str, value: &registry::Value) -> bool {
+async fn tell(
+    session: &Session,
+    foreign: &mut Foreign,
+    inbox: &Inbox,
+    key: &str,
+    value: &registry::Value,
+) -> bool {
     let (Some(partition), Ok(record)) =
         (partition_of(key), registry::decode::<PartitionRecord>(&value.data))
     else {
-        tracing::error!(%key, "not a partition's record: it changes nothing until somebody mends it");
+        foreign.pass_over(session.node(), "partition", key, value.version);
         return true;
     };
     let event = Event::Record { partition, record, version: value.version };

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use hashring::NodeId;
-use quinn::{Connection, SendStream};
+use quinn::{Connection, ConnectionError, SendStream};
 use rustls::pki_types::CertificateDer;
 use wire::limits::{FRAME_BYTES_MAX, HELLO_BYTES_MAX};
 use wire::{Hello, Kind, Reason, Refusal, codec};
 
 use crate::incoming::{Incoming, IncomingError};
 use crate::peers::{Peers, code};
-use crate::tls;
+use crate::{distrust, tls};
 
 /// How long a greeting may take, from the first byte of the handshake.
 pub(crate) const GREETING_MAX: Duration = Duration::from_secs(5);
@@ -48,12 +48,22 @@ pub(crate) enum GreetingError {
     /// What came is no greeting. The connection was closed as malformed.
     #[error("no greeting")]
     Malformed(#[from] wire::Error),
+    /// One side does not believe the other's certificate. Nothing was said; somebody has to do what the
+    /// sentence says.
+    #[error("not believed: {0}")]
+    Distrusted(String),
     /// The connection ended first. It is dialled again.
     #[error("the connection ended: {0}")]
     Ended(String),
     /// It took too long. The connection was closed and is dialled again.
     #[error("no greeting within {} s", GREETING_MAX.as_secs())]
     Silent,
+}
+
+impl From<ConnectionError> for GreetingError {
+    fn from(error: ConnectionError) -> Self {
+        distrust::words(&error).map_or_else(|| Self::Ended(error.to_string()), Self::Distrusted)
+    }
 }
 
 /// Greets the node that was dialled as `node`.
@@ -63,8 +73,7 @@ pub(crate) async fn call(
     ours: &Hello,
     peers: &Peers,
 ) -> Result<Greeted, GreetingError> {
-    let opened = connection.open_bi().await;
-    let (mut out, stream) = opened.map_err(|error| GreetingError::Ended(error.to_string()))?;
+    let (mut out, stream) = connection.open_bi().await?;
     let mut control_in = Incoming::new(stream, HELLO_BYTES_MAX);
     send(&mut out, Kind::Hello, ours).await?;
     let hello = read(&mut control_in).await?;
@@ -77,8 +86,7 @@ pub(crate) async fn answer(
     ours: &Hello,
     peers: &Peers,
 ) -> Result<Greeted, GreetingError> {
-    let accepted = connection.accept_bi().await;
-    let (out, stream) = accepted.map_err(|error| GreetingError::Ended(error.to_string()))?;
+    let (out, stream) = connection.accept_bi().await?;
     let mut control_in = Incoming::new(stream, HELLO_BYTES_MAX);
     let hello = read(&mut control_in).await?;
     let mut greeted = judge(connection, None, hello, ours, peers, out, control_in).await?;
@@ -89,10 +97,18 @@ pub(crate) async fn answer(
     Ok(greeted)
 }
 
-/// The node of the certificate that the other side showed.
-pub(crate) fn certified(connection: &Connection) -> Option<NodeId> {
+/// What the certificate that the other side showed says of it.
+fn certified(connection: &Connection) -> Option<Certified> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    tls::node_of(chain.first()?)
+    let certificate = chain.first()?;
+    let fingerprint = tls::fingerprint_of(certificate);
+    Some(Certified { node: tls::node_of(certificate)?, fingerprint })
+}
+
+/// Who a certificate is of, and which one it is.
+struct Certified {
+    node: NodeId,
+    fingerprint: String,
 }
 
 async fn judge(
@@ -105,8 +121,8 @@ async fn judge(
     mut control_in: Incoming,
 ) -> Result<Greeted, GreetingError> {
     let verdict = match certified(connection) {
-        Some(name) if dialled.is_none_or(|dialled| *dialled == name) => {
-            hello.check(ours, &name).and_then(|()| peers.adopt(&hello, connection))
+        Some(Certified { node, fingerprint }) if dialled.is_none_or(|name| *name == node) => {
+            hello.check(ours, &node).and_then(|()| peers.adopt(&hello, &fingerprint, connection))
         }
         _ => Err(Refusal::new(Reason::Name, "the certificate is not in the name of one node")),
     };

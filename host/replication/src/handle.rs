@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hashring::{NodeId, PartitionId, Partitions, Ring};
+use hashring::{NodeId, PartitionId, Partitions, Ring, Spread};
+use registry::Session;
 use runtime::Instant;
 use segment::{Log, LogEntry};
 use tokio::sync::{oneshot, watch};
@@ -16,9 +17,9 @@ use wire::{NotRun, RequestHead};
 use crate::config::{Config, ENTRY_BYTES_MAX};
 use crate::core::{Event, Outcome, PartitionView, Why};
 use crate::ending::{Ending, Failure};
-use crate::forward;
 use crate::inbox::{Command, Inbox};
 use crate::peers::Peers;
+use crate::{forward, membership};
 
 /// How soon an entry that is on its way to the log is looked for again: about one sync.
 const READ_AGAIN: Duration = Duration::from_millis(2);
@@ -43,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) ring: watch::Sender<Arc<RingView>>,
     /// Since when the registry cannot be reached.
     pub(crate) cut_since: Mutex<Option<Instant>>,
+    /// The driver's: it ends with it, whoever still holds a handle.
+    pub(crate) session: OnceLock<Weak<Session>>,
+    /// The cluster's id, once it is known.
+    pub(crate) cluster: OnceLock<u64>,
     pub(crate) progress: watch::Sender<Progress>,
 }
 
@@ -174,6 +179,27 @@ impl Replication {
         self.shared.config.copies
     }
 
+    /// What two members of a partition do not share.
+    pub fn spread(&self) -> Spread {
+        self.shared.config.spread
+    }
+
+    /// The cluster's id, once this node has joined it.
+    pub fn cluster(&self) -> Option<u64> {
+        self.shared.cluster.get().copied()
+    }
+
+    /// How many partitions this node leads or takes over.
+    pub fn led(&self) -> usize {
+        self.shared.progress.borrow().led
+    }
+
+    /// For how long the registry has not been reached; `None`: it is reached.
+    pub fn unreached(&self) -> Option<Duration> {
+        let cut_since = *self.shared.cut_since.lock().unwrap_or_else(PoisonError::into_inner);
+        cut_since.map(|since| runtime::now().saturating_duration_since(since))
+    }
+
     /// Waits until this node is registered and the cluster exists. Cancel-safe.
     ///
     /// # Errors
@@ -209,10 +235,9 @@ impl Replication {
     /// The ring.
     pub fn ring(&self) -> Arc<RingView> {
         let view = Arc::clone(&self.shared.ring.borrow());
-        let cut_since = *self.shared.cut_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(since) = cut_since else { return view };
-        let stale = runtime::now().saturating_duration_since(since).as_millis();
-        let stale_ms = u64::try_from(stale).unwrap_or(u64::MAX).max(1);
+        let Some(unreached) = self.unreached() else { return view };
+        let stale = u64::try_from(unreached.as_millis()).unwrap_or(u64::MAX).max(1);
+        let stale_ms = view.stale_ms.saturating_add(stale);
         Arc::new(RingView { stale_ms, ..RingView::clone(&view) })
     }
 
@@ -293,12 +318,28 @@ impl Replication {
         drop(self.shared.inbox.send(Command::Event(Event::HandOver { partition })).await);
     }
 
+    /// Writes that `node` leaves for good, or that it stays after all; `false` if no node of that name was
+    /// ever a member. Asks the registry until it answers; cancelling it leaves unknown whether it was
+    /// written, and asking again is harmless.
+    ///
+    /// # Errors
+    /// [`Failure`], also when this node has ended.
+    pub async fn set_leaving(&self, node: &NodeId, leaving: bool) -> Result<bool, Failure> {
+        let session = self.shared.session.get().and_then(Weak::upgrade);
+        membership::set_leaving(&*session.ok_or(Failure::Registry)?, node, leaving).await
+    }
+
+    /// Begins to give everything away; from then on nothing is taken over. [`Replication::led`] says how
+    /// far it is.
+    pub async fn begin_drain(&self) {
+        // Once the driver has ended it leads nothing.
+        drop(self.shared.inbox.send(Command::Event(Event::Drain)).await);
+    }
+
     /// Gives everything away and takes nothing over any more; returns when nothing is led. Cancelling it
     /// stops the waiting only.
     pub async fn drain(&self) {
-        if self.shared.inbox.send(Command::Event(Event::Drain)).await.is_err() {
-            return;
-        }
+        self.begin_drain().await;
         let mut progress = self.shared.progress.subscribe();
         drop(progress.wait_for(|progress| progress.led == 0 || progress.ended).await);
     }

@@ -21,10 +21,13 @@ mod reads;
 mod registrar;
 
 mod follow;
+mod foreign;
 mod membership;
 mod wanted;
 
+mod authority;
 mod dialler;
+mod distrust;
 mod forward;
 mod greeting;
 mod incoming;
@@ -40,6 +43,7 @@ mod metric;
 #[cfg(test)]
 mod tests;
 
+pub use authority::{AUTHORITY_DAYS, Authority, NODE_DAYS};
 pub use config::{Config, ENTRY_BYTES_MAX, Parts};
 pub use ending::Failure;
 pub use floor::{FloorError, floor_quic};
@@ -47,7 +51,7 @@ pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingVie
 pub use inbox::Notices;
 pub use membership::{enlist, set_leaving};
 pub use start::{Driver, StartError, bind};
-pub use tls::{Authority, Credentials, Pem, TlsError};
+pub use tls::{Credentials, Pem, TlsError};
 pub use transport::EndpointError;
 pub use wire::limits::ANSWER_BYTES_MAX;
 pub use wire::{NotRun, RequestHead};

@@ -41,8 +41,7 @@ pub(crate) async fn listen(net: Net, endpoint: Endpoint) {
 async fn accept(net: Net, incoming: quinn::Incoming, permit: OwnedSemaphorePermit) {
     let address = incoming.remote_address();
     let greeted = runtime::timeout(GREETING_MAX, async {
-        let lost = |error: quinn::ConnectionError| GreetingError::Ended(error.to_string());
-        let connection = incoming.accept().map_err(lost)?.await.map_err(lost)?;
+        let connection = incoming.accept()?.await?;
         let greeted = greeting::answer(&connection, &net.ours, &net.peers).await;
         Ok((connection, greeted))
     });

@@ -13,12 +13,14 @@ use hashring::{NodeId, Ring};
 use registry::{
     CLUSTER, Cas, ClusterRecord, MEMBERS, Member, MemberRecord, POSITIONS, PartitionRecord,
     PositionRecord, Session, member_key, partition_key, position_key, position_of,
+    registration_key,
 };
 use runtime::{Backoff, Instant};
 use segment::Folder;
 
 use crate::config::Config;
 use crate::ending::Failure;
+use crate::metric;
 
 /// How long the first `commit` nodes wait for others, so that nodes started together share the
 /// partitions from the beginning.
@@ -59,11 +61,12 @@ pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Fai
         let record = MemberRecord { store: folder.store(), boot: folder.boot(), leaving };
         let expect = value.map(|value| value.version);
         let cas = Cas { key: key.clone(), expect, data: Some(registry::encode(&record)) };
-        // A lost answer, like a lost race, is followed by another life.
-        if let Ok(Ok(_version)) = session.cas(cas).await {
-            return Ok(folder);
+        match session.cas(cas).await {
+            Ok(Ok(_version)) => return Ok(folder),
+            Err(error) if is_final(&error) => return Err(refused(&error)),
+            // A lost answer, like a lost race, is followed by another life.
+            Ok(Err(_)) | Err(_) => runtime::sleep(PAUSE_FIRST).await,
         }
-        runtime::sleep(PAUSE_FIRST).await;
     }
 }
 
@@ -71,6 +74,7 @@ impl Membership {
     /// Takes this node's places. One that another node holds is left to it.
     pub(crate) async fn take_places(&self) -> Result<(), Failure> {
         let data = registry::encode(&self.record);
+        let mut told = false;
         for position in &self.config.positions {
             let key = position_key(*position);
             let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
@@ -79,12 +83,34 @@ impl Membership {
                 let Err(error) = put else { break };
                 let holder = error.current.and_then(|value| node_at(&value.data));
                 if holder.as_ref().is_some_and(|holder| *holder != self.config.node) {
+                    metric::foreign(&self.config.node, "taken");
                     tracing::error!(%position, holder = ?holder, "two nodes chose one place");
                     break;
                 }
-                // An earlier life's session has not ended yet.
+                if !told {
+                    told = true;
+                    tracing::warn!(
+                        node = %self.config.node, key,
+                        "waits until this is gone: {}",
+                        match holder {
+                            Some(_) => "an earlier life of this node is not given up yet",
+                            None => "it is no place on a ring. If no other program needs it, delete it",
+                        }
+                    );
+                }
                 runtime::sleep(backoff.next(rand::random())).await;
             }
+        }
+        Ok(())
+    }
+
+    /// Registers the process, for programs that look for the service and not for its ring.
+    pub(crate) async fn register(&self) -> Result<(), Failure> {
+        let service = &self.record.service_info;
+        let (key, data) = (registration_key(service), registry::encode(service));
+        if ask(|| self.session.put_ephemeral(&key, data.clone())).await?.is_err() {
+            // The key is random, and this process's own.
+            tracing::error!(node = %self.config.node, %key, "somebody else registered as this process");
         }
         Ok(())
     }
@@ -131,9 +157,11 @@ impl Membership {
         let ring = registry::ring(records.iter().map(|(position, record)| (*position, record)));
         let mut stores = BTreeMap::new();
         for (key, value) in &members {
-            let record: MemberRecord = decode(key, &value.data)?;
-            if let Some(node) = key.strip_prefix(MEMBERS).and_then(|node| node.parse().ok()) {
-                stores.insert(node, record.store);
+            let node = key.strip_prefix(MEMBERS).and_then(|node| node.parse().ok());
+            match (node, decode::<MemberRecord>(key, &value.data)) {
+                (Some(node), Ok(record)) => drop(stores.insert(node, record.store)),
+                // What it is, the running node tells.
+                _ => tracing::debug!(key, "no member's record; passed over"),
             }
         }
         Ok((ring, stores))
@@ -240,11 +268,25 @@ where
         match question().await {
             Ok(answer) => return Ok(answer),
             Err(registry::Error::Failed) => return Err(Failure::Registry),
+            Err(error) if is_final(&error) => return Err(refused(&error)),
             Err(error) => {
                 tracing::debug!(%error, "asking the registry again");
                 runtime::sleep(backoff.next(rand::random())).await;
             }
         }
+    }
+}
+
+/// Whether asking again changes nothing.
+fn is_final(error: &registry::Error) -> bool {
+    use registry::Error::{Denied, Failed, Refused, TooLarge};
+    matches!(error, Denied { .. } | Failed | Refused { .. } | TooLarge { .. })
+}
+
+fn refused(error: &registry::Error) -> Failure {
+    match error {
+        registry::Error::Failed => Failure::Registry,
+        error => Failure::Refused(error.to_string()),
     }
 }
 

@@ -36,6 +36,20 @@ pub(crate) fn alarm(node: &NodeId, alarm: Alarm) {
     metrics::counter!("carillon_partition_alarms_total", &labels).increment(1);
 }
 
+/// Whether the registry can be reached, and how many sessions it gave.
+pub(crate) fn registry(node: &NodeId, connected: bool, incarnation: u64) {
+    let label = || [("node", node.to_string())];
+    metrics::gauge!("carillon_registry_connected", &label()).set(if connected { 1.0 } else { 0.0 });
+    metrics::counter!("carillon_registry_sessions_total", &label()).absolute(incarnation);
+}
+
+/// Something in the registry is not what belongs there, and was passed over: `place`, `member`,
+/// `partition`, `cluster`, or a `taken` place.
+pub(crate) fn foreign(node: &NodeId, kind: &'static str) {
+    let labels = [("node", node.to_string()), ("kind", kind.to_owned())];
+    metrics::counter!("carillon_registry_foreign_total", &labels).increment(1);
+}
+
 /// A change of an ensemble began, was done or came to nothing.
 pub(crate) fn moving(node: &NodeId, how: Moving) {
     let how = match how {

@@ -14,7 +14,7 @@ use quinn::{Connection, VarInt};
 use runtime::Tasks;
 use tokio::sync::Semaphore;
 use wire::limits::FRAME_BYTES_MAX;
-use wire::{Hello, Kind, Message, codec};
+use wire::{Hello, Kind, Message, Refusal, codec};
 
 use crate::forward;
 use crate::greeting::Greeted;
@@ -62,6 +62,10 @@ enum Ended {
     /// What came does not belong there. It was closed, and is dialled again.
     #[error("malformed: {0}")]
     Malformed(wire::Error),
+    /// The other side does not take this node after all. It was closed; somebody has to do what the
+    /// sentence says.
+    #[error("refused by the other side: {0}")]
+    Refused(Refusal),
     /// The node stops. Nothing is left to do.
     #[error("this node stops")]
     Stopping,
@@ -115,6 +119,11 @@ pub(crate) async fn serve(net: &Net, connection: &Connection, greeted: Greeted) 
     };
     let (code, reason) = match &ended {
         Ended::Stopping | Ended::Lost(_) => (code::STOPPING, "stopping".to_owned()),
+        Ended::Refused(refusal) => {
+            metric::refused(&net.ours.node);
+            tracing::warn!(node = %net.ours.node, peer = %node, %refusal, "no peer");
+            (code::STOPPING, "refused".to_owned())
+        }
         Ended::Malformed(error) => {
             metric::malformed(&net.ours.node);
             tracing::warn!(node = %net.ours.node, peer = %node, %error, "closing the connection");
@@ -185,6 +194,13 @@ async fn read_messages(net: &Net, node: &NodeId, generation: u64, mut from: Inco
             Err(IncomingError::Malformed(error)) => return Ended::Malformed(error),
             Err(error) => return Ended::Lost(error.to_string()),
         };
+        // Whoever dialled has judged the answer to its greeting, and comes to say that it goes.
+        if frame.kind == Kind::Refusal {
+            return match codec::decode::<Refusal>(Kind::Refusal, &frame) {
+                Ok(refusal) => Ended::Refused(refusal),
+                Err(error) => Ended::Malformed(error),
+            };
+        }
         let message = match codec::decode::<Message>(Kind::Message, &frame) {
             Ok(message) => message,
             Err(error) => return Ended::Malformed(error),

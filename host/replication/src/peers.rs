@@ -4,7 +4,12 @@
 //! [`Peers::adopt`] numbers them, so that nothing an older one still held is taken for the newer's
 //! words. A process life below one already seen is refused: two processes run under one name, and the
 //! earlier has to stop. One that shows another data directory than it registered is refused too, since
-//! what it says is counted by directory.
+//! what it says is counted by directory; and so is one that shows another certificate, since whoever has
+//! stolen the authority's key could make one, but could not put it into the registry.
+//!
+//! What the registry says comes later than a connection may: before it is known, a certificate of the
+//! authority is enough, and what turns out not to match is closed then. A renewed certificate is used
+//! from a node's start on, and published before that node connects to anybody.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +18,8 @@ use hashring::NodeId;
 use quinn::{Connection, VarInt};
 use tokio::sync::watch;
 use wire::{Hello, Reason, Refusal};
+
+use crate::dialler::Target;
 
 /// Why a connection was closed, as the other side reads it.
 pub(crate) mod code {
@@ -52,6 +59,8 @@ struct Peer {
     boot: u64,
     /// Its data directory.
     store: u64,
+    /// SHA-256 of its certificate as the registry has it; empty: not known yet.
+    fingerprint: String,
     up: Option<Up>,
 }
 
@@ -59,6 +68,15 @@ struct Peer {
 struct Up {
     generation: u64,
     connection: Connection,
+    /// Of the certificate it showed.
+    fingerprint: String,
+}
+
+impl Peer {
+    /// Whether a certificate is the one that the registry says, if it says one.
+    fn expects(&self, fingerprint: &str) -> bool {
+        self.fingerprint.is_empty() || self.fingerprint == fingerprint
+    }
 }
 
 impl Peers {
@@ -66,9 +84,14 @@ impl Peers {
         Self { table: Mutex::default(), changes: watch::Sender::new(0) }
     }
 
-    /// Takes a connection whose greeting said `hello`, closes the one before it, and returns its
-    /// number.
-    pub(crate) fn adopt(&self, hello: &Hello, connection: &Connection) -> Result<u64, Refusal> {
+    /// Takes a connection whose greeting said `hello` under a certificate of this `fingerprint`, closes
+    /// the one before it, and returns its number.
+    pub(crate) fn adopt(
+        &self,
+        hello: &Hello,
+        fingerprint: &str,
+        connection: &Connection,
+    ) -> Result<u64, Refusal> {
         let mut table = self.lock();
         let generation = table.generation + 1;
         let peer = table.peers.entry(hello.node.clone()).or_default();
@@ -88,9 +111,13 @@ impl Peers {
             );
             return Err(Refusal::new(Reason::Store, &sentence));
         }
+        if !peer.expects(fingerprint) {
+            let sentence = certificate_differs(&hello.node);
+            return Err(Refusal::new(Reason::Certificate, &sentence));
+        }
         (peer.boot, peer.store) = (hello.boot, hello.store);
-        let connection = connection.clone();
-        if let Some(before) = peer.up.replace(Up { generation, connection }) {
+        let (connection, fingerprint) = (connection.clone(), fingerprint.to_owned());
+        if let Some(before) = peer.up.replace(Up { generation, connection, fingerprint }) {
             before.connection.close(code::REPLACED, b"a newer connection took its place");
         }
         table.generation = generation;
@@ -107,16 +134,26 @@ impl Peers {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// The registry knows of this process life of `node`: a connection to an earlier one is of no use.
-    pub(crate) fn heard_of(&self, node: &NodeId, boot: u64, store: u64) {
+    /// What the registry says of `node`: a connection to an earlier life is of no use, and one under
+    /// another certificate is somebody else's. Returns whether it closed one of the latter.
+    pub(crate) fn heard_of(&self, node: &NodeId, target: &Target) -> bool {
         let mut table = self.lock();
         let peer = table.peers.entry(node.clone()).or_default();
-        if boot > peer.boot {
-            (peer.boot, peer.store) = (boot, store);
+        if target.boot > peer.boot {
+            (peer.boot, peer.store) = (target.boot, target.store);
             if let Some(before) = peer.up.take() {
                 before.connection.close(code::REPLACED, b"a later life of yours is registered");
             }
         }
+        peer.fingerprint.clone_from(&target.fingerprint);
+        let Some(foreign) = peer
+            .up
+            .take_if(|up| !target.fingerprint.is_empty() && up.fingerprint != target.fingerprint)
+        else {
+            return false;
+        };
+        foreign.connection.close(code::REFUSED, certificate_differs(node).as_bytes());
+        true
     }
 
     /// The connection to `node`, if it is up.
@@ -146,4 +183,11 @@ impl Peers {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn certificate_differs(node: &NodeId) -> String {
+    format!(
+        "node {node} shows another certificate than it has registered: a renewed one counts once its \
+         node was started with it; if nobody renewed it, somebody else has one in its name"
+    )
 }

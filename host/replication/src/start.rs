@@ -5,7 +5,7 @@
 //! sockets closed and its session ended, as after a crash.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quinn::Endpoint;
@@ -24,6 +24,7 @@ use crate::dialler::Dialler;
 use crate::driver::{self, Waiting};
 use crate::ending::{Ending, Failure};
 use crate::follow::{self, RingFollower};
+use crate::foreign::Foreign;
 use crate::forward::CALLS_MAX;
 use crate::handle::{Host, Replication, Shared};
 use crate::inbox::{COMMANDS_WAITING_MAX, Command};
@@ -33,7 +34,7 @@ use crate::peer::Net;
 use crate::peers::{Peers, code};
 use crate::reads::Reads;
 use crate::transport::{self, EndpointError};
-use crate::{listener, registrar};
+use crate::{listener, metric, registrar};
 
 /// How long goodbyes are given to leave the machine.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
@@ -72,6 +73,8 @@ pub fn bind(config: Config, parts: Parts) -> Result<(Replication, Driver), Start
         views,
         ring: watch::Sender::default(),
         cut_since: Mutex::default(),
+        session: OnceLock::new(),
+        cluster: OnceLock::new(),
         progress: watch::Sender::default(),
         config: Arc::new(config),
     });
@@ -103,6 +106,8 @@ impl Driver {
         let Self { parts, shared, inbox, endpoint } = self;
         let stop = tasks.stop().clone();
         let session = Arc::new(parts.session);
+        // Set once: a driver runs once.
+        drop(shared.session.set(Arc::downgrade(&session)));
         tasks.spawn("registry reach", {
             let (shared, session, stop) = (Arc::clone(&shared), Arc::clone(&session), stop.clone());
             async move {
@@ -119,6 +124,7 @@ impl Driver {
         };
         let joined = async {
             membership.take_places().await?;
+            membership.register().await?;
             let cluster = membership.cluster().await?;
             Ok((keep_cluster(parts.folder, cluster.id).await?, cluster))
         };
@@ -131,9 +137,10 @@ impl Driver {
             boot = folder.boot(), store = format!("{:016x}", folder.store()),
             cluster = format!("{:016x}", cluster.id), "joined",
         );
+        shared.cluster.get_or_init(|| cluster.id);
         shared.progress.send_modify(|progress| progress.joined = true);
         let net = net(&shared, &folder, &cluster, Arc::clone(&host), tasks);
-        connect(&shared, &session, net, endpoint, tasks);
+        connect(&shared, &session, net, endpoint, cluster, tasks);
         let (wishes, wished) = mpsc::channel(registrar::BATCHES_WAITING_MAX);
         let filler = shared.inbox.clone();
         tasks.spawn(
@@ -209,6 +216,7 @@ fn connect(
     session: &Arc<Session>,
     net: Net,
     endpoint: Endpoint,
+    cluster: ClusterRecord,
     tasks: &Tasks,
 ) {
     tasks.spawn("listener for nodes", listener::listen(net.clone(), endpoint.clone()));
@@ -218,6 +226,8 @@ fn connect(
         peers: Arc::clone(&shared.peers),
         dialler: Dialler::new(net, endpoint, shared.ending.clone()),
         view: shared.ring.clone(),
+        cluster,
+        foreign: Foreign::default(),
         config: Arc::clone(&shared.config),
         inbox: shared.inbox.clone(),
         told: None,
@@ -244,6 +254,7 @@ async fn reach(shared: &Shared, session: &Session) {
     let mut state = session.state();
     loop {
         let cut = *state.borrow_and_update() == SessionState::Disconnected;
+        metric::registry(&shared.config.node, !cut, session.incarnation());
         *shared.cut_since.lock().unwrap_or_else(PoisonError::into_inner) = cut.then(runtime::now);
         if state.changed().await.is_err() {
             return;

@@ -11,14 +11,13 @@ use runtime::{Stop, Tasks};
 use tokio::sync::{Semaphore, mpsc};
 use wire::limits::{ANSWER_PART_BYTES, FRAME_BYTES_MAX};
 use wire::{
-    Ack, Append, Beat, End, Entry, Hello, Kind, Message, NotRun, PROTOCOL, Reason, RequestHead,
-    codec,
+    Ack, Append, Beat, End, Entry, Hello, Kind, Message, NotRun, PROTOCOL, RequestHead, codec,
 };
 
 use crate::core::Event;
 use crate::dialler::{Dialler, Target};
 use crate::ending::Ending;
-use crate::greeting::{self, GreetingError};
+use crate::greeting;
 use crate::inbox::Command;
 use crate::links::Links;
 use crate::peer::{Link, Net};
@@ -26,6 +25,9 @@ use crate::peers::{Peers, code};
 use crate::{
     Answering, Authority, Credentials, ForwardError, Host, Pem, forward, listener, tls, transport,
 };
+
+mod belief;
+mod heard;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -51,6 +53,8 @@ impl Host for Echo {
 
 struct Node {
     net: Net,
+    /// Of its certificate.
+    fingerprint: String,
     endpoint: Endpoint,
     dialler: Dialler,
     ending: Ending,
@@ -72,6 +76,7 @@ fn node(authority: &Authority, certified: &str, ours: Hello) -> Node {
 
 fn node_with(pem: &Pem, certified: &str, ours: Hello) -> Node {
     let credentials = Credentials::new(pem).unwrap();
+    let fingerprint = credentials.fingerprint();
     let endpoint = transport::endpoint(&id(certified), &credentials, HERE).unwrap();
     let (inbox, commands) = mpsc::channel(1024);
     let net = Net {
@@ -86,7 +91,7 @@ fn node_with(pem: &Pem, certified: &str, ours: Hello) -> Node {
     let ending = Ending::default();
     ending.stops(net.tasks.stop());
     let dialler = Dialler::new(net.clone(), endpoint.clone(), ending.clone());
-    Node { net, endpoint, dialler, ending, commands }
+    Node { net, fingerprint, endpoint, dialler, ending, commands }
 }
 
 impl Node {
@@ -95,9 +100,14 @@ impl Node {
     }
 
     fn dial(&mut self, other: &Self) {
-        let Hello { boot, store, .. } = other.net.ours;
-        let target = Target { address: other.address().to_string(), boot, store };
-        self.dialler.aim(&other.net.ours.node, target);
+        self.dialler.aim(&other.net.ours.node, other.target());
+    }
+
+    /// What the registry would say of it.
+    fn target(&self) -> Target {
+        let Hello { boot, store, .. } = self.net.ours;
+        let fingerprint = self.fingerprint.clone();
+        Target { address: self.address().to_string(), boot, store, fingerprint }
     }
 
     async fn command(&mut self) -> Command {
@@ -241,59 +251,6 @@ async fn the_larger_id_does_not_dial() {
 }
 
 #[tokio::test]
-async fn a_node_of_another_authority_is_never_a_peer() {
-    let (ours, theirs) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
-    let b = node(&ours, "b", hello("b", 1));
-    let stranger = node(&theirs, "a", hello("a", 1));
-    let name = tls::server_name(&id("b"));
-    let refused = stranger.endpoint.connect(b.address(), &name).unwrap().await;
-    assert!(refused.unwrap_err().to_string().contains("certificate"), "the dialler checks");
-    // One that believes our authority, but shows what another one signed: the handshake looks fine to
-    // it until it asks for an answer.
-    let shown = theirs.issue(&id("a")).unwrap();
-    let pem = Pem { authority: ours.issue(&id("a")).unwrap().authority, ..shown };
-    let impostor = node_with(&pem, "a", hello("a", 1));
-    let connection = impostor.connect(&b).await;
-    let greeted = greeting::call(&connection, &id("b"), &impostor.net.ours, &Peers::new()).await;
-    assert!(matches!(greeted, Err(GreetingError::Ended(_))), "the listener checks: {greeted:?}");
-    assert!(!b.net.peers.is_up(&id("a")));
-}
-
-#[tokio::test]
-async fn a_node_is_dialled_by_the_name_in_its_certificate() {
-    let authority = Authority::new("test").unwrap();
-    let a = node(&authority, "a", hello("a", 1));
-    let c = node(&authority, "c", hello("c", 1));
-    let name = tls::server_name(&id("b"));
-    let refused = a.endpoint.connect(c.address(), &name).unwrap().await;
-    assert!(refused.unwrap_err().to_string().contains("certificate"));
-}
-
-async fn refusal(certified: &str, ours: Hello) -> (String, String) {
-    let authority = Authority::new("test").unwrap();
-    let b = node(&authority, "b", hello("b", 1));
-    let a = node(&authority, certified, ours);
-    let connection = a.connect(&b).await;
-    let greeted = greeting::call(&connection, &id("b"), &a.net.ours, &Peers::new()).await;
-    let Err(GreetingError::RefusedByPeer(refusal)) = greeted else { panic!("{greeted:?}") };
-    let (code, sentence) = closed(&connection).await;
-    assert_eq!(code, code::REFUSED);
-    (refusal.sentence, sentence)
-}
-
-#[tokio::test]
-async fn a_greeting_that_does_not_fit_is_refused_with_a_sentence() {
-    let newer = Hello { protocol: PROTOCOL + 1, ..hello("a", 1) };
-    let (in_frame, at_close) = refusal("a", newer).await;
-    assert_eq!(in_frame, "node a speaks protocol 2, node b only up to 1: update b first");
-    assert_eq!(at_close, in_frame, "whoever does not read the frame reads it here");
-    let (sentence, _) = refusal("a", hello("c", 1)).await;
-    assert!(sentence.contains("calls itself c but its certificate is for a"), "{sentence}");
-    let (sentence, _) = refusal("a", Hello { cluster: 8, ..hello("a", 1) }).await;
-    assert!(sentence.contains("belongs to cluster 0000000000000008"), "{sentence}");
-}
-
-#[tokio::test]
 async fn a_newer_connection_takes_the_place_of_the_older() {
     let authority = Authority::new("test").unwrap();
     let mut b = node(&authority, "b", hello("b", 1));
@@ -353,19 +310,6 @@ async fn an_earlier_life_of_a_node_stops_itself() {
     runtime::timeout(PATIENCE, earlier.net.tasks.stop().stopped()).await.unwrap();
     let failure = earlier.ending.failure().unwrap().to_string();
     assert!(failure.contains("process life 1 of node a was followed by life 2"), "{failure}");
-}
-
-#[tokio::test]
-async fn a_node_on_another_folder_than_it_registered_is_refused() {
-    let authority = Authority::new("test").unwrap();
-    let b = node(&authority, "b", hello("b", 1));
-    b.net.peers.heard_of(&id("a"), 3, 73);
-    let a = node(&authority, "a", Hello { store: 9, ..hello("a", 3) });
-    let connection = a.connect(&b).await;
-    let greeted = greeting::call(&connection, &id("b"), &a.net.ours, &Peers::new()).await;
-    let Err(GreetingError::RefusedByPeer(refusal)) = greeted else { panic!("{greeted:?}") };
-    assert_eq!(refusal.reason, Reason::Store);
-    assert!(refusal.sentence.contains("known with folder 0000000000000049"), "{refusal}");
 }
 
 #[tokio::test]

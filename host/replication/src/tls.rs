@@ -1,9 +1,9 @@
 //! Certificates of a cluster, and what they prove.
 //!
-//! One authority signs one certificate a node. The certificate's name *is* the node's id
-//! (`n1.node.carillon.internal`), so whoever completes a handshake has proved who it is, and nothing it
-//! says about its name is believed beyond that. Both sides show a certificate; TLS 1.3 only; no
-//! resumption and no early data, so that no connection rests on an older one's proof.
+//! One authority ([`crate::Authority`]) signs one certificate a node. The certificate's name *is* the
+//! node's id (`n1.node.carillon.internal`), so whoever completes a handshake has proved who it is, and
+//! nothing it says about its name is believed beyond that. Both sides show a certificate; TLS 1.3 only;
+//! no resumption and no early data, so that no connection rests on an older one's proof.
 
 use std::fmt;
 use std::io;
@@ -11,10 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hashring::NodeId;
-use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
-};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -24,8 +20,10 @@ use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::authority::cluster_of;
+
 /// What every certificate's name ends in, after the node's id.
-const NAME_SUFFIX: &str = ".node.carillon.internal";
+pub(crate) const NAME_SUFFIX: &str = ".node.carillon.internal";
 /// Both sides must speak this inside TLS, so that another QUIC service is never mistaken for a node.
 const ALPN: &[u8] = b"carillon/1";
 
@@ -63,12 +61,35 @@ pub enum TlsError {
         /// The node.
         node: NodeId,
     },
-}
-
-/// A cluster's authority: signs the certificates of its nodes.
-pub struct Authority {
-    certificate: String,
-    issuer: Issuer<'static, KeyPair>,
+    /// The authority signs for another cluster. Nothing was started with it; name the `ca.pem` of this
+    /// cluster, or set `cluster.name` to the name in it.
+    #[error("the authority is of cluster {theirs}, and cluster.name is {ours}")]
+    Cluster {
+        /// The authority's.
+        theirs: String,
+        /// This node's.
+        ours: String,
+    },
+    /// The certificate is good no more, or not yet. Nothing was started with it; make a new one with
+    /// `carillon cert node`, or set the clock.
+    #[error("the {what} {}", if *.over { "has expired" } else { "begins in the future" })]
+    Expired {
+        /// Which certificate.
+        what: &'static str,
+        /// Whether it has ended, and not yet to begin.
+        over: bool,
+    },
+    /// These two texts cannot sign for a cluster. Nothing was made; name the folder with the cluster's
+    /// `ca.pem` and `ca.key`.
+    #[error("this is no authority: {0}")]
+    NoAuthority(&'static str),
+    /// What should stand in a certificate is no host. Nothing was made; write an address or a DNS name
+    /// that does not say who a node is.
+    #[error("{host:?} is no address and no DNS name that a certificate may have beside its node's")]
+    Host {
+        /// What was asked for.
+        host: String,
+    },
 }
 
 /// What a node needs to be believed, as the text of its three files.
@@ -87,39 +108,6 @@ pub struct Credentials {
     authority: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-}
-
-impl Authority {
-    /// A new authority, with a new key that never leaves this value.
-    ///
-    /// # Errors
-    /// When no key can be made.
-    pub fn new(cluster: &str) -> Result<Self, TlsError> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = name(&format!("carillon cluster {cluster}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate()?;
-        let certificate = params.self_signed(&key)?.pem();
-        Ok(Self { certificate, issuer: Issuer::new(params, key) })
-    }
-
-    /// A certificate and a new key for `node`.
-    ///
-    /// # Errors
-    /// When no key can be made.
-    pub fn issue(&self, node: &NodeId) -> Result<Pem, TlsError> {
-        let mut params = CertificateParams::new(vec![server_name(node)])?;
-        params.distinguished_name = name(node.as_str());
-        params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        let authority = self.certificate.clone();
-        Ok(Pem { certificate, key: key.serialize_pem(), authority })
-    }
 }
 
 impl Pem {
@@ -152,8 +140,45 @@ impl Credentials {
 
     /// SHA-256 of the node's certificate, in hex: what the registry tells others to expect.
     pub fn fingerprint(&self) -> String {
-        let certificate: &[u8] = self.chain.first().map(AsRef::as_ref).unwrap_or_default();
-        Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
+        self.chain.first().map(fingerprint_of).unwrap_or_default()
+    }
+
+    /// When the node's certificate ends, in seconds since 1970; `None` if it cannot be read.
+    pub fn ends_s(&self) -> Option<u64> {
+        let (_, parsed) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        u64::try_from(parsed.validity().not_after.timestamp()).ok()
+    }
+
+    /// Whether they are `node`'s, in this cluster, today: what the other nodes would find out.
+    ///
+    /// # Errors
+    /// [`TlsError`], with what does not fit.
+    pub fn fits(&self, node: &NodeId, cluster: &str) -> Result<(), TlsError> {
+        self.configs(node)?;
+        let now_s = i64::try_from(runtime::wall_ms() / 1000).unwrap_or(i64::MAX);
+        let all = [("node's certificate", &self.chain), ("authority", &self.authority)];
+        for (what, certificate) in
+            all.into_iter().flat_map(|(w, all)| all.iter().map(move |c| (w, c)))
+        {
+            let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { continue };
+            let validity = parsed.validity();
+            if validity.not_after.timestamp() < now_s {
+                return Err(TlsError::Expired { what, over: true });
+            }
+            if validity.not_before.timestamp() > now_s {
+                return Err(TlsError::Expired { what, over: false });
+            }
+        }
+        let authority = self.authority.first().map(|first| X509Certificate::from_der(first));
+        match authority {
+            Some(Ok((_, parsed))) => match cluster_of(&parsed) {
+                Some(theirs) if theirs != cluster => {
+                    Err(TlsError::Cluster { theirs: theirs.to_owned(), ours: cluster.to_owned() })
+                }
+                Some(_) | None => Ok(()),
+            },
+            Some(Err(_)) | None => Ok(()),
+        }
     }
 
     /// The two halves of TLS, once it is sure that they are `node`'s.
@@ -213,20 +238,24 @@ pub(crate) fn server_name(node: &NodeId) -> String {
     format!("{node}{NAME_SUFFIX}")
 }
 
-/// The node in whose name a certificate is. `None` unless it names exactly one.
+/// The node in whose name a certificate is. `None` unless it names exactly one; other names of its
+/// machine may stand beside it.
 pub(crate) fn node_of(certificate: &CertificateDer<'_>) -> Option<NodeId> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
-    match names.value.general_names.as_slice() {
-        [GeneralName::DNSName(name)] => name.strip_suffix(NAME_SUFFIX)?.parse().ok(),
+    let mut nodes = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => name.strip_suffix(NAME_SUFFIX),
+        _ => None,
+    });
+    match (nodes.next(), nodes.next()) {
+        (Some(node), None) => node.parse().ok(),
         _ => None,
     }
 }
 
-fn name(common: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common);
-    name
+/// SHA-256 of a certificate, in hex.
+pub(crate) fn fingerprint_of(certificate: &CertificateDer<'_>) -> String {
+    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn certificates(what: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -235,12 +264,6 @@ fn certificates(what: &'static str, text: &str) -> Result<Vec<CertificateDer<'st
         Ok(found) if !found.is_empty() => Ok(found),
         Ok(_none) => Err(TlsError::Pem { what, text: "there is none".to_owned() }),
         Err(error) => Err(TlsError::Pem { what, text: error.to_string() }),
-    }
-}
-
-impl fmt::Debug for Authority {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").finish_non_exhaustive()
     }
 }
 
@@ -263,6 +286,7 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Authority;
 
     fn node(name: &str) -> NodeId {
         name.parse().unwrap()
@@ -280,6 +304,17 @@ mod tests {
         let refused = credentials.configs(&node("n2")).unwrap_err().to_string();
         assert_eq!(refused, "the certificate is not in the name of node n2");
         assert_eq!(credentials.fingerprint().len(), 64);
+    }
+
+    #[test]
+    fn an_authority_of_another_cluster_does_not_fit() {
+        let credentials = Credentials::new(&issue("n1")).unwrap();
+        credentials.fits(&node("n1"), "c").unwrap();
+        let refused = credentials.fits(&node("n1"), "d").unwrap_err().to_string();
+        assert_eq!(refused, "the authority is of cluster c, and cluster.name is d");
+        let ends = credentials.ends_s().unwrap();
+        let days = (ends - runtime::wall_ms() / 1000) / 86_400;
+        assert!((729..=730).contains(&days), "{days}");
     }
 
     #[test]

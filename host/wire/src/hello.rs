@@ -43,6 +43,8 @@ pub enum Reason {
     Same,
     /// Its data directory is another one than the registry knows of this life of it.
     Store,
+    /// Its certificate is another one than the registry knows of it.
+    Certificate,
 }
 
 /// A refusal, in words for whoever reads the log of the refused node.
@@ -95,7 +97,7 @@ impl Hello {
                 Reason::Name,
                 format!(
                     "the node calls itself {} but its certificate is for {certified}: check \
-                     node.id and tls.cert",
+                     node.id and quic.cert",
                     self.node
                 ),
             )

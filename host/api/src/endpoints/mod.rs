@@ -10,7 +10,7 @@ mod members;
 mod messages;
 mod page;
 mod ring;
-mod told;
+pub(crate) mod told;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -151,7 +151,7 @@ fn refuse(request: &Request, problem: Problem) -> Response {
 }
 
 /// An answer in JSON.
-fn json(status: StatusCode, shape: &impl Serialize) -> Answered {
+pub(crate) fn json(status: StatusCode, shape: &impl Serialize) -> Answered {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     // Room for the answer to a send, which is by far the most frequent one.
     let mut body = Vec::with_capacity(1024);

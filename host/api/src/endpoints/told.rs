@@ -15,7 +15,7 @@ use crate::problem::{Problem, status};
 const LINES_MAX: u64 = 20;
 
 /// Tells about a problem of the request `request_id`.
-pub(super) fn tell(endpoint: &str, problem: &Problem, request_id: &str) {
+pub(crate) fn tell(endpoint: &str, problem: &Problem, request_id: &str) {
     let (code, detail) = (problem.code().name(), problem.detail());
     count_problem(code);
     match problem.code() {

@@ -11,6 +11,7 @@ mod answers;
 mod auth;
 mod bad_input;
 mod bounds;
+mod operators;
 mod pages;
 mod support;
 mod tokens;

@@ -11,6 +11,7 @@ use super::bearer::BearerArgs;
 use super::{Problem, output};
 use crate::cluster::{Cluster, Plan as ClusterPlan};
 use crate::config::Log;
+use crate::shutdown::Leaving;
 use crate::{bench, shipped, shutdown, telemetry};
 
 /// How long the nodes of a measurement may take to end.
@@ -89,7 +90,7 @@ impl Bench {
         let urls = cluster.urls();
         let (nodes, folder) = cluster.into_parts();
         let measured = self.against(&urls, folder.path()).await;
-        shutdown::stop_all(nodes, GRACE).await;
+        shutdown::stop_all(nodes, Leaving::Everybody, GRACE).await;
         measured
     }
 

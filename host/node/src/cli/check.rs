@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use plugin::Plugin;
-use replication::{Credentials, Pem};
+use replication::{Credentials, Pem, TlsError};
 
 use super::{Problem, chain, output};
 use crate::config::{AuthMode, Draft, Faults};
@@ -58,6 +58,7 @@ impl Check {
         draft.alone();
         certificates(&mut draft);
         keys(&mut draft);
+        digest(&mut draft);
         let loaded = Self::plugins(&mut draft);
         // Why the plugins could not be looked at matters only if nothing else is wrong.
         let config = draft.finish()?;
@@ -94,17 +95,41 @@ impl Check {
     }
 }
 
-/// What is wrong with the certificates, if the file names all three.
+/// What is wrong with the certificates, if the file names all three, and whether they are this node's.
 fn certificates(draft: &mut Draft) {
-    let quic = &draft.config().quic;
-    let files = [&quic.cert, &quic.key, &quic.ca];
-    if !draft.is_sound("quic") || files.iter().any(|file| file.as_os_str().is_empty()) {
+    let config = draft.config();
+    let files = [&config.quic.cert, &config.quic.key, &config.quic.ca];
+    let named = files.iter().all(|file| !file.as_os_str().is_empty());
+    if !named || !draft.is_sound("quic") {
         return;
     }
-    let pem = Pem::read(&quic.cert, &quic.key, &quic.ca);
-    if let Err(error) = pem.and_then(|pem| Credentials::new(&pem)) {
-        let fix = "Name the PEM files of this node and its cluster, or none of the three";
-        draft.fault("quic", chain(&error), fix.to_owned());
+    let [certificate, key, authority] = files;
+    let read = Pem::read(certificate, key, authority).and_then(|pem| Credentials::new(&pem));
+    let (node, cluster) = (&config.node.id, &config.cluster.name);
+    let sound = draft.is_sound("node.id") && draft.is_sound("cluster.name");
+    let fits = read.and_then(|read| if sound { read.fits(node, cluster) } else { Ok(()) });
+    if let Err(error) = fits {
+        let fix = match &error {
+            TlsError::Name { node } => format!("Make one with carillon cert node {node}"),
+            TlsError::Expired { .. } => "Make another with carillon cert node --replace".to_owned(),
+            TlsError::Cluster { .. } => "Name the ca.pem of this cluster".to_owned(),
+            _ => "Name the PEM files of this node and its cluster; carillon cert makes them"
+                .to_owned(),
+        };
+        draft.fault("quic", chain(&error), fix);
+    }
+}
+
+/// What is wrong with the file that holds the registry's password.
+fn digest(draft: &mut Draft) {
+    let registry = &draft.config().registry;
+    let path = &registry.digest_file;
+    if path.as_os_str().is_empty() || !draft.is_sound("registry.digest_file") {
+        return;
+    }
+    if let Err(problem) = registry::Digest::read(path) {
+        let fix = "Let this node alone read it";
+        draft.fault("registry.digest_file", problem.to_string(), fix.to_owned());
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Problem, output};
 use crate::assemble::Node;
 use crate::cluster::{Cluster, Plan};
 use crate::config::Log;
-use crate::shutdown::serve;
+use crate::shutdown::{Leaving, serve};
 use crate::signals::Signals;
 use crate::{shipped, telemetry};
 
@@ -72,6 +72,6 @@ impl Demo {
              everybody says who they are.",
         );
         output::line(format_args!("ready: {}", urls.join(" ")))?;
-        serve(nodes, &mut signals).await
+        serve(nodes, Leaving::Everybody, &mut signals).await
     }
 }

@@ -3,15 +3,19 @@
 //! A command returns `Ok` or a [`Problem`]; this is the one place that turns either into an exit code.
 //! Results go to standard output, everything else to standard error.
 
+mod admin;
 mod bearer;
 mod bench;
+mod cert;
 mod chat;
 mod check;
 mod demo;
 mod node;
 mod output;
+mod placement;
 mod plugin;
 mod problem;
+mod ring;
 mod token;
 
 use std::process::ExitCode;
@@ -43,7 +47,9 @@ enum Command {
     Check(check::Check),
     Chat(chat::Chat),
     Bench(bench::Bench),
+    Cert(cert::Cert),
     Plugin(plugin::Plugin),
+    Ring(ring::RingCommand),
     Token(token::Token),
 }
 
@@ -55,7 +61,9 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Chat(chat) => chat.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Cert(cert) => cert.run(),
         Command::Plugin(plugin) => plugin.run(),
+        Command::Ring(ring) => ring.run(),
         Command::Token(token) => token.run(),
     };
     match done {

@@ -97,6 +97,7 @@ impl From<StartError> for Problem {
             StartError::Engine(_) => {
                 Self::failed(what, "Give the process more address space (ulimit -v)")
             }
+            StartError::ZooKeeper(_) => Self::usage(what, "Run carillon check"),
             StartError::Plugins(_) => Self::usage(what, "Run carillon check, or make build"),
             StartError::Partitions(_) => Self::usage(what, "Run carillon check"),
             StartError::Auth { .. } => Self::usage(

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::read::Reading;
 use super::sections::{AuthMode, Positions};
-use super::{Config, Fault, LimitsConfig, Size};
+use super::{Config, Fault, LimitsConfig, RegistryKind, Size, registry};
 
 /// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
 /// one round.
@@ -26,15 +26,17 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
     listeners(config, reading);
     auth(config, reading);
     certificates(config, reading);
+    registry::relations(config, reading);
     bounds(config, reading);
     plugins(config, reading);
 }
 
 impl Config {
-    /// What keeps this node from running alone, which is what an embedded registry means.
+    /// What keeps this node from being the only one of its process: with an embedded registry it is then
+    /// the only one of its cluster.
     pub fn faults_alone(&self) -> Vec<Fault> {
         let replication = self.replication;
-        if replication.commit <= 1 {
+        if replication.commit <= 1 || self.registry.kind == RegistryKind::ZooKeeper {
             return Vec::new();
         }
         vec![Fault {
@@ -43,8 +45,10 @@ impl Config {
                 "replication.commit is {}, and an embedded registry has this one node",
                 replication.commit
             ),
-            fix: "Write copies = 1 and commit = 1 below [replication], as in config/single.toml"
-                .to_owned(),
+            fix:
+                "Write copies = 1 and commit = 1 below [replication], as in config/single.toml, or \
+                  kind = \"zookeeper\" below [registry], as in config/cluster/a.toml"
+                    .to_owned(),
         }]
     }
 }
@@ -97,7 +101,13 @@ fn listeners(config: &Config, reading: &mut Reading<'_>) {
     let admin = config.admin.listen;
     if !admin.ip().is_loopback() {
         let what = format!("admin.listen is {admin}, and whoever connects there may do everything");
-        reading.fault("admin.listen", what, "Listen on 127.0.0.1 or [::1]");
+        reading.fault("admin.listen", what, "Listen on 127.0.0.1 or [::1]; reach it over ssh");
+    }
+    for (key, listen, advertise) in [
+        ("http.advertise", config.http.listen, &config.http.advertise),
+        ("quic.advertise", config.quic.listen, &config.quic.advertise),
+    ] {
+        advertised(config, reading, key, listen, advertise);
     }
     let same = |one: SocketAddr, other: SocketAddr| one == other && one.port() != 0;
     if same(config.http.listen, config.admin.listen)
@@ -119,6 +129,27 @@ fn auth(config: &Config, reading: &mut Reading<'_>) {
     if config.auth.audience.is_empty() {
         let fix = "Write what tokens for this cluster have as their aud";
         reading.fault("auth.audience", "auth.mode is jwt, and auth.audience is empty", fix);
+    }
+}
+
+/// Others are told where to connect: not everywhere, and with a port.
+fn advertised(
+    config: &Config,
+    reading: &mut Reading<'_>,
+    key: &str,
+    listen: SocketAddr,
+    advertise: &str,
+) {
+    let everywhere = advertise.is_empty() && listen.ip().is_unspecified();
+    if everywhere && config.registry.kind == RegistryKind::ZooKeeper {
+        let what = format!("{key} is empty, and the address listened on is {listen}");
+        reading.fault(key, what, "Write the host and port at which the other nodes reach this one");
+    }
+    let port = advertise.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+    let told = matches!(port, Some((host, Ok(1..))) if !host.is_empty());
+    if !advertise.is_empty() && !told {
+        let what = format!("{key} is {advertise:?}");
+        reading.fault(key, what, "Write a host and a port, as in \"10.0.0.1:7091\"");
     }
 }
 

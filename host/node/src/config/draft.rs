@@ -57,7 +57,7 @@ impl Draft {
         self.faults.push(Fault { line, what, fix });
     }
 
-    /// Adds what keeps this node from running alone in its process.
+    /// Adds what keeps this node from being the only one of its process.
     pub fn alone(&mut self) {
         if self.is_sound("replication.commit") && self.is_sound("registry.kind") {
             for Fault { what, fix, .. } in self.config.faults_alone() {

@@ -10,6 +10,7 @@ mod draft;
 mod fault;
 mod plugins;
 mod read;
+mod registry;
 mod sections;
 mod units;
 
@@ -18,9 +19,10 @@ use std::path::{Path, PathBuf};
 pub use draft::Draft;
 pub use fault::{Fault, Faults};
 pub use plugins::{Ceiling, GrantConfig, LimitsConfig, OnFailure, PluginConfig};
+pub use registry::{Registry, RegistryKind};
 pub use sections::{
     Auth, AuthMode, Cluster, Limits, Listener, Log, LogFormat, NodeSection, Positions, Quic,
-    RegistryKind, Replication, Ring, Spread, Storage,
+    Replication, Ring, Spread, Storage,
 };
 pub use units::{Reserve, Size, Span};
 
@@ -40,7 +42,7 @@ pub struct Config {
     /// Where other nodes connect.
     pub quic: Quic,
     /// Who is in the cluster, and who leads what.
-    pub registry: RegistryKind,
+    pub registry: Registry,
     /// Places on the ring.
     pub ring: Ring,
     /// How many hold what.
@@ -77,10 +79,10 @@ impl Config {
         Draft::read(file)?.finish()
     }
 
-    /// Reads the file of a node that runs alone in its process.
+    /// Reads the file of a node that is the only one of its process.
     ///
     /// # Errors
-    /// Like [`Config::load`]; also what keeps a node from running alone.
+    /// Like [`Config::load`]; also what keeps it from being that.
     pub fn load_alone(file: &Path) -> Result<Self, Faults> {
         let mut draft = Draft::read(file)?;
         draft.alone();
@@ -133,7 +135,8 @@ impl Config {
     fn resolve(&mut self, folder: &Path) {
         let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.source);
         let quic = [&mut self.quic.cert, &mut self.quic.key, &mut self.quic.ca];
-        for path in plugins.chain(quic).chain([&mut self.node.data, &mut self.auth.jwks]) {
+        let own = [&mut self.node.data, &mut self.auth.jwks, &mut self.registry.digest_file];
+        for path in plugins.chain(quic).chain(own) {
             // An empty path means that the thing is not there, and stays empty.
             if !path.as_os_str().is_empty() {
                 *path = folder.join(&*path);

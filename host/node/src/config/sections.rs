@@ -36,10 +36,12 @@ pub struct NodeSection {
 }
 
 /// `[http]`: where clients connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The address.
     pub listen: SocketAddr,
+    /// The host and port that clients and other nodes are told; empty: the address listened on.
+    pub advertise: String,
 }
 
 /// `[quic]`: where other nodes connect.
@@ -55,14 +57,6 @@ pub struct Quic {
     pub key: PathBuf,
     /// The cluster's CA, PEM.
     pub ca: PathBuf,
-}
-
-/// `registry.kind`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RegistryKind {
-    /// A file below the data folder; for nodes of one process.
-    #[default]
-    Embedded,
 }
 
 /// `[ring]`: places on the ring.
@@ -187,7 +181,7 @@ fn loopback(port: u16) -> SocketAddr {
 
 impl Default for Listener {
     fn default() -> Self {
-        Self { listen: loopback(7081) }
+        Self { listen: loopback(7081), advertise: String::new() }
     }
 }
 
@@ -264,6 +258,7 @@ impl Config {
 
         let mut table = root.section(reading, "http");
         table.key(reading, "listen", &mut self.http.listen);
+        table.key(reading, "advertise", &mut self.http.advertise);
         table.done(reading);
 
         let mut table = root.section(reading, "admin");
@@ -279,7 +274,7 @@ impl Config {
         table.done(reading);
 
         let mut table = root.section(reading, "registry");
-        table.key(reading, "kind", &mut self.registry);
+        self.registry.take(&mut table, reading);
         table.done(reading);
 
         let mut table = root.section(reading, "ring");
@@ -337,7 +332,6 @@ macro_rules! words {
 }
 pub(super) use words;
 
-words!(RegistryKind, "\"embedded\", the only kind this version has", "embedded" => Self::Embedded);
 words!(AuthMode, "\"open\" or \"jwt\"", "open" => Self::Open, "jwt" => Self::Jwt);
 words!(LogFormat, "\"text\" or \"json\"", "text" => Self::Text, "json" => Self::Json);
 words!(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, OnFailure, Reserve, Size};
+use super::{Config, OnFailure, RegistryKind, Reserve, Size};
 
 fn faults(text: &str) -> Vec<String> {
     Config::parse(text, Path::new(""))
@@ -21,14 +21,14 @@ fn an_empty_file_is_the_default() {
 #[test]
 fn every_fault_is_told_at_once_with_its_line_and_a_fix() {
     let text = "[node]\nid = \"N 1\"\nweigth = 2\n\n[http]\nlisten = 7081\n\n[registry]\n\
-                kind = \"zookeeper\"\nhosts = []\n[shiny]\na = 1\n";
+                kind = \"etcd\"\nservers = []\n[shiny]\na = 1\n";
     let told = faults(text);
     let expected = [
         "line 2: node.id is not a value it can have. Write a DNS label",
         "line 3: unknown key node.weigth. Did you mean `weight`.",
         "line 6: http.listen is not a value it can have. Write an address and a port",
-        "line 9: registry.kind is not a value it can have. Write \"embedded\"",
-        "line 10: unknown key registry.hosts. Known here: kind.",
+        "line 9: registry.kind is not a value it can have. Write \"embedded\" or \"zookeeper\"",
+        "line 10: unknown key registry.servers. Known here: kind, hosts",
         "line 11: unknown key shiny. Known here: cluster",
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
@@ -62,6 +62,9 @@ fn values_that_do_not_fit_each_other_are_refused() {
             "line 2: auth.mode is not a value it can have. Write \"open\" or",
         ),
         ("[admin]\nlisten = \"127.0.0.1:7081\"\n", "line 2: admin.listen is 127.0.0.1:7081 like"),
+        ("[admin]\nlisten = \"10.0.0.1:7181\"\n", "line 2: admin.listen is 10.0.0.1:7181, and who"),
+        ("[quic]\nadvertise = \"n1\"\n", "line 2: quic.advertise is \"n1\". Write a host and"),
+        ("[http]\nadvertise = \":80\"\n", "line 2: http.advertise is \":80\". Write a host and"),
         (
             "[quic]\ncert = \"a.pem\"\n",
             "line 1: [quic] has some of cert, key and ca, but no key, no ca",
@@ -86,6 +89,42 @@ fn tokens_let_a_node_listen_beyond_this_machine() {
     let text = "[http]\nlisten = \"0.0.0.0:80\"\n[auth]\nmode = \"jwt\"\njwks = \"keys.json\"\n";
     let config = Config::parse(text, Path::new("/etc/carillon")).unwrap();
     assert_eq!(config.auth.jwks, Path::new("/etc/carillon/keys.json"));
+}
+
+#[test]
+fn a_registry_of_several_processes_needs_servers_a_path_and_certificates() {
+    let zookeeper = |more: &str| {
+        let quic = "[quic]\ncert = \"a.pem\"\nkey = \"a.key\"\nca = \"ca.pem\"\n";
+        faults(&format!("[registry]\nkind = \"zookeeper\"\n{more}\n{quic}"))
+    };
+    assert!(zookeeper("hosts = [\"a:2181\", \"[::1]:2181/x\"]\nsession = \"30s\"").is_empty());
+    let cases = [
+        ("hosts = []", "line 3: registry.hosts names 0 servers. Name 1 to 16."),
+        ("hosts = [\"a\"]", "line 3: registry.hosts has \"a\". Write host and port"),
+        (
+            "hosts = [\"a:1/x\", \"b:1\"]",
+            "line 3: registry.hosts has \"a:1/x\". Write host and port",
+        ),
+        ("hosts = [\"a:0\"]", "line 3: registry.hosts has \"a:0\". Write host and port"),
+        ("root = \"carillon\"", "line 3: registry.root is \"carillon\". Write a path like"),
+        ("root = \"/a//b\"", "line 3: registry.root is \"/a//b\". Write a path like"),
+        ("root = \"/zookeeper/a\"", "line 3: registry.root is \"/zookeeper/a\". Write a path"),
+        ("session = \"9ms\"", "line 3: registry.session is 9ms. Write 1s to 1m."),
+        ("timeout = \"0s\"", "line 3: registry.timeout is 0s. Write 1ms to 1m."),
+    ];
+    for (more, expected) in cases {
+        let told = zookeeper(more);
+        assert_eq!(told.len(), 1, "{more}\n{told:#?}");
+        assert!(told[0].starts_with(expected), "{told:?}\n{expected}");
+    }
+    let told = faults("[registry]\nkind = \"zookeeper\"\n");
+    let expected = "line 2: registry.kind is zookeeper, and [quic] has no cert, key and ca.";
+    assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+    let told = faults("[registry]\nhosts = [\"a:2181\"]\n");
+    let expected = "line 2: registry.hosts is of ZooKeeper, and registry.kind is embedded.";
+    assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+    let told = zookeeper("[http]\nlisten = \"[::]:80\"");
+    assert!(told.iter().any(|told| told.contains("http.advertise is empty")), "{told:?}");
 }
 
 #[test]
@@ -127,6 +166,9 @@ fn a_node_alone_needs_a_commit_quorum_of_one() {
     assert_eq!(config.faults_alone().len(), 1);
     config.replication.commit = 1;
     assert!(config.faults_alone().is_empty());
+    config.replication.commit = 2;
+    config.registry.kind = RegistryKind::ZooKeeper;
+    assert!(config.faults_alone().is_empty(), "then the others are other processes");
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! The answers to operators, one function an endpoint.
+
+use chat::Code;
+use hashring::NodeId;
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use super::order::Order;
+use super::shape::{AboutShape, DrainingShape, Leave, LeavingShape, PartitionsShape, PluginsShape};
+use super::{Desk, Doing};
+use crate::endpoints::{Answered, json};
+use crate::problem::Problem;
+use crate::shape::RingShape;
+
+pub(super) async fn info(order: Order) -> Answered {
+    json(StatusCode::OK, &AboutShape::new(&order.into_desk().operate.about()))
+}
+
+pub(super) async fn ring(order: Order) -> Answered {
+    json(StatusCode::OK, &RingShape::new(&order.into_desk().operate.ring()))
+}
+
+pub(super) async fn partitions(order: Order) -> Answered {
+    json(StatusCode::OK, &PartitionsShape::new(&order.into_desk().operate.partitions()))
+}
+
+pub(super) async fn plugins(order: Order) -> Answered {
+    json(StatusCode::OK, &PluginsShape::new(&order.into_desk().operate.plugins()))
+}
+
+/// Begins and says so; how far it is stands in `info`.
+pub(super) async fn drain(mut order: Order) -> Answered {
+    /// Nothing may be in it.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    let Nothing {} = order.json().await?;
+    let desk = order.into_desk();
+    in_time(&desk, desk.operate.drain()).await?;
+    json(StatusCode::OK, &DrainingShape { draining: true, led: desk.operate.about().led })
+}
+
+pub(super) async fn leave(mut order: Order) -> Answered {
+    let Leave { node, leaving } = order.json().await?;
+    let node: NodeId = node.parse().map_err(|wrong| Problem::invalid(format!("node: {wrong}")))?;
+    let leaving = leaving.unwrap_or(true);
+    let desk = order.into_desk();
+    in_time(&desk, desk.operate.leave(node.clone(), leaving)).await?;
+    json(StatusCode::OK, &LeavingShape { node: &node, leaving })
+}
+
+/// Waits as long as anybody may wait for an answer.
+async fn in_time<T>(desk: &Desk, doing: Doing<'_, T>) -> Result<T, Problem> {
+    match runtime::timeout(desk.patience.answer, doing).await {
+        Ok(done) => done.map_err(Problem::from),
+        Err(_elapsed) => Err(Problem::new(Code::Timeout, "no answer in time")),
+    }
+}

@@ -1,0 +1,110 @@
+//! What operators ask a node, on a listener of its own.
+//!
+//! Whoever reaches it may do everything, so it is for this machine alone: the node listens on loopback
+//! only, and a request whose `Host` is another name, or that a page of another origin makes, is refused
+//! here. Otherwise it is bounded like the clients' edge, and its errors are the same problems.
+//!
+//! Who answers is behind [`Operate`], as [`crate::Ask`] is for clients; this crate knows no more of a
+//! node than what is asked.
+
+mod endpoints;
+mod operate;
+mod order;
+mod shape;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::{MethodFilter, on};
+use chat::Code;
+
+use crate::endpoints::{Answered, told};
+use crate::metrics::EndpointCounters;
+use crate::problem::Problem;
+use crate::{Config, Patience, request_id};
+
+pub use operate::{
+    About, Doing, Movement, Operate, PartitionInfo, Partitions, PluginInfo, RegistryInfo,
+};
+
+use order::Order;
+
+/// Connections at once: a few operators and their scripts.
+pub(crate) const CONNECTIONS_MAX: usize = 64;
+
+/// What every endpoint has.
+struct Desk {
+    operate: Arc<dyn Operate>,
+    patience: Patience,
+}
+
+/// Everything operators are answered.
+pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
+    let desk = Arc::new(Desk { operate, patience: config.patience });
+    Routes { desk, router: Router::new() }
+        .on(MethodFilter::GET, "/admin/v1/info", "admin info", endpoints::info)
+        .on(MethodFilter::GET, "/admin/v1/ring", "admin ring", endpoints::ring)
+        .on(MethodFilter::POST, "/admin/v1/ring/leave", "admin leave", endpoints::leave)
+        .on(MethodFilter::GET, "/admin/v1/partitions", "admin partitions", endpoints::partitions)
+        .on(MethodFilter::GET, "/admin/v1/plugins", "admin plugins", endpoints::plugins)
+        .on(MethodFilter::POST, "/admin/v1/drain", "admin drain", endpoints::drain)
+        .router
+        .fallback(|request: Request| async move {
+            refuse(&request, Problem::new(Code::NotFound, "nothing is at this path"))
+        })
+        .method_not_allowed_fallback(|request: Request| async move {
+            refuse(&request, Problem::new(Code::MethodNotAllowed, "Allow names what is possible"))
+        })
+}
+
+/// Every endpoint, as it is added.
+struct Routes {
+    desk: Arc<Desk>,
+    router: Router,
+}
+
+impl Routes {
+    fn on<F, A>(
+        mut self,
+        method: MethodFilter,
+        path: &'static str,
+        name: &'static str,
+        endpoint: F,
+    ) -> Self
+    where
+        F: Fn(Order) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Answered> + Send + 'static,
+    {
+        let desk = Arc::clone(&self.desk);
+        let counters = EndpointCounters::new(name);
+        let answer = move |request: Request| {
+            let counters = counters.clone();
+            let id = request_id::of(request.headers()).to_owned();
+            let answering = Order::admit(Arc::clone(&desk), request).map(&endpoint);
+            async move {
+                let began = runtime::now();
+                let answered = match answering {
+                    Ok(answering) => answering.await,
+                    Err(problem) => Err(problem),
+                };
+                let response = answered.unwrap_or_else(|problem| {
+                    told::tell(name, &problem, &id);
+                    problem.into_response(&id)
+                });
+                counters.count(response.status(), runtime::now().duration_since(began));
+                response
+            }
+        };
+        self.router = self.router.route(path, on(method, answer));
+        self
+    }
+}
+
+fn refuse(request: &Request, problem: Problem) -> Response {
+    let id = request_id::of(request.headers());
+    told::tell("none", &problem, id);
+    problem.into_response(id)
+}

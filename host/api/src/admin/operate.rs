@@ -1,0 +1,142 @@
+//! What operators ask, and of whom: the node in service; in tests whatever answers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use chat::{Refusal, RingView};
+use hashring::{NodeId, PartitionId};
+
+/// Something an operator wants done, while it is. Dropping it stops waiting for it.
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
+
+/// Who answers operators.
+pub trait Operate: Send + Sync + 'static {
+    /// Which node this is, and how it does.
+    fn about(&self) -> About;
+    /// The ring as this node knows it.
+    fn ring(&self) -> Arc<RingView>;
+    /// The partitions as this node knows them.
+    fn partitions(&self) -> Partitions;
+    /// The handlers, in their order.
+    fn plugins(&self) -> Vec<PluginInfo>;
+    /// Begins to give away everything this node leads, and takes nothing over any more until it is
+    /// started again. [`About::led`] says how far it is.
+    fn drain(&self) -> Doing<'_, ()>;
+    /// Writes that `node` leaves the cluster for good, or that it stays after all.
+    fn leave(&self, node: NodeId, leaving: bool) -> Doing<'_, ()>;
+}
+
+/// A node, its process and its state.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Its id.
+    pub node: NodeId,
+    /// The version of the program.
+    pub version: String,
+    /// The build of it.
+    pub build: String,
+    /// The number of this process life: one more than the last.
+    pub incarnation: u64,
+    /// Its data directory.
+    pub store: u64,
+    /// The cluster; `None` before it is known.
+    pub cluster: Option<u64>,
+    /// How long it has been running, in milliseconds.
+    pub uptime_ms: u64,
+    /// Where clients are told to connect: a URL.
+    pub http: String,
+    /// Whether it was told to give everything away.
+    pub draining: bool,
+    /// How many partitions it leads or takes over.
+    pub led: usize,
+    /// The registry.
+    pub registry: RegistryInfo,
+}
+
+/// How a node stands with the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistryInfo {
+    /// `embedded` or `zookeeper`.
+    pub kind: &'static str,
+    /// For how long it has not been reached, in milliseconds; 0: it is reached.
+    pub unreached_ms: u64,
+}
+
+/// All partitions, and what holds for all of them.
+#[derive(Clone, Debug)]
+pub struct Partitions {
+    /// How many nodes should hold each.
+    pub copies: u8,
+    /// How many must hold an entry before it is shown.
+    pub commit: u8,
+    /// What two copies must not share: `node`, `host` or `zone`.
+    pub spread: &'static str,
+    /// The partitions, in order.
+    pub partitions: Vec<PartitionInfo>,
+}
+
+/// A partition as one node knows it.
+#[derive(Clone, Debug)]
+pub struct PartitionInfo {
+    /// Which.
+    pub partition: PartitionId,
+    /// The number of the current reign.
+    pub epoch: u64,
+    /// `open`, `sealing`, or `unknown` while the node has no record of it.
+    pub state: &'static str,
+    /// Who leads it.
+    pub primary: Option<NodeId>,
+    /// What this node does for it.
+    pub role: &'static str,
+    /// Who holds it.
+    pub ensemble: Vec<NodeId>,
+    /// Who should, by the ring.
+    pub wanted: Vec<NodeId>,
+    /// The last entry of this node's log.
+    pub end: u64,
+    /// The last entry known to be committed.
+    pub commit: u64,
+    /// For how long the primary has not been heard, in milliseconds; 0 where it is, and on the primary.
+    pub stale_ms: u64,
+    /// Who is being brought in; known to the primary.
+    pub moves: Vec<Movement>,
+}
+
+/// A node that is being given a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Movement {
+    /// Who.
+    pub node: NodeId,
+    /// Bytes it has of the log.
+    pub bytes_done: u64,
+    /// Bytes the log has.
+    pub bytes_total: u64,
+    /// How long it will take at the present pace, in milliseconds; `None`: nobody knows yet.
+    pub left_ms: Option<u64>,
+}
+
+/// One handler.
+#[derive(Clone, Debug)]
+pub struct PluginInfo {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The interfaces it exports.
+    pub kinds: Vec<&'static str>,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the component, in hex.
+    pub digest: String,
+    /// The number of this loading.
+    pub generation: u64,
+    /// `live`.
+    pub state: &'static str,
+    /// `reject` or `skip`.
+    pub on_failure: &'static str,
+    /// What it may do.
+    pub grants: Vec<&'static str>,
+    /// Calls so far.
+    pub calls: u64,
+    /// How many of them failed.
+    pub failures: u64,
+}

@@ -1,0 +1,121 @@
+//! A request of an operator: whether it may be one, and what it says.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::Bytes;
+use chat::Code;
+use hyper::body::Body as _;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
+use hyper::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::Desk;
+use crate::asked::{collect, is_json, parse};
+use crate::problem::Problem;
+
+/// Bytes of a body: a node's name and a flag are less.
+const BODY_BYTES_MAX: u64 = 16 << 10;
+
+/// A request that was let through, on its way to its endpoint.
+pub(super) struct Order {
+    desk: Arc<Desk>,
+    parts: Parts,
+    body: Body,
+}
+
+impl Order {
+    /// Lets a request through if it comes from this machine's own programs.
+    pub(super) fn admit(desk: Arc<Desk>, request: Request) -> Result<Self, Problem> {
+        local(request.headers())?;
+        let (parts, body) = request.into_parts();
+        if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+            return Err(Problem::invalid("query: nothing is asked that way here"));
+        }
+        Ok(Self { desk, parts, body })
+    }
+
+    /// Whom to ask, when nothing more of the request is wanted.
+    pub(super) fn into_desk(self) -> Arc<Desk> {
+        self.desk
+    }
+
+    /// The body's JSON object; no body is `{}`.
+    pub(super) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+        let bytes = self.bytes().await?;
+        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        parse(text)
+    }
+
+    async fn bytes(&mut self) -> Result<Bytes, Problem> {
+        if self.body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        let size = self.body.size_hint();
+        if size.upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX) {
+            let detail = format!("Content-Length: at most {BODY_BYTES_MAX} bytes");
+            return Err(Problem::new(Code::TooLarge, detail).and_hang_up());
+        }
+        let media_type = self.parts.headers.get(CONTENT_TYPE).map(|value| value.to_str());
+        if !matches!(media_type, Some(Ok(media_type)) if is_json(media_type)) {
+            let detail = "Content-Type: application/json is what is read here";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail).and_hang_up());
+        }
+        match runtime::timeout(self.desk.patience.body, collect(&mut self.body)).await {
+            Ok(Ok(Some(bytes))) => Ok(bytes),
+            Ok(Ok(None)) => Err(Problem::new(Code::TooLarge, "too many bytes").and_hang_up()),
+            Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
+            Err(_elapsed) => {
+                let detail = "the body took too long to arrive";
+                Err(Problem::new(Code::Timeout, detail).and_hang_up())
+            }
+        }
+    }
+}
+
+/// Refuses what a browser asks for a page of another place. It sends `Host` as the name it was given,
+/// which may be anybody's name for this address, and `Origin` with whatever a page wants to change.
+fn local(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(HOST).unwrap_or_default();
+    if !is_local(host) {
+        return Err(Problem::invalid("Host: operators ask 127.0.0.1, [::1] or localhost"));
+    }
+    match text(ORIGIN) {
+        Some(origin) if origin.strip_prefix("http://") != Some(host) => {
+            Err(Problem::invalid("Origin: no page of another place may ask this"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a `Host` names this machine, whatever the port.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn only_names_of_this_machine_are_local() {
+        for host in
+            ["127.0.0.1:7181", "localhost", "LOCALHOST:1", "[::1]:7181", "[::1]", "127.9.9.9"]
+        {
+            assert!(is_local(host), "{host}");
+        }
+        for host in ["", "a", "localhost.example.org:80", "10.0.0.1:7181", "127.0.0.1.example.org"]
+        {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! A node as its operators meet it: what [`api::admin`] asks, answered by the parts.
+//!
+//! Nothing is kept here but what no part knows: since when the process runs, and whether somebody told
+//! it to give everything away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use api::admin::{
+    About, Doing, Movement, Operate, PartitionInfo, Partitions, PluginInfo, RegistryInfo,
+};
+use chat::{Code, Refusal, RingView};
+use hashring::{NodeId, PartitionId, Ring, Spread};
+use plugin::{OnFailure, Plugin};
+use replication::Replication;
+use replication::core::{LearnerView, Role};
+use runtime::Instant;
+
+use crate::config::RegistryKind;
+
+/// What the build says of itself.
+const BUILD: &str = match option_env!("CARILLON_BUILD") {
+    Some(build) => build,
+    None => "",
+};
+
+/// One node's answers to its operators.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    pub(crate) replication: Replication,
+    pub(crate) plugins: Vec<Arc<Plugin>>,
+    pub(crate) registry: RegistryKind,
+    /// Where clients are told to connect.
+    pub(crate) http: String,
+    /// Of the data folder.
+    pub(crate) store: u64,
+    pub(crate) boot: u64,
+    pub(crate) since: Instant,
+    pub(crate) draining: AtomicBool,
+}
+
+impl Operate for Operator {
+    fn about(&self) -> About {
+        let unreached = self.replication.unreached();
+        About {
+            node: self.replication.node().clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: BUILD.to_owned(),
+            incarnation: self.boot,
+            store: self.store,
+            cluster: self.replication.cluster(),
+            uptime_ms: ms(runtime::now().saturating_duration_since(self.since)),
+            http: self.http.clone(),
+            draining: self.draining.load(Ordering::Relaxed),
+            led: self.replication.led(),
+            registry: RegistryInfo {
+                kind: match self.registry {
+                    RegistryKind::Embedded => "embedded",
+                    RegistryKind::ZooKeeper => "zookeeper",
+                },
+                // Not reached for less than a millisecond is not reached.
+                unreached_ms: unreached.map_or(0, |since| ms(since).max(1)),
+            },
+        }
+    }
+
+    fn ring(&self) -> Arc<RingView> {
+        self.replication.ring()
+    }
+
+    fn partitions(&self) -> Partitions {
+        let view = self.replication.ring();
+        let all = self.replication.partitions().all();
+        Partitions {
+            copies: self.replication.copies(),
+            commit: self.replication.commit(),
+            spread: match self.replication.spread() {
+                Spread::Node => "node",
+                Spread::Host => "host",
+                Spread::Zone => "zone",
+            },
+            partitions: all.map(|partition| self.partition(partition, &view.ring)).collect(),
+        }
+    }
+
+    fn plugins(&self) -> Vec<PluginInfo> {
+        self.plugins.iter().map(|plugin| told(plugin)).collect()
+    }
+
+    fn drain(&self) -> Doing<'_, ()> {
+        self.draining.store(true, Ordering::Relaxed);
+        tracing::info!(node = %self.replication.node(), "an operator has this node give everything away");
+        Box::pin(async {
+            self.replication.begin_drain().await;
+            Ok(())
+        })
+    }
+
+    fn leave(&self, node: NodeId, leaving: bool) -> Doing<'_, ()> {
+        Box::pin(async move {
+            if self.replication.unreached().is_some() {
+                let detail = "the registry cannot be reached, and this is written there";
+                return Err(Refusal::new(Code::NotReady, detail));
+            }
+            match self.replication.set_leaving(&node, leaving).await {
+                Ok(true) => {
+                    tracing::warn!(%node, leaving, "an operator wrote whether this node leaves");
+                    Ok(())
+                }
+                Ok(false) => {
+                    let detail = format!("no node called {node} was ever a member of this cluster");
+                    Err(Refusal::new(Code::NotFound, detail))
+                }
+                Err(failure) => Err(Refusal::new(Code::NotReady, failure.to_string())),
+            }
+        })
+    }
+}
+
+impl Operator {
+    fn partition(&self, partition: PartitionId, ring: &Ring) -> PartitionInfo {
+        let view = self.replication.view(partition);
+        let partitions = self.replication.partitions();
+        let copies = usize::from(self.replication.copies());
+        // Until the core has planned, the ring alone says it.
+        let wanted = match view.wanted.is_empty() {
+            true => partitions.wanted(ring, partition, copies, self.replication.spread()),
+            false => view.wanted.clone(),
+        };
+        PartitionInfo {
+            partition,
+            epoch: view.epoch,
+            state: match (view.ensemble.is_empty(), view.open) {
+                (true, _) => "unknown",
+                (false, true) => "open",
+                (false, false) => "sealing",
+            },
+            primary: view.primary.clone(),
+            role: match view.role {
+                Role::Outside => "outside",
+                Role::Learner => "learner",
+                Role::Retired => "retired",
+                Role::Member => "member",
+                Role::Candidate => "candidate",
+                Role::Primary => "primary",
+                Role::Stopped => "stopped",
+            },
+            ensemble: view.ensemble.clone(),
+            wanted,
+            end: view.end,
+            commit: view.commit,
+            stale_ms: ms(view.stale),
+            moves: view.learners.iter().map(movement).collect(),
+        }
+    }
+}
+
+fn movement(learner: &LearnerView) -> Movement {
+    Movement {
+        node: learner.node.clone(),
+        bytes_done: learner.bytes_done,
+        bytes_total: learner.bytes_done.saturating_add(learner.bytes_left),
+        left_ms: learner.time_left().map(ms),
+    }
+}
+
+fn told(plugin: &Plugin) -> PluginInfo {
+    let (calls, failures) = plugin.counts();
+    PluginInfo {
+        name: plugin.name().to_owned(),
+        kinds: plugin.kinds().to_vec(),
+        version: plugin.version().to_owned(),
+        digest: plugin.digest().to_owned(),
+        // A plugin is loaded once, with its node.
+        generation: 1,
+        state: "live",
+        on_failure: match plugin.on_failure() {
+            OnFailure::Reject => "reject",
+            OnFailure::Skip => "skip",
+        },
+        grants: plugin.grant().names(),
+        calls,
+        failures,
+    }
+}
+
+fn ms(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

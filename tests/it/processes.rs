@@ -1,0 +1,181 @@
+//! Nodes that are processes, on a real ZooKeeper: what README.md calls a cluster of three.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::carillon::{Carillon, run};
+use tests::ensemble::Ensemble;
+use tests::{Http, eventually, texts};
+
+/// Within this long after a primary's death sends go on.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(10);
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Everything three nodes need; those of them that run.
+struct Three {
+    _ensemble: Arc<Ensemble>,
+    folder: TempDir,
+    running: Vec<Option<Carillon>>,
+}
+
+fn folder() -> TempDir {
+    TempDir::new().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap_or_else(|| panic!("{} is no text", path.display())).to_owned()
+}
+
+/// An authority and a certificate for each, as `carillon cert` makes them.
+async fn certificates(folder: &Path) {
+    let (ca, certs) = (text(&folder.join("ca")), text(&folder.join("certs")));
+    let made = run(&["cert", "ca", "--out", &ca]).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    for name in NAMES {
+        let made = run(&["cert", "node", name, "--ca", &ca, "--out", &certs]).await;
+        assert_eq!(made.code, Some(0), "{made:?}");
+    }
+}
+
+/// The configuration of node `name`; all ports are whatever is free.
+fn configure(folder: &Path, name: &str, hosts: &[String], root: &str) -> String {
+    let config = format!(
+        "[cluster]\npartitions = 16\n[node]\nid = \"{name}\"\ndata = \"{name}\"\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [quic]\nlisten = \"127.0.0.1:0\"\ncert = \"certs/{name}.pem\"\nkey = \"certs/{name}.key\"\n\
+         ca = \"certs/ca.pem\"\n[registry]\nkind = \"zookeeper\"\nhosts = {hosts:?}\n\
+         root = \"{root}\"\nsession = \"2s\"\n[ring]\npositions = 16\n\
+         [storage]\nvalue_file = \"64MiB\"\n"
+    );
+    let file = folder.join(format!("{name}.toml"));
+    std::fs::write(&file, config).unwrap_or_else(|error| panic!("{error}"));
+    text(&file)
+}
+
+impl Three {
+    /// `None` where there can be no ZooKeeper, which was said.
+    async fn start() -> Option<Self> {
+        let ensemble = Ensemble::shared().await?;
+        let folder = folder();
+        certificates(folder.path()).await;
+        let root = ensemble.root();
+        let [a, b, c] = NAMES.map(|name| configure(folder.path(), name, ensemble.hosts(), &root));
+        let start = async |config: String| Carillon::start(&["node", "--config", &config]).await;
+        // Together: a cluster begins with two.
+        let (a, b, c) = tokio::join!(start(a), start(b), start(c));
+        Some(Self { _ensemble: ensemble, folder, running: vec![Some(a), Some(b), Some(c)] })
+    }
+
+    fn node(&self, index: usize) -> &Carillon {
+        self.running[index].as_ref().unwrap_or_else(|| panic!("{} is dead", NAMES[index]))
+    }
+
+    fn http(&self, index: usize) -> &Http {
+        &self.node(index).nodes[0]
+    }
+
+    fn take(&mut self, index: usize) -> Carillon {
+        self.running[index].take().unwrap_or_else(|| panic!("{} is dead", NAMES[index]))
+    }
+
+    async fn restart(&mut self, index: usize) {
+        let config = text(&self.folder.path().join(format!("{}.toml", NAMES[index])));
+        self.running[index] = Some(Carillon::start(&["node", "--config", &config]).await);
+    }
+
+    /// Which one leads a chat's partition, and the partition, as node `asked` knows it.
+    async fn primary(&self, asked: usize, token: &str) -> (usize, u64) {
+        let http = self.http(asked);
+        eventually("a primary", async || {
+            let path = format!("/v1/chats/{token}/owners");
+            let owners = http.ask("GET", &path, &[], None).await?.only(200)?.body;
+            let primary = owners["primary"].as_str().unwrap_or_default();
+            let index = NAMES.iter().position(|name| *name == primary);
+            let partition = owners["partition"].as_u64();
+            index.zip(partition).ok_or_else(|| owners.to_string())
+        })
+        .await
+    }
+}
+
+/// A partition as a node's operators see it.
+async fn partition(node: &Carillon, partition: u64) -> Result<Value, String> {
+    let admin = Http::new(&node.operators().await);
+    let all = admin.ask("GET", "/admin/v1/partitions", &[], None).await?.only(200)?.body;
+    let found = all["partitions"].as_array().into_iter().flatten();
+    let mut found = found.filter(|one| one["partition"] == partition);
+    found.next().cloned().ok_or_else(|| all.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_processes_go_on_without_one_and_it_catches_up() {
+    let Some(mut three) = Three::start().await else { return };
+    let token = three.http(0).create().await;
+    three.http(0).send_surely(&token, "alice", "k0", "hello").await;
+    assert_eq!(texts(&three.http(1).all(&token).await), ["hello"], "read at another");
+    let info = Http::new(&three.node(2).operators().await).get("/admin/v1/info").await.expect(200);
+    assert_eq!((&info["node"], &info["registry"]["kind"]), (&"c".into(), &"zookeeper".into()));
+
+    let (victim, number) = three.primary(1, &token).await;
+    let left: Vec<usize> = (0..3).filter(|index| *index != victim).collect();
+    three.take(victim).kill().await;
+    let died = runtime::now();
+    three.http(left[0]).send_surely(&token, "alice", "k1", "without its primary").await;
+    let took = runtime::now().duration_since(died);
+    assert!(took < TAKE_OVER_MAX, "sends went on only after {took:?}");
+    for round in 2..20 {
+        let (key, node) = (format!("k{round}"), three.http(left[round % 2]));
+        node.send_surely(&token, "alice", &key, &key).await;
+    }
+
+    three.restart(victim).await;
+    let (primary, _) = three.primary(left[0], &token).await;
+    eventually("the one that was dead to catch up", async || {
+        let leads = partition(three.node(primary), number).await?;
+        let back = partition(three.node(victim), number).await?;
+        let caught_up = back["end"] == leads["end"] && back["role"] != "outside";
+        if caught_up { Ok(()) } else { Err(format!("{leads} {back}")) }
+    })
+    .await;
+    assert_eq!(three.http(victim).all(&token).await.len(), 20);
+
+    // One is stopped in good order, and the others hardly notice.
+    let stopped = three.take(left[0]);
+    stopped.signal(Signal::TERM);
+    let ended = stopped.end().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    three.http(left[1]).send_surely(&token, "alice", "k20", "after a stop").await;
+    three.restart(left[0]).await;
+    let all = texts(&three.http(left[0]).all(&token).await);
+    assert_eq!((all.len(), all.last().map(String::as_str)), (21, Some("after a stop")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_its_registry_says_so_and_serves_nobody() {
+    let folder = folder();
+    certificates(folder.path()).await;
+    let config = configure(folder.path(), "a", &["127.0.0.1:1".to_owned()], "/carillon");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("{e}"));
+    let address = taken.local_addr().unwrap_or_else(|error| panic!("{error}"));
+    drop(taken);
+    let lines = std::fs::read_to_string(&config).unwrap_or_else(|error| panic!("{error}"));
+    let lines = lines.replacen("127.0.0.1:0", &address.to_string(), 1);
+    std::fs::write(&config, lines).unwrap_or_else(|error| panic!("{error}"));
+    let node = Carillon::spawn(&["node", "--config", &config]);
+    eventually("a sentence", async || {
+        let said = node.said();
+        let sentence = "this node serves nobody and promises nothing";
+        if said.contains(sentence) && said.contains("127.0.0.1:1") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    let refused = tokio::net::TcpStream::connect(address).await;
+    assert!(refused.is_err(), "nobody waits for a node that does not serve");
+    node.signal(Signal::TERM);
+    let ended = node.end().await;
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{ended:?}");
+}
