@@ -60,8 +60,10 @@ faults: build
 	  a_cluster_of_processes_survives_a_long_run_of_faults --exact --nocapture
 
 # What the faults need beside a Linux with root. Without one of them its faults are skipped, aloud.
-FAULTS_TOOLS := strace iptables iproute2 util-linux faketime default-jre-headless libzookeeper-java
-FAULTS_TOOLS += libslf4j-java libdropwizard-metrics-java libsnappy-java libnetty-java
+FAULTS_TOOLS := strace iptables iproute2 faketime
+INSTALL      := DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 
 faults-tools:
-	apt-get install -y --no-install-recommends $(FAULTS_TOOLS)
+	scripts/zookeeper install
+	dpkg -s $(FAULTS_TOOLS) >/dev/null 2>&1 || $(INSTALL) $(FAULTS_TOOLS) || \
+	  { apt-get update && $(INSTALL) $(FAULTS_TOOLS); }
