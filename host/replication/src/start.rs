@@ -286,7 +286,7 @@ fn position_record(shared: &Shared, fingerprint: String) -> PositionRecord {
             name: "carillon".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: String::new(),
-            hostname: host.split('.').next().unwrap_or_default().to_owned(),
+            hostname: short_name(&host).to_owned(),
             fqdn: host,
             key: format!("{:016x}", rand::random::<u64>()),
             servers: vec![
@@ -317,6 +317,15 @@ fn server(name: &str, address: &str, protocol: &str, transport: &str) -> ServerI
             transport: transport.to_owned(),
         }],
     }
+}
+
+/// The short name of this machine: what a node's copies are spread by when it is by host.
+pub fn host() -> String {
+    short_name(&hostname()).to_owned()
+}
+
+fn short_name(host: &str) -> &str {
+    host.split('.').next().unwrap_or_default()
 }
 
 /// The machine's name, as the kernel has it.

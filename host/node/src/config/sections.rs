@@ -86,6 +86,10 @@ pub struct Replication {
     pub spread: Spread,
     /// How long a send waits for its acknowledgements.
     pub timeout: Span,
+    /// How long the ring must be the same before partitions follow it.
+    pub settle: Span,
+    /// How long a node must be missing before others take its places.
+    pub dead: Span,
 }
 
 /// `replication.spread`.
@@ -97,6 +101,17 @@ pub enum Spread {
     Host,
     /// Copies in different zones.
     Zone,
+}
+
+/// As it is written.
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::Host => "host",
+            Self::Zone => "zone",
+        })
+    }
 }
 
 /// `[storage]`: value files and the disk below them.
@@ -156,6 +171,8 @@ pub struct Limits {
     pub message_bytes: Size,
     /// Connections at once.
     pub connections: usize,
+    /// Connections of one address at once, loopback excepted.
+    pub connections_per_address: usize,
     /// Readers that wait at once.
     pub waiting: usize,
 }
@@ -208,7 +225,8 @@ impl Default for Ring {
 impl Default for Replication {
     fn default() -> Self {
         let timeout = Span(Duration::from_secs(5));
-        Self { copies: 3, commit: 2, spread: Spread::Node, timeout }
+        let (settle, dead) = (Span(Duration::from_secs(60)), Span(Duration::from_secs(600)));
+        Self { copies: 3, commit: 2, spread: Spread::Node, timeout, settle, dead }
     }
 }
 
@@ -237,7 +255,12 @@ impl Default for Log {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: Size(64 << 10), connections: 2000, waiting: 5000 }
+        Self {
+            message_bytes: Size(64 << 10),
+            connections: 2000,
+            connections_per_address: 100,
+            waiting: 5000,
+        }
     }
 }
 
@@ -290,6 +313,8 @@ impl Config {
         table.key(reading, "commit", &mut self.replication.commit);
         table.key(reading, "spread", &mut self.replication.spread);
         table.key(reading, "timeout", &mut self.replication.timeout);
+        table.key(reading, "settle", &mut self.replication.settle);
+        table.key(reading, "dead", &mut self.replication.dead);
         table.done(reading);
 
         let mut table = root.section(reading, "storage");
@@ -312,6 +337,8 @@ impl Config {
         let mut table = root.section(reading, "limits");
         table.key(reading, "message_bytes", &mut self.limits.message_bytes);
         table.key(reading, "connections", &mut self.limits.connections);
+        let per_address = &mut self.limits.connections_per_address;
+        table.key(reading, "connections_per_address", per_address);
         table.key(reading, "waiting", &mut self.limits.waiting);
         table.done(reading);
     }

@@ -38,6 +38,8 @@ pub(super) struct Partition {
     commit_kept: u64,
     /// The log lost entries that were synced, and has not been made whole since.
     pub(super) damaged: bool,
+    /// A promise may be among what was lost: nothing is taken before the record tells of the newest epoch.
+    pub(super) forgot: bool,
     /// The last seq verified in the promised epoch.
     pub(super) matched: u64,
     pub(super) slot: Slot,
@@ -83,6 +85,8 @@ pub(super) enum ReadFor {
     Fetch(NodeId, wire::Fetch),
     /// For a member that is behind, in an epoch this node leads.
     Follower(NodeId, u64),
+    /// To compare the members' logs with it, in an epoch this node leads.
+    Compare(u64),
 }
 
 /// So long the record may be behind a promise before an operator hears of it.
@@ -92,6 +96,7 @@ impl Partition {
     /// A partition with what the disk held of it.
     pub(super) fn new(id: PartitionId, disk: &Restored) -> Self {
         let promise = disk.promise.clone().filter(|promise| promise.epoch >= disk.end.epoch);
+        let damaged = disk.damaged || disk.end.seq < disk.commit;
         Self {
             id,
             record: None,
@@ -100,7 +105,8 @@ impl Partition {
             tail: Tail::new(disk),
             commit: disk.commit.min(disk.end.seq),
             commit_kept: disk.commit,
-            damaged: disk.damaged || disk.end.seq < disk.commit,
+            damaged,
+            forgot: damaged,
             matched: 0,
             slot: Slot::default(),
             doing: Doing::Follow,
@@ -155,6 +161,10 @@ impl Partition {
         }
         let newer = self.record.as_ref().is_none_or(|known| known.record.epoch < record.epoch);
         let (epoch, nonce) = (record.epoch, record.nonce);
+        if record.names(&cx.config.node, cx.config.store) {
+            cx.learning.remove(&self.id);
+        }
+        self.remember(cx, &record);
         self.record = Some(Known { record, version });
         self.touch(cx);
         if epoch >= self.promised {
@@ -177,6 +187,17 @@ impl Partition {
             self.step_down(cx);
         }
         self.consider(cx);
+    }
+
+    /// Promises anew what may have been lost: an epoch is in the record before anybody promises it, and this
+    /// process has written to the registry before it reads, so it reads nothing older than that.
+    fn remember(&mut self, cx: &mut Shared, record: &PartitionRecord) {
+        if std::mem::take(&mut self.forgot)
+            && record.epoch > self.promised
+            && let Some(primary) = &record.primary
+        {
+            self.promise(cx, record.epoch, primary, record.boot);
+        }
     }
 
     /// Takes nothing below `epoch` any more.
@@ -255,6 +276,7 @@ impl Partition {
             ReadFor::Place(seq) => self.on_place(cx, seq, &entries),
             ReadFor::Fetch(to, fetch) => self.on_fetch_read(cx, &to, fetch, entries),
             ReadFor::Follower(node, epoch) => self.on_follower_read(cx, &node, epoch, entries),
+            ReadFor::Compare(epoch) => self.on_compare_read(cx, epoch, &entries),
         }
     }
 
