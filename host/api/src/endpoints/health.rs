@@ -46,7 +46,8 @@ pub(super) async fn readyz(asked: Asked<Public>) -> Answered {
     } else if led < partitions {
         format!("{led} of {partitions} partitions have a leader")
     } else {
-        return json(StatusCode::OK, &ReadyShape { ready: true, partitions, led });
+        let thin = readiness.thin;
+        return json(StatusCode::OK, &ReadyShape { ready: true, partitions, led, thin });
     };
     Err(Problem::new(Code::NotReady, missing))
 }
