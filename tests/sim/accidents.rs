@@ -308,6 +308,33 @@ fn a_damaged_log_does_not_vote_for_a_shorter_one() {
     stage.heal();
 }
 
+/// S24, with the primary lost later: what it gave back to the damaged log before is not all that the two
+/// of them had committed.
+#[test]
+fn a_damaged_log_that_was_given_back_a_part_does_not_vote_for_a_shorter_one() {
+    let limits = Limits { append_entries_max: 1, ..Limits::default() };
+    let mut stage = Stage::of(Setup { limits, ..Setup::calm(3, 2) });
+    let leader = stage.leader();
+    let others = stage.others();
+    let (damaged, behind) = (others[0], others[1]);
+    stage.crash(behind);
+    let tokens: Vec<u64> = (0..5).map(|_| stage.commit(leader)).collect();
+    stage.crash(damaged);
+    stage.world.damage(damaged, 3);
+    let left = stage.world.end(damaged, P).seq;
+    stage.world.restart(damaged);
+    stage.until("the first to come back", |world| world.end(damaged, P).seq > left);
+    stage.good(!stage.has(damaged, tokens[4]), "not all of them");
+    stage.crash(leader);
+    stage.world.restart(behind);
+    stage.pass(11_000);
+    stage.good(stage.world.leader(P).is_none(), "what is missing is committed");
+    stage.world.restart(leader);
+    let next = stage.leader();
+    stage.good(tokens.iter().all(|token| stage.has(next, *token)), "nothing is lost");
+    stage.heal();
+}
+
 /// S26, first part. A member's disk is full: the others make the commit.
 #[test]
 fn a_full_member_does_not_stop_the_others() {

@@ -13,6 +13,8 @@ pub struct Config {
     pub message_bytes: usize,
     /// Connections at once; one more is told `overloaded` and closed.
     pub connections: usize,
+    /// Connections of one address at once, loopback excepted; of IPv6, of one /64.
+    pub connections_per_address: usize,
     /// How long everything may take.
     pub patience: Patience,
 }
@@ -38,6 +40,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7081)),
             message_bytes: 64 << 10,
             connections: 2000,
+            connections_per_address: 100,
             patience: Patience::default(),
         }
     }

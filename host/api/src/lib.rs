@@ -17,6 +17,7 @@ pub mod auth;
 mod check;
 mod config;
 mod connection;
+mod crowd;
 mod endpoints;
 mod metrics;
 mod placed;

@@ -92,8 +92,10 @@ pub(crate) fn count_problem(code: &'static str) {
 pub(crate) struct ConnectionCounters {
     /// Open now.
     pub(crate) open: Gauge,
-    /// Told to come back later.
+    /// Told to come back later: there are as many as may be.
     pub(crate) turned_away: Counter,
+    /// The same: as many of this address.
+    pub(crate) crowded: Counter,
     /// Closed because the client was too slow.
     pub(crate) too_slow: Counter,
 }
@@ -104,7 +106,8 @@ impl ConnectionCounters {
         let name = |what: &str| format!("carillon_{listener}_connections{what}");
         Self {
             open: ::metrics::gauge!(name("")),
-            turned_away: ::metrics::counter!(name("_turned_away_total")),
+            turned_away: ::metrics::counter!(name("_turned_away_total"), "of" => "all"),
+            crowded: ::metrics::counter!(name("_turned_away_total"), "of" => "address"),
             too_slow: ::metrics::counter!(name("_too_slow_total")),
         }
     }

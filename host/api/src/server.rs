@@ -1,7 +1,7 @@
 //! The listener: accepts connections, bounds how many there are, and ends them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admin::{self, Operate};
+use crate::crowd::Crowd;
 use crate::metrics::{self, ConnectionCounters};
 use crate::problem::Problem;
 use crate::socket::{Socket, alone};
@@ -78,6 +79,7 @@ struct Gate {
     draining: Stop,
     slots: Arc<Semaphore>,
     slots_max: usize,
+    crowd: Arc<Crowd>,
     turned_away: Arc<Semaphore>,
     patience: Patience,
     counters: ConnectionCounters,
@@ -180,6 +182,7 @@ impl Server {
             draining: tasks.stop().child(),
             slots: Arc::new(Semaphore::new(self.config.connections)),
             slots_max: self.config.connections,
+            crowd: Crowd::new(self.config.connections_per_address),
             turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
             patience: self.config.patience,
             counters: ConnectionCounters::new(name),
@@ -222,7 +225,7 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>, router: Router, tasks: T
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _peer)) => admit(stream, &gate, &router, &tasks),
+            Ok((stream, peer)) => admit(stream, peer.ip(), &gate, &router, &tasks),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 runtime::sleep(ACCEPT_AGAIN_AFTER).await;
@@ -231,7 +234,7 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>, router: Router, tasks: T
     }
 }
 
-fn admit(stream: TcpStream, gate: &Arc<Gate>, router: &Router, tasks: &Tasks) {
+fn admit(stream: TcpStream, peer: IpAddr, gate: &Arc<Gate>, router: &Router, tasks: &Tasks) {
     // Answers are small and somebody waits for each. A socket that refuses this is about to fail anyway.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended before it began");
@@ -239,13 +242,11 @@ fn admit(stream: TcpStream, gate: &Arc<Gate>, router: &Router, tasks: &Tasks) {
     }
     let Ok(slot) = Arc::clone(&gate.slots).try_acquire_owned() else {
         gate.counters.turned_away.increment(1);
-        if let Ok(slot) = Arc::clone(&gate.turned_away).try_acquire_owned() {
-            tasks.spawn(
-                "http turned away",
-                turn_away(Socket::new(stream, gate.patience.stall), slot, tasks.stop().clone()),
-            );
-        }
-        return;
+        return refuse(stream, "too many connections", gate, tasks);
+    };
+    let Some(place) = gate.crowd.enter(peer) else {
+        gate.counters.crowded.increment(1);
+        return refuse(stream, "too many connections from this address", gate, tasks);
     };
     let (draining, stop) = (gate.draining.clone(), tasks.stop().clone());
     let (router, counters) = (router.clone(), gate.counters.clone());
@@ -255,12 +256,20 @@ fn admit(stream: TcpStream, gate: &Arc<Gate>, router: &Router, tasks: &Tasks) {
         let open = counters.open.clone();
         connection::serve(stream, router, counters, patience, draining, stop).await;
         open.decrement(1.0);
-        drop(slot);
+        drop((slot, place));
     });
 }
 
-async fn turn_away(mut socket: Socket, _slot: OwnedSemaphorePermit, stop: Stop) {
-    let answer = alone(&Problem::new(Code::Overloaded, "too many connections"));
+/// Tells a connection why it is not served, unless too many are being told already.
+fn refuse(stream: TcpStream, why: &'static str, gate: &Gate, tasks: &Tasks) {
+    if let Ok(slot) = Arc::clone(&gate.turned_away).try_acquire_owned() {
+        let socket = Socket::new(stream, gate.patience.stall);
+        tasks.spawn("http turned away", turn_away(socket, why, slot, tasks.stop().clone()));
+    }
+}
+
+async fn turn_away(mut socket: Socket, why: &'static str, _slot: OwnedSemaphorePermit, stop: Stop) {
+    let answer = alone(&Problem::new(Code::Overloaded, why));
     let told = async {
         socket.write_all(&answer).await?;
         socket.shutdown().await

@@ -177,6 +177,7 @@ fn bounds(config: &Config, reading: &mut Reading<'_>) {
     }
     let counts = [
         ("limits.connections", config.limits.connections),
+        ("limits.connections_per_address", config.limits.connections_per_address),
         ("limits.waiting", config.limits.waiting),
     ];
     for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {

@@ -103,6 +103,17 @@ pub enum Spread {
     Zone,
 }
 
+/// As it is written.
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::Host => "host",
+            Self::Zone => "zone",
+        })
+    }
+}
+
 /// `[storage]`: value files and the disk below them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage {
@@ -160,6 +171,8 @@ pub struct Limits {
     pub message_bytes: Size,
     /// Connections at once.
     pub connections: usize,
+    /// Connections of one address at once, loopback excepted.
+    pub connections_per_address: usize,
     /// Readers that wait at once.
     pub waiting: usize,
 }
@@ -242,7 +255,12 @@ impl Default for Log {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: Size(64 << 10), connections: 2000, waiting: 5000 }
+        Self {
+            message_bytes: Size(64 << 10),
+            connections: 2000,
+            connections_per_address: 100,
+            waiting: 5000,
+        }
     }
 }
 
@@ -319,6 +337,8 @@ impl Config {
         let mut table = root.section(reading, "limits");
         table.key(reading, "message_bytes", &mut self.limits.message_bytes);
         table.key(reading, "connections", &mut self.limits.connections);
+        let per_address = &mut self.limits.connections_per_address;
+        table.key(reading, "connections_per_address", per_address);
         table.key(reading, "waiting", &mut self.limits.waiting);
         table.done(reading);
     }

@@ -157,6 +157,10 @@ pub struct Sabotage {
     pub ack_log_end: bool,
     /// Takes the ensemble to seal from a record that is itself sealing.
     pub prev_from_sealing: bool,
+    /// A member's log ends where the last append ends, also when it held more.
+    pub cut_to_append: bool,
+    /// Seals the ensemble that a change leads to instead of the one it comes from.
+    pub seal_own_ensemble: bool,
     /// Counts a learner as if it were a member.
     pub count_learners: bool,
     /// Changes an ensemble within the epoch: nothing is sealed.

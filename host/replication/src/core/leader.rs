@@ -309,7 +309,10 @@ impl Partition {
     fn ask_to_open(&mut self, cx: &mut Shared) {
         let Doing::Lead(leader) = &mut self.doing else { return };
         let Some(known) = &self.record else { return };
-        if leader.phase != Phase::Copying || leader.level < leader.opening {
+        // Its own disk must hold it too: whoever serves reads the log from there, and until then entries
+        // that were withdrawn may still stand where the log has others.
+        let held = leader.level >= leader.opening && leader.own >= leader.opening;
+        if leader.phase != Phase::Copying || !held {
             return;
         }
         leader.phase = Phase::Opening { expect: known.version };

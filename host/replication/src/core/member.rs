@@ -84,7 +84,7 @@ impl Partition {
             return Some(RefuseWhy::Divergent);
         }
         let own = self.own_epoch().is_some_and(|own| own >= append.epoch);
-        if own || !self.accepts(cx, append.epoch, from, boot) {
+        if own || self.forgot || !self.accepts(cx, append.epoch, from, boot) {
             return Some(RefuseWhy::Stale { promised: self.promised });
         }
         let known = self.record.as_ref().map(|known| &known.record);
@@ -111,8 +111,9 @@ impl Partition {
         self.matched = self.matched.max(last);
         self.commit = self.commit.max(commit.min(self.matched));
         let end = self.tail.end();
-        if self.damaged && end.epoch == epoch && self.matched == end.seq {
-            // An entry of this epoch: all that any epoch before it may have committed is below it.
+        if self.damaged && end.epoch == epoch && self.matched == end.seq && commit <= end.seq {
+            // An entry of this epoch: all that any epoch before it may have committed is below it. So is
+            // all that this epoch has, some of it maybe with what this node had acknowledged and lost.
             self.damaged = false;
         }
         let claimed = if cx.config.sabotage.ack_log_end { end.seq } else { self.matched };
@@ -147,6 +148,14 @@ impl Partition {
             }
             self.tail.push(&entry);
             cx.writer.append(self.id, &mut self.slot, entry);
+        }
+        if cx.config.sabotage.cut_to_append
+            && let Some(place) = self.tail.place(last)
+            && self.tail.end().seq > last
+        {
+            cx.writer.withdraw(self.id);
+            cx.writer.push(&mut self.slot, LogOp::Cut { partition: self.id, after: last });
+            self.tail.cut(place);
         }
         Ok(last)
     }
@@ -198,7 +207,7 @@ impl Partition {
             return;
         }
         let own = self.own_epoch().is_some_and(|own| own >= epoch);
-        if own || !self.accepts(cx, epoch, from, boot) {
+        if own || self.forgot || !self.accepts(cx, epoch, from, boot) {
             self.refuse(cx, from, epoch, RefuseWhy::Stale { promised: self.promised });
             return;
         }

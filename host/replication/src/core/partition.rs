@@ -38,6 +38,8 @@ pub(super) struct Partition {
     commit_kept: u64,
     /// The log lost entries that were synced, and has not been made whole since.
     pub(super) damaged: bool,
+    /// A promise may be among what was lost: nothing is taken before the record tells of the newest epoch.
+    pub(super) forgot: bool,
     /// The last seq verified in the promised epoch.
     pub(super) matched: u64,
     pub(super) slot: Slot,
@@ -94,6 +96,7 @@ impl Partition {
     /// A partition with what the disk held of it.
     pub(super) fn new(id: PartitionId, disk: &Restored) -> Self {
         let promise = disk.promise.clone().filter(|promise| promise.epoch >= disk.end.epoch);
+        let damaged = disk.damaged || disk.end.seq < disk.commit;
         Self {
             id,
             record: None,
@@ -102,7 +105,8 @@ impl Partition {
             tail: Tail::new(disk),
             commit: disk.commit.min(disk.end.seq),
             commit_kept: disk.commit,
-            damaged: disk.damaged || disk.end.seq < disk.commit,
+            damaged,
+            forgot: damaged,
             matched: 0,
             slot: Slot::default(),
             doing: Doing::Follow,
@@ -160,6 +164,7 @@ impl Partition {
         if record.names(&cx.config.node, cx.config.store) {
             cx.learning.remove(&self.id);
         }
+        self.remember(cx, &record);
         self.record = Some(Known { record, version });
         self.touch(cx);
         if epoch >= self.promised {
@@ -182,6 +187,17 @@ impl Partition {
             self.step_down(cx);
         }
         self.consider(cx);
+    }
+
+    /// Promises anew what may have been lost: an epoch is in the record before anybody promises it, and this
+    /// process has written to the registry before it reads, so it reads nothing older than that.
+    fn remember(&mut self, cx: &mut Shared, record: &PartitionRecord) {
+        if std::mem::take(&mut self.forgot)
+            && record.epoch > self.promised
+            && let Some(primary) = &record.primary
+        {
+            self.promise(cx, record.epoch, primary, record.boot);
+        }
     }
 
     /// Takes nothing below `epoch` any more.
