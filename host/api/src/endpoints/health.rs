@@ -60,5 +60,10 @@ pub(super) async fn readyz(asked: Asked<Public>) -> Answered {
 )]
 /// What the process has counted.
 pub(super) async fn metrics(_asked: Asked<Within<Operating>>) -> Answered {
+    counted()
+}
+
+/// What the process has counted, for whoever may see it.
+pub(crate) fn counted() -> Answered {
     Ok(([(CONTENT_TYPE, PROMETHEUS)], render()).into_response())
 }
