@@ -31,7 +31,7 @@ impl Partition {
     }
 
     /// It was read: asks the members.
-    pub(super) fn on_compare_read(&mut self, cx: &mut Shared, epoch: u64, entries: &[LogEntry]) {
+    pub(super) fn on_compare_read(&self, cx: &mut Shared, epoch: u64, entries: &[LogEntry]) {
         let Doing::Lead(leader) = &self.doing else { return };
         let Some(entry) = entries.first().filter(|entry| entry.seq <= self.commit) else { return };
         if leader.epoch != epoch {
