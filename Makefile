@@ -39,7 +39,7 @@ test:
 	$(CARGO) test $(FLAGS)
 	$(MAKE) --no-print-directory models
 
-# The rules of replication, checked with TLC (docs/models/README.md); LARGE=1 for the sizes that take hours.
+# The rules of replication, checked with TLC (docs/models/README.md); LARGE=1 for larger sizes.
 models:
 	docs/models/run
 
