@@ -220,8 +220,7 @@ fn found(name: &str, sabotage: Sabotage) {
     };
     let seed = (0..SEEDS_MAX).find(fails);
     std::panic::set_hook(hook);
-    assert!(seed.is_some(), "{name} goes unnoticed in {SEEDS_MAX} seeds");
-    let seed = seed.unwrap_or_default();
+    let Some(seed) = seed else { panic!("{name} goes unnoticed in {SEEDS_MAX} seeds") };
     println!("{name}: noticed with seed {seed}");
     assert_eq!(play(seed, Sabotage::default()), Ok(()), "seed {seed} without {name}");
 }
