@@ -8,6 +8,7 @@
     reason = "a panic is how a test says that it failed"
 )]
 
+mod announcing;
 #[path = "../../host/plugin/tests/case/mod.rs"]
 mod case;
 mod certificates;
@@ -20,6 +21,7 @@ mod operators;
 mod process;
 mod processes;
 mod quorum;
+mod service_registry;
 mod shipped_plugins;
 mod stopping;
 mod take_over;

@@ -121,6 +121,7 @@ async fn three_processes_go_on_without_one_and_it_catches_up() {
     let info = Http::new(&three.node(2).operators().await).get("/admin/v1/info").await.expect(200);
     assert_eq!((&info["node"], &info["registry"]["kind"]), (&"c".into(), &"zookeeper".into()));
 
+    check_online(&three).await;
     let (victim, number) = three.primary(1, &token).await;
     let left: Vec<usize> = (0..3).filter(|index| *index != victim).collect();
     three.take(victim).kill().await;
@@ -153,6 +154,57 @@ async fn three_processes_go_on_without_one_and_it_catches_up() {
     three.restart(left[0]).await;
     let all = texts(&three.http(left[0]).all(&token).await);
     assert_eq!((all.len(), all.last().map(String::as_str)), (21, Some("after a stop")));
+}
+
+/// What `carillon check --online` says of three nodes on one machine.
+async fn check_online(three: &Three) {
+    let config = three.folder.path().join("a.toml");
+    let good = run(&["check", &text(&config), "--online"]).await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(good.out.contains("node a is there already"), "{good:?}");
+    let lines = std::fs::read_to_string(&config).unwrap_or_else(|error| panic!("{error}"));
+    let spread = three.folder.path().join("spread.toml");
+    std::fs::write(&spread, format!("{lines}[replication]\nspread = \"host\"\n"))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let refused = run(&["check", &text(&spread), "--online"]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("places 1 copies of 3"), "{refused:?}");
+    let more = std::fs::read_to_string(&spread).unwrap_or_else(|error| panic!("{error}"));
+    let other = more.replace("partitions = 16", "partitions = 8");
+    std::fs::write(&spread, other).unwrap_or_else(|error| panic!("{error}"));
+    let refused = run(&["check", &text(&spread), "--online"]).await;
+    assert!(refused.err.contains("the cluster has 16 partitions"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_registry_is_gone_serves_on_and_stops_in_good_order() {
+    let Some(ensemble) = Ensemble::start(1).await else { return };
+    let folder = folder();
+    certificates(folder.path()).await;
+    let config = configure(folder.path(), "a", ensemble.hosts(), &ensemble.root());
+    let lines = std::fs::read_to_string(&config).unwrap_or_else(|error| panic!("{error}"));
+    std::fs::write(&config, format!("{lines}[replication]\ncopies = 1\ncommit = 1\n"))
+        .unwrap_or_else(|error| panic!("{error}"));
+    let node = Carillon::start(&["node", "--config", &config]).await;
+    let token = node.nodes[0].create().await;
+    ensemble.kill(1).await;
+    let admin = Http::new(&node.operators().await);
+    eventually("the loss to be noticed", async || {
+        let info = admin.ask("GET", "/admin/v1/info", &[], None).await?.only(200)?.body;
+        if info["registry"]["reached"] == false { Ok(()) } else { Err(info.to_string()) }
+    })
+    .await;
+    node.nodes[0].send(&token, "alice", "k0", "without a registry").await.expect(201);
+    let ring = node.nodes[0].get("/v1/ring").await.expect(200);
+    assert!(ring["stale_ms"].as_u64().is_some_and(|stale| stale > 0), "{ring}");
+    let gone = run(&["ring", "leave", "b", "--admin", &admin.url()]).await;
+    assert_eq!(gone.code, Some(1), "{gone:?}");
+    assert!(gone.err.contains("the registry cannot be reached"), "{gone:?}");
+    let unreachable = run(&["check", &config, "--online"]).await;
+    assert_eq!(unreachable.code, Some(3), "{unreachable:?}");
+    node.signal(Signal::TERM);
+    let ended = node.end().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

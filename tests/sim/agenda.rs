@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hashring::PartitionId;
 use wire::Message;
 
+use crate::chats::book::Heard;
 use crate::faults::{Fault, Kind};
 
 /// Microseconds since the world began.
@@ -63,6 +64,22 @@ pub(crate) enum Happening {
     Fault(Fault),
     /// A crashed node is started again.
     Restart { node: usize },
+    /// A node hears who is on the ring.
+    Roster { node: usize },
+    /// The chats of a node go on.
+    Floor { node: usize, boot: u64 },
+    /// A read of a log for the chats is done.
+    FloorRead { read: u64 },
+    /// A request reaches the node that it was sent on to.
+    CallArrives { call: u64 },
+    /// Its answer comes back.
+    CallReturns { call: u64 },
+    /// Its asker waits no longer.
+    CallLate { call: u64 },
+    /// A client of the chats does something.
+    Person { person: usize },
+    /// A client of the chats is told.
+    Heard { operation: u64, heard: Box<Heard> },
 }
 
 /// Everything that will happen, by time and then by the order of planning.

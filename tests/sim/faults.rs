@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 
 use crate::agenda::{Time, ms};
 use crate::disk::Pace;
+use crate::node::Wall;
 
 /// One change for the worse, or back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,25 @@ pub(crate) enum Fault {
     Drain {
         node: usize,
     },
+    /// A node's wall clock jumps, or is well again.
+    Clock {
+        node: usize,
+        wall: Wall,
+    },
+    /// A node is to leave for good, or to stay after all.
+    Leave {
+        node: usize,
+        leaving: bool,
+    },
+    /// A node's place on the ring comes or goes.
+    Ring {
+        node: usize,
+        on: bool,
+    },
+    /// A node's wall clock stands still.
+    Freeze {
+        node: usize,
+    },
     /// Everything is well again.
     Heal,
 }
@@ -110,6 +130,9 @@ pub(crate) enum Kind {
     Ready,
     HandOver,
     Drain,
+    Clock,
+    Leave,
+    Gone,
 }
 
 impl Kind {
@@ -194,6 +217,31 @@ pub(crate) fn of_kind(
         }
         Kind::Ready => {
             lasting(Fault::Ready { node, ready: false }, Fault::Ready { node, ready: true });
+        }
+        Kind::Leave => lasting(
+            Fault::Leave { node, leaving: true },
+            Fault::Leave { node, leaving: random.random_bool(0.3) },
+        ),
+        Kind::Gone => {
+            plan.push((at, Fault::Crash { node, down: lasts }));
+            plan.push((at + ms(random.random_range(0..1_000)), Fault::Ring { node, on: false }));
+            plan.push((end + ms(1_000), Fault::Ring { node, on: true }));
+        }
+        Kind::Clock => {
+            let hours = [-25, -1, 1, 25][random.random_range(0..4)];
+            let wall = Wall { shift_ms: hours * 3_600_000, frozen: None };
+            let well = Wall::default();
+            match random.random_range(0..3) {
+                0 => plan.push((at, Fault::Clock { node, wall })),
+                1 => plan.extend([
+                    (at, Fault::Clock { node, wall }),
+                    (end, Fault::Clock { node, wall: well }),
+                ]),
+                _ => plan.extend([
+                    (at, Fault::Freeze { node }),
+                    (end, Fault::Clock { node, wall: well }),
+                ]),
+            }
         }
         Kind::HandOver => plan.push((at, Fault::HandOver { partition: random.random_range(0..3) })),
         Kind::Drain => {

@@ -144,10 +144,13 @@ impl History {
         } else {
             let named =
                 after.primary.as_ref().is_some_and(|primary| names(&after.ensemble, primary));
+            let by_its_primary = before.state == PartitionState::Open
+                && (&before.primary, before.boot) == (&after.primary, after.boot);
+            let step = by_its_primary && one_step(&before.ensemble, &after.ensemble);
             after.epoch > before.epoch
                 && after.state == PartitionState::Sealing
                 && carried == (epoch, ensemble, commit)
-                && same(&after.ensemble, ensemble)
+                && (same(&after.ensemble, ensemble) || step)
                 && named
         };
         must(good && after.nonce != before.nonce, "R1", || {
@@ -365,6 +368,14 @@ impl History {
         index.and_then(|index| truth?.get(index)).is_some_and(|truth| *truth == end)
     }
 
+    /// What was shown at a place: its epoch and its contents.
+    pub(crate) fn entry(&self, partition: PartitionId, seq: u64) -> Option<(u64, &Bytes)> {
+        let at = usize::try_from(seq.checked_sub(1)?).ok()?;
+        let end = self.truth.get(&partition)?.get(at)?;
+        let content = self.contents.get(&(partition, end.epoch, seq))?;
+        Some((end.epoch, &content.payload))
+    }
+
     /// Everything that was shown, with its contents.
     pub(crate) fn payloads(&self) -> impl Iterator<Item = (PartitionId, u64, &Bytes)> {
         self.truth.iter().flat_map(|(partition, ends)| {
@@ -382,6 +393,13 @@ fn mask(ensemble: &[Member]) -> u64 {
 
 fn names(ensemble: &[Member], node: &NodeId) -> bool {
     ensemble.iter().any(|member| member.node == *node)
+}
+
+/// R3: whether a change adds at most one member and drops at most one.
+fn one_step(before: &[Member], after: &[Member]) -> bool {
+    let added = after.iter().filter(|member| !before.contains(member)).count();
+    let dropped = before.iter().filter(|member| !after.contains(member)).count();
+    added <= 1 && dropped <= 1
 }
 
 /// Whether two ensembles have the same members, whatever their order.

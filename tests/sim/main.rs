@@ -9,7 +9,15 @@ mod accidents;
 #[cfg(test)]
 mod agenda;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
+mod chats;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
+mod conversations;
+#[cfg(test)]
+mod dialogue;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
@@ -27,6 +35,8 @@ mod node;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]
+mod ring;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod sabotage;
@@ -38,6 +48,8 @@ mod settle;
 mod setup;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod talks;
 #[cfg(test)]
 mod trace;
 #[cfg(test)]

@@ -40,6 +40,16 @@ struct Connection {
     boots: (u64, u64),
 }
 
+/// Whether something that would arrive now does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    Free,
+    /// Not while the direction is cut.
+    Held,
+    /// Never: the connection ended.
+    Lost,
+}
+
 /// Everything between the nodes.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -256,7 +266,17 @@ impl Network {
         self.connections.keys().copied().collect()
     }
 
-    fn delay(&mut self) -> Time {
+    /// Whether a stream of a connection gets through.
+    pub(crate) fn passage(&self, from: usize, to: usize, generation: u64) -> Passage {
+        let connection = self.connections.get(&pair(from, to));
+        if !connection.is_some_and(|it| it.up && it.generation == generation) {
+            return Passage::Lost;
+        }
+        if self.cut.contains(&(from, to)) { Passage::Held } else { Passage::Free }
+    }
+
+    /// How long something is under way.
+    pub(crate) fn delay(&mut self) -> Time {
         let Travel { usual, late_per_mille, longest, .. } = self.travel;
         if self.random.random_ratio(late_per_mille, 1000) {
             self.random.random_range(usual.0..=longest.max(usual.1))

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
-use replication::core::{Core, CoreConfig, Event, PartitionView, Step};
+use replication::core::{Core, CoreConfig, Event, Outcome, PartitionView, Step};
+use tokio::sync::oneshot;
 use wire::Message;
 
 use crate::agenda::Time;
+use crate::chats::{self, Floor};
 use crate::disk::{Disk, Image, image};
 use crate::invariants::{Process, Verdict, Violation, must};
 use crate::setup::Setup;
@@ -84,6 +86,28 @@ pub(crate) struct Life {
     /// The epochs that its views told.
     epochs: BTreeMap<PartitionId, u64>,
     restless: u32,
+    /// Its chats, if the world has any.
+    pub(crate) floor: Option<Floor>,
+    /// Who of them waits for an answer of the core.
+    pub(crate) replies: BTreeMap<u64, oneshot::Sender<Outcome>>,
+}
+
+/// A node's wall clock. Nothing but what is shown may depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wall {
+    /// How far it is off.
+    pub(crate) shift_ms: i64,
+    /// It stands still here.
+    pub(crate) frozen: Option<u64>,
+}
+
+impl Wall {
+    /// What it says.
+    pub(crate) fn ms(&self, now: Time) -> u64 {
+        const BEGAN_MS: u64 = 1_700_000_000_000;
+        let running = (BEGAN_MS + now / 1000).saturating_add_signed(self.shift_ms);
+        self.frozen.unwrap_or(running)
+    }
 }
 
 /// What a turn made of the inbox.
@@ -124,6 +148,8 @@ impl Life {
             reigns: BTreeMap::new(),
             epochs: BTreeMap::new(),
             restless: 0,
+            floor: chats::floor(node, disk, setup, commit),
+            replies: BTreeMap::new(),
         }
     }
 
@@ -232,13 +258,14 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     /// How many members make a commit in epochs that it opens.
     pub(crate) commit: u8,
+    pub(crate) wall: Wall,
     pub(crate) life: Option<Life>,
 }
 
 impl Node {
     pub(crate) fn new(index: usize, commit: u8) -> Self {
         let id = format!("n{}", index + 1).parse().expect("a label");
-        Self { id, disk: Disk::new(index as u64 + 1), commit, life: None }
+        Self { id, disk: Disk::new(index as u64 + 1), commit, wall: Wall::default(), life: None }
     }
 
     /// Starts a process; the one before is gone.

@@ -69,11 +69,49 @@ fn live(world: &mut World) -> Verdict {
     world.settle()
 }
 
+/// Lives a world to its end.
+pub(crate) fn live_world(setup: Setup) -> (World, Result<Report, Violation>) {
+    let mut world = World::new(setup);
+    let verdict = live(&mut world);
+    let shown = world.partitions().map(|partition| world.history.shown(partition)).sum();
+    let report = Report {
+        trace: world.trace.hash(),
+        counts: world.counts,
+        shown,
+        lasted: world.agenda.now(),
+    };
+    (world, verdict.map(|()| report))
+}
+
+/// Runs the world of a seed with chats in it to its end.
+pub(crate) fn run_chats(seed: u64, sabotage: chat::Sabotage) -> Result<(Report, World), Violation> {
+    let (world, report) = live_world(Setup::random_chats(seed, sabotage));
+    Ok((report?, world))
+}
+
+/// The same, with its trace as text.
+pub(crate) fn replay_chats(seed: u64, sabotage: chat::Sabotage) -> (String, Verdict) {
+    let setup = Setup { readable: true, ..Setup::random_chats(seed, sabotage) };
+    let story = format!("{setup:#?}");
+    let mut world = World::new(setup);
+    let verdict = live(&mut world);
+    (format!("{story}\n{}\n{}", world.trace, world.describe()), verdict)
+}
+
 /// After so many failures nobody reads more.
 const FAILURES_MAX: usize = 100;
 
 /// Runs many seeds on all processors; gives all reports, and the failures by seed.
 pub(crate) fn run_many(seeds: Range<u64>, sabotage: Sabotage) -> (Vec<Report>, Vec<Failure>) {
+    let (reports, failures) = spread(seeds, |seed| run(seed, sabotage));
+    (reports, failures.into_iter().map(|(_, failure)| failure).collect())
+}
+
+/// Does something with many seeds on all processors; gives what came well, and the failures by seed.
+pub(crate) fn spread<T: Send, E: Send>(
+    seeds: Range<u64>,
+    one: impl Fn(u64) -> Result<T, E> + Sync,
+) -> (Vec<T>, Vec<(u64, E)>) {
     let next = AtomicU64::new(seeds.start);
     let done = Mutex::new((Vec::new(), Vec::new()));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -85,11 +123,11 @@ pub(crate) fn run_many(seeds: Range<u64>, sabotage: Sabotage) -> (Vec<Report>, V
                     if seed >= seeds.end {
                         return;
                     }
-                    let result = run(seed, sabotage);
+                    let result = one(seed);
                     let mut done = done.lock().expect("no run panics");
                     match result {
-                        Ok(report) => done.0.push(report),
-                        Err(failure) => done.1.push(failure),
+                        Ok(good) => done.0.push(good),
+                        Err(failure) => done.1.push((seed, failure)),
                     }
                     if done.1.len() >= FAILURES_MAX {
                         next.store(seeds.end, Ordering::Relaxed);
@@ -98,7 +136,7 @@ pub(crate) fn run_many(seeds: Range<u64>, sabotage: Sabotage) -> (Vec<Report>, V
             });
         }
     });
-    let (reports, mut failures) = done.into_inner().expect("no run panics");
-    failures.sort_by_key(|failure: &Failure| failure.seed);
-    (reports, failures)
+    let (good, mut failures) = done.into_inner().expect("no run panics");
+    failures.sort_by_key(|(seed, _)| *seed);
+    (good, failures)
 }

@@ -10,7 +10,7 @@ use wire::{Append, End, Message};
 use crate::agenda::ms;
 use crate::disk::Pace;
 use crate::invariants::{Verdict, Violation, must};
-use crate::run::run;
+use crate::run::{live_world, run};
 use crate::setup::Setup;
 use crate::stage::P;
 use crate::world::World;
@@ -42,6 +42,22 @@ fn a_candidate_that_asks_nobody_is_noticed() {
 #[test]
 fn an_ack_before_the_sync_is_noticed() {
     found("ack_before_sync", Sabotage { ack_before_sync: true, ..Sabotage::default() });
+}
+
+#[test]
+fn a_member_that_forgets_what_it_has_is_noticed() {
+    found("cut_to_append", Sabotage { cut_to_append: true, ..Sabotage::default() });
+}
+
+/// Not a switch of the core, which knows no files: a disk of which the writer syncs contents and no names.
+#[test]
+fn a_file_whose_name_is_not_synced_is_noticed() {
+    let setup = |seed| Setup::random(seed, Sabotage::default());
+    let lies = |seed| live_world(Setup { unnamed: true, ..setup(seed) }).1.err();
+    let found = (0..SEEDS_MAX).find_map(|seed| Some((seed, lies(seed)?)));
+    let Some((seed, violation)) = found else { panic!("it goes unnoticed") };
+    println!("names not synced: {} seeds, {}", seed + 1, violation.rule);
+    assert!(live_world(setup(seed)).1.is_ok(), "SEED={seed} is bad without");
 }
 
 #[test]

@@ -25,11 +25,13 @@ impl World {
     pub(crate) fn settle(&mut self) -> Verdict {
         self.busy = false;
         let until = self.agenda.now() + OPEN_MAX;
+        self.settle_chats()?;
         let mut probes = BTreeMap::new();
         while self.agenda.now() < until && !self.probed(&mut probes) {
             self.run_for(LOOK_EVERY)?;
         }
         must(self.probed(&mut probes), "I16", || format!("not open: {}", self.describe()))?;
+        self.settle_ring()?;
         let until = self.agenda.now() + EQUAL_MAX;
         let partitions: Vec<PartitionId> = self.partitions().collect();
         let equal = |world: &Self| partitions.iter().all(|it| world.is_equal(*it));
@@ -40,6 +42,7 @@ impl World {
         while self.open_asks()? > 0 {
             self.run_for(ms(100))?;
         }
+        self.read_everything()?;
         self.check_quiet()?;
         self.check_refusals()
     }
@@ -58,6 +61,10 @@ impl World {
     /// Whether each partition has committed an entry that was sent since the healing. Where none is
     /// under way, one is sent.
     fn probed(&mut self, probes: &mut BTreeMap<PartitionId, u64>) -> bool {
+        if self.talk.is_some() {
+            // The chats alone number the entries; they took messages by now.
+            return self.partitions().all(|partition| self.leader(partition).is_some());
+        }
         let mut all = true;
         for partition in self.partitions() {
             let outcome = probes.get(&partition).map(|token| self.outcome(*token));

@@ -1,12 +1,15 @@
 //! What a world is made of: sizes, delays, bounds and the weather, all out of one seed.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use replication::core::{Limits, Sabotage, Timings};
 
 use crate::agenda::{Time, ms};
+use crate::chats::ChatSetup;
+use crate::chats::people::Habits;
 use crate::faults::{self, Kind};
 use crate::network::Travel;
 use crate::registry::Manners;
@@ -16,8 +19,12 @@ use crate::registry::Manners;
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) partitions: u16,
-    /// How many members a partition has.
+    /// How many members a partition should have.
     pub(crate) copies: usize,
+    /// How many it has at first.
+    pub(crate) members: usize,
+    /// There is a ring, and ensembles follow it.
+    pub(crate) ring: bool,
     /// For each node, how many members make a commit in epochs that it opens.
     pub(crate) commits: Vec<u8>,
     pub(crate) timings: Timings,
@@ -35,8 +42,12 @@ pub(crate) struct Setup {
     pub(crate) losses: u32,
     /// When everything is well again.
     pub(crate) healed: Time,
+    /// Disks forget files whose names were not synced, and nobody syncs names.
+    pub(crate) unnamed: bool,
     /// Keeps the trace as text.
     pub(crate) readable: bool,
+    /// Chats and their clients, instead of entries that nobody reads.
+    pub(crate) chats: Option<ChatSetup>,
 }
 
 impl Setup {
@@ -46,6 +57,8 @@ impl Setup {
             seed: 1,
             partitions: 1,
             copies: 3.min(nodes),
+            members: 3.min(nodes),
+            ring: false,
             commits: vec![commit; nodes],
             timings: Timings::default(),
             limits: Limits::default(),
@@ -57,7 +70,9 @@ impl Setup {
             plan: Vec::new(),
             losses: 0,
             healed: 0,
+            unnamed: false,
             readable: true,
+            chats: None,
         }
     }
 
@@ -83,6 +98,8 @@ impl Setup {
             seed,
             partitions: random.random_range(1..=3),
             copies,
+            members: copies,
+            ring: false,
             commits,
             timings: Timings::default(),
             limits: limits(&mut random),
@@ -103,8 +120,70 @@ impl Setup {
             plan,
             losses: u32::from(bears_a_loss),
             healed,
+            unnamed: false,
             readable: false,
+            chats: None,
         }
+    }
+}
+
+impl Setup {
+    /// The world of a seed in which ensembles change.
+    pub(crate) fn random_ring(seed: u64, sabotage: Sabotage) -> Self {
+        Self::random(seed, sabotage).with_ring(seed)
+    }
+
+    /// The same with a ring: more nodes than hold a partition, that come, go and leave.
+    fn with_ring(self, seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed ^ 0x7269_6e67);
+        let nodes = random.random_range(4..7);
+        let copies = 3;
+        let members = *pick(&mut random, &[3, 3, 3, 2, 1]);
+        let commit = *pick(&mut random, &[2, 2, 2, 2, 1, 3]);
+        let timings = Timings {
+            settle: Duration::from_millis(random.random_range(200..2_000)),
+            dead: Duration::from_millis(random.random_range(1_500..5_000)),
+            ..self.timings
+        };
+        let kinds = BTreeSet::from([Kind::Leave, Kind::Gone]);
+        let mut plan = self.plan;
+        plan.extend(faults::plan(&mut random, &kinds, (ms(1_500), self.healed)));
+        let losses = u32::from(commit == 2 && members == 3);
+        let commits = vec![commit; nodes];
+        Self { commits, copies, members, timings, plan, losses, ring: true, ..self }
+    }
+
+    /// The world of a seed with chats in it.
+    pub(crate) fn random_chats(seed: u64, sabotage: chat::Sabotage) -> Self {
+        let base = Self::random(seed, Sabotage::default());
+        let mut random = StdRng::seed_from_u64(seed ^ 0x6368_6174);
+        let habits = Habits {
+            persons: random.random_range(3..8),
+            chats: random.random_range(1..4),
+            pause: *pick(&mut random, &[(ms(5), ms(60)), (ms(20), ms(300)), (ms(100), ms(900))]),
+            ends: random.random_bool(0.4),
+            plain: random.random_bool(0.6),
+        };
+        let config = chat::Config {
+            recent_bytes_max: *pick(&mut random, &[1, 4_000, 64 << 20]),
+            waiting_max: *pick(&mut random, &[2, 5_000]),
+            sabotage,
+            ..chat::Config::default()
+        };
+        let chats = ChatSetup {
+            config,
+            habits,
+            busy_per_mille: *pick(&mut random, &[0, 0, 5]),
+            lost_per_mille: *pick(&mut random, &[0, 10, 50]),
+        };
+        let mut plan = base.plan;
+        if random.random_bool(0.5) {
+            let clocks = BTreeSet::from([Kind::Clock]);
+            plan.extend(faults::plan(&mut random, &clocks, (ms(1_500), base.healed)));
+        }
+        let partitions = *pick(&mut random, &[1, 1, 2]);
+        let setup = Self { partitions, load: None, plan, chats: Some(chats), ..base };
+        if random.random_bool(0.3) { setup.with_ring(seed) } else { setup }
     }
 }
 

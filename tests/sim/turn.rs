@@ -3,11 +3,12 @@
 use bytes::BytesMut;
 use hashring::PartitionId;
 use rand::RngExt;
-use replication::core::{Alarm, Event, Outcome, Step, Why};
+use replication::core::{Alarm, Event, Moving, Outcome, Step, Why};
 use segment::{LogEnd, LogOp};
 use wire::{Append, Kind, Message};
 
 use crate::agenda::{Happening, ms};
+use crate::chats::Floor;
 use crate::client::Wish;
 use crate::disk::Image;
 use crate::invariants::{Process, Verdict, must};
@@ -40,6 +41,7 @@ impl World {
         }
         self.look(node)?;
         self.set_timer(node);
+        self.stir(node);
         Ok(())
     }
 
@@ -110,10 +112,25 @@ impl World {
                 let life = self.nodes[node].life.as_mut();
                 let reign = life.and_then(|life| life.reigns.remove(&partition));
                 let led = reign.is_some_and(|reign| reign.epoch == epoch);
+                if let Some(floor) = self.floor(node) {
+                    floor.closed(partition, epoch);
+                }
                 must(led, "I5", || format!("{by:?} closed {partition:?} {epoch}, not open"))
             }
             Step::Answer { token, outcome } => self.answered(node, &by, token, outcome, refused),
-            Step::Viewed { .. } | Step::Moving { .. } => Ok(()),
+            Step::Viewed { partition } => {
+                if let Some(life) = &self.nodes[node].life
+                    && let Some(floor) = &life.floor
+                {
+                    floor.show(partition, life.core.view(partition));
+                }
+                Ok(())
+            }
+            Step::Moving { how, .. } => {
+                self.counts.moved += u64::from(how == Moving::Done);
+                self.counts.given_up += u64::from(how == Moving::GivenUp);
+                Ok(())
+            }
             Step::Stop { reason } => must(false, "I12", || format!("{by:?} stops: {reason:?}")),
             Step::Alarm { partition, alarm } => {
                 let good = alarm != Alarm::Divergent;
@@ -244,6 +261,10 @@ impl World {
         let record = self.registry.of_epoch(partition, epoch);
         let now = self.agenda.now();
         self.history.opened(by, at, record, self.nodes[node].log(partition), now)?;
+        self.feed(partition)?;
+        if let Some(floor) = self.floor(node) {
+            floor.opened(partition, epoch, seq);
+        }
         let reign = Reign { epoch, next: seq + 1, given: seq, committed: seq };
         let life = self.nodes[node].life.as_mut();
         let before = life.and_then(|life| life.reigns.insert(partition, reign));
@@ -263,7 +284,17 @@ impl World {
         });
         must(rises, "I5", || format!("{by:?} says {partition:?} {epoch} {seq} committed"))?;
         let Some(record) = self.registry.of_epoch(partition, epoch) else { return Ok(()) };
-        self.history.committed(by, at, record, self.nodes[node].log(partition))
+        self.history.committed(by, at, record, self.nodes[node].log(partition))?;
+        self.feed(partition)?;
+        if let Some(floor) = self.floor(node) {
+            floor.committed(partition, epoch, seq);
+        }
+        Ok(())
+    }
+
+    /// The chats of a node that runs.
+    fn floor(&self, node: usize) -> Option<&Floor> {
+        self.nodes[node].life.as_ref()?.floor.as_ref()
     }
 
     fn answered(
@@ -319,6 +350,7 @@ impl World {
         if let Some(ask) = self.asks.ask_mut(token) {
             ask.outcome = Some(outcome);
         }
+        self.reply(node, token, outcome);
         Ok(())
     }
 

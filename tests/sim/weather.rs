@@ -56,7 +56,11 @@ impl World {
             Fault::Drain { node } => {
                 if let Some(life) = &mut self.nodes[node].life {
                     life.draining = true;
+                    if let Some(floor) = &life.floor {
+                        floor.chats.drain();
+                    }
                 }
+                self.stir(node);
                 self.tell(node, Came::Event(Event::Drain));
                 Ok(())
             }
@@ -81,6 +85,13 @@ impl World {
             Fault::Pace { node, pace } => self.pace(node, pace),
             Fault::Full { node, full } => self.tell(node, Came::Event(Event::WriterFull(full))),
             Fault::Session { node, up } => self.session(node, up),
+            Fault::Clock { node, wall } => self.nodes[node].wall = wall,
+            Fault::Freeze { node } => {
+                let it = &mut self.nodes[node];
+                it.wall.frozen = Some(it.wall.ms(self.agenda.now()));
+            }
+            Fault::Leave { node, leaving } => self.set_leaving(node, leaving),
+            Fault::Ring { node, on } => self.set_on_ring(node, on),
             Fault::Ready { node, ready } => self.tell(node, Came::Event(Event::Ready(ready))),
             Fault::HandOver { partition } if partition < self.setup.partitions => {
                 let partition = PartitionId(partition);
@@ -101,13 +112,14 @@ impl World {
     /// The process of a node is gone without a word.
     pub(crate) fn crash(&mut self, node: usize) -> Verdict {
         let it = &mut self.nodes[node];
-        if it.life.take().is_none() {
-            return Ok(());
-        }
+        let Some(life) = it.life.take() else { return Ok(()) };
+        let boot = life.boot;
+        drop(life);
         self.counts.crashes += 1;
         let done = it.disk.crash(&mut self.random);
         self.registry.disconnect(node);
         self.network.crashed(&mut self.agenda, node);
+        self.floor_gone(node, boot);
         self.book(node, &done)
     }
 
@@ -124,6 +136,7 @@ impl World {
         let boot = it.start(&self.setup, now);
         self.trace.note(now, &[4, node as u64, boot], || format!("n{} starts, {boot}", node + 1));
         self.agenda.after(ms(1), Happening::Session { node, boot });
+        self.registers(node);
         // A core that waits for nothing else has a timer.
         self.tell(node, Came::Event(Event::Tick));
         for pair in self.network.pairs() {
@@ -186,6 +199,7 @@ impl World {
             life.inbox.push_front(Came::Event(Event::Tick));
         }
         self.tell(node, Came::Event(Event::Tick));
+        self.stir(node);
         self.network.speaks(node);
     }
 
@@ -219,6 +233,9 @@ impl World {
         self.registry.manners.unknown_per_mille = 0;
         self.registry.manners.stale_per_mille = 0;
         self.setup.unread_per_mille = 0;
+        if let Some(chats) = &mut self.setup.chats {
+            (chats.busy_per_mille, chats.lost_per_mille) = (0, 0);
+        }
         for node in 0..self.nodes.len() {
             // Who drains is about to end, and takes nothing any more.
             if self.nodes[node].life.as_ref().is_some_and(|life| life.draining) {
@@ -228,7 +245,14 @@ impl World {
             self.resume(node);
             self.pace(node, Pace::Normal);
             self.restart(node);
+            if let Some(life) = &self.nodes[node].life
+                && let Some(floor) = &life.floor
+            {
+                floor.busy(0);
+            }
             self.session(node, true);
+            self.set_on_ring(node, true);
+            self.set_leaving(node, false);
             self.tell(node, Came::Event(Event::WriterFull(false)));
             self.tell(node, Came::Event(Event::Ready(true)));
         }

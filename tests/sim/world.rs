@@ -11,6 +11,7 @@ use replication::core::{Event, Outcome, PartitionView};
 use segment::{LogEnd, LogOp};
 
 use crate::agenda::{Agenda, Happening, Time, ms};
+use crate::chats::Talk;
 use crate::client::{Ask, Asks, Wish, payload};
 use crate::disk::Durable;
 use crate::faults::Fault;
@@ -18,6 +19,7 @@ use crate::invariants::{History, Process, Verdict, Violation};
 use crate::network::Network;
 use crate::node::{Came, Life, Node};
 use crate::registry::Registry;
+use crate::ring::Ring;
 use crate::setup::Setup;
 use crate::trace::Trace;
 
@@ -40,6 +42,9 @@ pub(crate) struct Counts {
     pub(crate) words: u64,
     /// Reads of a log.
     pub(crate) reads: u64,
+    /// Changes of an ensemble that were made, and that came to nothing.
+    pub(crate) moved: u64,
+    pub(crate) given_up: u64,
 }
 
 /// Nodes, what is between them, and the book of what they said.
@@ -59,6 +64,9 @@ pub(crate) struct World {
     pub(crate) busy: bool,
     /// The store that a wiped node gets.
     pub(crate) next_store: u64,
+    /// The chats, if there are any.
+    pub(crate) talk: Option<Box<Talk>>,
+    pub(crate) ring: Ring,
 }
 
 impl World {
@@ -70,6 +78,10 @@ impl World {
             .iter()
             .enumerate()
             .map(|(index, commit)| Node::new(index, *commit))
+            .map(|mut node| {
+                node.disk.unnamed = setup.unnamed.then(Default::default);
+                node
+            })
             .collect();
         let mut world = Self {
             agenda: Agenda::default(),
@@ -82,6 +94,8 @@ impl World {
             random: StdRng::seed_from_u64(setup.seed ^ 0x776f_726c),
             busy: setup.load.is_some(),
             next_store: count as u64 + 1,
+            ring: Ring::default(),
+            talk: setup.chats.as_ref().map(|chats| Box::new(Talk::new(chats))),
             nodes,
             setup,
         };
@@ -92,6 +106,10 @@ impl World {
         }
         if world.busy {
             world.agenda.after(ms(1), Happening::Load);
+        }
+        for person in 0..world.setup.chats.as_ref().map_or(0, |chats| chats.habits.persons) {
+            let delay = world.random.random_range(0..ms(500));
+            world.agenda.after(delay, Happening::Person { person });
         }
         for (at, kind) in world.setup.plan.clone() {
             world.agenda.at(at, Happening::Trouble(kind));
@@ -105,8 +123,9 @@ impl World {
     fn write_first_records(&mut self) {
         let count = self.nodes.len();
         let commit = self.setup.commits.iter().copied().min().unwrap_or(1);
+        let commit = commit.min(u8::try_from(self.setup.members).unwrap_or(u8::MAX));
         for partition in self.partitions() {
-            let members = (0..self.setup.copies).map(|place| {
+            let members = (0..self.setup.members).map(|place| {
                 let node = &self.nodes[(usize::from(partition.0) + place) % count];
                 Member { node: node.id.clone(), store: node.disk.store }
             });
@@ -167,6 +186,7 @@ impl World {
                 Ok(())
             }
             Happening::Unlinked { node, peer, generation } => {
+                self.calls_lost(node, peer, generation);
                 let event = Event::PeerDown { node: self.nodes[peer].id.clone() };
                 self.tell(node, Came::Unlinked { peer, generation, event });
                 Ok(())
@@ -198,7 +218,15 @@ impl World {
                 Ok(())
             }
             Happening::Load => self.load(),
-            registry => self.registry_happens(registry),
+            Happening::CasArrives { .. }
+            | Happening::CasAnswered { .. }
+            | Happening::Watch { .. }
+            | Happening::Session { .. } => self.registry_happens(happening),
+            Happening::Roster { node } => {
+                self.tell_roster(node);
+                Ok(())
+            }
+            _ => self.chat_happens(happening),
         }
     }
 
@@ -231,6 +259,10 @@ impl World {
             {
                 self.registry.connect(&mut self.agenda, node);
                 self.tell(node, Came::Event(Event::SessionUp));
+                if self.setup.ring {
+                    let delay = self.random.random_range(ms(1)..ms(300));
+                    self.agenda.after(delay, Happening::Roster { node });
+                }
             }
             _ => {}
         }

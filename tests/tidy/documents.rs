@@ -64,21 +64,35 @@ fn commands_in_the_documents_exist() {
 }
 
 #[test]
-fn every_named_schedule_is_in_the_document() {
+fn the_document_lists_the_schedules_that_are_played() {
     let document = read(&root().join("docs/replication.md"));
-    let listed: BTreeSet<&str> =
-        document.split_whitespace().filter_map(|word| named(word, "")).collect();
+    let named = |text: &str, ends: &str| -> BTreeSet<String> {
+        text.split_whitespace().filter_map(|word| named(word, ends)).map(str::to_owned).collect()
+    };
+    let (_, list) = document.split_once("## Named schedules").expect("there is a list");
+    let list = list.split("\n## ").next().unwrap_or_default();
+    let (list, missing) = list.split_once("Not played").unwrap_or((list, ""));
+    let (listed, missing) = (named(list, ""), named(missing, ":,.;"));
     let mut findings = Vec::new();
-    for file in files(&root().join("tests/sim"), "rs") {
+    let mut played = BTreeSet::new();
+    let folders = ["tests/sim", "host/chat/tests", "host/replication/tests", "host/segment/tests"];
+    for file in folders.iter().flat_map(|folder| files(&root().join(folder), "rs")) {
         for line in read(&file).lines() {
-            let Some(after) = line.trim_start().strip_prefix("/// ") else { continue };
-            let name = after.split_whitespace().next().and_then(|word| named(word, ".,"));
-            if let Some(name) = name.filter(|name| !listed.contains(name)) {
-                findings.push(format!("{}: {name}", file.display()));
+            let Some(after) = line.trim_start().strip_prefix("/// S") else { continue };
+            // The names with which it begins, as in "S9, S10. What …".
+            let (names, _) =
+                after.split_once(|end: char| end.is_lowercase()).unwrap_or((after, ""));
+            for name in named(&format!("S{names}"), ".,") {
+                if !listed.contains(&name) {
+                    findings.push(format!("{}: {name} is not listed", file.display()));
+                }
+                played.insert(name);
             }
         }
     }
-    none("schedules that docs/replication.md does not list", &findings);
+    findings.extend(listed.difference(&played).map(|name| format!("{name} is not played")));
+    findings.extend(missing.intersection(&played).map(|name| format!("{name} is played")));
+    none("the schedules of docs/replication.md", &findings);
 }
 
 /// The name of a schedule, `S` and its number, if `word` is one with nothing behind it but one of `ends`.

@@ -80,6 +80,8 @@ pub struct Readiness {
     pub partitions: usize,
     /// Partitions that have a leader this node knows of.
     pub led: usize,
+    /// Partitions that can have fewer copies than they should: too few nodes, hosts or zones are there.
+    pub thin: usize,
     /// The node is stopping.
     pub stopping: bool,
 }
@@ -146,13 +148,17 @@ impl Chats {
     pub fn readiness(&self) -> Readiness {
         let ledger = &self.shared.ledger;
         let partitions = ledger.partitions();
-        let led = partitions.all().filter(|partition| {
-            let view = ledger.view(*partition);
-            view.open && view.primary.is_some()
-        });
+        let copies = usize::from(ledger.copies());
+        let (mut led, mut thin) = (0, 0);
+        for view in partitions.all().map(|partition| ledger.view(partition)) {
+            led += usize::from(view.open && view.primary.is_some());
+            // Nobody is wanted as long as nobody has looked.
+            thin += usize::from((1..copies).contains(&view.wanted.len()));
+        }
         Readiness {
             partitions: usize::from(partitions.count()),
-            led: led.count(),
+            led,
+            thin,
             stopping: self.shared.stopping.is_stopped(),
         }
     }
@@ -199,7 +205,7 @@ impl Host for Chats {
                 // Cannot be an error: nobody closes it.
                 let _turn = shared.loads.acquire().await;
                 let began = runtime::now();
-                loading::load(&*shared.ledger, &reign, seq).await;
+                loading::load(&*shared.ledger, &reign, seq, shared.config.sabotage).await;
                 shared.meters.load_seconds.record(runtime::now() - began);
             };
             tokio::select! {

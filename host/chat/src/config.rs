@@ -27,6 +27,25 @@ pub struct Config {
     pub patience: Duration,
     /// What two copies must not share: as the ring places them.
     pub spread: Spread,
+    /// Rules to break, so that a simulation can show that it notices. The node never sets this.
+    pub sabotage: Sabotage,
+}
+
+/// Rules to break on purpose. All false is correct.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// The keys of a chat are not folded with it: who takes over knows none of them.
+    pub forget_keys: bool,
+    /// A key counts for a minute by the wall clock.
+    pub keys_by_clock: bool,
+    /// What was read from appended state is answered before it is committed.
+    pub no_barrier: bool,
+    /// That there is no such chat is said by whoever once led.
+    pub no_confirm: bool,
+    /// A reader is answered by whoever is asked, however far they have read elsewhere.
+    pub ignore_seen: bool,
+    /// A cursor is a number, whatever its epoch.
+    pub plain_cursors: bool,
 }
 
 impl Default for Config {
@@ -39,6 +58,7 @@ impl Default for Config {
             timeout: Duration::from_secs(5),
             patience: Duration::from_secs(2),
             spread: Spread::Node,
+            sabotage: Sabotage::default(),
         }
     }
 }

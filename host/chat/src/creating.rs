@@ -35,7 +35,7 @@ impl Shared {
                 }
                 // Nobody leads anything: as after a start. One partition is as good as another to wait for.
                 patient = true;
-                let partition = self.ledger.partitions().of_key(&ChatToken(rand::random()).key());
+                let partition = self.ledger.partitions().of_key(&self.ledger.token().key());
                 let until = asked.deadline.min(runtime::now() + self.config.patience);
                 self.settle(partition, true, until).await;
                 continue;
@@ -67,7 +67,7 @@ impl Shared {
     /// A token whose partition somebody leads who may be asked.
     fn draw(&self, asked: &Asked<'_>) -> Option<(ChatToken, Leader)> {
         for _draw in 0..DRAWS_MAX {
-            let token = ChatToken(rand::random());
+            let token = self.ledger.token();
             let partition = self.ledger.partitions().of_key(&token.key());
             let leader = self.leader(partition, true).0;
             let may_ask = match &leader {

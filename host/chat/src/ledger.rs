@@ -1,7 +1,8 @@
 //! What the chats need of replication, as a trait: the log, the partitions' views, other nodes.
 //!
 //! In service it is [`replication::Replication`]; in tests it is a log in memory that commits when it is
-//! told to and loses epochs on purpose. The wall clock is here too, because what it says goes into entries.
+//! told to and loses epochs on purpose. The wall clock and the dice are here too, because what they say
+//! goes into entries.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions};
+use model::ChatToken;
 use replication::core::{Outcome, PartitionView};
 use replication::{ForwardError, Replication, RequestHead, RingView, Submission};
 use segment::LogEntry;
@@ -63,6 +65,10 @@ pub trait Ledger: std::fmt::Debug + Send + Sync + 'static {
     /// Unix milliseconds, for what is shown.
     fn wall_ms(&self) -> u64 {
         runtime::wall_ms()
+    }
+    /// A name for a chat that nobody can guess.
+    fn token(&self) -> ChatToken {
+        ChatToken(rand::random())
     }
 }
 

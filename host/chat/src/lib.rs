@@ -41,7 +41,7 @@ mod turn;
 
 pub use chain::{Chain, Handler};
 pub use chats::{Chats, Readiness, RingMember, RingView};
-pub use config::Config;
+pub use config::{Config, Sabotage};
 pub use ledger::{Later, Ledger};
 pub use refusal::{Code, Refusal, RequestOutcome};
 pub use request::{CallContext, Read, Request, Send};

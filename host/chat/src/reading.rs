@@ -30,7 +30,7 @@ impl Shared {
         }
         self.caught_up(reign, &conversation, asked.context.seen, asked).await?;
         self.caught_up(reign, &conversation, read.after, asked).await?;
-        let mut scan = Scan::new(&conversation, read);
+        let mut scan = Scan::new(&conversation, read, self.config.sabotage.plain_cursors);
         let mut waiting = None;
         loop {
             let page = self.scan(reign, &conversation, &mut scan, read).await?;
@@ -71,7 +71,7 @@ impl Shared {
         seen: Option<Cursor>,
         asked: &Asked<'_>,
     ) -> Result<(), Interrupt> {
-        let Some(seen) = seen else { return Ok(()) };
+        let Some(seen) = seen.filter(|_| !self.config.sabotage.ignore_seen) else { return Ok(()) };
         if seen.epoch > reign.epoch {
             return Err(Interrupt::Behind);
         }
@@ -169,8 +169,11 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(conversation: &Conversation, read: &Read) -> Self {
-        let from = read.after.map_or(0, |after| conversation.resolve(after));
+    fn new(conversation: &Conversation, read: &Read, plain: bool) -> Self {
+        let from = read.after.map_or(0, |after| match plain {
+            true => after.seq,
+            false => conversation.resolve(after),
+        });
         let before = read.before.map(|before| {
             let at = conversation.resolve(before);
             // Of a cursor that was withdrawn, everything it goes on after comes before it.

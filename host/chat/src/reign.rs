@@ -28,7 +28,7 @@ pub(crate) enum Phase {
     Loading,
     /// It answers.
     Serving,
-    /// It cannot read its log, and answers nobody; what is wrong was logged.
+    /// It cannot read its log, and answers nobody until it can; what is wrong was logged.
     Broken,
 }
 

@@ -17,7 +17,7 @@ use crate::lock::locked;
 use crate::members::Joiner;
 use crate::ran::{Interrupt, Ran, because, behind, not_committed, unknown};
 use crate::reign::{Phase, Reign};
-use crate::{Code, Page, Refusal, Request, RequestOutcome, Response};
+use crate::{Code, Page, Read, Refusal, Request, RequestOutcome, Response};
 
 /// How often one request is begun, on this node or on another. Patience ends most of them before.
 const TRIES_MAX: usize = 16;
@@ -137,7 +137,9 @@ impl Shared {
             biased;
             answer = sent_on => answer,
             () = self.stopping.stopped() => {
-                Some(Ok(Response::Page(Page::empty(read.after.unwrap_or_default()))))
+                let page = sent_away(read, asked).map(Response::Page);
+                let stopping = || Refusal::new(Code::NotReady, "this node is stopping");
+                Some(page.ok_or_else(stopping))
             }
         }
     }
@@ -183,7 +185,8 @@ impl Shared {
 
     /// Runs a request on a reign.
     async fn run(&self, reign: &Reign, request: &Request, asked: &Asked<'_>) -> Ran {
-        if asked.context.seen.is_some_and(|seen| seen.epoch > reign.epoch) {
+        let ignored = self.config.sabotage.ignore_seen;
+        if !ignored && asked.context.seen.is_some_and(|seen| seen.epoch > reign.epoch) {
             return Err(Interrupt::Behind);
         }
         match request {
@@ -311,6 +314,14 @@ impl Shared {
     }
 }
 
+/// Nothing, for a reader who is to come back with the same cursor. Not for one who has a right to more: by
+/// what they have seen, or because they asked for everything there is.
+fn sent_away(read: &Read, asked: &Asked<'_>) -> Option<Page> {
+    let after = read.after.unwrap_or_default();
+    let told = !read.confirmed && asked.context.seen.is_none_or(|seen| seen <= after);
+    told.then(|| Page::empty(after))
+}
+
 impl Journey {
     /// A refusal, after what the request has gone through: what it says about *this* try is not all.
     fn refused(&self, mut refusal: Refusal) -> Refusal {
@@ -333,8 +344,11 @@ impl Journey {
     fn gives_up(&self, request: &Request, asked: &Asked<'_>) -> Result<Response, Refusal> {
         if let Request::Read(read) = request {
             // Somebody who waited is sent away to come back with the same cursor, to whoever leads then.
-            if self.parked && asked.waits_until > asked.began {
-                return Ok(Response::Page(Page::empty(read.after.unwrap_or_default())));
+            if self.parked
+                && asked.waits_until > asked.began
+                && let Some(page) = sent_away(read, asked)
+            {
+                return Ok(Response::Page(page));
             }
         }
         let reads = matches!(request, Request::Read(_) | Request::Show { .. });

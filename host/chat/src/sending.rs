@@ -25,7 +25,7 @@ impl Shared {
         // first attempt still runs finds what became of that.
         let turn = self.turn(&conversation, asked).await?;
         let seen = conversation.appended(Some(key), reign.epoch);
-        if let Some(known) = seen.known {
+        if let Some(known) = seen.known.filter(|_| !self.key_timed_out(&seen)) {
             drop(turn);
             return self.replay(reign, &conversation, send, &said, &seen, known, asked).await;
         }
@@ -170,6 +170,13 @@ impl Shared {
         // Without n, more acks than there are copies are more than can answer: that is found with the
         // members that are there.
         Ok(acks)
+    }
+
+    /// Whether a key would have been forgotten by now if keys were forgotten by the clock, which they are
+    /// not.
+    fn key_timed_out(&self, seen: &Appended) -> bool {
+        let minute_ago = self.ledger.wall_ms().saturating_sub(60_000);
+        self.config.sabotage.keys_by_clock && seen.chat.clock_ms < minute_ago
     }
 
     /// What a chat alone can know about the shape of a message.

@@ -29,7 +29,9 @@ impl Shared {
         match known {
             Some(conversation) => Ok(conversation),
             None => {
-                self.confirm(reign, asked).await?;
+                if !self.config.sabotage.no_confirm {
+                    self.confirm(reign, asked).await?;
+                }
                 Err(Refusal::new(Code::UnknownChat, "there is no such chat").into())
             }
         }
@@ -155,7 +157,7 @@ impl Shared {
         seen: &Appended,
         asked: &Asked<'_>,
     ) -> Result<(), Interrupt> {
-        let turn = seen.chat.turn;
+        let turn = if self.config.sabotage.no_barrier { 0 } else { seen.chat.turn };
         if conversation.until(reign, asked.deadline, |chat, _| chat.turn >= turn).await {
             return Ok(());
         }

@@ -19,7 +19,8 @@ use replication::{Notices, Parts, Replication};
 use runtime::{Stop, Tasks};
 use segment::{Folder, Log, LogConfig, Recovered};
 
-use crate::config::{AuthMode, Config, Positions, Reserve, Spread};
+use crate::announcing::Announcement;
+use crate::config::{AuthMode, Config, Positions, Reserve};
 use crate::credentials::Issuer;
 use crate::handlers::{self, Unusable};
 use crate::joining;
@@ -47,6 +48,7 @@ pub struct Node {
     pub(crate) http: api::Serving,
     pub(crate) admin: api::Serving,
     url: String,
+    pub(crate) announcement: Announcement,
     pub(crate) chats: Chats,
     pub(crate) replication: Replication,
     pub(crate) log: Log,
@@ -187,12 +189,14 @@ impl Node {
         let http = http.serve(Arc::new(chats.clone()), auth, &tasks);
         let admin = admin.serve_operators(Arc::new(operator), &tasks);
         let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
-        let node = Self { name, grace, tasks, http, admin, url, chats, replication, log };
+        let announcement = Announcement::default();
+        let node =
+            Self { name, grace, tasks, http, admin, url, announcement, chats, replication, log };
         node.joined(config).await
     }
 
     /// Waits until it is a member, and says what it waits for.
-    async fn joined(self, config: &Config) -> Result<Self, StartError> {
+    async fn joined(mut self, config: &Config) -> Result<Self, StartError> {
         let commit = config.replication.commit;
         let waiting = || {
             tracing::warn!(
@@ -202,7 +206,10 @@ impl Node {
             );
         };
         match joining::patiently(self.replication.joined(), waiting).await {
-            Ok(()) => Ok(self),
+            Ok(()) => {
+                self.announcement = Announcement::begin(config, &self.url).await;
+                Ok(self)
+            }
             Err(failure) => {
                 let told = self.ended();
                 self.tasks.finish().await;
@@ -354,6 +361,16 @@ fn tell(config: &Config, recovered: &Recovered) {
     }
 }
 
+fn timings(config: &Config) -> Timings {
+    let replication = config.replication;
+    Timings {
+        answer: replication.timeout.0,
+        settle: replication.settle.0,
+        dead: replication.dead.0,
+        ..Timings::default()
+    }
+}
+
 fn settings(
     config: &Config,
     partitions: Partitions,
@@ -365,22 +382,14 @@ fn settings(
         partitions,
         copies: config.replication.copies,
         commit: config.replication.commit,
-        spread: spread(config),
+        spread: config.spread(),
         positions: folder.positions().to_vec(),
         listen: config.quic.listen,
         advertise: config.quic.advertise.clone(),
         http,
         zone: config.node.zone.clone(),
         weight: config.node.weight,
-        timings: Timings { answer: config.replication.timeout.0, ..Timings::default() },
-    }
-}
-
-fn spread(config: &Config) -> hashring::Spread {
-    match config.replication.spread {
-        Spread::Node => hashring::Spread::Node,
-        Spread::Host => hashring::Spread::Host,
-        Spread::Zone => hashring::Spread::Zone,
+        timings: timings(config),
     }
 }
 
@@ -389,7 +398,7 @@ fn chats(config: &Config) -> chat::Config {
         message_bytes_max: config.limits.message_bytes.bytes(),
         waiting_max: config.limits.waiting,
         timeout: config.replication.timeout.0,
-        spread: spread(config),
+        spread: config.spread(),
         ..chat::Config::default()
     }
 }

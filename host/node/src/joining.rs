@@ -7,7 +7,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use registry::{Digest, Registry, Session, ZooKeeperConfig};
+use registry::{Digest, Problem, Registry, Session, ZooKeeperConfig};
 use segment::Folder;
 
 use crate::assemble::StartError;
@@ -22,11 +22,18 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 pub(crate) fn open(folder: &Path, config: &Config) -> Result<Registry, StartError> {
     match config.registry.kind {
         RegistryKind::Embedded => Ok(Registry::embedded(&folder.join("registry"))?),
-        RegistryKind::ZooKeeper => Ok(Registry::zookeeper(zookeeper(folder, config)?)?),
+        RegistryKind::ZooKeeper => {
+            let cache = config.registry.cache.then(|| folder.join("registry.cache"));
+            Ok(Registry::zookeeper(ZooKeeperConfig { cache, ..zookeeper(config)? })?)
+        }
     }
 }
 
-fn zookeeper(folder: &Path, config: &Config) -> Result<ZooKeeperConfig, StartError> {
+/// What the configuration says of ZooKeeper, without a place on the disk.
+///
+/// # Errors
+/// The user's file cannot be read.
+pub(crate) fn zookeeper(config: &Config) -> Result<ZooKeeperConfig, Problem> {
     let registry = &config.registry;
     let digest = match registry.digest_file.as_os_str().is_empty() {
         true => None,
@@ -38,7 +45,7 @@ fn zookeeper(folder: &Path, config: &Config) -> Result<ZooKeeperConfig, StartErr
         session: registry.session.0,
         timeout: registry.timeout.0,
         digest,
-        cache: registry.cache.then(|| folder.join("registry.cache")),
+        cache: None,
     })
 }
 

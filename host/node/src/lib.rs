@@ -9,6 +9,7 @@ pub mod telemetry;
 pub mod handlers;
 pub mod shipped;
 
+mod announcing;
 mod credentials;
 mod joining;
 mod operator;

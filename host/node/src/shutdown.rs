@@ -2,13 +2,14 @@
 //!
 //! From the top floor down, so that nothing loses what it still needs:
 //!
-//! 1. readers who wait are answered with their cursor, nothing new is accepted, and requests that have
+//! 1. other programs are told no more where it answers;
+//! 2. readers who wait are answered with their cursor, nothing new is accepted, and requests that have
 //!    begun are finished ([`api::Serving::drain`], which drains [`chat::Chats`] too);
-//! 2. what other nodes asked of this one is finished;
-//! 3. what this node leads is handed to nodes that stay, if there are any; until then operators are
+//! 3. what other nodes asked of this one is finished;
+//! 4. what this node leads is handed to nodes that stay, if there are any; until then operators are
 //!    answered, and now they are not any more;
-//! 4. the tasks end, and with them the connections to peers and the session with the registry;
-//! 5. the log's writer writes and syncs what is queued, and the folder's lock is given back.
+//! 5. the tasks end, and with them the connections to peers and the session with the registry;
+//! 6. the log's writer writes and syncs what is queued, and the folder's lock is given back.
 //!
 //! All of it takes at most the grace period. What was not done by then is cut and named. A second
 //! signal cuts at once; that is always safe, because a stop without goodbye is what the log is made for.
@@ -24,6 +25,9 @@ use crate::signals::Signals;
 /// How long others may take to take over: longer than they need, and not the whole grace, because what
 /// is not handed on is taken over anyway, some seconds later.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// How long taking the announcement back may take: a registry that is away must not keep a node from
+/// stopping.
+const WITHDRAW_MAX: Duration = Duration::from_secs(2);
 /// How long answers to operators may take to arrive; they are small.
 const OPERATORS_MAX: Duration = Duration::from_secs(1);
 /// What is kept of the grace for the last steps, which are short.
@@ -78,9 +82,12 @@ pub async fn stop_all(nodes: Vec<Node>, leaving: Leaving, grace: Duration) -> Ve
 impl Node {
     /// Ends the node by `deadline`; returns what had to be cut.
     pub async fn stop(self, deadline: Instant, leaving: Leaving) -> Vec<String> {
-        let Self { name, tasks, http, admin, chats, replication, log, .. } = self;
+        let Self { name, tasks, http, admin, announcement, chats, replication, log, .. } = self;
         let left = || deadline.saturating_duration_since(runtime::now());
         let mut cut = Vec::new();
+        if runtime::timeout(WITHDRAW_MAX.min(left()), announcement.withdraw()).await.is_err() {
+            tracing::warn!(node = name, "its announcement goes when the session with it ends");
+        }
         let within = left().saturating_sub(LAST_STEPS);
         if let api::Drained::Cut { connections } = http.drain(within).await {
             cut.push(format!("{connections} HTTP connections of {name}"));

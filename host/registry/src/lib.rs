@@ -5,18 +5,20 @@
 //! reports is a hint; safety rests on compare-and-set alone.
 //!
 //! [`Registry::embedded`] serves the nodes of one process from a file; [`Registry::zookeeper`] is for the
-//! nodes of many.
+//! nodes of many. [`service`] is another thing over the same ensemble: the registry for other programs.
 
 #![forbid(unsafe_code)]
 
 mod cache;
 mod codec;
 mod embedded;
+mod ensemble;
 mod journal;
 mod membership;
 mod observer;
 mod partition;
 mod reach;
+pub mod service;
 mod session;
 mod watch;
 mod zookeeper;

@@ -27,6 +27,8 @@ use crate::{RingMember, RingView, wanted};
 
 /// The pause between two looks at the same things.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// More changed records than this are read all together: one listing is a few round trips.
+const READ_SINGLY_MAX: usize = 16;
 /// How long a record that could not be read is left alone.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -228,6 +230,11 @@ async fn read(
     session: &Session,
     keys: &BTreeSet<String>,
 ) -> Result<Vec<(String, registry::Value)>, registry::Error> {
+    if keys.len() > READ_SINGLY_MAX {
+        let mut all = session.list(PARTITIONS).await?;
+        all.retain(|(key, _)| keys.contains(key));
+        return Ok(all);
+    }
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
         if let Some(value) = session.get(key).await? {

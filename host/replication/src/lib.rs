@@ -50,7 +50,7 @@ pub use floor::{FloorError, floor_quic};
 pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingView, Submission};
 pub use inbox::Notices;
 pub use membership::{enlist, set_leaving};
-pub use start::{Driver, StartError, bind};
+pub use start::{Driver, StartError, bind, host};
 pub use tls::{Credentials, Pem, TlsError};
 pub use transport::EndpointError;
 pub use wire::limits::ANSWER_BYTES_MAX;

@@ -77,11 +77,16 @@ async fn write(session: &Session, batch: Vec<Wish>) -> Vec<(Wish, CasResult)> {
         }
         Err(error) => {
             tracing::warn!(%error, records = batch.len(), "a compare-and-set has no answer");
+            let mut reachable = true;
             for wish in batch {
-                let result = match session.get(&partition_key(wish.partition)).await {
-                    Ok(current) => found(&wish, current),
-                    Err(_unreachable) => CasResult::Unknown,
-                };
+                let mut result = CasResult::Unknown;
+                // Once one has no answer the others would only wait for theirs.
+                if reachable {
+                    match session.get(&partition_key(wish.partition)).await {
+                        Ok(current) => result = found(&wish, current),
+                        Err(_unreachable) => reachable = false,
+                    }
+                }
                 done.push((wish, result));
             }
         }

@@ -92,8 +92,13 @@ impl Driver {
             let shared = Arc::clone(&self.shared);
             let endpoint = self.endpoint.clone();
             shared.ending.stops(group.stop());
-            if let Err(failure) = self.run(host, &group).await {
+            let mut session = None;
+            if let Err(failure) = self.run(host, &group, &mut session).await {
                 shared.ending.fail(failure);
+            }
+            if let Some(session) = session {
+                // So that the others need not wait until they miss it.
+                session.end().await;
             }
             shared.peers.close(code::STOPPING, b"stopping");
             endpoint.close(code::STOPPING, b"stopping");
@@ -102,10 +107,16 @@ impl Driver {
         });
     }
 
-    async fn run(self, host: Arc<dyn Host>, tasks: &Tasks) -> Result<(), Failure> {
+    /// Leaves the session in `began`, to be ended.
+    async fn run(
+        self,
+        host: Arc<dyn Host>,
+        tasks: &Tasks,
+        began: &mut Option<Arc<Session>>,
+    ) -> Result<(), Failure> {
         let Self { parts, shared, inbox, endpoint } = self;
         let stop = tasks.stop().clone();
-        let session = Arc::new(parts.session);
+        let session = Arc::clone(began.insert(Arc::new(parts.session)));
         // Set once: a driver runs once.
         drop(shared.session.set(Arc::downgrade(&session)));
         tasks.spawn("registry reach", {
@@ -275,7 +286,7 @@ fn position_record(shared: &Shared, fingerprint: String) -> PositionRecord {
             name: "carillon".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: String::new(),
-            hostname: host.split('.').next().unwrap_or_default().to_owned(),
+            hostname: short_name(&host).to_owned(),
             fqdn: host,
             key: format!("{:016x}", rand::random::<u64>()),
             servers: vec![
@@ -306,6 +317,15 @@ fn server(name: &str, address: &str, protocol: &str, transport: &str) -> ServerI
             transport: transport.to_owned(),
         }],
     }
+}
+
+/// The short name of this machine: what a node's copies are spread by when it is by host.
+pub fn host() -> String {
+    short_name(&hostname()).to_owned()
+}
+
+fn short_name(host: &str) -> &str {
+    host.split('.').next().unwrap_or_default()
 }
 
 /// The machine's name, as the kernel has it.

@@ -6,11 +6,23 @@ use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use std::time::Instant;
-pub use tokio::time::error::Elapsed;
 
-/// The monotonic clock.
+use crate::simulated;
+
+/// Time ran out. The future was dropped where it stood; what it had done by then stays done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("time ran out")]
+pub struct Elapsed(());
+
+impl Elapsed {
+    pub(crate) const fn new() -> Self {
+        Self(())
+    }
+}
+
+/// The monotonic clock, or the one of the simulation that this thread is in.
 pub fn now() -> Instant {
-    Instant::now()
+    simulated::current().map_or_else(Instant::now, |clock| clock.now())
 }
 
 /// Unix milliseconds, UTC. For display and logs: no decision may depend on it.
@@ -21,12 +33,21 @@ pub fn wall_ms() -> u64 {
 
 /// Waits. Cancel-safe: dropping it forgets the wait.
 pub async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
+    match simulated::current() {
+        Some(clock) => {
+            let deadline = clock.now() + duration;
+            clock.sleep_until(deadline).await;
+        }
+        None => tokio::time::sleep(duration).await,
+    }
 }
 
 /// Waits until `deadline`. Cancel-safe.
 pub async fn sleep_until(deadline: Instant) {
-    tokio::time::sleep_until(deadline.into()).await;
+    match simulated::current() {
+        Some(clock) => clock.sleep_until(deadline).await,
+        None => tokio::time::sleep_until(deadline.into()).await,
+    }
 }
 
 /// Gives `future` at most `duration`. On [`Elapsed`] the future was dropped where it stood.
@@ -34,5 +55,9 @@ pub async fn sleep_until(deadline: Instant) {
 /// # Errors
 /// [`Elapsed`] when time ran out.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
-    tokio::time::timeout(duration, future).await
+    let future = std::pin::pin!(future);
+    match simulated::current() {
+        Some(clock) => clock.timeout(duration, future).await,
+        None => tokio::time::timeout(duration, future).await.map_err(|_tokios| Elapsed::new()),
+    }
 }

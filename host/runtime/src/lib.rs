@@ -7,9 +7,11 @@
 mod backoff;
 mod blocking;
 mod clock;
+mod simulated;
 mod tasks;
 
 pub use backoff::Backoff;
 pub use blocking::blocking;
 pub use clock::{Elapsed, Instant, now, sleep, sleep_until, timeout, wall_ms};
+pub use simulated::{EnteredClock, SimulatedClock};
 pub use tasks::{Stop, Tasks, thread};

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::order::Order;
 use super::shape::{AboutShape, DrainingShape, Leave, LeavingShape, PartitionsShape, PluginsShape};
 use super::{Desk, Doing};
-use crate::endpoints::{Answered, json};
+use crate::endpoints::{Answered, counted, json};
 use crate::problem::Problem;
 use crate::shape::RingShape;
 
@@ -26,6 +26,11 @@ pub(super) async fn partitions(order: Order) -> Answered {
 
 pub(super) async fn plugins(order: Order) -> Answered {
     json(StatusCode::OK, &PluginsShape::new(&order.into_desk().operate.plugins()))
+}
+
+/// Here too, because the clients' edge asks for a token of an operator where it asks for tokens.
+pub(super) async fn metrics(_order: Order) -> Answered {
+    counted()
 }
 
 /// Begins and says so; how far it is stands in `info`.

@@ -51,6 +51,7 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
         .on(MethodFilter::GET, "/admin/v1/partitions", "admin partitions", endpoints::partitions)
         .on(MethodFilter::GET, "/admin/v1/plugins", "admin plugins", endpoints::plugins)
         .on(MethodFilter::POST, "/admin/v1/drain", "admin drain", endpoints::drain)
+        .on(MethodFilter::GET, "/metrics", "admin metrics", endpoints::metrics)
         .router
         .fallback(|request: Request| async move {
             refuse(&request, Problem::new(Code::NotFound, "nothing is at this path"))

@@ -46,7 +46,8 @@ pub(super) async fn readyz(asked: Asked<Public>) -> Answered {
     } else if led < partitions {
         format!("{led} of {partitions} partitions have a leader")
     } else {
-        return json(StatusCode::OK, &ReadyShape { ready: true, partitions, led });
+        let thin = readiness.thin;
+        return json(StatusCode::OK, &ReadyShape { ready: true, partitions, led, thin });
     };
     Err(Problem::new(Code::NotReady, missing))
 }
@@ -59,5 +60,10 @@ pub(super) async fn readyz(asked: Asked<Public>) -> Answered {
 )]
 /// What the process has counted.
 pub(super) async fn metrics(_asked: Asked<Within<Operating>>) -> Answered {
+    counted()
+}
+
+/// What the process has counted, for whoever may see it.
+pub(crate) fn counted() -> Answered {
     Ok(([(CONTENT_TYPE, PROMETHEUS)], render()).into_response())
 }

@@ -33,6 +33,7 @@ use crate::problem::Problem;
 use crate::{Ask, Auth, Config, request_id};
 
 pub use document::openapi;
+pub(crate) use health::counted;
 
 /// What every endpoint has.
 pub(crate) struct Edge {

@@ -204,6 +204,8 @@ pub(crate) struct ReadyShape {
     pub(crate) partitions: usize,
     /// How many of them have a leader.
     pub(crate) led: usize,
+    /// How many can have fewer copies than they should, for want of nodes, hosts or zones.
+    pub(crate) thin: usize,
 }
 
 /// A node that runs.

@@ -223,9 +223,11 @@ async fn a_node_is_healthy_at_once_and_ready_when_its_partitions_are_led() {
     let before = edge.get("/readyz").await;
     assert_eq!((before.status, before.code().as_str()), (503, "not-ready"));
     for (led, stopping, status) in [(255, false, 503), (256, true, 503), (256, false, 200)] {
-        edge.pretender.set_readiness(Readiness { partitions: 256, led, stopping });
+        edge.pretender.set_readiness(Readiness { partitions: 256, led, thin: 9, stopping });
         assert_eq!(edge.get("/readyz").await.status, status, "{led} {stopping}");
     }
+    let ready = json!({"ready": true, "partitions": 256, "led": 256, "thin": 9});
+    assert_eq!(edge.get("/readyz").await.json(), ready);
 }
 
 #[tokio::test]

@@ -182,6 +182,14 @@ async fn a_node_tells_who_it_is_and_how_it_does() {
 }
 
 #[tokio::test]
+async fn what_was_counted_is_shown_to_operators_without_a_token() {
+    let counted = desk().await.get("/metrics").await;
+    assert_eq!(counted.status, 200);
+    let text = String::from_utf8(counted.body).unwrap();
+    assert!(text.contains("carillon_http_requests_total"), "{text}");
+}
+
+#[tokio::test]
 async fn a_node_is_drained_and_another_declared_gone() {
     let desk = desk().await;
     for body in ["", "{}"] {

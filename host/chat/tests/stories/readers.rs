@@ -6,7 +6,8 @@ use chat::{CallContext, Chain, Code, Config, Read, Request, RequestOutcome, Resp
 use model::{Cursor, Route};
 
 use crate::stage::{
-    Keeps, Stage, context, message, page, read, reading, refused, send, sent, texts, wait, waits,
+    Asking, Keeps, Stage, context, message, page, read, reading, refused, send, sent, texts, wait,
+    waits,
 };
 
 #[tokio::test]
@@ -71,6 +72,48 @@ async fn a_node_that_stops_answers_its_readers_and_takes_nothing_new() {
     assert_eq!(stage.texts(0, token).await, ["hello"]);
     stage.chats[0].drained().await;
     assert!(stage.chats[0].readiness().stopping);
+}
+
+/// A reader waited for a leader that did not come, and got an empty page that nobody had looked for: with a
+/// head behind what they had seen, or, for a confirmed read, behind what was acknowledged before it began.
+#[tokio::test]
+async fn who_is_sent_away_is_told_nothing_that_nobody_knows() {
+    let config = Config { patience: Duration::from_millis(50), ..Config::default() };
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], config);
+    let token = stage.chat().await;
+    let first = stage.say(token, "k1", "first").await.cursor;
+    let said = stage.say(token, "k2", "second").await.cursor;
+    let seen = |seen: Cursor| CallContext { seen: Some(seen), ..context() };
+    let later = Cursor { seq: said.seq + 1, ..said };
+
+    // Through a node that stops.
+    let call = |request, context| -> Asking<'_> { Box::pin(stage.chats[1].call(request, context)) };
+    let confirmed = || match wait(token, Some(said)) {
+        Request::Read(read) => Request::Read(Read { confirmed: true, ..read }),
+        other => other,
+    };
+    let mut plain = call(wait(token, Some(said)), seen(said));
+    let mut sure = call(confirmed(), context());
+    waits(&mut plain).await;
+    waits(&mut sure).await;
+    stage.chats[1].drain();
+    assert_eq!(page(plain.await).head, said);
+    assert_eq!(refused(sure.await).code, Code::NotReady);
+
+    // On a reign that ends, with nobody after it.
+    let mut plain = stage.ask(0, wait(token, Some(said)));
+    let mut sure = stage.ask(0, confirmed());
+    waits(&mut plain).await;
+    waits(&mut sure).await;
+    stage.world.close();
+    assert_eq!(page(plain.await).head, said);
+    assert_eq!(refused(sure.await).code, Code::NotReady);
+
+    // Whoever leads next has not what they had seen.
+    for after in [None, Some(first)] {
+        let lost = stage.chats[0].call(wait(token, after), seen(later)).await;
+        assert_eq!(refused(lost).code, Code::NotReady, "{after:?}");
+    }
 }
 
 #[tokio::test]

@@ -8,16 +8,20 @@ use clap::Args;
 use plugin::Plugin;
 use replication::{Credentials, Pem, TlsError};
 
-use super::{Problem, chain, output};
+use super::{Problem, chain, online, output};
 use crate::config::{AuthMode, Draft, Faults};
 use crate::handlers;
 
 /// Checks a configuration: every fault with its line, and the plugins it names.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  carillon check config/single.toml")]
+#[command(after_help = "Example:\n  carillon check config/single.toml\n  carillon check \
+                        config/cluster/a.toml --online")]
 pub(super) struct Check {
     /// The configuration
     file: PathBuf,
+    /// Asks the registry too: whether it answers, and whether there are nodes enough
+    #[arg(long)]
+    online: bool,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -26,15 +30,17 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<(), Problem> {
         let told = match self.faults() {
-            Ok(handlers) if self.json => {
-                output::line(serde_json::json!({"faults": [], "chain": handlers}))
+            Ok(Good { handlers, notes }) if self.json => {
+                output::line(serde_json::json!({"faults": [], "chain": handlers, "notes": notes}))
             }
-            Ok(handlers) if handlers.is_empty() => {
-                output::line(format_args!("{} is good, without handlers", self.file.display()))
-            }
-            Ok(handlers) => {
-                let handlers = handlers.join(", ");
-                output::line(format_args!("{} is good: {handlers}", self.file.display()))
+            Ok(Good { handlers, notes }) => {
+                let handlers = match handlers.is_empty() {
+                    true => "without handlers".to_owned(),
+                    false => handlers.join(", "),
+                };
+                let mut lines = vec![format!("{} is good: {handlers}", self.file.display())];
+                lines.extend(notes);
+                output::line(lines.join("\n"))
             }
             Err(CheckError::Faults(faults)) if self.json => {
                 let faults: Vec<_> = faults
@@ -52,8 +58,8 @@ impl Check {
         told.map(drop)
     }
 
-    /// The handlers of the chain with their versions, or what is wrong.
-    fn faults(&self) -> Result<Vec<String>, CheckError> {
+    /// What there is, or what is wrong.
+    fn faults(&self) -> Result<Good, CheckError> {
         let mut draft = Draft::read(&self.file)?;
         draft.alone();
         certificates(&mut draft);
@@ -64,7 +70,13 @@ impl Check {
         let config = draft.finish()?;
         let loaded = loaded?;
         let chain = config.chain.iter().filter_map(|name| loaded.get(name));
-        Ok(chain.map(|plugin| format!("{} {}", plugin.name(), plugin.version())).collect())
+        let chain = chain.map(|plugin| format!("{} {}", plugin.name(), plugin.version()));
+        let handlers = chain.collect();
+        let notes = match self.online {
+            true => super::small_runtime()?.block_on(online::look(&self.file, &config))?,
+            false => Vec::new(),
+        };
+        Ok(Good { handlers, notes })
     }
 
     /// The plugins that could be loaded; what is wrong with the others becomes faults.
@@ -146,6 +158,14 @@ fn keys(draft: &mut Draft) {
             "Write a JSON web key set there; carillon token --new-key makes one for development";
         draft.fault("auth.jwks", what, fix.to_owned());
     }
+}
+
+/// A file without faults.
+struct Good {
+    /// The handlers of the chain with their versions.
+    handlers: Vec<String>,
+    /// What the registry says, if it was asked.
+    notes: Vec<String>,
 }
 
 enum CheckError {

@@ -11,10 +11,12 @@ mod chat;
 mod check;
 mod demo;
 mod node;
+mod online;
 mod output;
 mod placement;
 mod plugin;
 mod problem;
+mod registry;
 mod ring;
 mod token;
 
@@ -49,6 +51,7 @@ enum Command {
     Bench(bench::Bench),
     Cert(cert::Cert),
     Plugin(plugin::Plugin),
+    Registry(registry::Registry),
     Ring(ring::RingCommand),
     Token(token::Token),
 }
@@ -63,6 +66,11 @@ pub fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Cert(cert) => cert.run(),
         Command::Plugin(plugin) => plugin.run(),
+        // Passes on the exit code of a command that it ran.
+        Command::Registry(registry) => match registry.run() {
+            Ok(code) => return code,
+            Err(problem) => Err(problem),
+        },
         Command::Ring(ring) => ring.run(),
         Command::Token(token) => token.run(),
     };

@@ -183,8 +183,12 @@ fn bounds(config: &Config, reading: &mut Reading<'_>) {
     for (key, _) in counts.iter().filter(|(_, count)| *count == 0) {
         reading.fault(key, format!("{key} is 0: nobody could connect"), "Write 1 or more");
     }
-    let spans =
-        [("replication.timeout", config.replication.timeout), ("node.drain", config.node.drain)];
+    let spans = [
+        ("replication.timeout", config.replication.timeout),
+        ("replication.settle", config.replication.settle),
+        ("replication.dead", config.replication.dead),
+        ("node.drain", config.node.drain),
+    ];
     for (key, _) in spans.iter().filter(|(_, span)| span.0.is_zero()) {
         reading.fault(key, format!("{key} is nothing"), "Write 1s or more");
     }

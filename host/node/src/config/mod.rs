@@ -144,6 +144,15 @@ impl Config {
         }
     }
 
+    /// What two copies must not share.
+    pub fn spread(&self) -> hashring::Spread {
+        match self.replication.spread {
+            Spread::Node => hashring::Spread::Node,
+            Spread::Host => hashring::Spread::Host,
+            Spread::Zone => hashring::Spread::Zone,
+        }
+    }
+
     /// The folder of everything this node keeps.
     pub fn data(&self) -> &PathBuf {
         &self.node.data

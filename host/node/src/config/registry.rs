@@ -32,6 +32,8 @@ pub struct Registry {
     pub hosts: Vec<String>,
     /// The path below which everything of this cluster is.
     pub root: String,
+    /// The path below which nodes tell other programs where they answer clients.
+    pub announce: String,
     /// How long ZooKeeper waits for a node that says nothing before it takes it for dead.
     pub session: Span,
     /// How long one question may take.
@@ -58,6 +60,7 @@ impl Default for Registry {
             kind: RegistryKind::Embedded,
             hosts: vec!["127.0.0.1:2181".to_owned()],
             root: "/services/carillon".to_owned(),
+            announce: "/services/carillon-http".to_owned(),
             session: Span(Duration::from_secs(6)),
             timeout: Span(Duration::from_secs(5)),
             digest_file: PathBuf::new(),
@@ -71,6 +74,7 @@ impl Registry {
         table.key(reading, "kind", &mut self.kind);
         table.key(reading, "hosts", &mut self.hosts);
         table.key(reading, "root", &mut self.root);
+        table.key(reading, "announce", &mut self.announce);
         table.key(reading, "session", &mut self.session);
         table.key(reading, "timeout", &mut self.timeout);
         table.key(reading, "digest_file", &mut self.digest_file);
@@ -105,6 +109,7 @@ fn embedded(registry: &Registry, reading: &mut Reading<'_>) {
     let said = [
         ("registry.hosts", registry.hosts != usual.hosts),
         ("registry.root", registry.root != usual.root),
+        ("registry.announce", registry.announce != usual.announce),
         ("registry.digest_file", registry.digest_file != usual.digest_file),
     ];
     for (key, _) in said.into_iter().filter(|(_, said)| *said) {
@@ -144,6 +149,12 @@ fn paths(registry: &Registry, reading: &mut Reading<'_>) {
         let what = format!("registry.root is {root:?}");
         let fix = "Write a path like \"/services/carillon\", not below /zookeeper";
         reading.fault("registry.root", what, fix);
+    }
+    let announce = &registry.announce;
+    if !is_path(announce) || format!("{announce}/").starts_with(&format!("{root}/")) {
+        let what = format!("registry.announce is {announce:?}");
+        let fix = "Write a path like \"/services/carillon-http\" that is not below registry.root";
+        reading.fault("registry.announce", what, fix);
     }
 }
 

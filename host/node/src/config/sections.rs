@@ -86,6 +86,10 @@ pub struct Replication {
     pub spread: Spread,
     /// How long a send waits for its acknowledgements.
     pub timeout: Span,
+    /// How long the ring must be the same before partitions follow it.
+    pub settle: Span,
+    /// How long a node must be missing before others take its places.
+    pub dead: Span,
 }
 
 /// `replication.spread`.
@@ -97,6 +101,17 @@ pub enum Spread {
     Host,
     /// Copies in different zones.
     Zone,
+}
+
+/// As it is written.
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Node => "node",
+            Self::Host => "host",
+            Self::Zone => "zone",
+        })
+    }
 }
 
 /// `[storage]`: value files and the disk below them.
@@ -210,7 +225,8 @@ impl Default for Ring {
 impl Default for Replication {
     fn default() -> Self {
         let timeout = Span(Duration::from_secs(5));
-        Self { copies: 3, commit: 2, spread: Spread::Node, timeout }
+        let (settle, dead) = (Span(Duration::from_secs(60)), Span(Duration::from_secs(600)));
+        Self { copies: 3, commit: 2, spread: Spread::Node, timeout, settle, dead }
     }
 }
 
@@ -297,6 +313,8 @@ impl Config {
         table.key(reading, "commit", &mut self.replication.commit);
         table.key(reading, "spread", &mut self.replication.spread);
         table.key(reading, "timeout", &mut self.replication.timeout);
+        table.key(reading, "settle", &mut self.replication.settle);
+        table.key(reading, "dead", &mut self.replication.dead);
         table.done(reading);
 
         let mut table = root.section(reading, "storage");

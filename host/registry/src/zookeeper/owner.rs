@@ -12,13 +12,12 @@ use runtime::{Backoff, Stop};
 use super::config::ZooKeeperConfig;
 use super::link::{Live, Shared};
 use super::problem::{Problem, why};
+use crate::ensemble;
 
 /// Pauses between attempts to connect: the first is short, since a restarted server is back in a moment;
 /// the longest is what a node may be late when an ensemble returns after hours.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A connection attempt to all servers in a row may take this many session timeouts, whatever they do.
-const ATTEMPT_SESSIONS: u32 = 3;
 
 /// Connects until `stop`, for as long as there is nobody, and whenever the ensemble has ended a session.
 pub(crate) async fn run(shared: Arc<Shared>, stop: Stop) {
@@ -49,29 +48,22 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: Stop) {
 
 /// One session, from its beginning to its end.
 async fn serve(shared: &Shared, client: Client) {
-    let mut state = client.state_watcher();
     let session = client.session_id();
     let live = shared.begin(client);
     let incarnation = live.incarnation;
     shared.note(None);
-    tracing::info!(%session, incarnation, "the registry gave a session");
+    let timeout = live.client.session_timeout();
+    tracing::info!(%session, incarnation, ?timeout, "the registry gave a session");
     shared.kept.look_at_all();
-    loop {
-        match live.client.state() {
-            SessionState::SyncConnected => shared.reach.set_connected(true),
-            SessionState::Disconnected | SessionState::ConnectedReadOnly => {
-                shared.reach.set_connected(false);
-            }
-            SessionState::AuthFailed | SessionState::Expired | SessionState::Closed => break,
+    let over = async {
+        while shared.over.load(Ordering::Relaxed) < incarnation {
+            shared.over_told.notified().await;
         }
-        tokio::select! {
-            _changed = state.changed() => {}
-            () = shared.over_told.notified() => {
-                if shared.over.load(Ordering::Relaxed) >= incarnation {
-                    break;
-                }
-            }
-        }
+    };
+    let connected = |state| shared.reach.set_connected(state == SessionState::SyncConnected);
+    tokio::select! {
+        _ended = ensemble::follow(&live.client, connected) => {}
+        () = over => {}
     }
     let ended = live.client.state();
     tracing::warn!(%session, incarnation, state = %ended, "the session with the registry is over");
@@ -82,17 +74,14 @@ async fn serve(shared: &Shared, client: Client) {
 
 /// A session whose root is there and may be written.
 async fn open(config: &ZooKeeperConfig, shared: &Shared) -> Result<Client, Problem> {
-    let mut connector =
-        Client::connector().with_session_timeout(config.session).with_fail_eagerly();
+    let mut connector = Client::connector();
     if let Some(digest) = &config.digest {
         connector = connector.with_auth("digest", &digest.credentials());
     }
     let servers = config.servers();
-    let attempt = connector.connect(&servers);
-    let client = match runtime::timeout(config.session * ATTEMPT_SESSIONS, attempt).await {
-        Ok(Ok(client)) => client,
-        Ok(Err(error)) => return Err(why(config, &error).await),
-        Err(_elapsed) => return Err(why(config, &Refusal::Timeout).await),
+    let client = match ensemble::connect(connector, &servers, config.session).await {
+        Ok(client) => client,
+        Err(error) => return Err(why(config, &error).await),
     };
     match runtime::timeout(config.timeout, prepare(config, shared, &client)).await {
         Ok(prepared) => prepared.map(|()| client),
@@ -131,7 +120,9 @@ async fn prepare(
             Err(refusal) => return Err(problem(refusal)),
         }
     }
-    warn_if_open(config, client, root).await;
+    if shared.incarnation() == 0 {
+        warn_if_open(config, client, root).await;
+    }
     may_write(client, root).await.map_err(problem)
 }
 

@@ -5,8 +5,7 @@
 //! a few round trips, not one for each key. A request whose answer was lost is never sent again from
 //! here; whoever asked reads and decides.
 
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
@@ -20,6 +19,8 @@ use crate::{Cas, CasError, Error, Value};
 const IN_FLIGHT_MAX: usize = 64;
 /// Keys of one listing: a thousand nodes with 64 places each. What is beyond is left out, and said.
 const LISTED_MAX: usize = 65_536;
+/// Folders remembered as made; a node uses a handful.
+const FOLDERS_MAX: usize = 1024;
 /// How often a call begins again because a folder, or the znode itself, vanished in between.
 const AGAIN_MAX: usize = 4;
 
@@ -102,7 +103,10 @@ impl Tree {
             let keys: Vec<String> = names
                 .into_iter()
                 .map(|name| if folder.is_empty() { name } else { format!("{folder}/{name}") })
-                .filter(|key| key.starts_with(prefix))
+                // Below `/` ZooKeeper keeps its own.
+                .filter(|key| {
+                    key.starts_with(prefix) && !(key == "zookeeper" && self.root.is_empty())
+                })
                 .collect();
             if keys.len() + found.len() > LISTED_MAX {
                 tracing::error!(
@@ -158,15 +162,42 @@ impl Tree {
                 Err(Refusal::NoNode) if write.expect.is_none() => {
                     self.create_again(client, write).await?
                 }
+                // Refused for certain; what stands there is filled in below.
                 Err(Refusal::BadVersion | Refusal::NodeExists | Refusal::NoNode) => {
-                    // The write is refused for certain, but others of the batch were not.
-                    let current = self.get(client, &write.key).await;
-                    Err(CasError { current: current.map_err(|_unread| Error::Unknown)? })
+                    Err(CasError { current: None })
                 }
                 Err(refusal) => return Err(write_error(&write.key, &refusal)),
             });
         }
+        self.fill_in(client, &paths, &mut results).await?;
         Ok(results)
+    }
+
+    /// Reads what stands where a write was refused.
+    async fn fill_in(
+        &self,
+        client: &Client,
+        paths: &[String],
+        results: &mut [Result<u64, CasError>],
+    ) -> Result<(), Error> {
+        let refused: Vec<(&String, &mut CasError)> = paths
+            .iter()
+            .zip(results)
+            .filter_map(|(path, result)| Some((path, result.as_mut().err()?)))
+            .collect();
+        let items: Vec<&String> = refused.iter().map(|(path, _)| *path).collect();
+        let read =
+            |path: &String| -> Pending<'_, (Vec<u8>, Stat)> { Box::pin(client.get_data(path)) };
+        let found = pipelined(items.into_iter(), read).await;
+        for ((_, error), found) in refused.into_iter().zip(found) {
+            error.current = match found {
+                Ok((data, stat)) => Some(value(data, &stat)),
+                Err(Refusal::NoNode) => None,
+                // Others of the batch were written, and now nobody can say which.
+                Err(_unread) => return Err(Error::Unknown),
+            };
+        }
+        Ok(())
     }
 
     fn send<'a>(&'a self, client: &'a Client, write: &Cas, path: &'a str) -> Pending<'a, u64> {
@@ -217,11 +248,8 @@ impl Tree {
             match self.send(client, write, &path).await {
                 Ok(version) => return Ok(Ok(version)),
                 Err(Refusal::NoNode) => {}
-                Err(Refusal::NodeExists) => {
-                    let current = self.get(client, &write.key).await;
-                    let current = current.map_err(|_unread| Error::Unknown)?;
-                    return Ok(Err(CasError { current }));
-                }
+                // What stands there is filled in by the caller.
+                Err(Refusal::NodeExists) => return Ok(Err(CasError { current: None })),
                 Err(refusal) => return Err(write_error(&write.key, &refusal)),
             }
         }
@@ -303,7 +331,11 @@ impl Tree {
         }
         let options = CreateMode::Persistent.with_acls(self.acls());
         client.mkdir(&self.path(folder), &options).await?;
-        self.lock_folders().insert(folder.to_owned());
+        let mut folders = self.lock_folders();
+        if folders.len() >= FOLDERS_MAX {
+            folders.clear();
+        }
+        folders.insert(folder.to_owned());
         Ok(())
     }
 

@@ -5,19 +5,16 @@
 //! below it are read, and all of them are reported, with those that stood there before and are gone.
 
 use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use ::zookeeper::{AddWatchMode, EventType, PersistentWatcher, SessionState, WatchedEvent};
+use ::zookeeper::{AddWatchMode, EventType, PersistentWatcher, SessionState};
 use runtime::{Backoff, Stop};
 
 use super::link::{Live, Shared};
 use super::tree::folder;
-use crate::Error;
 use crate::watch::WatchShared;
+use crate::{Error, ensemble};
 
 /// Pauses before a watch is set again.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -107,7 +104,7 @@ async fn listen(
     watcher: &mut PersistentWatcher,
     known: &mut BTreeSet<String>,
 ) -> bool {
-    while let Some(event) = next(watcher).await {
+    while let Some(event) = ensemble::unless_gone(watcher.changed()).await {
         if event.event_type == EventType::Session {
             if event.session_state == SessionState::SyncConnected {
                 continue;
@@ -126,18 +123,4 @@ async fn listen(
         }
     }
     false
-}
-
-/// The next event; `None` when the client is gone. It panics then, if one waits for more than the end.
-async fn next(watcher: &mut PersistentWatcher) -> Option<WatchedEvent> {
-    let mut changed = pin!(watcher.changed());
-    std::future::poll_fn(|cx| {
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| changed.as_mut().poll(cx)));
-        match polled {
-            Ok(Poll::Ready(event)) => Poll::Ready(Some(event)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(_panic) => Poll::Ready(None),
-        }
-    })
-    .await
 }

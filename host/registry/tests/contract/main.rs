@@ -9,6 +9,7 @@
     reason = "a test ends where a step fails"
 )]
 
+mod observing;
 mod suite;
 
 use registry::{Cas, Registry, Session};
@@ -20,6 +21,17 @@ async fn open() -> Option<(Registry, tempfile::TempDir)> {
 }
 
 crate::contract!(open);
+
+/// Somebody watches a cluster without being in it.
+mod observers {
+    use super::observing as suite;
+
+    crate::contract!(@ super::open,
+        an_observer_sees_nodes_come_and_go_and_leaves_no_trace,
+        a_value_that_makes_no_sense_is_named_and_what_it_said_before_stays,
+        while_the_registry_is_away_the_last_view_stays_and_then_the_next_comes,
+    );
+}
 
 fn session(registry: &Registry) -> Session {
     registry.session(&"a".parse().unwrap())

@@ -209,3 +209,36 @@ async fn a_session_begins_once_the_server_is_there() {
     write(&a, put("k/1", None, "1")).await;
     told(&mut watch, &["k/1"]).await;
 }
+
+#[tokio::test]
+async fn the_last_known_ring_is_on_the_disk_with_its_age() {
+    let Some(ensemble) = Ensemble::start(1).await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = ensemble.config("/t");
+    config.cache = Some(folder.path().join("registry.cache"));
+    let registry = registry(config);
+    assert_eq!(registry.last_known(), None);
+    let a = session(&registry, "a").await;
+    a.put_ephemeral("hashring/1", b"a".to_vec()).await.unwrap().unwrap();
+    write(&a, put("members/a", None, "m")).await;
+    write(&a, put("elsewhere/a", None, "e")).await;
+    let keys = |known: &registry::LastKnown| -> Vec<String> {
+        known.records.iter().map(|(key, _)| key.clone()).collect()
+    };
+    eventually("both records on the disk", async || {
+        let known = registry.last_known().ok_or_else(|| vec!["nothing".to_owned()])?;
+        if keys(&known) == ["hashring/1", "members/a"] { Ok(()) } else { Err(keys(&known)) }
+    })
+    .await;
+    ensemble.kill(1).await;
+    until(&a, SessionState::Disconnected).await;
+    drop(a);
+    let known = registry.last_known().unwrap();
+    assert_eq!(keys(&known), ["hashring/1", "members/a"]);
+    assert_eq!(known.list("members/").next().unwrap().1.data, b"m");
+    eventually("its age rises", async || {
+        let age = registry.last_known().map(|known| known.age_ms());
+        if age > Some(100) { Ok(()) } else { Err(age) }
+    })
+    .await;
+}

@@ -76,6 +76,12 @@ impl Candidate {
         &self.record.prev_ensemble
     }
 
+    /// The same, unless told to break that rule.
+    fn seals(&self, cx: &Shared) -> &[Member] {
+        let own = cx.config.sabotage.seal_own_ensemble;
+        if own { &self.record.ensemble } else { self.sealing() }
+    }
+
     fn came_further(&mut self, now: Time) {
         self.progress = now;
         self.asked = now;
@@ -195,7 +201,7 @@ impl Partition {
                 }
             }
             Phase::Sealing { sealed } => {
-                for member in &candidate.record.prev_ensemble {
+                for member in candidate.seals(cx) {
                     let wanted = only.is_none_or(|only| *only == member.node)
                         && !cx.is_me(member)
                         && cx.peers.member(member).is_some()
@@ -223,7 +229,7 @@ impl Partition {
     /// A member has promised the epoch.
     pub(super) fn on_sealed(&mut self, cx: &mut Shared, from: &NodeId, answer: Sealed) {
         let Doing::Candidate(candidate) = &mut self.doing else { return };
-        if answer.epoch != candidate.epoch() || !cx.counts(from, candidate.sealing()) {
+        if answer.epoch != candidate.epoch() || !cx.counts(from, candidate.seals(cx)) {
             return;
         }
         let Phase::Sealing { sealed } = &mut candidate.phase else { return };
@@ -239,7 +245,7 @@ impl Partition {
     fn count_sealed(&mut self, cx: &mut Shared) {
         let Doing::Candidate(candidate) = &mut self.doing else { return };
         let Phase::Sealing { sealed } = &candidate.phase else { return };
-        let members = candidate.record.prev_ensemble.len();
+        let members = candidate.seals(cx).len();
         let needed = quorum::seal(members, candidate.record.prev_commit);
         let own = sealed.iter().find(|(node, _)| *node == cx.config.node);
         let Some((_, own)) = own.cloned() else { return };

@@ -179,10 +179,15 @@ impl Partition {
 
     /// Gives the log to nobody for now. What the learner has it keeps.
     pub(super) fn dismiss_learner(&mut self, cx: &mut Shared) {
+        self.dismiss_learner_for(cx, cx.config.timings.retry_max);
+    }
+
+    /// The same; nothing is tried for about `pause`.
+    pub(super) fn dismiss_learner_for(&mut self, cx: &mut Shared, pause: Time) {
         let Doing::Lead(leader) = &mut self.doing else { return };
         leader.changing.hold = None;
         if leader.changing.learner.take().is_some() {
-            leader.changing.not_before = cx.now + cx.about(cx.config.timings.retry_max);
+            leader.changing.not_before = cx.now + cx.about(pause);
             cx.feeding.remove(&self.id);
             self.moving(cx, Moving::GivenUp);
             self.touch(cx);

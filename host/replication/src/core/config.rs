@@ -57,6 +57,8 @@ pub struct Timings {
     /// How long sends wait at most for a change of the ensemble; and a learner has caught up when it
     /// holds what was committed so long ago.
     pub hold: Duration,
+    /// Between two comparisons of the members' logs with their primary's.
+    pub compare: Duration,
 }
 
 impl Default for Timings {
@@ -75,6 +77,7 @@ impl Default for Timings {
             settle: Duration::from_secs(60),
             dead: Duration::from_secs(600),
             hold: Duration::from_secs(1),
+            compare: Duration::from_secs(60),
         }
     }
 }
@@ -154,6 +157,10 @@ pub struct Sabotage {
     pub ack_log_end: bool,
     /// Takes the ensemble to seal from a record that is itself sealing.
     pub prev_from_sealing: bool,
+    /// A member's log ends where the last append ends, also when it held more.
+    pub cut_to_append: bool,
+    /// Seals the ensemble that a change leads to instead of the one it comes from.
+    pub seal_own_ensemble: bool,
     /// Counts a learner as if it were a member.
     pub count_learners: bool,
     /// Changes an ensemble within the epoch: nothing is sealed.

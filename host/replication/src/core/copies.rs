@@ -22,7 +22,11 @@ impl Partition {
         }
         if let Some(learner) = leader.changing.learner_of(cx, from) {
             learner.follower.acked(ack.matched.min(end), cx.now);
+            let caught_up = learner.follower.matched >= self.commit;
             self.touch(cx);
+            if caught_up {
+                self.tick_change(cx);
+            }
             return;
         }
         if !cx.counts(from, &leader.record.ensemble) {
@@ -44,10 +48,15 @@ impl Partition {
         if refuse.epoch != leader.epoch {
             return;
         }
-        if matches!(refuse.why, RefuseWhy::Busy | RefuseWhy::Divergent)
+        let gives_up = match refuse.why {
+            RefuseWhy::Busy => Some(timings.resend),
+            RefuseWhy::Divergent => Some(timings.dead),
+            _ => None,
+        };
+        if let Some(pause) = gives_up
             && leader.changing.learner_of(cx, from).is_some()
         {
-            self.dismiss_learner(cx);
+            self.dismiss_learner_for(cx, pause);
             return;
         }
         let learner = leader.changing.learner_of(cx, from).map(|learner| &mut learner.follower);

@@ -145,6 +145,11 @@ impl Follower {
         }
     }
 
+    /// Whether it has said in this epoch that it holds everything up to `seq`, and is sent what follows.
+    pub(super) fn holds(&self, seq: u64) -> bool {
+        !self.probing && self.matched >= seq
+    }
+
     /// It may share everything up to `seq`, but not what it was sent.
     pub(super) fn gap(&mut self, seq: u64, now: Time, pause: Duration) {
         if seq > self.floor || seq < self.matched {

@@ -55,6 +55,8 @@ pub(super) struct Leader {
     beat: u64,
     pub(super) handing: Option<HandingOver>,
     pub(super) changing: Changing,
+    /// When the members' logs were last compared.
+    pub(super) compared: Time,
     /// What the members hold; kept to spare an allocation each time.
     held: Vec<u64>,
 }
@@ -103,6 +105,7 @@ impl Leader {
             beat: 0,
             handing: None,
             changing: Changing::new(now),
+            compared: now,
             held: Vec::new(),
             record,
         }
@@ -306,7 +309,10 @@ impl Partition {
     fn ask_to_open(&mut self, cx: &mut Shared) {
         let Doing::Lead(leader) = &mut self.doing else { return };
         let Some(known) = &self.record else { return };
-        if leader.phase != Phase::Copying || leader.level < leader.opening {
+        // Its own disk must hold it too: whoever serves reads the log from there, and until then entries
+        // that were withdrawn may still stand where the log has others.
+        let held = leader.level >= leader.opening && leader.own >= leader.opening;
+        if leader.phase != Phase::Copying || !held {
             return;
         }
         leader.phase = Phase::Opening { expect: known.version };
@@ -408,6 +414,7 @@ impl Partition {
         if leader.open() {
             self.tick_hand_over(cx);
             self.tick_change(cx);
+            self.tick_compare(cx);
             return;
         }
         if now.saturating_sub(leader.progress) >= timings.progress {

@@ -34,9 +34,11 @@ impl Learner {
         Self { follower, began: now, further: (0, now), commits: VecDeque::new() }
     }
 
-    /// A beat passed.
+    /// A beat passed, or it came further.
     pub(super) fn tick(&mut self, commit: u64, now: Time, hold: Duration) {
-        self.commits.push_back((now, commit));
+        if self.commits.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= hold / 8) {
+            self.commits.push_back((now, commit));
+        }
         while self.commits.len() > 1
             && self.commits.front().is_some_and(|(at, _)| now.saturating_sub(*at) > hold)
         {

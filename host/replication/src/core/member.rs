@@ -149,6 +149,14 @@ impl Partition {
             self.tail.push(&entry);
             cx.writer.append(self.id, &mut self.slot, entry);
         }
+        if cx.config.sabotage.cut_to_append
+            && let Some(place) = self.tail.place(last)
+            && self.tail.end().seq > last
+        {
+            cx.writer.withdraw(self.id);
+            cx.writer.push(&mut self.slot, LogOp::Cut { partition: self.id, after: last });
+            self.tail.cut(place);
+        }
         Ok(last)
     }
 

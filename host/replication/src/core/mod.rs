@@ -10,13 +10,14 @@
 //! Start reading at `partition`: what a node knows of one partition. `member`, `suspicion`, `candidate`
 //! and `leader` are what it does for it, in the order in which a node comes to do it; `hand_over` is how
 //! it stops in good order, and `change`, with `roster`, `plan` and `learner`, how it gets another ensemble.
-//! `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
+//! `compare` looks whether the logs are still the same. `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
 //! the log, `writer` the disk, `peers` and `beats` the others. Time matters only at beats: nothing here
 //! waits for less than one.
 
 mod beats;
 mod candidate;
 mod change;
+mod compare;
 mod config;
 mod convert;
 mod copies;

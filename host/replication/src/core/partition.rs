@@ -85,6 +85,8 @@ pub(super) enum ReadFor {
     Fetch(NodeId, wire::Fetch),
     /// For a member that is behind, in an epoch this node leads.
     Follower(NodeId, u64),
+    /// To compare the members' logs with it, in an epoch this node leads.
+    Compare(u64),
 }
 
 /// So long the record may be behind a promise before an operator hears of it.
@@ -159,6 +161,9 @@ impl Partition {
         }
         let newer = self.record.as_ref().is_none_or(|known| known.record.epoch < record.epoch);
         let (epoch, nonce) = (record.epoch, record.nonce);
+        if record.names(&cx.config.node, cx.config.store) {
+            cx.learning.remove(&self.id);
+        }
         self.remember(cx, &record);
         self.record = Some(Known { record, version });
         self.touch(cx);
@@ -271,6 +276,7 @@ impl Partition {
             ReadFor::Place(seq) => self.on_place(cx, seq, &entries),
             ReadFor::Fetch(to, fetch) => self.on_fetch_read(cx, &to, fetch, entries),
             ReadFor::Follower(node, epoch) => self.on_follower_read(cx, &node, epoch, entries),
+            ReadFor::Compare(epoch) => self.on_compare_read(cx, epoch, &entries),
         }
     }
 

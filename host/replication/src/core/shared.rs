@@ -117,6 +117,13 @@ impl Shared {
         may
     }
 
+    /// Whether this node was given something of `partition` as a learner, a moment ago.
+    pub(super) fn is_learning(&self, partition: PartitionId) -> bool {
+        self.learning
+            .get(&partition)
+            .is_some_and(|since| self.now.saturating_sub(*since) < self.config.timings.suspect)
+    }
+
     /// Whether a message of `from` counts as one of a member of `ensemble`.
     pub(super) fn counts(&self, from: &NodeId, ensemble: &[Member]) -> bool {
         ensemble.iter().any(|member| {

@@ -96,7 +96,7 @@ impl Partition {
             Doing::Lead(_) => Role::Candidate,
             Doing::Follow => match &self.record {
                 Some(known) if known.record.names(&cx.config.node, cx.config.store) => Role::Member,
-                Some(_) | None if cx.learning.contains_key(&self.id) => Role::Learner,
+                Some(_) | None if cx.is_learning(self.id) => Role::Learner,
                 Some(_) if self.tail.end().seq > 0 => Role::Retired,
                 Some(_) | None => Role::Outside,
             },

@@ -1,4 +1,4 @@
-//! Three nodes, real QUIC, real files, the embedded registry: what the rules promise, seen from outside.
+//! Three nodes, real QUIC, real files, the embedded registry and a real one: what the rules promise, seen from outside.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,7 +10,14 @@
 )]
 
 mod change;
+#[expect(dead_code, unreachable_pub, reason = "shared with other crates, which need more of it")]
+#[path = "../../../../tests/src/ensemble/mod.rs"]
+mod ensemble;
 mod support;
+#[expect(dead_code, unreachable_pub, reason = "shared with other crates")]
+#[path = "../../../../tests/src/wait.rs"]
+mod wait;
+mod zookeeper;
 
 use std::collections::BTreeMap;
 

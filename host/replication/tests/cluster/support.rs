@@ -93,8 +93,19 @@ impl Host for Recorder {
 impl Cluster {
     pub(crate) fn new(partitions: u16, copies: u8, commit: u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::embedded(&folder.path().join("registry")).unwrap();
+        Self::on(registry, folder, partitions, copies, commit)
+    }
+
+    pub(crate) fn on(
+        registry: Registry,
+        folder: tempfile::TempDir,
+        partitions: u16,
+        copies: u8,
+        commit: u8,
+    ) -> Self {
         Self {
-            registry: Registry::embedded(&folder.path().join("registry")).unwrap(),
+            registry,
             folder,
             authority: Authority::new("test").unwrap(),
             partitions: partitions.try_into().unwrap(),

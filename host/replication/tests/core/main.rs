@@ -8,4 +8,5 @@ mod leading;
 mod member;
 mod opening;
 mod stage;
+mod storm;
 mod take_over;

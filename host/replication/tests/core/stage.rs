@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
-use registry::{Member, PartitionRecord};
+use registry::{Member, PartitionRecord, PartitionState};
 use replication::core::{
     Alarm, CasResult, Core, CoreConfig, Event, Limits, Moving, Outcome, PartitionView, Roster,
     Sabotage, Step, Timings, opened_record,
@@ -50,6 +50,8 @@ pub(crate) enum Cas {
     /// Done, but the answer is lost.
     DoneUnknown,
     Lost,
+    /// Those that open a record are lost, the others done.
+    NoOpening,
 }
 
 /// One node.
@@ -167,7 +169,8 @@ impl Stage {
             sabotage: self.sabotage,
         };
         let restored = node.disk.iter().map(|(id, disk)| (*id, disk.restored())).collect();
-        let seed = node.boot + u64::from(name.as_bytes()[0]);
+        // No two lives draw the same nonces.
+        let seed = (node.boot << 8) + u64::from(name.as_bytes()[0]);
         let mut core = Core::new(config, restored, seed);
         core.handle(now, Event::SessionUp);
         node.core = Some(core);
@@ -253,6 +256,16 @@ impl Stage {
         let names: Vec<String> = self.nodes.keys().map(ToString::to_string).collect();
         for name in names {
             self.tell(&name, Event::Roster(Box::new(roster.clone())));
+        }
+    }
+
+    /// Everybody reads the records as they are.
+    pub(crate) fn show_records(&mut self) {
+        let names: Vec<String> = self.nodes.keys().map(ToString::to_string).collect();
+        for name in names {
+            for (partition, (record, version)) in self.records.clone() {
+                self.tell(&name, Event::Record { partition, record, version });
+            }
         }
     }
 
@@ -410,7 +423,8 @@ impl Stage {
         expect: u64,
         record: PartitionRecord,
     ) -> CasResult {
-        if self.cas == Cas::Lost {
+        let opens = record.state == PartitionState::Open;
+        if self.cas == Cas::Lost || (self.cas == Cas::NoOpening && opens) {
             return CasResult::Unknown;
         }
         let current = self.records.get_mut(&partition).unwrap();
@@ -420,11 +434,11 @@ impl Stage {
         *current = (record, expect + 1);
         let (record, version) = current.clone();
         let result = match self.cas {
-            Cas::Done => CasResult::Won { version },
+            Cas::Done | Cas::NoOpening => CasResult::Won { version },
             Cas::DoneUnknown | Cas::Lost => CasResult::Unknown,
         };
         let names: Vec<String> = self.nodes.keys().map(ToString::to_string).collect();
-        if self.cas == Cas::Done {
+        if matches!(self.cas, Cas::Done | Cas::NoOpening) {
             for name in names {
                 let record = record.clone();
                 self.tell(&name, Event::Record { partition, record, version });

@@ -79,6 +79,7 @@ fn fails_once(fault: impl Fn(&Faulty) -> &AtomicBool) {
     assert_eq!(log.entries(0)[..1], first);
 }
 
+/// S25. A sync fails: nobody knows what is on the disk, and the log ends.
 #[test]
 fn after_a_failed_sync_nothing_is_confirmed_or_taken() {
     fails_once(|disk| &disk.sync_fails);

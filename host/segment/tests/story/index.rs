@@ -117,6 +117,7 @@ fn an_old_index_is_caught_up() {
     check(folder.path(), &model, 1..=1);
 }
 
+/// S27. The index knows of more than the log has.
 #[test]
 fn a_log_that_is_begun_anew_below_the_index_is_that_after_every_restart() {
     let folder = folder();

@@ -161,6 +161,7 @@ fn run(seed: u64) {
     }
 }
 
+/// S25, second part. The power is cut.
 #[test]
 fn a_loss_of_power_takes_nothing_that_was_confirmed() {
     match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {

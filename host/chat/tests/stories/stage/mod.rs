@@ -195,6 +195,8 @@ impl Ledger for Node {
             open: inner.primary.is_some(),
             primary: inner.primary.map(node),
             ensemble: (0..3).map(node).collect(),
+            wanted: (0..3).map(node).collect(),
+            learners: Vec::new(),
             leading,
             live: inner.live,
             closed_for: inner.full.then_some(Why::Full),
