@@ -60,7 +60,9 @@ impl World {
 
     /// What everybody may see of a node after its turn.
     fn look(&mut self, node: usize) -> Verdict {
-        let limit = self.setup.limits.uncommitted_entries_max;
+        // Chats ask before their handlers run: as many as are being answered may come on top.
+        let chats = self.setup.chats.as_ref().map_or(0, |chats| 2 * chats.habits.persons + 8);
+        let limit = self.setup.limits.uncommitted_entries_max + chats;
         for partition in self.partitions() {
             let it = &mut self.nodes[node];
             let Some(life) = &mut it.life else { return Ok(()) };

@@ -39,9 +39,14 @@ impl Ensemble {
     /// Starts `servers` of them, one or three, and waits until they serve. `None`: they cannot be had on
     /// this machine, which has been said; the test is skipped.
     pub async fn start(servers: usize) -> Option<Self> {
+        Self::start_with(servers, "").await
+    }
+
+    /// The same, with options for Java.
+    pub async fn start_with(servers: usize, java: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
         let count = servers.to_string();
-        let output = script(&["start", text(folder.path()), &count]).await;
+        let output = script(&["start", text(folder.path()), &count], java).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.code() == Some(MISSING) {
             skipped(&said);
@@ -105,14 +110,14 @@ impl Ensemble {
 
     /// The number of the server that leads.
     pub async fn leader(&self) -> usize {
-        let output = script(&["leader", text(self.folder.path())]).await;
+        let output = script(&["leader", text(self.folder.path())], "").await;
         let said = String::from_utf8_lossy(&output.stdout);
         said.trim().parse().unwrap_or_else(|_none| panic!("no leader: {output:?}"))
     }
 
     async fn must(&self, command: &str, server: usize) {
         let server = server.to_string();
-        let output = script(&[command, text(self.folder.path()), &server]).await;
+        let output = script(&[command, text(self.folder.path()), &server], "").await;
         assert!(output.status.success(), "{command} {server}: {output:?}");
     }
 }
@@ -145,10 +150,11 @@ pub fn registry(config: ZooKeeperConfig) -> Registry {
     Registry::zookeeper(config).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
-async fn script(args: &[&str]) -> std::process::Output {
+async fn script(args: &[&str], java: &str) -> std::process::Output {
     let mut command = Command::new(path());
     // Should this process be killed, its servers end too.
     command.args(args).env("ZOOKEEPER_OWNER", std::process::id().to_string()).stdin(Stdio::null());
+    command.env("ZOOKEEPER_JAVA", java);
     command.output().await.unwrap_or_else(|error| panic!("{}: {error}", path().display()))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A history is a list of [`Operation`]s, each with the moments of its begin and end on one clock that
 //! never steps. Simulations make it in memory, clients of real processes append it to a file each, one
-//! JSON object a line ([`Writer`], [`load`]). [`check`] judges it; it knows nothing of nodes, so that its
+//! JSON object a line ([`Writer`], [`load`]). [`check()`] judges it; it knows nothing of nodes, so that its
 //! own tests can show it histories that no correct cluster makes. What the nodes themselves noted, where
 //! they note anything, is judged by [`check_traces`].
 //!

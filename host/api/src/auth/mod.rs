@@ -3,7 +3,7 @@
 //! Where authentication is open everybody says who they are and may do everything. Otherwise a request
 //! brings a JSON web token: signed by a key of a small set in a file, in one of two algorithms, which the
 //! *key* decides and never the token. Its claims name the subject, scopes and chats. One function
-//! ([`grant::permit`]) looks at all three, and an endpoint cannot be written without it: what it is given
+//! (`permit` in `grant.rs`) looks at all three, and an endpoint cannot be written without it: what it is given
 //! is the grant, not the token in the path.
 //!
 //! Refusals tell an outsider nothing: every token that is not valid gets the same 401, everything that a

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use chat::{Chain, Code, Config, Read, Request, RequestOutcome, Send};
+use chat::{Chain, Code, Config, Request, RequestOutcome, Send};
 
 use crate::stage::scripted::{Scripted, chain, pass, reject, strict, verdict};
-use crate::stage::{
-    Keeps, Stage, message, page, read, reading, refused, send, sent, texts, wait, waits,
-};
+use crate::stage::{Keeps, Stage, message, page, read, refused, send, sent, texts, wait, waits};
 
 fn two() -> Stage {
     Stage::new(vec![Chain::default(), Chain::default()], Config::default())
@@ -163,21 +161,6 @@ async fn a_waiting_reader_is_sent_away_with_its_cursor_when_nobody_leads() {
     stage.world.close();
     let page = page(reader.await);
     assert_eq!((page.messages.len(), page.cursor, page.more), (0, first.cursor, false));
-}
-
-/// Who asked for everything that was acknowledged is not told that there is nothing by a node that cannot
-/// know.
-#[tokio::test]
-async fn a_reader_who_wants_to_be_sure_is_not_sent_away_with_nothing() {
-    let config = Config { patience: Duration::from_millis(20), ..Config::default() };
-    let stage = Stage::new(vec![Chain::default()], config);
-    let token = stage.chat().await;
-    let first = stage.say(token, "k1", "one").await;
-    let sure = Read { confirmed: true, wait_ms: 8_000, ..reading(token, Some(first.cursor)) };
-    let mut reader = stage.ask(0, Request::Read(sure));
-    waits(&mut reader).await;
-    stage.world.close();
-    assert_eq!(refused(reader.await).code, Code::NotReady);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Where the ZooKeeper ensemble is and how this node behaves towards it.
 
 use std::fmt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -121,7 +122,11 @@ impl Digest {
     /// [`Problem::Digest`], with words that never contain the password.
     pub fn read(path: &Path) -> Result<Self, Problem> {
         let bad = |why: String| Problem::Digest { why: format!("{}: {why}", path.display()) };
-        let length = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?.len();
+        let found = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?;
+        let (length, mode) = (found.len(), found.permissions().mode());
+        if mode & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), "others on this machine may read it: chmod 600");
+        }
         if length > DIGEST_BYTES_MAX {
             return Err(bad(format!("{length} bytes are no line with user:password")));
         }

@@ -135,9 +135,13 @@ async fn put_due(shared: &Shared, taken: &mut BTreeSet<String>) -> bool {
             }
             Err(error) => {
                 all_stand = false;
-                tracing::debug!(key, %error, "put again later");
-                if error == Error::Unreachable {
-                    break;
+                match error {
+                    Error::Unreachable => break,
+                    Error::Unknown => {}
+                    error if taken.insert(key.clone()) => {
+                        tracing::warn!(key, %error, "what this node put is gone and cannot be put again");
+                    }
+                    _told => {}
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::ensemble::{Ensemble, registry, session};
+use crate::wait::eventually;
 use registry::{Digest, Error, Problem, Registry, Session, ZooKeeperConfig};
 
 use crate::{PATIENCE, put, write};
@@ -137,20 +138,30 @@ async fn nobody_there_a_bad_name_and_somebody_else_are_told_apart() {
 }
 
 #[tokio::test]
-async fn servers_without_a_quorum_are_told_to_be_read_only_or_without_a_leader() {
-    let Some(ensemble) = Ensemble::start(3).await else { return };
-    let leader = ensemble.leader().await;
-    let last = if leader == 1 { 2 } else { 1 };
-    for server in (1..=3).filter(|server| *server != last) {
-        ensemble.kill(server).await;
+async fn servers_that_lost_their_quorum_are_told_by_what_they_do() {
+    // One that only lets read, as far as its operator allows that; and one that says nothing.
+    let read_only = "-Dreadonlymode.enabled=true";
+    for java in [read_only, ""] {
+        let Some(ensemble) = Ensemble::start_with(3, java).await else { return };
+        let last = if ensemble.leader().await == 1 { 2 } else { 1 };
+        for server in (1..=3).filter(|server| *server != last) {
+            ensemble.kill(server).await;
+        }
+        let config = ZooKeeperConfig { session: Duration::from_secs(2), ..ensemble.config("/t") };
+        let session = registry(config).session(&"x".parse().unwrap());
+        eventually("the right words", async || {
+            let told = session.problem();
+            let right = match &told {
+                Some(Problem::ReadOnly { .. }) => java == read_only,
+                Some(Problem::NoSession { .. }) => java != read_only,
+                _ => false,
+            };
+            if right { Ok(()) } else { Err(told) }
+        })
+        .await;
+        assert!(!session.problem().unwrap().is_permanent());
+        assert_eq!(session.get("k").await, Err(Error::Unreachable), "nothing is done there");
     }
-    let config = ZooKeeperConfig { session: Duration::from_secs(2), ..ensemble.config("/t") };
-    let told = problem(config).await;
-    let expected = matches!(
-        told,
-        Problem::ReadOnly { .. } | Problem::NoSession { .. } | Problem::Unreachable { .. }
-    );
-    assert!(expected && !told.is_permanent(), "{told}");
 }
 
 #[tokio::test]
