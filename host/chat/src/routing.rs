@@ -95,6 +95,10 @@ impl Shared {
                         self.another_leader(partition, until).await;
                     }
                 },
+                // Not what says that nothing was done, if an earlier try here was appended.
+                Leader::There(_) if asked.context.hop > 0 && journey.appended => {
+                    return Answer::Done(Err(unknown()));
+                }
                 Leader::There(node) if asked.context.hop > 0 => {
                     return Answer::Elsewhere(Some(node));
                 }
