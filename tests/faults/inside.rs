@@ -44,9 +44,8 @@ pub(crate) fn run(name: &str, shown: bool, test: impl FnOnce(Place)) {
         return test(Place::Inside);
     }
     if let Err(reason) = possible() {
-        println!(
-            "SKIPPED: partitions, small disks and whatever needs a network of its own: {reason}"
-        );
+        let without = "partitions, small disks and whatever needs a network of its own";
+        tests::skipped(&format!("{without}: {reason}"));
         return test(Place::Outside(reason));
     }
     let me = std::env::current_exe().expect("a test has an executable");

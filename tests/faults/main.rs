@@ -64,7 +64,7 @@ fn a_cluster_of_processes_survives_one_fault_of_each_family() {
 #[test]
 fn a_cluster_of_processes_survives_a_long_run_of_faults() {
     let Some(seconds) = number(SECONDS) else {
-        println!("SKIPPED: the long run of faults; `make faults` runs it");
+        tests::skipped("the long run of faults; `make faults` runs it");
         return;
     };
     inside::run("a_cluster_of_processes_survives_a_long_run_of_faults", true, |place| {
@@ -78,7 +78,7 @@ async fn short(place: Place) {
         Shape { nodes: 3, servers: 3, partitions: 16, small_disk: None, false_clock: false };
     let mut deployment = match Deployment::start(&place, &shape).await {
         Ok(deployment) => deployment,
-        Err(reason) => return println!("SKIPPED: a cluster of processes: {reason}"),
+        Err(reason) => return tests::skipped(&format!("a cluster of processes: {reason}")),
     };
     let amount = Amount { clients: 24, chats: 24, per_second: 120 };
     let seed = seed();

@@ -31,6 +31,8 @@ impl Told {
         assert!(compared.different.is_empty(), "SEED={}: {:?}", self.seed, compared.different);
         assert!(compared.damaged.is_empty(), "SEED={}: {:?}", self.seed, compared.damaged);
         assert_eq!(self.ended.times_fall, 0, "SEED={}: displayed times go back", self.seed);
+        let uncured = self.figures.uncured;
+        assert_eq!(uncured, 0, "SEED={}: sends that no retry cured", self.seed);
         assert!(self.checked.counts.quorum > 0, "SEED={}: nothing was acknowledged", self.seed);
     }
 

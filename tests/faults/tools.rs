@@ -34,7 +34,7 @@ impl Tools {
                 .push("wall clock steps: there is no libfaketime (make faults-tools)".to_owned());
         }
         for what in &skipped {
-            println!("SKIPPED: {what}");
+            tests::skipped(what);
         }
         Self { inside: place.is_inside(), strace: strace.is_ok(), faketime, skipped }
     }

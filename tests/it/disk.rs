@@ -7,7 +7,7 @@ use node::config::{Reserve, Size};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tests::carillon::{Carillon, single};
-use tests::{Cluster, Http, eventually, texts};
+use tests::{Cluster, Http, eventually, skipped, texts};
 
 /// More than any disk has: a reserve like this leaves no room at all.
 const EVERYTHING: Size = Size(1 << 60);
@@ -78,7 +78,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_disk_that_fills_up_refuses_sends_until_there_is_room_again() {
     let Some(disk) = SmallDisk::mount("200m") else {
-        println!("SKIPPED: a small disk cannot be mounted here (needs root)");
+        skipped("a small disk cannot be mounted here (needs root)");
         return;
     };
     let config = single(disk.path(), "reserve = \"16MiB\"\n");

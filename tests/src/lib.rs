@@ -14,9 +14,11 @@ pub mod ensemble;
 pub mod guests;
 pub mod history;
 mod http;
+mod skip;
 mod wait;
 
 pub use artefacts::{binary, component};
 pub use cluster::{Cluster, shipped};
 pub use http::{Answer, Http, texts};
+pub use skip::skipped;
 pub use wait::{Deadline, eventually};
