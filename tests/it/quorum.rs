@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::Cluster;
+use tests::{Cluster, eventually};
 
 #[tokio::test]
 async fn every_w_that_the_ensemble_can_give_is_given() {
@@ -42,7 +42,7 @@ async fn more_than_can_answer_is_refused_at_once_and_less_goes_on() {
     let body = json!({"sender": "alice", "text": "hello"});
     // Until the primary has missed the dead one it may wait for it; then it says no without waiting.
     let mut round = 0;
-    tests::eventually("a refusal at once", async || {
+    eventually("a refusal at once", async || {
         round += 1;
         let begun = runtime::now();
         let sent = http.send_with(&token, "?w=3", &format!("k{round}"), &body).await?;
@@ -67,6 +67,12 @@ async fn without_a_quorum_nothing_is_stored_and_nothing_hangs() {
     assert_eq!(sent.status, 503, "{}", sent.body);
     let outcome = sent.text("outcome");
     assert!(["unknown", "not-committed"].contains(&outcome.as_str()), "{}", sent.body);
+    let alone = cluster.http(primary);
+    eventually("a node that is not ready", async || {
+        let ready = alone.get("/readyz").await;
+        if ready.status == 503 { Ok(()) } else { Err(ready.body) }
+    })
+    .await;
     // With the others back the same key finds out.
     cluster.restart((primary + 1) % 3).await;
     let stored = cluster.http(primary).send_surely(&token, "alice", "k1", "alone").await;

@@ -78,7 +78,7 @@ pub(crate) struct Asked<'a> {
 pub struct Readiness {
     /// Partitions there are; 0 before the cluster exists.
     pub partitions: usize,
-    /// Partitions that have a leader this node knows of.
+    /// Partitions that have a leader which this node is, with enough others beside it, or is connected to.
     pub led: usize,
     /// Partitions that can have fewer copies than they should: too few nodes, hosts or zones are there.
     pub thin: usize,
@@ -150,8 +150,12 @@ impl Chats {
         let partitions = ledger.partitions();
         let copies = usize::from(ledger.copies());
         let (mut led, mut thin) = (0, 0);
+        let ring = ledger.ring();
+        let there = |node: &NodeId| ring.nodes.iter().any(|it| it.up && it.id == *node);
+        let me = ledger.node();
         for view in partitions.all().map(|partition| ledger.view(partition)) {
-            led += usize::from(view.open && view.primary.is_some());
+            let leads = |node: &NodeId| if *node == me { view.leading } else { there(node) };
+            led += usize::from(view.open && view.primary.as_ref().is_some_and(leads));
             // Nobody is wanted as long as nobody has looked.
             thin += usize::from((1..copies).contains(&view.wanted.len()));
         }

@@ -133,7 +133,8 @@ impl Shared {
             Some(after) if scan.at == scan.from => after,
             _ => conversation.cursor(scan.at),
         };
-        Ok(Page { messages, cursor, head, more: scan.at < head.seq })
+        let end = scan.before.map_or(head.seq, |before| head.seq.min(before.saturating_sub(1)));
+        Ok(Page { messages, cursor, head, more: scan.at < end })
     }
 
     /// The messages of a stretch, from memory where they are there.

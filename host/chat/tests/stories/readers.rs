@@ -209,9 +209,13 @@ async fn a_page_ends_before_the_cursor_it_must_not_pass() {
         cursors.push(stage.say(token, &format!("k{n}"), &n.to_string()).await.cursor);
     }
     let between = Read { before: Some(cursors[3]), ..reading(token, Some(cursors[0])) };
+    let one = Read { limit: 1, ..between.clone() };
+    let first = page(stage.ask(0, Request::Read(one)).await);
+    assert_eq!((texts(&first), first.more), (vec!["1".to_owned()], true));
     let page = page(stage.ask(0, Request::Read(between)).await);
     assert_eq!(texts(&page), ["1", "2"]);
-    assert_eq!((page.cursor, page.head, page.more), (cursors[2], cursors[4], true));
+    // Who reads on as long as there is more comes to an end.
+    assert_eq!((page.cursor, page.head, page.more), (cursors[2], cursors[4], false));
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ struct Send {
     token: String,
     /// What to say
     text: String,
-    /// Who says it; with an access token that says it
+    /// Who says it; an access token says it by itself
     #[arg(long = "as", value_name = "NAME")]
     sender: Option<String>,
     /// What kind of message it is
@@ -204,6 +204,10 @@ impl Send {
         let client = self.common.client()?;
         if self.sender.is_none() && !client.is_authorised() {
             return Err(Problem::usage("nobody says it", "Add --as NAME"));
+        }
+        if self.sender.is_some() && client.is_authorised() {
+            let what = "the access token says who it is, and --as says it too";
+            return Err(Problem::usage(what, "Leave --as out"));
         }
         let key = self.key.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         let route = if self.only.is_empty() { Route::Everyone } else { Route::Only(self.only) };
