@@ -90,11 +90,7 @@ fn the_same_seed_tells_the_same_story_word_by_word() {
 
 /// A rule that is broken is noticed in random worlds too, and the world is good without.
 fn found(name: &str, sabotage: Sabotage) {
-    let found = (0..SABOTAGED_MAX).find_map(|seed| Some((seed, run(seed, sabotage).err()?)));
-    let Some((seed, violation)) = found else { panic!("{name} goes unnoticed") };
-    println!("{name}: {} seeds, {}", seed + 1, violation.rule);
-    let without = run(seed, Sabotage::default());
-    assert!(without.is_ok(), "SEED={seed} is bad without {name}: {without:?}");
+    crate::run::found(name, sabotage, SABOTAGED_MAX, run);
 }
 
 #[test]

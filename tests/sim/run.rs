@@ -40,6 +40,21 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A rule that `sabotage` breaks is noticed within so many seeds, and the first of them that notices is
+/// good without it.
+pub(crate) fn found<S: Copy + Default, R: fmt::Debug>(
+    name: &str,
+    sabotage: S,
+    seeds: u64,
+    run: impl Fn(u64, S) -> Result<R, Violation>,
+) {
+    let found = (0..seeds).find_map(|seed| Some((seed, run(seed, sabotage).err()?)));
+    let Some((seed, violation)) = found else { panic!("{name} goes unnoticed in {seeds} seeds") };
+    println!("{name}: {} seeds, {}", seed + 1, violation.rule);
+    let without = run(seed, S::default());
+    assert!(without.is_ok(), "SEED={seed} is bad without {name}: {without:?}");
+}
+
 /// Runs the world of a seed to its end.
 pub(crate) fn run(seed: u64, sabotage: Sabotage) -> Result<Report, Failure> {
     let failure = |violation| Failure { seed, sabotage, violation };

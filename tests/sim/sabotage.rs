@@ -20,11 +20,8 @@ const SEEDS_MAX: u64 = 1_000;
 
 /// Seeds are tried from here on, until one breaks a rule.
 fn found(name: &str, sabotage: Sabotage) {
-    let failure = (0..SEEDS_MAX).find_map(|seed| run(seed, sabotage).err());
-    let Some(failure) = failure else { panic!("{name} goes unnoticed in {SEEDS_MAX} seeds") };
-    println!("{name}: {} seeds, {}", failure.seed + 1, failure.violation.rule);
-    let without = run(failure.seed, Sabotage::default());
-    assert!(without.is_ok(), "SEED={} is bad without {name}", failure.seed);
+    let run = |seed, sabotage| run(seed, sabotage).map_err(|failure| failure.violation);
+    crate::run::found(name, sabotage, SEEDS_MAX, run);
 }
 
 #[test]
