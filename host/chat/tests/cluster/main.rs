@@ -159,8 +159,11 @@ mod tests {
             more(&cluster, &stored);
         }
         stop.stop();
-        for (token, name, sender) in senders {
-            let count = cluster.waiting.block_on(sender).unwrap();
+        // All of them first: while one still sends, two nodes asked one after the other differ.
+        let ended = senders
+            .into_iter()
+            .map(|(token, name, sender)| (token, name, cluster.waiting.block_on(sender).unwrap()));
+        for (token, name, count) in ended.collect::<Vec<_>>() {
             let found = all(&cluster, "n1", token);
             let own: Vec<&String> = found.iter().filter(|text| text.starts_with(name)).collect();
             let wanted: Vec<String> = (0..count).map(|n| format!("{name}-{n}")).collect();
