@@ -1,31 +1,16 @@
-//! `carillon plugin`: what an author needs without a node.
+//! `carillon plugin pack`: a component and its manifest become one file.
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use super::{Problem, output};
-
-/// Works on plugins.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  carillon plugin pack plugin.toml component.wasm moderation.wasm"
-)]
-pub(super) struct Plugin {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Pack(Pack),
-}
+use crate::cli::{Problem, output};
 
 /// Puts a component and its manifest into one file.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  carillon plugin pack plugins/moderation/plugin.toml \\\n    \
                         target/wasm32-wasip2/release/plugin_moderation.wasm target/plugins/moderation.wasm")]
-struct Pack {
+pub(super) struct Pack {
     /// The manifest, plugin.toml
     manifest: PathBuf,
     /// The component; a manifest that it carries already is replaced
@@ -34,16 +19,8 @@ struct Pack {
     out: PathBuf,
 }
 
-impl Plugin {
-    pub(super) fn run(self) -> Result<(), Problem> {
-        match self.command {
-            Command::Pack(pack) => pack.run(),
-        }
-    }
-}
-
 impl Pack {
-    fn run(self) -> Result<(), Problem> {
+    pub(super) fn run(self) -> Result<(), Problem> {
         let unreadable = |path: &Path, error| {
             let what = format!("{} cannot be read: {error}", path.display());
             Problem::usage(what, "Name a file that exists")
