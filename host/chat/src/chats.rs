@@ -11,7 +11,7 @@ use replication::{Answering, Host, NotRun, RequestHead};
 use runtime::{Instant, Stop, Tasks};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::chain::Chain;
+use crate::chain::LiveChain;
 use crate::forward::Answer;
 use crate::ledger::Ledger;
 use crate::lock::locked;
@@ -43,7 +43,7 @@ pub struct Chats {
 pub(crate) struct Shared {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) node: NodeId,
-    pub(crate) chain: Chain,
+    pub(crate) chain: LiveChain,
     pub(crate) config: Config,
     pub(crate) meters: Meters,
     /// The reign of each partition, if this node leads it.
@@ -87,13 +87,18 @@ pub struct Readiness {
 }
 
 impl Chats {
-    /// The chats that stand on `ledger`, shown to `chain`. Logs are folded on `tasks`. Give it to
-    /// replication as its [`Host`]: nothing is answered here before that.
-    pub fn new(ledger: Arc<dyn Ledger>, chain: Chain, config: Config, tasks: &Tasks) -> Self {
+    /// The chats that stand on `ledger`, shown to whichever `chain` is live. Logs are folded on `tasks`.
+    /// Give it to replication as its [`Host`]: nothing is answered here before that.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        chain: impl Into<LiveChain>,
+        config: Config,
+        tasks: &Tasks,
+    ) -> Self {
         let partitions = usize::from(ledger.partitions().count());
         let shared = Shared {
             node: ledger.node(),
-            chain,
+            chain: chain.into(),
             config,
             meters: Meters::new(),
             reigns: (0..partitions).map(|_| Mutex::default()).collect(),

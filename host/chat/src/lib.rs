@@ -39,7 +39,7 @@ mod sending;
 mod storing;
 mod turn;
 
-pub use chain::{Chain, Handler};
+pub use chain::{Chain, Handler, LiveChain};
 pub use chats::{Chats, Readiness, RingMember, RingView};
 pub use config::{Config, Sabotage};
 pub use ledger::{Later, Ledger};

@@ -72,7 +72,7 @@ impl Shared {
             max_participants: chat.max_participants,
             participants,
             attrs: chat.attrs.as_ref().clone(),
-            plugins: self.chain.versions(),
+            plugins: self.chain.now().map(|chain| chain.versions()).unwrap_or_default(),
         })))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use model::{Attrs, Change, ChatToken};
 
 use crate::Response;
+use crate::chain::Chain;
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Appended, Conversation, TurnGuard};
 use crate::effects::admits;
@@ -50,10 +51,11 @@ impl Shared {
             return Err(self.refuse(reign, &conversation, &seen, refusal, asked).await);
         }
         let ordinal = there.unwrap_or(seen.chat.joined + 1);
+        let chain = self.chain(&seen.chat, asked).await?;
         let scene = self.scene(reign, &seen);
         let mut turn = Turn::of_join(scene, joiner.id, joiner.role, joiner.attrs);
-        let decided = self.ask(&mut turn).await.map(|()| turn.changes());
-        self.settle_member(reign, &conversation, guard, &seen, decided, asked).await?;
+        let decided = self.ask(&chain, &mut turn).await.map(|()| turn.changes());
+        self.settle_member(reign, &conversation, guard, (&seen, &chain), decided, asked).await?;
         Ok(Response::Joined { ordinal })
     }
 
@@ -74,12 +76,13 @@ impl Shared {
             self.barrier(reign, &conversation, &seen, asked).await?;
             return Ok(Response::Left);
         }
+        let chain = self.chain(&seen.chat, asked).await?;
         let mut turn = Turn::of_leave(self.scene(reign, &seen), id);
-        let decided = self.ask(&mut turn).await.map(|()| {
+        let decided = self.ask(&chain, &mut turn).await.map(|()| {
             turn.left(id);
             turn.changes()
         });
-        self.settle_member(reign, &conversation, guard, &seen, decided, asked).await?;
+        self.settle_member(reign, &conversation, guard, (&seen, &chain), decided, asked).await?;
         Ok(Response::Left)
     }
 
@@ -90,13 +93,15 @@ impl Shared {
         reign: &Reign,
         conversation: &Arc<Conversation>,
         guard: TurnGuard<'_>,
-        seen: &Appended,
+        (seen, chain): (&Appended, &Chain),
         decided: Result<Vec<Change>, Stopped>,
         asked: &Asked<'_>,
     ) -> Result<(), Interrupt> {
         let (changes, refusal) = match decided {
-            Ok(changes) => (changes, None),
-            Err(Stopped::Refused { changes, answer }) => (changes, rejection(answer)),
+            Ok(changes) => (chain.marks(&seen.chat, changes), None),
+            Err(Stopped::Refused { changes, answer }) => {
+                (chain.marks(&seen.chat, changes), rejection(answer))
+            }
             Err(Stopped::Failed(refusal)) => return Err(Interrupt::Refused(refusal)),
             Err(Stopped::Full(full)) => (Vec::new(), Some(chat_full(full))),
         };

@@ -26,6 +26,8 @@ pub(crate) struct Meters {
     pub(crate) forwarded: Counter,
     /// Requests that started again, because the epoch ended under them.
     pub(crate) restarted: Counter,
+    /// Turns that were not played, because the chat has seen later handlers than this node has.
+    pub(crate) behind: Counter,
     /// How long folding a partition's log took.
     pub(crate) load_seconds: Histogram,
 }
@@ -45,6 +47,7 @@ impl Meters {
             waiting: gauge!("carillon_readers_waiting"),
             forwarded: counter!("carillon_requests_forwarded_total"),
             restarted: counter!("carillon_requests_restarted_total"),
+            behind: counter!("carillon_turns_behind_generation_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),
         }
     }

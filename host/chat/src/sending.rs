@@ -49,6 +49,7 @@ impl Shared {
         (send, body_hash, acks): (&Send, [u8; 32], u8),
         asked: &Asked<'_>,
     ) -> Ran {
+        let chain = self.chain(&seen.chat, asked).await?;
         let scene = self.scene(reign, &seen);
         let now_ms = scene.now_ms;
         let (joins, nothing) = (joins(&seen, send), model::Attrs::new());
@@ -56,10 +57,10 @@ impl Shared {
             true => Turn::of_join(scene, &send.sender, None, &nothing),
             false => Turn::of_message(scene, send),
         };
-        let mut stopped = self.ask(&mut turn).await.err();
+        let mut stopped = self.ask(&chain, &mut turn).await.err();
         if joins && stopped.is_none() {
             turn.show_message(send);
-            stopped = self.ask(&mut turn).await.err();
+            stopped = self.ask(&chain, &mut turn).await.err();
         }
         let (sender, key) = (send.sender.clone(), send.key.clone());
         let remembered = |answer| Some(Remembered { sender, key, body_hash, answer });
@@ -80,6 +81,7 @@ impl Shared {
         // A refusal is only true once it is committed, however few nodes the sender wanted to wait for.
         let refused = rejection(answer.clone());
         let acks = if refused.is_some() { acks.max(self.ledger.commit()) } else { acks };
+        let changes = chain.marks(&seen.chat, changes);
         let entry = Arc::new(entry(&seen.chat, now_ms, changes, remembered(answer)));
         let messages_before = seen.chat.messages;
         // What was looked at shares the roster with the chat, which is about to change it: while both look,

@@ -7,6 +7,7 @@ use model::encode::v1;
 use model::{Answer, Change, Chat, ChatToken, Entry, Remembered};
 use replication::ENTRY_BYTES_MAX;
 
+use crate::chain::Chain;
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Appended, Conversation, TurnGuard};
 use crate::ran::{Interrupt, because, ends, judge, not_committed, unknown};
@@ -94,9 +95,32 @@ impl Shared {
         chat.clock_ms.max(self.ledger.wall_ms())
     }
 
-    /// Asks every handler about what the turn shows.
-    pub(crate) async fn ask(&self, turn: &mut Turn<'_>) -> Result<(), Stopped> {
-        for handler in self.chain.handlers() {
+    /// The handlers that decide a chat's next turn, from its beginning to its end: the live ones, unless the
+    /// chat has seen later ones. This node is then behind others and says so, if it does not get there soon.
+    pub(crate) async fn chain(
+        &self,
+        chat: &Chat,
+        asked: &Asked<'_>,
+    ) -> Result<Arc<Chain>, Interrupt> {
+        let until = asked.deadline.min(runtime::now() + self.config.patience);
+        self.chain.of(chat.generation, until).await.ok_or_else(|| {
+            self.meters.behind.increment(1);
+            let detail = match self.chain.now() {
+                Some(chain) => format!(
+                    "this chat was handled by generation {} of the plugins, and the node that leads it \
+                     has generation {}",
+                    chat.generation,
+                    chain.generation()
+                ),
+                None => "the node that leads this chat has not loaded its plugins yet".to_owned(),
+            };
+            not_committed(Code::NotReady, detail).into()
+        })
+    }
+
+    /// Asks every handler of a chain about what the turn shows.
+    pub(crate) async fn ask(&self, chain: &Chain, turn: &mut Turn<'_>) -> Result<(), Stopped> {
+        for handler in chain.handlers() {
             let reply = handler.on_message(turn.call(handler.name())).await;
             let who = Who {
                 name: handler.name(),

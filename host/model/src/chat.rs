@@ -57,6 +57,8 @@ pub struct Chat {
     pub roster: Arc<Roster>,
     /// What each plugin keeps in it.
     pub notes: BTreeMap<String, Arc<Notes>>,
+    /// The latest generation of the handlers that it was shown to: it is never shown to an earlier one.
+    pub generation: u64,
 }
 
 impl Chat {
@@ -77,6 +79,7 @@ impl Chat {
             attrs: Arc::default(),
             roster: Arc::default(),
             notes: BTreeMap::new(),
+            generation: 0,
         }
     }
 
@@ -134,6 +137,7 @@ impl Chat {
                 }
             }
             Change::Note { plugin, key, value } => self.note(plugin, key, value.as_deref()),
+            Change::Generation(generation) => self.generation = self.generation.max(*generation),
         }
     }
 

@@ -92,6 +92,8 @@ pub enum Change {
         /// The value.
         value: Option<Vec<u8>>,
     },
+    /// From this turn on the chat is handled by this generation of the handlers or a later one.
+    Generation(u64),
 }
 
 impl Entry {

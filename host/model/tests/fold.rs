@@ -192,3 +192,9 @@ fn the_same_entries_make_the_same_chat() {
         assert!(ordinals.iter().all(|ordinal| (1..=whole.joined).contains(ordinal)), "seed {seed}");
     }
 }
+
+#[test]
+fn the_generation_of_a_chat_only_rises() {
+    let chat = after(vec![create(None, None), Change::Generation(3), Change::Generation(2)]);
+    assert_eq!(chat.generation, 3);
+}

@@ -329,6 +329,13 @@ impl Replication {
         membership::set_leaving(&*session.ok_or(Failure::Registry)?, node, leaving).await
     }
 
+    /// Says whether this node could serve what it leads: while it could not, it takes nothing over if another
+    /// could. A node that says nothing could. Cancelling it leaves unknown whether it was said.
+    pub async fn set_ready(&self, ready: bool) {
+        // Once the driver has ended it leads nothing.
+        drop(self.shared.inbox.send(Command::Event(Event::Ready(ready))).await);
+    }
+
     /// Begins to give everything away; from then on nothing is taken over. [`Replication::led`] says how
     /// far it is.
     pub async fn begin_drain(&self) {

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod chaos;
+mod generations;
 #[cfg(test)]
 mod handlers;
 #[cfg(test)]

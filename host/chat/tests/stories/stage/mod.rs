@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat::{
-    CallContext, Chain, Chats, Config, Later, Ledger, Page, Read, Refusal, Request, Response, Sent,
+    CallContext, Chain, Chats, Config, Later, Ledger, LiveChain, Page, Read, Refusal, Request,
+    Response, Sent,
 };
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{Attrs, Body, ChatToken, Cursor, Route};
@@ -321,7 +322,7 @@ impl Stage {
     }
 
     /// A node for each chain; the first leads.
-    pub(crate) fn new(chains: Vec<Chain>, config: Config) -> Self {
+    pub(crate) fn new(chains: Vec<impl Into<LiveChain>>, config: Config) -> Self {
         let inner = Inner {
             log: Vec::new(),
             committed: 0,
