@@ -10,6 +10,7 @@ use std::time::Duration;
 use node::assemble::{Node, Process};
 use node::config::{Config, Positions, Size};
 use node::shutdown::Leaving;
+use plugin::Compiler;
 use tempfile::TempDir;
 
 use crate::{Http, eventually};
@@ -51,7 +52,7 @@ impl Cluster {
                 config
             })
             .collect();
-        let process = Process::open(folder.path(), &configs[0])
+        let process = Process::open(folder.path(), &configs[0], Compiler::Here)
             .unwrap_or_else(|error| panic!("the process cannot be opened: {error}"));
         let running = configs.iter().map(|_| None).collect();
         let mut cluster = Self { process, configs, running, folder };

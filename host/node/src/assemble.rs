@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use chat::{Chain, Chats, Handler};
 use hashring::{InvalidPartitions, Partitions, Position};
+use plugin::Compiler;
 use registry::Registry;
 use replication::core::Timings;
 use replication::{Notices, Parts, Replication};
@@ -125,18 +126,18 @@ pub enum StartError {
 }
 
 impl Process {
-    /// Opens what the nodes of this process share, in `folder`.
+    /// Opens what the nodes of this process share, in `folder`. Their plugins are compiled by `compiler`.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn open(folder: &Path, config: &Config) -> Result<Self, StartError> {
+    pub fn open(folder: &Path, config: &Config, compiler: Compiler) -> Result<Self, StartError> {
         // First of all: what is looked up before it is there counts for nobody.
         api::install_metrics();
         let made = std::fs::create_dir_all(folder);
         made.map_err(|source| StartError::Folder { path: folder.to_owned(), source })?;
         let registry = joining::open(folder, config)?;
         let compiled = folder.join("compiled");
-        let plugins = plugin::Host::new(handlers::host_config(config, Some(&compiled)))?;
+        let plugins = plugin::Host::new(handlers::host_config(config, Some(&compiled), compiler))?;
         let issuer = Issuer::new(&config.cluster.name)?;
         Ok(Self { shared: Arc::new(Shared { registry, plugins, issuer }) })
     }

@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::assemble::{Node, Process, StartError};
 use crate::config::{Config, Positions};
-use crate::shipped;
+use crate::{cli, shipped};
 
 /// How long a cluster may take until every partition is led: opening 256 partitions takes seconds on a
 /// loaded machine, and something is wrong when it takes longer than this.
@@ -76,7 +76,7 @@ impl Cluster {
         let configs: Vec<Config> =
             (1..=plan.nodes).map(|i| plan.config(folder.path(), i)).collect();
         let Some(first) = configs.first() else { return Ok(Self { nodes: Vec::new(), folder }) };
-        let process = Process::open(folder.path(), first)?;
+        let process = Process::open(folder.path(), first, cli::compiler())?;
         // Together: the cluster exists only when enough of them are there.
         let mut starting = JoinSet::new();
         for config in configs {

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plugin::{Grant, Host, HostConfig, KvGrant, Limits, LimitsWanted, LoadError, Plugin, Spec};
+use plugin::{
+    Compiler, Grant, Host, HostConfig, KvGrant, Limits, LimitsWanted, LoadError, Plugin, Spec,
+};
 
 use crate::cli::chain;
 use crate::config::{Ceiling, Config, Fault, LimitsConfig, OnFailure, PluginConfig};
@@ -25,10 +27,11 @@ pub struct Unusable {
 }
 
 /// How the plugins of this configuration run; `cache` is the folder of what was compiled.
-pub fn host_config(config: &Config, cache: Option<&Path>) -> HostConfig {
+pub fn host_config(config: &Config, cache: Option<&Path>, compiler: Compiler) -> HostConfig {
     let Ceiling { fuel, deadline, memory } = config.plugin_host;
     HostConfig {
         cache: cache.map(Path::to_owned),
+        compiler,
         ceiling: Limits { fuel, deadline: deadline.0, memory_bytes: memory.0 },
         ..HostConfig::default()
     }
@@ -126,7 +129,10 @@ fn fix(name: &str, error: &LoadError) -> String {
         }
         LoadError::Config { .. } => format!("Mend [plugins.{name}.config]"),
         LoadError::Manifest { .. } => "Pack it again: carillon plugin pack".to_owned(),
-        LoadError::TooLarge { .. } => "Build a smaller one: release, stripped".to_owned(),
+        LoadError::Compiler { .. } => "Mend what it says of the system, and try again".to_owned(),
+        LoadError::TooLarge { .. } | LoadError::TooHard { .. } => {
+            "Build a smaller one: release, stripped".to_owned()
+        }
         LoadError::NotAComponent { .. } | LoadError::Shape { .. } => {
             "Build it as a component of wit/, for wasm32-wasip2 if it is Rust".to_owned()
         }

@@ -49,7 +49,21 @@ pub(crate) fn start(config: &HostConfig) -> Result<(Engine, Ticking), HostError>
     Ok((engine, Ticking { _alive: alive }))
 }
 
+/// An engine that compiles for the one of [`start`], and runs nothing: it has no pool, whose address
+/// space alone is more than a compiler may take.
+pub(crate) fn for_compiling(memory_reservation: u64) -> Result<Engine, HostError> {
+    Engine::new(&compiling(memory_reservation))
+        .map_err(|fault| HostError::Engine { text: format!("{fault:#}") })
+}
+
 fn engine_config(host: &HostConfig) -> Config {
+    let mut config = compiling(host.ceiling.memory_bytes);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(host)));
+    config
+}
+
+/// What the code depends on, and what it does not.
+fn compiling(memory_reservation: u64) -> Config {
     let mut config = Config::new();
     config
         .consume_fuel(true)
@@ -61,10 +75,9 @@ fn engine_config(host: &HostConfig) -> Config {
         .wasm_multi_memory(false)
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(CALL_STACK_BYTES)
-        .memory_reservation(host.ceiling.memory_bytes)
+        .memory_reservation(memory_reservation)
         .memory_guard_size(64 << 10)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(16))
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(host)));
+        .wasm_backtrace_max_frames(NonZeroUsize::new(16));
     config
 }
 
@@ -88,4 +101,32 @@ fn pool(host: &HostConfig) -> PoolingAllocationConfig {
         .async_stack_keep_resident(16 << 10)
         .pagemap_scan(Enabled::Auto);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use wasmtime::Engine;
+
+    use crate::{HostConfig, Limits};
+
+    fn hash(engine: &Engine) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn what_is_compiled_without_the_pool_runs_in_it() {
+        for memory_bytes in [1 << 20, 64 << 20, 256 << 20] {
+            let ceiling = Limits { memory_bytes, ..Limits::CEILING };
+            let config = HostConfig { ceiling, calls_max: 2, ..HostConfig::default() };
+            let (running, _ticking) = super::start(&config).unwrap();
+            let compiling = super::for_compiling(memory_bytes).unwrap();
+            assert_eq!(hash(&running), hash(&compiling));
+            let other = super::for_compiling(memory_bytes + 65_536).unwrap();
+            assert_ne!(hash(&running), hash(&other), "the hash tells nothing");
+        }
+    }
 }

@@ -107,6 +107,24 @@ pub enum LoadError {
         /// What is wrong.
         text: String,
     },
+    /// Compiling it takes more than a component may take. Its author leaves something out: a component
+    /// that is only big compiles in seconds.
+    #[error("plugin {name}: {text}")]
+    TooHard {
+        /// The plugin.
+        name: String,
+        /// Which limit.
+        text: String,
+    },
+    /// The process that compiles could not be started, or broke. The operator reads why; what it says of
+    /// the system is mended there, anything else is a fault of ours.
+    #[error("plugin {name}: {text}")]
+    Compiler {
+        /// The plugin.
+        name: String,
+        /// What happened.
+        text: String,
+    },
     /// The embedded `plugin.toml` cannot be read. Its author packs it again.
     #[error("plugin {name}: its manifest")]
     Manifest {

@@ -10,11 +10,12 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::cache::Cache;
+use crate::compiler::NotCompiled;
 use crate::component::{Loaded, Plugin};
 use crate::engine::{self, Ticking};
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::{Grant, Limits, LimitsWanted, LoadError, OnFailure, imports};
+use crate::{Compiler, Grant, Limits, LimitsWanted, LoadError, OnFailure, imports};
 
 /// Biggest component that is compiled: Python's are about 18 MiB.
 const COMPONENT_BYTES_MAX: usize = 64 << 20;
@@ -24,6 +25,8 @@ const COMPONENT_BYTES_MAX: usize = 64 << 20;
 pub struct HostConfig {
     /// Where compiled components are kept; `None` compiles every time.
     pub cache: Option<PathBuf>,
+    /// Who compiles.
+    pub compiler: Compiler,
     /// The highest limits that manifest or configuration can give. Its memory is also the address
     /// space that is reserved for every call.
     pub ceiling: Limits,
@@ -33,7 +36,7 @@ pub struct HostConfig {
 
 impl Default for HostConfig {
     fn default() -> Self {
-        Self { cache: None, ceiling: Limits::CEILING, calls_max: 128 }
+        Self { cache: None, compiler: Compiler::Here, ceiling: Limits::CEILING, calls_max: 128 }
     }
 }
 
@@ -150,6 +153,7 @@ impl Host {
         Ok(Arc::new(plugin))
     }
 
+    /// The component as code: kept from before, or compiled now and kept.
     async fn compile(
         &self,
         name: &str,
@@ -157,43 +161,84 @@ impl Host {
         digest: &str,
     ) -> Result<Component, LoadError> {
         let _one_at_a_time = self.shared.compiling.lock().await;
+        let digest: Arc<str> = digest.into();
+        let key = Arc::clone(&digest);
+        if let Some(kept) = self.away(name, move |shared| shared.kept(&key)).await? {
+            return Ok(kept);
+        }
+        let code = match &self.shared.config.compiler {
+            Compiler::Here => {
+                let compile = move |shared: &Shared| shared.engine.precompile_component(&component);
+                let compiled = self.away(name, compile).await?;
+                compiled.map_err(|fault| NotCompiled::Refused(format!("{fault:#}")))
+            }
+            Compiler::Child(program) => {
+                program.compile(&component, self.shared.config.ceiling.memory_bytes).await
+            }
+        };
+        let code = code.map_err(|not| not.told(name))?;
+        let usable = self.away(name, move |shared| shared.keep(&digest, &code)).await?;
+        usable.map_err(|text| LoadError::NotAComponent { name: name.to_owned(), text })
+    }
+
+    /// Does work that takes a while on a thread of its own.
+    async fn away<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Result<T, LoadError> {
         let (answer, answered) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
-        let digest = digest.to_owned();
         let work = move || {
-            let compiled = shared.compile(&component, &digest);
-            // Whoever asked may be gone; the cache has it.
-            let _unwanted = answer.send(compiled);
+            // Whoever asked may be gone.
+            let _unwanted = answer.send(work(&shared));
         };
         let stopping = || LoadError::Stopping { name: name.to_owned() };
         runtime::thread("plugin-compile", work).map_err(|_no_thread| stopping())?;
-        answered
-            .await
-            .map_err(|_gone| stopping())?
-            .map_err(|text| LoadError::NotAComponent { name: name.to_owned(), text })
+        answered.await.map_err(|_gone| stopping())
     }
 }
 
 impl Shared {
-    fn compile(&self, component: &[u8], digest: &str) -> Result<Component, String> {
-        if let Some(code) = self.cache.as_ref().and_then(|cache| cache.read(&self.engine, digest)) {
-            // SAFETY: the code verified under this node's own key, so this node compiled it.
-            #[expect(unsafe_code, reason = "machine code is trusted, and only if it is ours")]
-            let kept = unsafe { Component::deserialize(&self.engine, &code) };
-            match kept {
-                Ok(component) => return Ok(component),
-                Err(fault) => tracing::warn!(digest, %fault, "compiling a plugin again"),
+    /// What was compiled before, if it is there and ours.
+    fn kept(&self, digest: &str) -> Option<Component> {
+        let code = self.cache.as_ref()?.read(&self.engine, digest)?;
+        match self.code(&code) {
+            Ok(component) => Some(component),
+            Err(text) => {
+                tracing::warn!(digest, fault = %text, "compiling a plugin again");
+                None
             }
         }
-        let compiled = Component::from_binary(&self.engine, component)
-            .map_err(|fault| format!("{fault:#}"))?;
+    }
+
+    /// Code that was compiled just now, ready to be run; the next start finds it in the cache. Code that
+    /// this engine does not take is not kept: it may want more memory than any call can have.
+    fn keep(&self, digest: &str, code: &[u8]) -> Result<Component, String> {
+        let component = self.code(code)?;
         if let Some(cache) = &self.cache {
-            match compiled.serialize() {
-                Ok(code) => cache.write(&self.engine, digest, &code),
-                Err(fault) => tracing::warn!(digest, %fault, "a compiled plugin is not kept"),
-            }
+            cache.write(&self.engine, digest, code);
         }
-        Ok(compiled)
+        Ok(component)
+    }
+
+    fn code(&self, code: &[u8]) -> Result<Component, String> {
+        // SAFETY: the code comes from this node's own compiler, just now, or verified under this node's
+        // own key, so that it came from there earlier.
+        #[expect(unsafe_code, reason = "machine code is trusted, and only if it is ours")]
+        let component = unsafe { Component::deserialize(&self.engine, code) };
+        component.map_err(|fault| format!("{fault:#}"))
+    }
+}
+
+impl NotCompiled {
+    fn told(self, name: &str) -> LoadError {
+        let name = name.to_owned();
+        match self {
+            Self::Refused(text) => LoadError::NotAComponent { name, text },
+            Self::Exceeded(text) => LoadError::TooHard { name, text },
+            Self::Broken(text) => LoadError::Compiler { name, text },
+        }
     }
 }
 

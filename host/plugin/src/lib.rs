@@ -13,6 +13,7 @@ mod buffer;
 mod cache;
 mod call;
 mod check;
+mod compiler;
 mod component;
 mod convert;
 mod engine;
@@ -31,6 +32,7 @@ mod units;
 mod wasi;
 
 pub use call::{Call, Context, Draft, Effect, Ids, Notes, Reply, Roster, Verdict};
+pub use compiler::{CompileLimits, Compiler, CompilerProgram, compile_child};
 pub use component::Plugin;
 pub use failure::{Failure, LoadError, Problem, RefusedImport};
 pub use grant::{Grant, KvGrant};

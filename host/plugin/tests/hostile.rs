@@ -87,7 +87,7 @@ async fn a_loop_gives_others_their_turn_and_can_be_abandoned() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_finds_every_instance_busy_is_told_so_in_time() {
-    let config = HostConfig { cache: None, ceiling: PATIENT, calls_max: 1 };
+    let config = HostConfig { ceiling: PATIENT, calls_max: 1, ..HostConfig::default() };
     let host = Host::new(config).unwrap();
     let limits = LimitsWanted { fuel: Some(PATIENT.fuel), ..spec(Vec::new()).limits };
     let looping = host.load(Spec { limits, ..spec(Guest::doing(LOOP).build()) }).await.unwrap();
@@ -333,7 +333,7 @@ async fn a_check_of_the_configuration_that_fails_keeps_the_plugin_out() {
 async fn limits_are_never_above_the_ceiling() {
     let ceiling =
         Limits { fuel: 500_000, deadline: Duration::from_secs(30), memory_bytes: 2 << 20 };
-    let host = Host::new(HostConfig { cache: None, ceiling, calls_max: 2 }).unwrap();
+    let host = Host::new(HostConfig { ceiling, calls_max: 2, ..HostConfig::default() }).unwrap();
     let limits = LimitsWanted {
         fuel: Some(u64::MAX),
         deadline: Some(Duration::MAX),

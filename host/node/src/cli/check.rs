@@ -82,7 +82,8 @@ impl Check {
     /// The plugins that could be loaded; what is wrong with the others becomes faults.
     fn plugins(draft: &mut Draft) -> Result<BTreeMap<String, Arc<Plugin>>, Problem> {
         // Nothing is kept: a check must not write into a node's folder.
-        let host = plugin::Host::new(handlers::host_config(draft.config(), None));
+        let host =
+            plugin::Host::new(handlers::host_config(draft.config(), None, super::compiler()));
         let host = host.map_err(|error| {
             Problem::failed(chain(&error), "Give the process more address space (ulimit -v)")
         })?;

@@ -9,6 +9,7 @@ mod bench;
 mod cert;
 mod chat;
 mod check;
+mod compile;
 mod demo;
 mod node;
 mod online;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use compile::compiler;
 pub use problem::{Exit, Problem};
 
 pub(crate) use problem::chain;
@@ -54,6 +56,8 @@ enum Command {
     Registry(registry::Registry),
     Ring(ring::RingCommand),
     Token(token::Token),
+    #[command(hide = true)]
+    CompileComponent(compile::CompileComponent),
 }
 
 /// Runs what the process was started with.
@@ -73,6 +77,8 @@ pub fn run() -> ExitCode {
         },
         Command::Ring(ring) => ring.run(),
         Command::Token(token) => token.run(),
+        // Its exit code is a word to the node that started it.
+        Command::CompileComponent(compile) => return compile.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

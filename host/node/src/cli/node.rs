@@ -114,7 +114,7 @@ fn problem(file: &Path, error: StartError) -> Problem {
 }
 
 async fn start(config: &Config) -> Result<Assembled, StartError> {
-    let process = Process::open(config.data(), config)?;
+    let process = Process::open(config.data(), config, super::compiler())?;
     Assembled::start(config, &process).await
 }
 

@@ -18,7 +18,7 @@ pub(crate) const PATIENT: Limits =
 
 /// One engine for all tests of a process, as for all nodes of one.
 pub(crate) static HOST: LazyLock<Host> = LazyLock::new(|| {
-    let config = HostConfig { cache: None, ceiling: PATIENT, calls_max: 32 };
+    let config = HostConfig { ceiling: PATIENT, calls_max: 32, ..HostConfig::default() };
     Host::new(config).unwrap()
 });
 

@@ -13,7 +13,9 @@ use crate::guests::Guest;
 /// Loads the component on a host of its own over this cache, as after a restart, and calls it.
 async fn load(folder: &Path, component: &[u8]) {
     let cache = Some(folder.to_owned());
-    let host = Host::new(HostConfig { cache, ceiling: PATIENT, calls_max: 1 }).unwrap();
+    let host =
+        Host::new(HostConfig { cache, ceiling: PATIENT, calls_max: 1, ..HostConfig::default() })
+            .unwrap();
     let plugin = host.load(spec(component.to_vec())).await.unwrap();
     assert_eq!(say(&plugin, "hello").await.unwrap().verdict, Verdict::Pass);
 }
