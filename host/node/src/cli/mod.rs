@@ -19,6 +19,7 @@ mod problem;
 mod registry;
 mod ring;
 mod token;
+mod waiting;
 
 use std::process::ExitCode;
 
