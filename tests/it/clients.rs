@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use client::{Client, Cursor, NewChat, NewMessage, ReadOptions};
 use model::ChatToken;
+use tests::carillon::Carillon;
 use tests::{Cluster, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A client that knows the nodes of a cluster.
 fn client_of(cluster: &Cluster, nodes: &[usize]) -> Client {
@@ -134,6 +136,48 @@ async fn a_client_that_knew_only_nodes_that_are_gone_has_learned_the_others() {
     }
     let page = client.read(chat, &ReadOptions::default()).await;
     assert_eq!(page.unwrap_or_else(|error| panic!("{error}")).messages.len(), 5);
+}
+
+/// Whoever sits at a shell is told why nothing comes, and it is tried on.
+#[tokio::test]
+async fn a_command_that_waits_says_what_for() {
+    let node = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", node.local_addr().expect("an address"));
+    let enough = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&enough);
+    let answers = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = node.accept().await.expect("a connection");
+            let (status, code, retry) = match ends.load(Ordering::Relaxed) {
+                true => (410, "chat-ended", false),
+                false => (503, "no-quorum", true),
+            };
+            let body = format!(
+                r#"{{"status": {status}, "code": "{code}", "detail": "the words", "retryable": {retry}}}"#
+            );
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\
+                 content-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut request = [0; 4096];
+            // A client that goes away meanwhile asks again.
+            if client.read(&mut request).await.is_ok() {
+                drop(client.write_all(answer.as_bytes()).await);
+            }
+        }
+    });
+    let command = Carillon::spawn(&["chat", "create", "--url", &url]);
+    eventually("what it waits for", async || {
+        let said = command.said();
+        if said.contains("waiting: no-quorum (503): the words") { Ok(()) } else { Err(said) }
+    })
+    .await;
+    enough.store(true, Ordering::Relaxed);
+    let ended = command.end().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.err.matches("waiting: ").count(), 1, "once for a reason: {ended:?}");
+    answers.abort();
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ async fn operators_see_who_holds_what() {
     assert_eq!((&info["name"], &info["node"]), (&"carillon".into(), &"n1".into()), "{info}");
     assert_eq!((&info["incarnation"], &info["draining"]), (&1.into(), &false.into()), "{info}");
     assert_eq!(info["registry"]["reached"], true, "{info}");
+    assert_eq!(info["version"], env!("CARGO_PKG_VERSION"), "{info}");
+    assert!(info["build"].as_str().is_some_and(|build| !build.is_empty()), "{info}");
     let all = partitions(&admin).await;
     assert_eq!(all.len(), 16);
     let led = all.iter().filter(|one| one["role"] == "primary").count();

@@ -104,7 +104,7 @@ impl<G: Grant> Asked<G> {
     pub(crate) fn member(&self) -> Result<String, Problem> {
         let id = self.segment(MEMBER_AT).and_then(unescape);
         let id = id.ok_or_else(|| Problem::invalid("id: not UTF-8"))?;
-        check::name("id", &id)?;
+        check::speaker("id", &id)?;
         Ok(id)
     }
 

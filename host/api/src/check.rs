@@ -10,7 +10,7 @@ use model::{Attrs, Body, Route};
 
 use crate::problem::Problem;
 use crate::shape::NewBody;
-use chat::Code;
+use chat::{Code, SYSTEM};
 
 /// Bytes of the name of a sender, reader or member.
 pub(crate) const NAME_BYTES_MAX: usize = 128;
@@ -45,6 +45,17 @@ const RESERVED_KINDS: &str = "member.";
 /// A name of somebody.
 pub(crate) fn name(field: &str, name: &str) -> Result<(), Problem> {
     plain(field, name, 1, NAME_BYTES_MAX)
+}
+
+/// A name of somebody who speaks for themselves: not what the node and its handlers speak as, since whoever
+/// reads must be able to believe that.
+pub(crate) fn speaker(field: &str, said: &str) -> Result<(), Problem> {
+    name(field, said)?;
+    if said == SYSTEM {
+        let rule = format!("{field}: {SYSTEM} is what the node itself speaks as");
+        return Err(Problem::invalid(rule));
+    }
+    Ok(())
 }
 
 /// What somebody is in a chat.
@@ -185,6 +196,13 @@ mod tests {
             let problem = name("sender", bad).unwrap_err();
             assert!(problem.detail().starts_with("sender: "), "{}", problem.detail());
         }
+    }
+
+    #[test]
+    fn nobody_speaks_as_the_node_itself() {
+        assert!(speaker("sender", "systems").is_ok());
+        let problem = speaker("sender", "system").unwrap_err();
+        assert!(problem.detail().starts_with("sender: system is"), "{}", problem.detail());
     }
 
     #[test]

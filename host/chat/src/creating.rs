@@ -3,11 +3,12 @@
 //! The node that is asked draws a token and lets whoever leads its partition make the chat, so that chats
 //! spread over nodes as tokens do. A node that another one chose draws until the token is its own.
 
+use hashring::PartitionId;
 use model::{Change, ChatToken};
 use replication::core::Why;
 
 use crate::chats::{Asked, Shared};
-use crate::forward::{Answer, Unanswered};
+use crate::forward::{Answer, Destination, Unanswered};
 use crate::ran::{Interrupt, because, unknown};
 use crate::routing::Leader;
 use crate::{Refusal, Request, RequestOutcome, Response};
@@ -17,6 +18,15 @@ const DRAWS_MAX: usize = 4096;
 
 /// How often it is tried to make one chat, each time under another token.
 const TRIES_MAX: usize = 4;
+
+/// A token, and who may be asked to make a chat of it.
+struct Drawn {
+    token: ChatToken,
+    partition: PartitionId,
+    /// The partition's epoch.
+    known: u64,
+    leader: Leader,
+}
 
 impl Shared {
     /// A new chat, wherever its token falls.
@@ -29,7 +39,7 @@ impl Shared {
         let mut last = because(Why::NotLeading, RequestOutcome::NotCommitted);
         let mut patient = false;
         for _try in 0..TRIES_MAX {
-            let Some((token, leader)) = self.draw(asked) else {
+            let Some(Drawn { token, partition, known, leader }) = self.draw(asked) else {
                 if patient {
                     break;
                 }
@@ -49,12 +59,15 @@ impl Shared {
                         Err(Interrupt::Ended { appended: false } | Interrupt::Behind) => None,
                     }
                 }
-                Leader::There(node) => match self.forward(&node, request, asked).await {
-                    Ok(Answer::Done(Err(refusal))) => nothing_done(refusal, &mut last),
-                    Ok(Answer::Done(done)) => Some(done),
-                    Err(Unanswered::Lost) => Some(Err(unknown())),
-                    Ok(Answer::Elsewhere(_)) | Err(Unanswered::NotRun) => None,
-                },
+                Leader::There(node) => {
+                    let to = Destination { node: &node, partition, known };
+                    match self.forward(to, request, asked).await {
+                        Ok(Answer::Done(Err(refusal))) => nothing_done(refusal, &mut last),
+                        Ok(Answer::Done(done)) => Some(done),
+                        Err(Unanswered::Lost) => Some(Err(unknown())),
+                        Ok(Answer::Elsewhere(_)) | Err(Unanswered::NotRun) => None,
+                    }
+                }
                 Leader::Nobody | Leader::Broken => None,
             };
             if let Some(result) = tried {
@@ -65,18 +78,18 @@ impl Shared {
     }
 
     /// A token whose partition somebody leads who may be asked.
-    fn draw(&self, asked: &Asked<'_>) -> Option<(ChatToken, Leader)> {
+    fn draw(&self, asked: &Asked<'_>) -> Option<Drawn> {
         for _draw in 0..DRAWS_MAX {
             let token = self.ledger.token();
             let partition = self.ledger.partitions().of_key(&token.key());
-            let leader = self.leader(partition, true).0;
+            let (leader, view) = self.leader(partition, true);
             let may_ask = match &leader {
                 Leader::Here(_) => true,
                 Leader::There(_) => asked.context.hop == 0,
                 Leader::Nobody | Leader::Broken => false,
             };
             if may_ask {
-                return Some((token, leader));
+                return Some(Drawn { token, partition, known: view.epoch, leader });
             }
         }
         None

@@ -24,7 +24,7 @@ const PAIR_BYTES: usize = 6;
 const CONNECTED: &str = "connected";
 
 /// The sender of what the node itself and its handlers say.
-pub(crate) const SYSTEM: &str = "system";
+pub const SYSTEM: &str = "system";
 
 /// Why a call's effects do not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

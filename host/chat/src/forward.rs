@@ -4,8 +4,9 @@
 //! the first one decides what to do about it. The first byte says which version the rest has.
 
 use bytes::Bytes;
-use hashring::NodeId;
+use hashring::{NodeId, PartitionId};
 use model::Cursor;
+use replication::core::PartitionView;
 use replication::{ANSWER_BYTES_MAX, ForwardError, RequestHead};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,24 @@ pub(crate) enum Answer {
     Elsewhere(Option<NodeId>),
 }
 
+/// Whom a request is sent on to, and why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Destination<'a> {
+    pub(crate) node: &'a NodeId,
+    /// Which it leads.
+    pub(crate) partition: PartitionId,
+    /// The epoch of this partition that was known before it was chosen.
+    pub(crate) known: u64,
+}
+
+impl Destination<'_> {
+    /// Whether somebody else leads by now.
+    pub(crate) fn is_overtaken(self, view: &PartitionView) -> bool {
+        let another = view.primary.as_ref().is_some_and(|primary| primary != self.node);
+        view.open && another && view.epoch > self.known
+    }
+}
+
 /// Why a request that was sent on has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unanswered {
@@ -45,10 +64,10 @@ pub(crate) enum Unanswered {
 }
 
 impl Shared {
-    /// Lets `to` run it.
+    /// Lets another node run it. Its answer counts as lost when somebody else has come to lead before it.
     pub(crate) async fn forward(
         &self,
-        to: &NodeId,
+        to: Destination<'_>,
         request: &Request,
         asked: &Asked<'_>,
     ) -> Result<Answer, Unanswered> {
@@ -70,7 +89,14 @@ impl Shared {
         let head =
             RequestHead { hop: asked.context.hop + 1, wait_ms: wait_ms.saturating_sub(MARGIN_MS) };
         self.meters.forwarded.increment(1);
-        let answer = self.ledger.forward(to, head, encode(&forwarded)).await;
+        let answer = tokio::select! {
+            biased;
+            answer = self.ledger.forward(to.node, head, encode(&forwarded)) => answer,
+            () = self.overtaken(to) => {
+                self.meters.overtaken.increment(1);
+                return Err(Unanswered::Lost);
+            }
+        };
         match answer {
             Ok(bytes) => decode(&bytes).ok_or(Unanswered::Lost),
             Err(ForwardError::NotRun { .. }) => Err(Unanswered::NotRun),
@@ -130,10 +156,12 @@ fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use hashring::{NodeId, PartitionId};
     use model::ChatToken;
     use replication::ANSWER_BYTES_MAX;
+    use replication::core::PartitionView;
 
-    use super::{Answer, decode, encode, too_long};
+    use super::{Answer, Destination, decode, encode, too_long};
     use crate::{Code, Refusal, Request, RequestOutcome, Response};
 
     #[test]
@@ -161,5 +189,26 @@ mod tests {
         }
         assert_eq!(decode::<Answer>(&[&[2], &bytes[1..]].concat()), None, "a later version");
         let _compiles = Refusal::new(Code::NotReady, "");
+    }
+
+    #[test]
+    fn only_another_leader_of_a_later_epoch_overtakes_a_request() {
+        let [asked, other]: [NodeId; 2] = ["n1", "n2"].map(|name| name.parse().unwrap());
+        let to = Destination { node: &asked, partition: PartitionId(0), known: 5 };
+        let view = |epoch, primary: Option<&NodeId>, open| PartitionView {
+            epoch,
+            primary: primary.cloned(),
+            open,
+            ..PartitionView::default()
+        };
+        assert!(to.is_overtaken(&view(6, Some(&other), true)));
+        for (view, why) in [
+            (view(6, Some(&other), false), "it is not open yet: the asked node may still answer"),
+            (view(6, Some(&asked), true), "the asked node leads on, with another ensemble"),
+            (view(6, None, true), "nobody"),
+            (view(5, Some(&other), true), "what was known when a hint named the asked node"),
+        ] {
+            assert!(!to.is_overtaken(&view), "{why}");
+        }
     }
 }

@@ -42,6 +42,7 @@ mod turn;
 pub use chain::{Chain, Handler, LiveChain};
 pub use chats::{Chats, Readiness, RingMember, RingView};
 pub use config::{Config, Sabotage};
+pub use effects::SYSTEM;
 pub use ledger::{Later, Ledger};
 pub use refusal::{Code, Refusal, RequestOutcome};
 pub use request::{CallContext, Read, Request, Send};

@@ -24,6 +24,8 @@ pub(crate) struct Meters {
     pub(crate) waiting: Gauge,
     /// Requests sent on to another node.
     pub(crate) forwarded: Counter,
+    /// Requests sent on whose node had said nothing when somebody else led already.
+    pub(crate) overtaken: Counter,
     /// Requests that started again, because the epoch ended under them.
     pub(crate) restarted: Counter,
     /// Turns that were not played, because the chat has seen later handlers than this node has.
@@ -46,6 +48,7 @@ impl Meters {
             disk_messages: counter!("carillon_pages_disk_messages_total"),
             waiting: gauge!("carillon_readers_waiting"),
             forwarded: counter!("carillon_requests_forwarded_total"),
+            overtaken: counter!("carillon_requests_overtaken_total"),
             restarted: counter!("carillon_requests_restarted_total"),
             behind: counter!("carillon_turns_behind_generation_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),

@@ -12,7 +12,7 @@ use replication::core::{PartitionView, Role, Why};
 use runtime::Instant;
 
 use crate::chats::{Asked, Shared};
-use crate::forward::{Answer, Unanswered};
+use crate::forward::{Answer, Destination, Unanswered};
 use crate::lock::locked;
 use crate::members::Joiner;
 use crate::ran::{Interrupt, Ran, because, behind, not_committed, unknown};
@@ -22,7 +22,8 @@ use crate::{Code, Page, Read, Refusal, Request, RequestOutcome, Response};
 /// How often one request is begun, on this node or on another. Patience ends most of them before.
 const TRIES_MAX: usize = 16;
 
-/// So long a leader that could not be asked is given before it is asked again, if nobody else leads by then.
+/// So long a leader that could not be asked is given before it is asked again, if nobody else leads by then;
+/// and one that was asked, to say what it did, once somebody else leads.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Who leads a partition.
@@ -71,6 +72,7 @@ impl Shared {
             if journey.tries > TRIES_MAX || runtime::now() >= until {
                 return Answer::Done(journey.gives_up(request, asked));
             }
+            let known = self.ledger.view(partition).epoch;
             let leader = match journey.hint.take() {
                 Some(node) => Leader::There(node),
                 None => self.settle(partition, writes, until).await,
@@ -104,7 +106,8 @@ impl Shared {
                 }
                 Leader::There(node) => {
                     journey.behind = false;
-                    let sent_on = self.send_on(&node, request, asked, &mut journey);
+                    let to = Destination { node: &node, partition, known };
+                    let sent_on = self.send_on(to, request, asked, &mut journey);
                     if let Some(result) = self.unless_stopping(request, asked, sent_on).await {
                         return Answer::Done(result);
                     }
@@ -151,16 +154,16 @@ impl Shared {
     /// Asks another node. `None`: it should be asked again, or somebody else.
     async fn send_on(
         &self,
-        node: &NodeId,
+        to: Destination<'_>,
         request: &Request,
         asked: &Asked<'_>,
         journey: &mut Journey,
     ) -> Option<Result<Response, Refusal>> {
-        match self.forward(node, request, asked).await {
+        match self.forward(to, request, asked).await {
             Ok(Answer::Done(Err(refusal))) => Some(Err(journey.refused(refusal))),
             Ok(Answer::Done(done)) => Some(done),
             Ok(Answer::Elsewhere(other)) => {
-                journey.hint = other.filter(|other| other != node && *other != self.node);
+                journey.hint = other.filter(|other| other != to.node && *other != self.node);
                 journey.parked = true;
                 None
             }
@@ -293,6 +296,17 @@ impl Shared {
             () = other => {}
             () = runtime::sleep_until(until) => {}
         }
+    }
+
+    /// Waits until somebody else than the asked node leads, and for a moment: what it did before that it may
+    /// still say. A node that died says nothing, and its connection can take seconds to be given up.
+    pub(crate) async fn overtaken(&self, asked: Destination<'_>) {
+        let mut view = self.ledger.view(asked.partition);
+        while !asked.is_overtaken(&view) {
+            self.ledger.view_changed(asked.partition, &view).await;
+            view = self.ledger.view(asked.partition);
+        }
+        runtime::sleep(PAUSE).await;
     }
 
     fn count(&self, ran: &Ran, asked: &Asked<'_>) {

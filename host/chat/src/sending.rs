@@ -162,6 +162,11 @@ impl Shared {
         if acks == 0 {
             return Err(invalid("w: at least 1".to_owned()));
         }
+        if acks > copies {
+            return Err(invalid(format!(
+                "w: {acks} nodes can never hold it; there are {copies} copies"
+            )));
+        }
         if let Some(wanted) = send.copies
             && !(acks <= wanted && wanted <= copies)
         {
@@ -169,8 +174,6 @@ impl Shared {
                 "n: {wanted} is not between w = {acks} and {copies} copies"
             )));
         }
-        // Without n, more acks than there are copies are more than can answer: that is found with the
-        // members that are there.
         Ok(acks)
     }
 

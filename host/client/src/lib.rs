@@ -8,11 +8,13 @@
 //! Nothing runs in the background: dropping a future drops its connection, and that is all.
 
 mod bearer;
+mod call;
 mod client;
 mod connection;
 mod error;
 mod floor;
 mod nodes;
+mod path;
 mod pool;
 mod seen;
 mod shape;

@@ -12,17 +12,11 @@ use api::admin::{
 use chat::{Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId, Ring, Spread};
 use plugin::{OnFailure, Plugin};
-use replication::Replication;
 use replication::core::{LearnerView, Role};
+use replication::{BUILD, Replication};
 use runtime::Instant;
 
 use crate::config::RegistryKind;
-
-/// What the build says of itself.
-const BUILD: &str = match option_env!("CARILLON_BUILD") {
-    Some(build) => build,
-    None => "",
-};
 
 /// One node's answers to its operators.
 #[derive(Debug)]

@@ -11,6 +11,12 @@ use crate::Notices;
 use crate::core::{Limits, Timings};
 use crate::tls::Credentials;
 
+/// What the build says of itself: whatever `CARILLON_BUILD` was when it was built, a commit for instance.
+pub const BUILD: &str = match option_env!("CARILLON_BUILD") {
+    Some(build) if !build.is_empty() => build,
+    Some(_) | None => "unknown",
+};
+
 /// Who a node is, where it answers, and how many hold what.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -44,7 +44,7 @@ mod metric;
 mod tests;
 
 pub use authority::{AUTHORITY_DAYS, Authority, NODE_DAYS};
-pub use config::{Config, ENTRY_BYTES_MAX, Parts};
+pub use config::{BUILD, Config, ENTRY_BYTES_MAX, Parts};
 pub use ending::Failure;
 pub use floor::{FloorError, floor_quic};
 pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingView, Submission};

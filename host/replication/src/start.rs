@@ -18,7 +18,7 @@ use segment::Folder;
 use tokio::sync::{Semaphore, mpsc, watch};
 use wire::{Hello, PROTOCOL};
 
-use crate::config::{Config, Parts, limits};
+use crate::config::{BUILD, Config, Parts, limits};
 use crate::core::{Core, CoreConfig, Sabotage};
 use crate::dialler::Dialler;
 use crate::driver::{self, Waiting};
@@ -285,7 +285,7 @@ fn position_record(shared: &Shared, fingerprint: String) -> PositionRecord {
         service_info: ServiceInfo {
             name: "carillon".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            build: String::new(),
+            build: BUILD.to_owned(),
             hostname: short_name(&host).to_owned(),
             fqdn: host,
             key: format!("{:016x}", rand::random::<u64>()),

@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use chat::{Code, Request};
+use chat::{Code, Request, SYSTEM};
 use model::ChatToken;
 
 use super::claims::{Identity, Scope};
@@ -107,6 +107,10 @@ impl Needs for Operating {
 /// The one place where it is decided. `chats` is what it is about: nothing, one chat, or any.
 fn permit(caller: &Caller, scope: Scope, reach: Reach) -> Result<(), Reason> {
     let Caller::Known(identity) = caller else { return Ok(()) };
+    // Nobody is the node itself, whoever signed that.
+    if identity.subject == SYSTEM {
+        return Err(Reason::Subject);
+    }
     if !identity.may(scope) {
         return Err(Reason::Scope);
     }
@@ -222,7 +226,7 @@ impl<S: Needs> InChat<S> {
         match (&self.caller, said) {
             (Caller::Open, None) => Ok(None),
             (Caller::Open, Some(said)) => {
-                check::name(field, &said)?;
+                check::speaker(field, &said)?;
                 Ok(Some(said))
             }
             (Caller::Known(identity), None) => Ok(Some(identity.subject.clone())),
@@ -306,6 +310,21 @@ mod tests {
         assert_eq!(denied::<Creating>(&everywhere, None), None);
         assert_eq!(denied::<InChat<Reads>>(&everywhere, other), None);
         assert_eq!(denied::<Within<Operating>>(&everywhere, None), None);
+    }
+
+    #[test]
+    fn a_token_for_what_the_node_speaks_as_allows_nothing() {
+        let claims = json!({"sub": "system", "aud": "a", "exp": 600, "scope": "send read admin", "chats": "*"});
+        let expected = Expected { audience: "a".to_owned(), issuer: String::new() };
+        let identity = Identity::read(claims.to_string().as_bytes(), &expected, 0).unwrap();
+        let system = Caller::Known(Arc::new(identity));
+        let chat = CHAT.to_string();
+        assert_eq!(denied::<InChat<Sends>>(&system, Some(&chat)), Some(Reason::Subject));
+        assert_eq!(denied::<InChat<Reads>>(&system, Some(&chat)), Some(Reason::Subject));
+        assert_eq!(denied::<Creating>(&system, None), Some(Reason::Subject));
+        let token = CHAT.to_string();
+        let open = InChat::<Sends>::check(Caller::Open, Some(&token)).unwrap();
+        assert!(open.speaker("sender", Some("system".to_owned())).is_err());
     }
 
     #[test]

@@ -51,7 +51,7 @@ async fn more_acks_than_can_be_are_refused_at_once_and_nothing_is_appended() {
     stage.world.look().live = 2;
     let cases = [
         (Some(3), None, Code::NoQuorum),
-        (Some(4), None, Code::NoQuorum),
+        (Some(4), None, Code::InvalidRequest),
         (Some(3), Some(2), Code::InvalidRequest),
         (None, Some(4), Code::InvalidRequest),
         (Some(0), None, Code::InvalidRequest),
@@ -62,6 +62,7 @@ async fn more_acks_than_can_be_are_refused_at_once_and_nothing_is_appended() {
         let send = Send { acks, copies, ..message(token, "k1", "hello") };
         let refusal = refused(stage.ask(0, Request::Send(send)).await);
         assert_eq!((refusal.code, refusal.outcome), (code, Some(RequestOutcome::NotCommitted)));
+        assert_eq!(refusal.retryable, code == Code::NoQuorum);
     }
     assert_eq!(stage.world.look().entries(), before);
     let two = Send { acks: Some(2), copies: Some(3), ..message(token, "k1", "hello") };

@@ -5,7 +5,9 @@ use std::time::Duration;
 use chat::{Chain, Code, Config, Request, RequestOutcome, Send};
 
 use crate::stage::scripted::{Scripted, chain, pass, reject, strict, verdict};
-use crate::stage::{Keeps, Stage, message, page, read, refused, send, sent, texts, wait, waits};
+use crate::stage::{
+    Keeps, PATIENCE, Stage, create, message, page, read, refused, send, sent, texts, wait, waits,
+};
 
 fn two() -> Stage {
     Stage::new(vec![Chain::default(), Chain::default()], Config::default())
@@ -234,4 +236,31 @@ async fn a_turn_whose_epoch_ends_while_its_handlers_run_is_played_again() {
     let attempt = sent(attempt.await);
     assert_eq!((attempt.replay, attempt.cursor.epoch), (false, 2));
     assert_eq!(stage.texts(0, token).await, ["hello"]);
+}
+
+/// A node dies after it has stored a message and before it says so to the node that sent it on. That one does
+/// not wait for the dead: as soon as somebody else leads, it asks there under the same key.
+#[tokio::test]
+async fn a_request_sent_on_to_a_node_that_dies_is_answered_by_the_next_leader() {
+    let stage = two();
+    let token = stage.chat().await;
+    stage.world.look().silent.push(0);
+    let mut sending = stage.ask(1, send(token, "k1", "hello"));
+    waits(&mut sending).await;
+    let mut waiting = stage.ask(1, wait(token, None));
+    waits(&mut waiting).await;
+    let mut ending = stage.ask(1, Request::End { token, sender: None });
+    waits(&mut ending).await;
+    let mut creating = stage.ask(1, create());
+    waits(&mut creating).await;
+    stage.world.close();
+    stage.world.open(1, Keeps::Everything);
+    let answers = async { (sending.await, waiting.await, ending.await, creating.await) };
+    let answers = runtime::timeout(PATIENCE, answers).await.expect("nobody waits for the dead");
+    assert!(sent(answers.0).replay, "it was stored, and the next leader knows the key");
+    assert_eq!(texts(&page(answers.1)), ["hello"]);
+    for refusal in [refused(answers.2), refused(answers.3)] {
+        let outcome = (refusal.code, refusal.outcome);
+        assert_eq!(outcome, (Code::NoQuorum, Some(RequestOutcome::Unknown)), "nobody can know");
+    }
 }

@@ -11,7 +11,7 @@ use model::{Attrs, ChatToken};
 use serde_json::{Value, json};
 
 use super::bearer::BearerArgs;
-use super::{Problem, chain, output};
+use super::{Problem, chain, output, waiting};
 
 /// How long somebody at a shell waits where nothing listens: a node that restarts may be back, a wrong
 /// address never is.
@@ -188,7 +188,8 @@ impl Create {
             max_participants: self.max_participants,
             attrs: Attrs::new(),
         };
-        let created = self.common.client()?.create(&new).await?;
+        let client = self.common.client()?;
+        let created = waiting::answer(&client, client.create(&new)).await?;
         self.common.print(&created.token, || {
             json!({
                 "token": created.token.to_string(), "cursor": created.cursor,
@@ -221,7 +222,8 @@ impl Send {
             key: Some(key.clone()),
             acks: self.acks,
         };
-        let sent = client.send(token, &message).await.map_err(|error| unsent(error, &key))?;
+        let sent = waiting::answer(&client, client.send(token, &message)).await;
+        let sent = sent.map_err(|error| unsent(error, &key))?;
         self.common.print(&sent.id, || {
             json!({
                 "id": sent.id.to_string(), "cursor": sent.cursor, "durability": sent.durability,
@@ -237,11 +239,11 @@ impl Tail {
         let client = self.common.client()?;
         let after = match self.from_start {
             true => None,
-            false => Some(client.show(token).await?.cursor),
+            false => Some(waiting::answer(&client, client.show(token)).await?.cursor),
         };
         let mut tail = client.tail(token, after, self.reader);
         loop {
-            for message in tail.next().await? {
+            for message in waiting::news(&client, tail.next()).await? {
                 let read = match self.common.json {
                     true => output::line(message_json(&message))?,
                     false => output::line(message_line(&message))?,
@@ -259,10 +261,11 @@ impl Show {
         let token = token(&self.token)?;
         let client = self.common.client()?;
         if self.common.json {
-            let bytes = client.get(&format!("/v1/chats/{token}")).await?;
+            let path = format!("/v1/chats/{token}");
+            let bytes = waiting::answer(&client, client.get(&path)).await?;
             return output::line(String::from_utf8_lossy(&bytes)).map(drop);
         }
-        let chat = client.show(token).await?;
+        let chat = waiting::answer(&client, client.show(token)).await?;
         let mut lines =
             vec![format!("chat      {}", chat.token), format!("status    {}", chat.status)];
         lines.push(format!("cursor    {}", chat.cursor));
@@ -287,7 +290,9 @@ impl Show {
 impl Join {
     async fn run(self) -> Result<(), Problem> {
         let token = token(&self.token)?;
-        let ordinal = self.common.client()?.join(token, &self.name, self.role.as_deref()).await?;
+        let client = self.common.client()?;
+        let join = client.join(token, &self.name, self.role.as_deref());
+        let ordinal = waiting::answer(&client, join).await?;
         self.common.print(&ordinal, || json!({"ordinal": ordinal}))
     }
 }
@@ -295,7 +300,8 @@ impl Join {
 impl Leave {
     async fn run(self) -> Result<(), Problem> {
         let token = token(&self.token)?;
-        self.common.client()?.leave(token, &self.name).await?;
+        let client = self.common.client()?;
+        waiting::answer(&client, client.leave(token, &self.name)).await?;
         self.common.print(&"left", || json!({}))
     }
 }
@@ -303,7 +309,8 @@ impl Leave {
 impl End {
     async fn run(self) -> Result<(), Problem> {
         let token = token(&self.token)?;
-        let ended = self.common.client()?.end(token, self.sender.as_deref()).await?;
+        let client = self.common.client()?;
+        let ended = waiting::answer(&client, client.end(token, self.sender.as_deref())).await?;
         self.common.print(&"ended", || json!({"cursor": ended.cursor, "ended_ms": ended.ended_ms}))
     }
 }

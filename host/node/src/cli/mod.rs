@@ -20,6 +20,7 @@ mod problem;
 mod registry;
 mod ring;
 mod token;
+mod waiting;
 
 use std::process::ExitCode;
 

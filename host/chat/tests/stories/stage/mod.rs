@@ -2,28 +2,28 @@
 //!
 //! One partition, up to three nodes, no network: what one node forwards another answers directly.
 
+mod asking;
 pub(crate) mod scripted;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat::{
-    CallContext, Chain, Chats, Config, Later, Ledger, LiveChain, Page, Read, Refusal, Request,
-    Response, Sent,
-};
+use chat::{Chain, Chats, Config, Later, Ledger, LiveChain, Request, Response, Sent};
 use hashring::{NodeId, PartitionId, Partitions};
-use model::{Attrs, Body, ChatToken, Cursor, Route};
+use model::{Attrs, ChatToken};
 use replication::core::{Outcome, PartitionView, Role, Why};
 use replication::{ANSWER_BYTES_MAX, ForwardError, Host, RequestHead, RingView, Submission};
 use runtime::{Stop, Tasks};
 use segment::{Chain as Hash, LogEntry};
 use tokio::sync::{Notify, oneshot};
 
+pub(crate) use asking::{
+    Asking, PATIENCE, context, create, message, page, read, reading, refused, send, sent, texts,
+    wait, waits,
+};
+
 pub(crate) const PARTITION: PartitionId = PartitionId(0);
-const LONG: Duration = Duration::from_secs(10);
 
 /// The state of the world.
 pub(crate) struct Inner {
@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) confirms: bool,
     /// Nodes that cannot be reached.
     pub(crate) cut: Vec<usize>,
+    /// Nodes that run what they are asked and say nothing: they died while they did.
+    pub(crate) silent: Vec<usize>,
     pub(crate) wall_ms: u64,
     /// How often the log was read.
     pub(crate) reads: usize,
@@ -289,6 +291,9 @@ impl Ledger for Node {
             let gone = ForwardError::NotRun { to: to.clone(), why: None };
             let host = host.ok_or(gone)?;
             let answer = host.answer(node(self.index), head, body).await;
+            if self.world.look().silent.iter().any(|index| node(*index) == *to) {
+                return std::future::pending().await;
+            }
             match answer {
                 Ok(answer) if answer.len() > ANSWER_BYTES_MAX => {
                     Err(ForwardError::Lost { to: to.clone() })
@@ -334,6 +339,7 @@ impl Stage {
             commits: true,
             confirms: true,
             cut: Vec::new(),
+            silent: Vec::new(),
             wall_ms: 1_000_000,
             reads: 0,
             pending: Vec::new(),
@@ -415,83 +421,5 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.tasks.stop().stop();
-    }
-}
-
-/// A request on its way.
-pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
-
-pub(crate) fn context() -> CallContext {
-    CallContext { deadline: runtime::now() + LONG, request_id: "r".into(), seen: None, hop: 0 }
-}
-
-/// A text of alice.
-pub(crate) fn message(token: ChatToken, key: &str, text: &str) -> chat::Send {
-    chat::Send {
-        token,
-        key: key.into(),
-        acks: None,
-        copies: None,
-        sender: "alice".into(),
-        kind: "text".into(),
-        route: Route::Everyone,
-        body: Body::Text(text.into()),
-        attrs: Attrs::new(),
-        sent_ms: None,
-    }
-}
-
-pub(crate) fn send(token: ChatToken, key: &str, text: &str) -> Request {
-    Request::Send(message(token, key, text))
-}
-
-/// Everything after a cursor, now.
-pub(crate) fn reading(token: ChatToken, after: Option<Cursor>) -> Read {
-    Read { token, after, before: None, limit: 100, wait_ms: 0, reader: None, confirmed: false }
-}
-
-pub(crate) fn read(token: ChatToken, after: Option<Cursor>) -> Request {
-    Request::Read(reading(token, after))
-}
-
-/// Waits for something after a cursor, for longer than any story takes.
-pub(crate) fn wait(token: ChatToken, after: Option<Cursor>) -> Request {
-    Request::Read(Read { wait_ms: 8_000, ..reading(token, after) })
-}
-
-pub(crate) fn sent(result: Result<Response, Refusal>) -> Sent {
-    match result {
-        Ok(Response::Sent(sent)) => sent,
-        other => panic!("not sent: {other:?}"),
-    }
-}
-
-pub(crate) fn page(result: Result<Response, Refusal>) -> Page {
-    match result {
-        Ok(Response::Page(page)) => page,
-        other => panic!("no page: {other:?}"),
-    }
-}
-
-pub(crate) fn refused(result: Result<Response, Refusal>) -> Refusal {
-    result.expect_err("a refusal")
-}
-
-pub(crate) fn texts(page: &Page) -> Vec<String> {
-    let text = |stored: &chat::Stored| match &stored.message.body {
-        Body::Text(text) => text.clone(),
-        other => panic!("{other:?}"),
-    };
-    page.messages.iter().map(text).collect()
-}
-
-/// Lets everything go on that can, and shows that `asking` cannot.
-pub(crate) async fn waits(asking: &mut Asking<'_>) {
-    for _turn in 0..50 {
-        tokio::select! {
-            biased;
-            answer = &mut *asking => panic!("it was answered: {answer:?}"),
-            () = tokio::task::yield_now() => {}
-        }
     }
 }
