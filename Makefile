@@ -54,6 +54,7 @@ bench: build
 	$(TARGET)/release/examples/balance
 	$(TARGET)/release/examples/append
 	$(TARGET)/release/examples/appends
+	$(TARGET)/release/examples/load
 
 # Twenty minutes of real faults on real processes, with every figure of docs/faults.md: a table here, the
 # same as JSON in target/release/faults. Let nothing else run. SEED=7 repeats an order of faults;

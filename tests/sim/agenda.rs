@@ -68,8 +68,8 @@ pub(crate) enum Happening {
     Roster { node: usize },
     /// The chats of a node go on.
     Floor { node: usize, boot: u64 },
-    /// A read of a log for the chats is done.
-    FloorRead { read: u64 },
+    /// The disk has done something for the chats.
+    DiskWorked { work: u64 },
     /// A request reaches the node that it was sent on to.
     CallArrives { call: u64 },
     /// Its answer comes back.

@@ -44,9 +44,12 @@ fn no_seed_breaks_a_promise() {
     }
     let sum = |of: fn(&Ran) -> u64| ran.iter().map(of).sum::<u64>();
     let (stored, shown) = (sum(|it| it.book.stored), sum(|it| it.book.shown));
+    let kept = sum(|it| it.report.counts.snapshots);
+    let read = sum(|it| it.report.counts.snapshots_read);
     println!(
         "{seeds} seeds: {} s simulated, {} reigns, {stored} stored, {} of them again, {} local, {} \
-         refused, {} unknown, {shown} shown, {} confirmed reads, {} behind, {} crashes",
+         refused, {} unknown, {shown} shown, {} confirmed reads, {} behind, {} crashes, {kept} snapshots \
+         kept and {read} read",
         sum(|it| it.report.lasted) / 1_000_000,
         sum(|it| it.report.counts.opened),
         sum(|it| it.book.replays),
@@ -58,6 +61,7 @@ fn no_seed_breaks_a_promise() {
         sum(|it| it.report.counts.crashes),
     );
     assert!(stored > seeds * 10 && shown > seeds * 20, "nothing happens: {stored}, {shown}");
+    assert!(kept > seeds * 5 && read > seeds, "no snapshots: {kept}, {read}");
 }
 
 #[test]
@@ -106,4 +110,9 @@ fn keys_that_are_forgotten_by_the_clock_are_noticed() {
 #[test]
 fn answers_that_do_not_wait_for_what_they_saw_are_noticed() {
     found("no_barrier", Sabotage { no_barrier: true, ..Sabotage::default() });
+}
+
+#[test]
+fn snapshots_of_what_is_not_committed_are_noticed() {
+    found("believe_snapshots", Sabotage { believe_snapshots: true, ..Sabotage::default() });
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use hashring::PartitionId;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use segment::{LogEnd, LogEntry, LogOp, Promise, Restored};
+use segment::{LogEnd, LogEntry, LogOp, Promise, Restored, Snapshot};
 
 /// A log, its promise and what is known of it.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +101,8 @@ pub(crate) struct Disk {
     pub(crate) pace: Pace,
     pub(crate) logical: Images,
     pub(crate) durable: Images,
+    /// Snapshots: each is there as a whole or not at all.
+    pub(crate) snapshots: BTreeMap<PartitionId, Snapshot>,
     queued: VecDeque<(u64, Vec<LogOp>)>,
     writing: Vec<(u64, Vec<LogOp>)>,
     /// The names of new files are not synced: a rule broken on purpose. What was there before the last
@@ -119,6 +121,7 @@ impl Disk {
             pace: Pace::Normal,
             logical: Images::new(),
             durable: Images::new(),
+            snapshots: BTreeMap::new(),
             queued: VecDeque::new(),
             writing: Vec::new(),
             unnamed: None,

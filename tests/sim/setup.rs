@@ -167,6 +167,7 @@ impl Setup {
         let config = chat::Config {
             recent_bytes_max: *pick(&mut random, &[1, 4_000, 64 << 20]),
             waiting_max: *pick(&mut random, &[2, 5_000]),
+            snapshot_entries: if seed.is_multiple_of(4) { 4096 } else { 1 + seed % 16 },
             sabotage,
             ..chat::Config::default()
         };

@@ -45,6 +45,9 @@ pub(crate) struct Counts {
     /// Changes of an ensemble that were made, and that came to nothing.
     pub(crate) moved: u64,
     pub(crate) given_up: u64,
+    /// Snapshots that were kept, and that were read to go on from.
+    pub(crate) snapshots: u64,
+    pub(crate) snapshots_read: u64,
 }
 
 /// Nodes, what is between them, and the book of what they said.

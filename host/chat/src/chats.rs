@@ -19,7 +19,7 @@ use crate::meters::Meters;
 use crate::ran::{because, not_committed};
 use crate::reign::{Phase, Reign};
 use crate::{
-    CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, loading,
+    CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, keeper, loading,
 };
 
 /// The ring, for those who only ask chats.
@@ -87,8 +87,8 @@ pub struct Readiness {
 }
 
 impl Chats {
-    /// The chats that stand on `ledger`, shown to whichever `chain` is live. Logs are folded on `tasks`.
-    /// Give it to replication as its [`Host`]: nothing is answered here before that.
+    /// The chats that stand on `ledger`, shown to whichever `chain` is live. Logs are folded, and snapshots
+    /// kept, on `tasks`. Give it to replication as its [`Host`]: nothing is answered here before that.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         chain: impl Into<LiveChain>,
@@ -112,7 +112,16 @@ impl Chats {
             idle: Notify::new(),
             ledger,
         };
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        let kept = Arc::clone(&shared);
+        tasks.spawn("chat-snapshots", async move {
+            tokio::select! {
+                biased;
+                () = kept.tasks.stop().stopped() => {}
+                () = keeper::keep(&kept) => {}
+            }
+        });
+        Self { shared }
     }
 
     /// Answers a request, here or through the node that leads its chat. Dropping the future stops

@@ -25,6 +25,8 @@ pub struct Config {
     pub timeout: Duration,
     /// So long a request waits for somebody to lead its partition.
     pub patience: Duration,
+    /// A partition's snapshot is due after so many entries, or more if it is large.
+    pub snapshot_entries: u64,
     /// What two copies must not share: as the ring places them.
     pub spread: Spread,
     /// Rules to break, so that a simulation can show that it notices. The node never sets this.
@@ -46,6 +48,8 @@ pub struct Sabotage {
     pub ignore_seen: bool,
     /// A cursor is a number, whatever its epoch.
     pub plain_cursors: bool,
+    /// A snapshot is made of whatever stands in the log, and believed whatever stands there.
+    pub believe_snapshots: bool,
 }
 
 impl Default for Config {
@@ -57,6 +61,7 @@ impl Default for Config {
             recent_bytes_max: 64 << 20,
             timeout: Duration::from_secs(5),
             patience: Duration::from_secs(2),
+            snapshot_entries: 4096,
             spread: Spread::Node,
             sabotage: Sabotage::default(),
         }

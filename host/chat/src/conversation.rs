@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use model::{Chat, ChatToken, Cursor, Entry, KeyHash, Keys, Known, Message};
+use model::{Chat, ChatToken, Cursor, Entry, KeyHash, Known, Message};
 use runtime::Instant;
 use tokio::sync::{MutexGuard, Notify};
 
+use crate::fold::Fold;
 use crate::lock::locked;
-use crate::places::{Place, Places};
+use crate::places::Place;
 use crate::reign::Reign;
 use crate::{Page, Stored};
 
@@ -37,14 +38,11 @@ pub(crate) struct Conversation {
 #[derive(Debug)]
 struct Live {
     appended: Chat,
-    keys: Keys,
     uncommitted: usize,
-    committed: Chat,
-    places: Places,
+    /// What is committed; but its keys are those of what is appended.
+    committed: Fold,
     /// The last messages, without gaps up to the last one.
     recent: VecDeque<Stored>,
-    /// The last cursor of a chat that ended.
-    ended_at: Option<Cursor>,
 }
 
 /// The right to be the one whose handlers run.
@@ -103,22 +101,7 @@ pub(crate) struct Stretch {
 impl Conversation {
     /// A chat before its first entry.
     pub(crate) fn new(token: ChatToken) -> Self {
-        let live = Live {
-            appended: Chat::new(token),
-            keys: Keys::default(),
-            uncommitted: 0,
-            committed: Chat::new(token),
-            places: Places::default(),
-            recent: VecDeque::new(),
-            ended_at: None,
-        };
-        Self {
-            token,
-            turns: tokio::sync::Mutex::new(()),
-            queued: AtomicUsize::new(0),
-            live: Mutex::new(live),
-            changed: Notify::new(),
-        }
+        Self::from(Fold::new(token))
     }
 
     /// Waits for the turn, in the order of asking. `None` when too many wait already, or at `deadline`.
@@ -136,14 +119,14 @@ impl Conversation {
     /// Looks at what is appended, and for a key.
     pub(crate) fn appended(&self, key: Option<KeyHash>, epoch: u64) -> Appended {
         let live = locked(&self.live);
-        let committed = live.places.head();
+        let committed = live.committed.places.head();
         let seq = live.appended.messages;
         // What is not committed was appended in this epoch.
         let head = if seq == committed.seq { committed } else { Cursor { epoch, seq } };
         Appended {
             chat: live.appended.clone(),
             head,
-            known: key.and_then(|key| live.keys.find(key)),
+            known: key.and_then(|key| live.committed.keys.find(key)),
             uncommitted: live.uncommitted,
         }
     }
@@ -151,17 +134,18 @@ impl Conversation {
     /// Looks at what is committed; `None` for a chat whose first entry is not.
     pub(crate) fn committed(&self) -> Option<Committed> {
         let live = locked(&self.live);
-        (live.committed.turn > 0).then(|| Committed {
-            chat: live.committed.clone(),
-            head: live.places.head(),
-            ended_at: live.ended_at,
+        let Fold { chat, places, ended_at, .. } = &live.committed;
+        (chat.turn > 0).then(|| Committed {
+            chat: chat.clone(),
+            head: places.head(),
+            ended_at: *ended_at,
         })
     }
 
     /// The last committed message; `None` for a chat whose first entry is not committed.
     pub(crate) fn head(&self) -> Option<Cursor> {
         let live = locked(&self.live);
-        (live.committed.turn > 0).then(|| live.places.head())
+        (live.committed.chat.turn > 0).then(|| live.committed.places.head())
     }
 
     /// The turn that the next entry must have.
@@ -173,7 +157,7 @@ impl Conversation {
     pub(crate) fn append(&self, seq: u64, entry: &Entry) {
         let live = &mut *locked(&self.live);
         if let Some(remembered) = &entry.remembered {
-            live.keys.remember(remembered, seq, live.appended.messages);
+            live.committed.keys.remember(remembered, seq, live.appended.messages);
         }
         live.appended.apply(entry);
         live.uncommitted += 1;
@@ -184,36 +168,18 @@ impl Conversation {
         let weights = {
             let live = &mut *locked(&self.live);
             live.uncommitted = live.uncommitted.saturating_sub(1);
+            let before = live.committed.places.count();
+            live.committed.settle(epoch, seq, entry);
             let mut weights = Vec::new();
-            for message in entry.messages() {
-                let cursor = live.places.push(epoch, seq);
+            for (number, message) in (before + 1..).zip(entry.messages()) {
+                let cursor = Cursor { epoch, seq: number };
                 live.recent.push_back(Stored { cursor, message: Arc::clone(message) });
                 weights.push(weight(message));
             }
-            live.apply_committed(entry);
             weights
         };
         self.changed.notify_waiters();
         weights
-    }
-
-    /// Folds an entry of the log that was committed before this node led. Returns nothing to remember:
-    /// its messages stay on the disk until somebody asks.
-    pub(crate) fn load(&self, epoch: u64, seq: u64, entry: &Entry) {
-        let live = &mut *locked(&self.live);
-        if let Some(remembered) = &entry.remembered {
-            live.keys.remember(remembered, seq, live.committed.messages);
-        }
-        for _message in entry.messages() {
-            live.places.push(epoch, seq);
-        }
-        live.apply_committed(entry);
-    }
-
-    /// Everything is loaded: from here on both folds go their own ways.
-    pub(crate) fn loaded(&self) {
-        let live = &mut *locked(&self.live);
-        live.appended = live.committed.clone();
     }
 
     /// Forgets the oldest message that is in memory.
@@ -223,19 +189,19 @@ impl Conversation {
 
     /// After which message somebody stands who holds `cursor`.
     pub(crate) fn resolve(&self, cursor: Cursor) -> u64 {
-        locked(&self.live).places.resolve(cursor)
+        locked(&self.live).committed.places.resolve(cursor)
     }
 
     /// The cursor of a committed message.
     pub(crate) fn cursor(&self, seq: u64) -> Cursor {
-        locked(&self.live).places.cursor(seq)
+        locked(&self.live).committed.places.cursor(seq)
     }
 
     /// At most `most` of the messages after `after` and before `before`.
     pub(crate) fn stretch(&self, after: u64, before: Option<u64>, most: usize) -> Stretch {
         let live = locked(&self.live);
-        let end =
-            live.places.count().min(before.map_or(u64::MAX, |before| before.saturating_sub(1)));
+        let places = &live.committed.places;
+        let end = places.count().min(before.map_or(u64::MAX, |before| before.saturating_sub(1)));
         let end = end.min(after.saturating_add(u64::try_from(most).unwrap_or(u64::MAX)));
         let recent_from = live.recent.front().map_or(u64::MAX, |oldest| oldest.cursor.seq);
         let found = (after + 1..=end).filter_map(|seq| {
@@ -243,12 +209,12 @@ impl Conversation {
             match recent.and_then(|at| live.recent.get(at)) {
                 Some(stored) => Some(Found::Here(stored.clone())),
                 None => {
-                    let place = live.places.place(seq)?;
-                    Some(Found::There { cursor: live.places.cursor(seq), place })
+                    let place = places.place(seq)?;
+                    Some(Found::There { cursor: places.cursor(seq), place })
                 }
             }
         });
-        Stretch { found: found.collect(), head: live.places.head() }
+        Stretch { found: found.collect(), head: places.head() }
     }
 
     /// Waits until `met` is true of the committed fold, `deadline` passes or the reign ends. Returns
@@ -266,7 +232,7 @@ impl Conversation {
             changed.as_mut().enable();
             {
                 let live = locked(&self.live);
-                if met(&live.committed, live.places.head()) {
+                if met(&live.committed.chat, live.committed.places.head()) {
                     return true;
                 }
             }
@@ -280,11 +246,21 @@ impl Conversation {
     }
 }
 
-impl Live {
-    fn apply_committed(&mut self, entry: &Entry) {
-        self.committed.apply(entry);
-        if self.ended_at.is_none() && self.committed.ended_ms.is_some() {
-            self.ended_at = Some(self.places.head());
+impl From<Fold> for Conversation {
+    /// A chat of which everything that is appended is committed. Its messages stay on the disk until somebody
+    /// asks for them.
+    fn from(fold: Fold) -> Self {
+        Self {
+            token: fold.chat.token,
+            turns: tokio::sync::Mutex::new(()),
+            queued: AtomicUsize::new(0),
+            live: Mutex::new(Live {
+                appended: fold.chat.clone(),
+                uncommitted: 0,
+                committed: fold,
+                recent: VecDeque::new(),
+            }),
+            changed: Notify::new(),
         }
     }
 }

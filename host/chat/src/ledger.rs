@@ -13,7 +13,7 @@ use hashring::{NodeId, PartitionId, Partitions};
 use model::ChatToken;
 use replication::core::{Outcome, PartitionView};
 use replication::{ForwardError, Replication, RequestHead, RingView, Submission};
-use segment::LogEntry;
+use segment::{Kept, LogEntry, Snapshot};
 use tokio::sync::oneshot;
 
 /// Something that takes a while. Dropping it stops waiting.
@@ -55,6 +55,14 @@ pub trait Ledger: std::fmt::Debug + Send + Sync + 'static {
         entries_max: usize,
         bytes_max: usize,
     ) -> Later<'_, Option<Vec<LogEntry>>>;
+    /// What is known of this node's own snapshot of a partition without reading it.
+    fn kept(&self, partition: PartitionId) -> Option<Kept>;
+    /// That snapshot. `None` if there is none that is whole.
+    fn snapshot(&self, partition: PartitionId) -> Later<'_, Option<Snapshot>>;
+    /// It cannot be used: from here on there is none.
+    fn forget_snapshot(&self, partition: PartitionId);
+    /// Keeps a snapshot in the place of the one before; whether it did.
+    fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> Later<'_, bool>;
     /// Lets another node run a request.
     fn forward<'a>(
         &'a self,
@@ -125,6 +133,22 @@ impl Ledger for Replication {
         bytes_max: usize,
     ) -> Later<'_, Option<Vec<LogEntry>>> {
         Box::pin(Self::read(self, partition, from, entries_max, bytes_max))
+    }
+
+    fn kept(&self, partition: PartitionId) -> Option<Kept> {
+        Self::kept(self, partition)
+    }
+
+    fn snapshot(&self, partition: PartitionId) -> Later<'_, Option<Snapshot>> {
+        Box::pin(Self::snapshot(self, partition))
+    }
+
+    fn forget_snapshot(&self, partition: PartitionId) {
+        Self::forget_snapshot(self, partition);
+    }
+
+    fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> Later<'_, bool> {
+        Box::pin(Self::keep_snapshot(self, partition, snapshot))
     }
 
     fn forward<'a>(

@@ -19,8 +19,10 @@ mod conversation;
 mod creating;
 mod effects;
 mod fingerprint;
+mod fold;
 mod forward;
 mod history;
+mod keeper;
 mod ledger;
 mod life;
 mod loading;
@@ -36,6 +38,7 @@ mod request;
 mod response;
 mod routing;
 mod sending;
+mod snapshot;
 mod storing;
 mod turn;
 

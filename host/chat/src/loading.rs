@@ -1,4 +1,5 @@
-//! Folds a partition's committed log into its chats, when this node begins to lead it.
+//! Folds a partition's committed log into its chats, when this node begins to lead it: from the newest
+//! snapshot on, if there is one.
 //!
 //! In pages, on a task of its own, so that neither memory nor the driver of replication notices. An entry
 //! that cannot be understood was written by a newer version, or is damaged: then nothing of the partition
@@ -9,16 +10,14 @@ use std::time::Duration;
 use model::encode::v1;
 use replication::core::PartitionView;
 
-use crate::Sabotage;
+use crate::fold::{Folds, Unfolded};
 use crate::ledger::Ledger;
 use crate::reign::{Phase, Reign};
+use crate::{Sabotage, snapshot};
 
 /// Entries and bytes of one page: a page is folded in about a millisecond.
-const PAGE_ENTRIES_MAX: usize = 512;
-const PAGE_BYTES_MAX: usize = 1 << 20;
-
-/// The first byte of a payload that is replication's own: the record of the epoch.
-const OPENING: u8 = 0;
+pub(crate) const PAGE_ENTRIES_MAX: usize = 512;
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// How soon a log that could not be read is read again, at first and at last.
 const AGAIN_MIN: Duration = Duration::from_millis(250);
@@ -48,15 +47,14 @@ enum Fault {
 pub(crate) async fn load(ledger: &dyn Ledger, reign: &Reign, seq: u64, sabotage: Sabotage) {
     let began = runtime::now();
     let (partition, epoch) = (reign.partition, reign.epoch);
-    let mut next = 1;
-    match fold_at_last(ledger, reign, &mut next, seq, sabotage).await {
+    let mut folds = snapshot::begin(ledger, partition, seq, sabotage).await;
+    let tail = seq - folds.place.seq.min(seq);
+    match fold_at_last(ledger, reign, &mut folds, seq, sabotage).await {
         Ok(()) => {
-            for conversation in reign.conversations() {
-                conversation.loaded();
-            }
+            reign.fill(folds);
             reign.set_phase(Phase::Serving);
             let ms = (runtime::now() - began).as_millis();
-            tracing::debug!(%partition, epoch, entries = seq, ms, "serving");
+            tracing::debug!(%partition, epoch, entries = seq, tail, ms, "serving");
         }
         Err(_fault) if reign.closed().is_stopped() => {}
         Err(fault) => breaks(ledger, reign, &fault),
@@ -79,13 +77,13 @@ fn breaks(ledger: &dyn Ledger, reign: &Reign, fault: &Fault) {
 async fn fold_at_last(
     ledger: &dyn Ledger,
     reign: &Reign,
-    next: &mut u64,
+    folds: &mut Folds,
     seq: u64,
     sabotage: Sabotage,
 ) -> Result<(), Fault> {
     let mut pause = AGAIN_MIN;
     loop {
-        match fold(ledger, reign, next, seq, sabotage).await {
+        match fold(ledger, reign, folds, seq, sabotage).await {
             Err(fault @ Fault::Missing { .. }) if !reign.closed().is_stopped() => {
                 breaks(ledger, reign, &fault);
                 runtime::sleep(pause).await;
@@ -96,38 +94,34 @@ async fn fold_at_last(
     }
 }
 
-/// Folds everything from `next` up to `seq`; `next` tells how far it came.
+/// Folds everything up to `seq` that is not folded yet.
 async fn fold(
     ledger: &dyn Ledger,
     reign: &Reign,
-    next: &mut u64,
+    folds: &mut Folds,
     seq: u64,
     sabotage: Sabotage,
 ) -> Result<(), Fault> {
-    while *next <= seq {
-        let page = ledger.read(reign.partition, *next, PAGE_ENTRIES_MAX, PAGE_BYTES_MAX).await;
+    while folds.place.seq < seq {
+        let next = folds.next();
+        let page = ledger.read(reign.partition, next, PAGE_ENTRIES_MAX, PAGE_BYTES_MAX).await;
         let page = page.filter(|page| !page.is_empty() && !reign.closed().is_stopped());
-        for logged in page.ok_or(Fault::Missing { seq: *next })? {
+        for logged in page.ok_or(Fault::Missing { seq: next })? {
             if logged.seq > seq {
                 return Ok(());
             }
-            if logged.seq != *next {
-                return Err(Fault::Missing { seq: *next });
-            }
-            if logged.payload.first() == Some(&OPENING) {
-                *next += 1;
-                continue;
-            }
-            let mut entry = v1::decode(&logged.payload)
-                .map_err(|source| Fault::Strange { seq: logged.seq, source })?;
-            if sabotage.forget_keys {
-                entry.remembered = None;
-            }
-            let conversation = reign.conversation_or_new(entry.chat);
-            conversation.load(logged.epoch, logged.seq, &entry);
-            *next += 1;
+            folds.apply(&logged, sabotage)?;
         }
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+impl From<Unfolded> for Fault {
+    fn from(unfolded: Unfolded) -> Self {
+        match unfolded {
+            Unfolded::Misplaced { wanted, .. } => Self::Missing { seq: wanted },
+            Unfolded::Strange { seq, source } => Self::Strange { seq, source },
+        }
+    }
 }

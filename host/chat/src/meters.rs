@@ -32,6 +32,8 @@ pub(crate) struct Meters {
     pub(crate) behind: Counter,
     /// How long folding a partition's log took.
     pub(crate) load_seconds: Histogram,
+    /// How long making and keeping a snapshot of a partition took.
+    pub(crate) snapshot_seconds: Histogram,
 }
 
 impl Meters {
@@ -52,6 +54,7 @@ impl Meters {
             restarted: counter!("carillon_requests_restarted_total"),
             behind: counter!("carillon_turns_behind_generation_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),
+            snapshot_seconds: histogram!("carillon_snapshot_seconds"),
         }
     }
 }

@@ -35,6 +35,40 @@ impl Places {
         Cursor { epoch, seq }
     }
 
+    /// All of it in pieces of at most `most` messages of one epoch: how far the entry of each is from that of
+    /// the message before, or from 0.
+    pub(crate) fn rises(&self, most: usize) -> impl Iterator<Item = (u64, Vec<u64>)> {
+        let mut runs = self.runs.iter().copied().peekable();
+        let mut rises = self.entries.iter().scan(0, |before, entry| {
+            let rise = entry - *before;
+            *before = *entry;
+            Some(rise)
+        });
+        let mut given = 0;
+        std::iter::from_fn(move || {
+            let (epoch, end) = *runs.peek()?;
+            let left = usize::try_from(end - given).unwrap_or(usize::MAX);
+            let piece: Vec<u64> = rises.by_ref().take(left.min(most)).collect();
+            given += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            if given == end {
+                runs.next();
+            }
+            Some((epoch, piece))
+        })
+    }
+
+    /// Adds a piece of what [`Places::rises`] gave. `None` if it cannot be one: some of it may be added then.
+    pub(crate) fn extend(&mut self, epoch: u64, rises: &[u64]) -> Option<()> {
+        if self.runs.last().is_some_and(|(last, _)| epoch < *last) {
+            return None;
+        }
+        for rise in rises {
+            let entry = self.entries.last().copied().unwrap_or(0).checked_add(*rise)?;
+            self.push(epoch, entry);
+        }
+        Some(())
+    }
+
     /// How many messages there are.
     pub(crate) fn count(&self) -> u64 {
         u64::try_from(self.entries.len()).unwrap_or(u64::MAX)
@@ -101,6 +135,20 @@ mod tests {
         assert_eq!(places.head(), Cursor { epoch: 4, seq: 4 });
         assert_eq!(places.cursor(0), Cursor::default());
         assert_eq!(Places::default().head(), Cursor::default());
+    }
+
+    #[test]
+    fn pieces_of_places_make_the_same_places_again() {
+        for most in 1..6 {
+            let mut again = Places::default();
+            let pieces: Vec<_> = places().rises(most).collect();
+            assert!(pieces.iter().all(|(_, rises)| (1..=most).contains(&rises.len())));
+            assert!(pieces.iter().all(|(epoch, rises)| again.extend(*epoch, rises).is_some()));
+            assert_eq!(again, places());
+        }
+        assert_eq!(Places::default().rises(3).count(), 0);
+        assert_eq!(places().extend(3, &[1]), None, "epochs rise");
+        assert_eq!(places().extend(4, &[u64::MAX]), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use runtime::Stop;
 use tokio::sync::oneshot;
 
 use crate::conversation::Conversation;
+use crate::fold::Folds;
 use crate::ledger::Ledger;
 use crate::lock::locked;
 
@@ -162,9 +163,10 @@ impl Reign {
         Arc::clone(chat)
     }
 
-    /// Every chat.
-    pub(crate) fn conversations(&self) -> Vec<Arc<Conversation>> {
-        locked(&self.chats).values().map(Arc::clone).collect()
+    /// Takes the chats that the log before it makes.
+    pub(crate) fn fill(&self, folds: Folds) {
+        let chat = |(token, fold)| (token, Arc::new(Conversation::from(fold)));
+        *locked(&self.chats) = folds.chats.into_iter().map(chat).collect();
     }
 
     /// Forgets a chat that never came to be.

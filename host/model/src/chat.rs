@@ -12,6 +12,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Attrs, Change, ChatStatus, ChatToken, Entry, Participant};
 
 /// What one plugin keeps in a chat.
@@ -26,8 +28,9 @@ pub const GRACE_MS: u64 = 360_000;
 /// The status of somebody who just joined.
 const CONNECTED: &str = "connected";
 
-/// A chat after some of its entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A chat after some of its entries. Snapshots hold it as it is here, with their own version: whoever changes
+/// a field raises that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chat {
     /// Its name.
     pub token: ChatToken,

@@ -8,6 +8,7 @@
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Remembered;
@@ -16,7 +17,7 @@ use crate::Remembered;
 pub const KEYS_MAX: usize = 10_000;
 
 /// A sender's key, hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyHash([u8; 16]);
 
 impl KeyHash {
@@ -32,7 +33,7 @@ impl KeyHash {
 }
 
 /// Where the answer to a key stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// Half of the hash of what was asked.
     body: [u8; 16],
@@ -65,7 +66,16 @@ impl Keys {
     /// Remembers the answer that entry `seq` holds. A key that is known keeps its first answer.
     pub fn remember(&mut self, remembered: &Remembered, seq: u64, messages_before: u64) {
         let key = KeyHash::of(&remembered.sender, &remembered.key);
-        let known = Known { body: first_half(&remembered.body_hash), seq, messages_before };
+        self.put(key, Known { body: first_half(&remembered.body_hash), seq, messages_before });
+    }
+
+    /// Everything that is remembered, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyHash, Known)> {
+        self.order.iter().filter_map(|key| Some((*key, *self.known.get(key)?)))
+    }
+
+    /// Remembers one more of what [`Keys::iter`] gave.
+    pub fn put(&mut self, key: KeyHash, known: Known) {
         match self.known.entry(key) {
             Slot::Occupied(_first) => return,
             Slot::Vacant(free) => free.insert(known),
@@ -128,6 +138,17 @@ mod tests {
         keys.remember(&remembered("alice", "k", 2), 8, 1);
         assert_eq!(keys.find(KeyHash::of("alice", "k")).map(|known| known.seq), Some(7));
         assert_eq!(keys.len(), 1);
+    }
+
+    #[test]
+    fn what_was_given_out_in_order_makes_the_same_again() {
+        let mut keys = Keys::default();
+        for n in 0..5 {
+            keys.remember(&remembered("alice", &n.to_string(), 1), n, n);
+        }
+        let mut again = Keys::default();
+        keys.iter().for_each(|(key, known)| again.put(key, known));
+        assert_eq!(again, keys);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions, Ring, Spread};
 use registry::Session;
 use runtime::Instant;
-use segment::{Log, LogEntry};
+use segment::{Kept, Log, LogEntry, Snapshot, SnapshotError};
 use tokio::sync::{oneshot, watch};
 use wire::{NotRun, RequestHead};
 
@@ -297,6 +297,64 @@ impl Replication {
                 }
             }
         }
+    }
+
+    /// What is known of this node's own snapshot of a partition without reading it.
+    pub fn kept(&self, partition: PartitionId) -> Option<Kept> {
+        self.shared.log.kept(partition)
+    }
+
+    /// This node's own snapshot of a partition, as [`segment::Log::snapshot`] gives it, from a thread that
+    /// may block. `None` if there is none that can be used; why one cannot is in the log. Cancel-safe.
+    pub async fn snapshot(&self, partition: PartitionId) -> Option<Snapshot> {
+        let log = self.shared.log.clone();
+        let read = runtime::blocking(move || log.snapshot(partition)).await?;
+        read.unwrap_or_else(|error| {
+            tracing::warn!(%partition, error = &error as &dyn std::error::Error,
+                "the snapshot is not used: the log is folded instead");
+            None
+        })
+    }
+
+    /// See [`segment::Log::forget_snapshot`].
+    pub fn forget_snapshot(&self, partition: PartitionId) {
+        self.shared.log.forget_snapshot(partition);
+    }
+
+    /// Keeps a snapshot in the place of the one before; whether it did, and if not, why is in the log and the
+    /// one before stays. It is written in pieces, and between them it rests as long as they took, so that the
+    /// log has the disk at least half of the time. Cancelling leaves the one before.
+    pub async fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> bool {
+        let Some(kept) = self.try_keep(partition, snapshot).await else { return false };
+        if let Err(error) = &kept {
+            tracing::warn!(%partition, error = error as &dyn std::error::Error,
+                "no snapshot was kept: the one before it stays");
+        }
+        kept.is_ok()
+    }
+
+    /// `None` when the runtime is shutting down.
+    async fn try_keep(
+        &self,
+        partition: PartitionId,
+        snapshot: Snapshot,
+    ) -> Option<Result<(), SnapshotError>> {
+        let Snapshot { place, parts } = snapshot;
+        let bytes = parts.iter().map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX)).sum();
+        let log = self.shared.log.clone();
+        let mut draft = match runtime::blocking(move || log.draft(partition, place, bytes)).await? {
+            Ok(draft) => draft,
+            Err(error) => return Some(Err(error)),
+        };
+        for part in parts {
+            let began = runtime::now();
+            match runtime::blocking(move || draft.put(&part).map(|()| draft)).await? {
+                Ok(further) => draft = further,
+                Err(error) => return Some(Err(error)),
+            }
+            runtime::sleep(runtime::now() - began).await;
+        }
+        runtime::blocking(move || draft.finish()).await
     }
 
     /// Lets another node run a request. Dropping the future stops waiting, not the request.

@@ -3,7 +3,8 @@
 //! One durable thing is on the path of an acknowledgement: the value file, append-only, of records that
 //! describe themselves. One thread appends what all partitions have queued and syncs once for all of it.
 //! The index in SQLite only makes starts short and memory small: it is written later, by another thread,
-//! never believed over a value file, and may be deleted while the node is stopped.
+//! never believed over a value file, and may be deleted while the node is stopped. A snapshot keeps what the
+//! floors above have made of a partition's log, by the same rule.
 
 mod disk;
 mod entry;
@@ -20,6 +21,7 @@ mod read;
 mod record;
 mod recovery;
 mod scan;
+mod snapshot;
 mod space;
 mod value_file;
 mod writer;
@@ -32,3 +34,4 @@ pub use log::{
     Damage, Log, LogConfig, Notice, OpenError, Recovered, Reserve, Restored, SubmitError,
 };
 pub use read::ReadError;
+pub use snapshot::{Kept, SNAPSHOT_PART_BYTES_MAX, Snapshot, SnapshotDraft, SnapshotError};

@@ -19,6 +19,7 @@ use crate::indexer::{Bell, Indexer, Last};
 use crate::ledger::{Ledger, Location};
 use crate::queue::{Ending, Queue};
 use crate::recovery;
+use crate::snapshot::{self, Kept, Snapshot, SnapshotDraft, SnapshotError};
 use crate::writer::Writer;
 use crate::{LogEnd, LogEntry, LogOp, Promise, ReadError};
 
@@ -167,6 +168,7 @@ pub(crate) struct Shared {
     pub(crate) index: Option<Index>,
     ledger: Mutex<Ledger>,
     files: Mutex<BTreeMap<u32, Arc<File>>>,
+    kept: Mutex<BTreeMap<PartitionId, Kept>>,
 }
 
 /// Ends the threads with the last handle.
@@ -208,6 +210,8 @@ impl Log {
         let folder = &config.folder;
         fs::create_dir_all(folder).map_err(|source| recovery::disk_error(folder, source))?;
         let ready = recovery::recover(disk.as_ref(), &config)?;
+        let kept = snapshot::find(&config);
+        let kept = kept.map_err(|source| recovery::disk_error(folder, source))?;
         let recovered = Recovered { took: runtime::now() - began, ..ready.told };
         let files = BTreeMap::from([(ready.file.number, Arc::clone(&ready.file.file))]);
         let (index, index_writer) =
@@ -219,6 +223,7 @@ impl Log {
             index,
             ledger: Mutex::new(ready.ledger),
             files: Mutex::new(files),
+            kept: Mutex::new(kept),
             config,
         });
         let running = Running { shared: Arc::clone(&shared), threads: Mutex::default() };
@@ -261,6 +266,44 @@ impl Log {
         crate::read::read(&self.running.shared, partition, from, entries_max, bytes_max)
     }
 
+    /// Begins to write a snapshot of a partition at `place`, of about `bytes` bytes. One at a time of each
+    /// partition. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the snapshot before it stays.
+    pub fn draft(
+        &self,
+        partition: PartitionId,
+        place: LogEnd,
+        bytes: u64,
+    ) -> Result<SnapshotDraft, SnapshotError> {
+        SnapshotDraft::begin(Arc::clone(&self.running.shared), partition, place, bytes)
+    }
+
+    /// Reads the snapshot of a partition. It is verified, but its place is not looked for in the log: that
+    /// is the caller's to do before it is believed. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when there is one that cannot be used.
+    pub fn snapshot(&self, partition: PartitionId) -> Result<Option<Snapshot>, SnapshotError> {
+        let read = snapshot::read(&self.running.shared.config, partition);
+        if read.is_err() {
+            self.forget_snapshot(partition);
+        }
+        read
+    }
+
+    /// What a partition's snapshot says cannot be used: from here on it counts as none, so that another one is
+    /// written soon. The file stays until then.
+    pub fn forget_snapshot(&self, partition: PartitionId) {
+        self.running.shared.kept().remove(&partition);
+    }
+
+    /// What is known of a partition's snapshot without reading it; `None` if there is none.
+    pub fn kept(&self, partition: PartitionId) -> Option<Kept> {
+        self.running.shared.kept().get(&partition).copied()
+    }
+
     /// Ends the writer at once, as if the process had been killed: what is queued is not written, and the
     /// last batch not marked. For tests of what a restart makes of that.
     pub fn abandon(&self) {
@@ -292,6 +335,11 @@ impl Shared {
             );
             index.distrust();
         }
+    }
+
+    /// Which snapshots there are.
+    pub(crate) fn kept(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<File>>> {

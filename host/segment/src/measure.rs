@@ -48,6 +48,17 @@ pub(crate) fn damage() {
     counter!("carillon_log_damages_total").increment(1);
 }
 
+/// A snapshot of so many bytes was written.
+pub(crate) fn snapshot_written(bytes: u64) {
+    counter!("carillon_snapshots_written_total").increment(1);
+    counter!("carillon_snapshots_bytes_total").increment(bytes);
+}
+
+/// A snapshot was there and could not be used.
+pub(crate) fn snapshot_ignored(why: &'static str) {
+    counter!("carillon_snapshots_ignored_total", "why" => why).increment(1);
+}
+
 fn figure(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -60,10 +60,23 @@ impl SpaceWatch {
     }
 
     fn kept(&self, space: Space) -> u64 {
-        match self.reserve {
-            Reserve::Bytes(bytes) => bytes,
-            Reserve::Percent(percent) => (space.total / 100).saturating_mul(u64::from(percent)),
+        self.reserve.of(space)
+    }
+}
+
+impl Reserve {
+    fn of(self, space: Space) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => (space.total / 100).saturating_mul(u64::from(percent)),
         }
+    }
+
+    /// Whether `bytes` more leave the disk well above the reserve: a quarter more, so that what can be done
+    /// without is given up before sends are refused.
+    pub(crate) fn leaves(self, space: Space, bytes: u64) -> bool {
+        let kept = self.of(space);
+        space.free >= kept.saturating_add(kept / 4).saturating_add(bytes)
     }
 }
 

@@ -15,11 +15,12 @@ mod settle;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use hashring::PartitionId;
 use model::Cursor;
 use rand::RngExt;
 use replication::core::{Event, Outcome};
-use segment::LogEntry;
+use segment::{LogEntry, Snapshot};
 use tokio::sync::oneshot;
 
 use self::book::{Heard, Operation};
@@ -60,19 +61,29 @@ pub(crate) struct Talk {
     pub(crate) oracle: Oracle,
     record: Record,
     calls: BTreeMap<u64, Call>,
-    reads: BTreeMap<u64, LogRead>,
+    works: BTreeMap<u64, DiskWork>,
+    /// What the snapshots of each place say.
+    folds: BTreeMap<(PartitionId, u64), Vec<Bytes>>,
     count: u64,
 }
 
-/// A read of a log for the chats of a node.
+/// Something that the disk does for the chats of a node.
 #[derive(Debug)]
-struct LogRead {
+struct DiskWork {
     node: usize,
     boot: u64,
     partition: PartitionId,
-    from: u64,
-    max: (usize, usize),
-    reply: oneshot::Sender<Option<Vec<LogEntry>>>,
+    what: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// Reads a log.
+    Read { from: u64, max: (usize, usize), reply: oneshot::Sender<Option<Vec<LogEntry>>> },
+    /// Reads a snapshot.
+    Snapshot { reply: oneshot::Sender<Option<Snapshot>> },
+    /// Keeps one.
+    Keep { snapshot: Snapshot, reply: oneshot::Sender<bool> },
 }
 
 impl Talk {
@@ -82,7 +93,8 @@ impl Talk {
             oracle: Oracle::default(),
             record: Record::default(),
             calls: BTreeMap::new(),
-            reads: BTreeMap::new(),
+            works: BTreeMap::new(),
+            folds: BTreeMap::new(),
             count: 0,
         }
     }
@@ -104,7 +116,7 @@ pub(crate) fn floor(
     let partitions = hashring::Partitions::try_from(setup.partitions).expect("a power of two");
     let copies = u8::try_from(setup.copies).unwrap_or(u8::MAX);
     let seed = setup.seed ^ (disk.boot << 24) ^ (disk.store << 40) ^ 0x0063_6861;
-    let port = Port::new(node.clone(), partitions, (commit, copies), seed);
+    let port = Port::new(node.clone(), partitions, (commit, copies), &disk.snapshots, seed);
     let floor = Floor::new(port, chats.config);
     floor.busy(chats.busy_per_mille);
     Some(floor)
@@ -181,13 +193,13 @@ impl World {
                 }
             }
             Wanted::Read { partition, from, max, reply } => {
-                let slow = self.nodes[node].disk.pace != Pace::Normal;
-                let longest = if slow { 100_000 } else { 3_000 };
-                let delay = self.random.random_range(50..longest);
-                let Some(talk) = &mut self.talk else { return };
-                let read = talk.number();
-                talk.reads.insert(read, LogRead { node, boot, partition, from, max, reply });
-                self.agenda.after(delay, Happening::FloorRead { read });
+                self.work(node, boot, partition, Work::Read { from, max, reply });
+            }
+            Wanted::Snapshot { partition, reply } => {
+                self.work(node, boot, partition, Work::Snapshot { reply });
+            }
+            Wanted::Keep { partition, snapshot, reply } => {
+                self.work(node, boot, partition, Work::Keep { snapshot, reply });
             }
             Wanted::Forward { to, head, body, reply } => {
                 self.call(node, boot, to, (head, body), reply);
@@ -195,6 +207,22 @@ impl World {
             Wanted::Answered { call, answer } => self.call_answered(call, answer),
             Wanted::Done { operation, result } => self.done(operation, *result),
         }
+    }
+
+    /// The disk does something for the chats of a node.
+    fn work(&mut self, node: usize, boot: u64, partition: PartitionId, what: Work) {
+        let slow = self.nodes[node].disk.pace != Pace::Normal;
+        let longest = match &what {
+            // Written in many pieces.
+            Work::Keep { .. } => 300_000,
+            Work::Read { .. } | Work::Snapshot { .. } if slow => 100_000,
+            Work::Read { .. } | Work::Snapshot { .. } => 3_000,
+        };
+        let delay = self.random.random_range(50..longest);
+        let Some(talk) = &mut self.talk else { return };
+        let work = talk.number();
+        talk.works.insert(work, DiskWork { node, boot, partition, what });
+        self.agenda.after(delay, Happening::DiskWorked { work });
     }
 
     fn await_answer(&mut self, node: usize, token: u64, reply: oneshot::Sender<Outcome>) {
@@ -216,10 +244,7 @@ impl World {
     pub(crate) fn chat_happens(&mut self, happening: Happening) -> Verdict {
         match happening {
             Happening::Floor { node, boot } => self.run_floor(node, boot),
-            Happening::FloorRead { read } => {
-                self.floor_read(read);
-                Ok(())
-            }
+            Happening::DiskWorked { work } => self.worked(work),
             Happening::CallArrives { call } => {
                 self.call_arrives(call);
                 Ok(())
@@ -238,18 +263,47 @@ impl World {
         }
     }
 
-    fn floor_read(&mut self, read: u64) {
-        let Some(read) = self.talk.as_mut().and_then(|talk| talk.reads.remove(&read)) else {
-            return;
+    fn worked(&mut self, work: u64) -> Verdict {
+        let Some(work) = self.talk.as_mut().and_then(|talk| talk.works.remove(&work)) else {
+            return Ok(());
         };
-        let LogRead { node, boot, partition, from, max, reply } = read;
+        let DiskWork { node, boot, partition, what } = work;
         if self.nodes[node].life_of(boot).is_none() {
-            return;
+            return Ok(());
         }
         let fails = self.random.random_ratio(self.setup.unread_per_mille, 1000);
-        let entries = self.nodes[node].disk.read(partition, from, max);
-        drop(reply.send(Some(entries).filter(|_| !fails)));
+        let disk = &mut self.nodes[node].disk;
+        match what {
+            Work::Read { from, max, reply } => {
+                let entries = disk.read(partition, from, max);
+                drop(reply.send(Some(entries).filter(|_| !fails)));
+            }
+            Work::Snapshot { reply } => {
+                let snapshot = disk.snapshots.get(&partition).cloned().filter(|_| !fails);
+                self.counts.snapshots_read += u64::from(snapshot.is_some());
+                drop(reply.send(snapshot));
+            }
+            Work::Keep { snapshot, reply } => {
+                let place = snapshot.place;
+                // R31: of what is committed, and of nothing else.
+                must(self.history.is_true(partition, place), "R31", || {
+                    format!("n{} keeps a snapshot of {partition:?} at {place:?}", node + 1)
+                })?;
+                if let Some(talk) = &mut self.talk {
+                    let folds = talk.folds.entry((partition, place.seq));
+                    let same = *folds.or_insert_with(|| snapshot.parts.clone()) == snapshot.parts;
+                    must(same, "I10", || format!("two folds of {partition:?} at {place:?}"))?;
+                }
+                if !fails {
+                    disk.snapshots.insert(partition, snapshot);
+                    self.counts.snapshots += 1;
+                }
+                // Who stopped waiting does not want to know.
+                reply.send(!fails).ok();
+            }
+        }
         self.stir(node);
+        Ok(())
     }
 
     /// A client does something, and plans the next.

@@ -3,7 +3,7 @@
 //! It does what [`replication::Replication`] does between its callers and its driver: it queues what is
 //! asked, keeps the views that the core told, and reads on while an entry is on its way to the disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use replication::core::{Outcome, PartitionView, Why};
 use replication::{ENTRY_BYTES_MAX, ForwardError, NotRun, RequestHead, RingView, Submission};
-use segment::LogEntry;
+use segment::{Kept, LogEntry, Snapshot};
 use tokio::sync::{Notify, oneshot};
 
 /// How soon an entry that is on its way to the log is looked for again. Replication looks more often.
@@ -39,6 +39,15 @@ pub(crate) enum Wanted {
         from: u64,
         max: (usize, usize),
         reply: oneshot::Sender<Option<Vec<LogEntry>>>,
+    },
+    Snapshot {
+        partition: PartitionId,
+        reply: oneshot::Sender<Option<Snapshot>>,
+    },
+    Keep {
+        partition: PartitionId,
+        snapshot: Snapshot,
+        reply: oneshot::Sender<bool>,
     },
     Forward {
         to: NodeId,
@@ -72,6 +81,7 @@ pub(crate) struct Port {
 #[derive(Debug)]
 struct Inner {
     views: Vec<Arc<PartitionView>>,
+    kept: BTreeMap<PartitionId, Kept>,
     wanted: VecDeque<Wanted>,
     wall_ms: u64,
     dice: StdRng,
@@ -86,10 +96,12 @@ impl Port {
         node: NodeId,
         partitions: Partitions,
         (commit, copies): (u8, u8),
+        snapshots: &BTreeMap<PartitionId, Snapshot>,
         seed: u64,
     ) -> Self {
         let inner = Inner {
             views: vec![Arc::default(); usize::from(partitions.count())],
+            kept: snapshots.iter().map(|(id, snapshot)| (*id, kept(snapshot))).collect(),
             wanted: VecDeque::new(),
             wall_ms: 0,
             dice: StdRng::seed_from_u64(seed),
@@ -143,6 +155,11 @@ impl Port {
         let per_mille = inner.busy_per_mille;
         per_mille > 0 && inner.dice.random_ratio(per_mille, 1000)
     }
+}
+
+fn kept(snapshot: &Snapshot) -> Kept {
+    let bytes = snapshot.parts.iter().map(|part| part.len() as u64).sum();
+    Kept { seq: snapshot.place.seq, bytes }
 }
 
 impl Ledger for Port {
@@ -226,6 +243,35 @@ impl Ledger for Port {
                 }
                 runtime::sleep(READ_AGAIN).await;
             }
+        })
+    }
+
+    fn kept(&self, partition: PartitionId) -> Option<Kept> {
+        self.inner().kept.get(&partition).copied()
+    }
+
+    fn snapshot(&self, partition: PartitionId) -> Later<'_, Option<Snapshot>> {
+        Box::pin(async move {
+            let (reply, read) = oneshot::channel();
+            self.want(Wanted::Snapshot { partition, reply });
+            read.await.ok().flatten()
+        })
+    }
+
+    fn forget_snapshot(&self, partition: PartitionId) {
+        self.inner().kept.remove(&partition);
+    }
+
+    fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> Later<'_, bool> {
+        Box::pin(async move {
+            let told = kept(&snapshot);
+            let (reply, done) = oneshot::channel();
+            self.want(Wanted::Keep { partition, snapshot, reply });
+            let done = done.await.unwrap_or(false);
+            if done {
+                self.inner().kept.insert(partition, told);
+            }
+            done
         })
     }
 

@@ -18,6 +18,8 @@ use crate::world::World;
 
 /// I16: within so long after the healing every chat takes messages.
 const OPEN_MAX: Time = ms(10_000);
+/// A hand-over comes to something within this, or to nothing.
+const HAND_OVER_MAX: Time = ms(3_000);
 /// Whatever clients still wait for ends within so long.
 const END_MAX: Time = ms(25_000);
 const LOOK_EVERY: Time = ms(20);
@@ -120,9 +122,14 @@ impl World {
     fn pass_on(&mut self) -> Verdict {
         for partition in self.partitions() {
             let Some(before) = self.leader(partition) else { continue };
-            self.tell(before, Came::Event(Event::HandOver { partition }));
             let other = |world: &Self| world.leader(partition).is_some_and(|it| it != before);
-            let in_time = self.run_until(OPEN_MAX, other)?;
+            self.tell(before, Came::Event(Event::HandOver { partition }));
+            let mut in_time = self.run_until(HAND_OVER_MAX, other)?;
+            if !in_time {
+                // It was under way already, and came to nothing.
+                self.tell(before, Came::Event(Event::HandOver { partition }));
+                in_time = self.run_until(OPEN_MAX, other)?;
+            }
             must(in_time, "I16", || format!("not handed over: {}", self.describe()))?;
         }
         Ok(())

@@ -135,6 +135,49 @@ mod tests {
         }
     }
 
+    /// All nodes die and come back: once with their snapshots, then with each of them damaged, then with none.
+    #[test]
+    fn what_is_there_after_a_restart_does_not_depend_on_snapshots() {
+        let mut cluster = Cluster::three(2);
+        let token = new_chat(&cluster, "n1");
+        for count in 0..60 {
+            let text = format!("text {count}");
+            assert!(matches!(
+                cluster.ask("n1", &send(token, "alice", &text)),
+                Ok(Response::Sent(_))
+            ));
+        }
+        let before = all(&cluster, "n1", token);
+        let partition = cluster.partition(token);
+        let file = format!("{:03}.snapshot", partition.0);
+        for spoil in ["nothing", "a byte", "all"] {
+            for name in NAMES {
+                cluster.until_kept(name, partition, 20);
+                cluster.kill(name);
+                let path = cluster.logs(name).join(&file);
+                let mut bytes = std::fs::read(&path).unwrap();
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                match spoil {
+                    "a byte" => std::fs::write(&path, bytes).unwrap(),
+                    "all" => std::fs::remove_file(&path).unwrap(),
+                    _ => {}
+                }
+            }
+            for name in NAMES {
+                cluster.start(name);
+            }
+            cluster.until_open();
+            for name in NAMES {
+                assert_eq!(all(&cluster, name, token), before, "{spoil}");
+                match cluster.ask(name, &send(token, "alice", "text 7")) {
+                    Ok(Response::Sent(sent)) => assert!(sent.replay, "{spoil}"),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
     #[test]
     fn nodes_are_killed_among_sends_and_every_message_is_there_once_and_in_order() {
         let mut cluster = Cluster::three(4);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{CallContext, Chain, Chats, Config, Refusal, Request, Response};
-use hashring::{NodeId, Partitions, Position, Spread};
+use hashring::{NodeId, PartitionId, Partitions, Position, Spread};
+use model::ChatToken;
 use registry::Registry;
 use replication::core::Timings;
 use replication::{Authority, Credentials, Notices, Parts, Replication};
@@ -98,7 +99,8 @@ impl Cluster {
             let (replication, driver) = replication::bind(config, parts).unwrap();
             let tasks = Tasks::current(Stop::default());
             let ledger = Arc::new(replication.clone());
-            let chats = Chats::new(ledger, Chain::default(), Config::default(), &tasks);
+            let config = Config { snapshot_entries: 20, ..Config::default() };
+            let chats = Chats::new(ledger, Chain::default(), config, &tasks);
             driver.start(Arc::new(chats.clone()), &tasks);
             (replication, chats, log)
         });
@@ -114,6 +116,27 @@ impl Cluster {
 
     pub(crate) fn chats(&self, name: &str) -> Chats {
         self.nodes.get(name).expect("it runs").chats.clone()
+    }
+
+    /// Waits until a node has a snapshot of a partition, up to so many entries before what it knows of.
+    pub(crate) fn until_kept(&self, name: &str, partition: PartitionId, within: u64) {
+        let node = self.nodes.get(name).expect("it runs");
+        let deadline = runtime::now() + PATIENCE;
+        let kept = || node.log.kept(partition).map_or(0, |kept| kept.seq);
+        while kept() + within < node.replication.view(partition).commit {
+            assert!(runtime::now() < deadline, "no snapshot of {partition} at {name}");
+            self.waiting.block_on(runtime::sleep(Duration::from_millis(2)));
+        }
+    }
+
+    /// The partition of a chat.
+    pub(crate) fn partition(&self, token: ChatToken) -> PartitionId {
+        self.partitions.of_key(&token.key())
+    }
+
+    /// The folder of a node's log.
+    pub(crate) fn logs(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name).join("logs")
     }
 
     /// Waits until every partition is led by a running node that hears all the others.

@@ -14,6 +14,8 @@ mod outcomes;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod takeover;

@@ -271,7 +271,10 @@ impl Partition {
     ) {
         let Some(at) = self.reads.iter().position(|(number, _)| *number == request) else { return };
         let (_, purpose) = self.reads.swap_remove(at);
-        let entries = entries.unwrap_or_default();
+        // While a cut is on its way to the disk, what was withdrawn still stands there.
+        let own = |entry: &LogEntry| self.tail.epoch_at(entry.seq) == Some(entry.epoch);
+        let entries: Vec<LogEntry> =
+            entries.unwrap_or_default().into_iter().take_while(own).collect();
         match purpose {
             ReadFor::Place(seq) => self.on_place(cx, seq, &entries),
             ReadFor::Fetch(to, fetch) => self.on_fetch_read(cx, &to, fetch, entries),

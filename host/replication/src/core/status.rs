@@ -45,6 +45,7 @@ impl Partition {
             live: self.live(cx),
             closed_for: self.closed_for(cx),
             commit: self.commit,
+            committed: self.tail.place(self.commit),
             end: self.tail.end().seq,
             stale: self.stale(cx),
         }

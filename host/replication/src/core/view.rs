@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hashring::NodeId;
+use segment::LogEnd;
 
 use super::step::Why;
 
@@ -51,6 +52,9 @@ pub struct PartitionView {
     pub closed_for: Option<Why>,
     /// Everything up to here is known to be committed.
     pub commit: u64,
+    /// The same with its epoch and chain, by which it can be recognised on the disk: what stands there at this
+    /// seq may still be something that was withdrawn. `None` while the chain is not in memory.
+    pub committed: Option<LogEnd>,
     /// The log's last seq.
     pub end: u64,
     /// How long ago the leader was heard; zero while leading.

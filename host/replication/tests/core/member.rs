@@ -360,6 +360,40 @@ fn a_place_below_what_is_in_memory_is_read_before_it_is_compared() {
     }
 }
 
+/// Entries were withdrawn, and the cut is still on its way to the disk: what is read from there ends where the
+/// log has others.
+#[test]
+fn what_was_withdrawn_is_not_given_away_while_it_is_still_on_the_disk() {
+    let disk = log(&[1, 1, 1, 1, 1, 1]);
+    let last = disk.last().unwrap();
+    let mut b = NodeB::with(Restored {
+        end: LogEnd { epoch: 1, seq: 6, chain: last.chain },
+        epochs: vec![(1, 1)],
+        promise: Some(Promise { epoch: 1, node: id("a"), boot: 1 }),
+        ..Restored::default()
+    });
+    // The place after which it is cut has to be read, too.
+    let outcome = b.says("c", append(2, &[1, 1, 1, 2], 4));
+    let [(request, 3)] = outcome.reads[..] else { panic!("{outcome:?}") };
+    b.tell(Event::Read { partition: P, request, entries: Some(disk[2..3].to_vec()) });
+    assert_eq!(b.end(), 4);
+    let seal = Message::Seal(Seal { seals: vec![Promised { partition: P, epoch: 5 }] });
+    b.says("c", seal);
+    b.written(1);
+    b.written(2);
+    let fetch = Message::Fetch(Fetch { partition: P, epoch: 5, after: end(&disk[..1]) });
+    let mut outcome = b.says("c", fetch);
+    while let [(request, from)] = outcome.reads[..] {
+        // As if nothing were written yet.
+        let from = usize::try_from(from).unwrap();
+        let entries = Some(disk[from - 1..].to_vec());
+        outcome = b.tell(Event::Read { partition: P, request, entries });
+    }
+    let fetched =
+        Fetched { partition: P, epoch: 5, prev: end(&disk[..1]), entries: wire(&disk[1..3]) };
+    assert_eq!(outcome.said, [(id("c"), Message::Fetched(fetched))]);
+}
+
 #[test]
 fn a_full_disk_refuses_entries_but_promises_and_keeps_openings() {
     let mut b = NodeB::holding(&[1]);

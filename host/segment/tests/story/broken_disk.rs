@@ -15,11 +15,11 @@ const FILE: u64 = 1 << 20;
 
 /// A disk that does as it is told.
 #[derive(Default)]
-struct Faulty {
-    sync_fails: AtomicBool,
-    write_fails: AtomicBool,
+pub(crate) struct Faulty {
+    pub(crate) sync_fails: AtomicBool,
+    pub(crate) write_fails: AtomicBool,
     no_room: AtomicBool,
-    free: AtomicU64,
+    pub(crate) free: AtomicU64,
 }
 
 fn refuse(flag: &AtomicBool, error: i32) -> io::Result<()> {
@@ -50,7 +50,7 @@ impl Disk for Faulty {
     }
 }
 
-fn faulty() -> Arc<Faulty> {
+pub(crate) fn faulty() -> Arc<Faulty> {
     let disk = Faulty::default();
     disk.free.store(1000 << 20, Ordering::SeqCst);
     Arc::new(disk)

@@ -18,4 +18,5 @@ mod full_disk;
 mod index;
 mod power_cut;
 mod random;
+mod snapshot;
 mod torn_end;

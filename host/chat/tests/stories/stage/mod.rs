@@ -15,7 +15,7 @@ use model::{Attrs, ChatToken};
 use replication::core::{Outcome, PartitionView, Role, Why};
 use replication::{ANSWER_BYTES_MAX, ForwardError, Host, RequestHead, RingView, Submission};
 use runtime::{Stop, Tasks};
-use segment::{Chain as Hash, LogEntry};
+use segment::{Kept, LogEnd, LogEntry, Snapshot};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use asking::{
@@ -45,6 +45,10 @@ pub(crate) struct Inner {
     pub(crate) wall_ms: u64,
     /// How often the log was read.
     pub(crate) reads: usize,
+    /// How many entries were given then.
+    pub(crate) entries_read: usize,
+    /// What stands where a snapshot is kept. All nodes have one disk.
+    pub(crate) snapshot: Option<Snapshot>,
     pending: Vec<Pending>,
     hosts: Vec<Option<Chats>>,
     version: u64,
@@ -152,7 +156,7 @@ impl World {
             inner.epoch += 1;
             let seq = inner.log.len() as u64 + 1;
             let (epoch, payload) = (inner.epoch, Bytes::from_static(&[0, 1]));
-            inner.log.push(LogEntry { epoch, seq, chain: Hash::default(), payload });
+            inner.push(epoch, payload);
             inner.committed = seq;
             inner.primary = Some(primary);
             (inner.hosts[primary].clone(), inner.epoch, seq)
@@ -165,6 +169,18 @@ impl World {
 }
 
 impl Inner {
+    fn push(&mut self, epoch: u64, payload: Bytes) {
+        let LogEnd { seq, chain, .. } = self.at(self.log.len() as u64).unwrap_or_default();
+        let chain = chain.next(epoch, seq + 1, &payload);
+        self.log.push(LogEntry { epoch, seq: seq + 1, chain, payload });
+    }
+
+    /// The place of an entry.
+    pub(crate) fn at(&self, seq: u64) -> Option<LogEnd> {
+        let entry = self.log.iter().find(|entry| entry.seq == seq)?;
+        Some(LogEnd { epoch: entry.epoch, seq, chain: entry.chain })
+    }
+
     /// Entries that are not replication's own.
     pub(crate) fn entries(&self) -> usize {
         self.log.iter().filter(|entry| entry.payload[0] != 0).count()
@@ -204,6 +220,7 @@ impl Ledger for Node {
             live: inner.live,
             closed_for: inner.full.then_some(Why::Full),
             commit: inner.committed,
+            committed: inner.at(inner.committed),
             end: inner.log.len() as u64,
             stale: Duration::ZERO,
         })
@@ -240,7 +257,7 @@ impl Ledger for Node {
             return Some(receiver);
         }
         assert_eq!(seq, inner.log.len() as u64 + 1, "entries are numbered without gaps");
-        inner.log.push(LogEntry { epoch, seq, chain: Hash::default(), payload });
+        inner.push(epoch, payload);
         inner.pending.push(Pending { seq, acks, answer: Some(answer) });
         drop(inner);
         self.world.appended.notify_one();
@@ -271,7 +288,28 @@ impl Ledger for Node {
             bytes += entry.payload.len();
             first || bytes <= bytes_max
         });
-        Box::pin(std::future::ready(Some(entries.cloned().collect())))
+        let entries: Vec<LogEntry> = entries.cloned().collect();
+        inner.entries_read += entries.len();
+        Box::pin(std::future::ready(Some(entries)))
+    }
+
+    fn kept(&self, _partition: PartitionId) -> Option<Kept> {
+        let inner = self.world.look();
+        inner.snapshot.as_ref().map(|snapshot| Kept { seq: snapshot.place.seq, bytes: 0 })
+    }
+
+    fn snapshot(&self, _partition: PartitionId) -> Later<'_, Option<Snapshot>> {
+        Box::pin(std::future::ready(self.world.look().snapshot.clone()))
+    }
+
+    fn forget_snapshot(&self, _partition: PartitionId) {
+        self.world.look().snapshot = None;
+    }
+
+    fn keep_snapshot(&self, _partition: PartitionId, snapshot: Snapshot) -> Later<'_, bool> {
+        self.world.look().snapshot = Some(snapshot);
+        self.world.tell();
+        Box::pin(std::future::ready(true))
     }
 
     fn forward<'a>(
@@ -342,6 +380,8 @@ impl Stage {
             silent: Vec::new(),
             wall_ms: 1_000_000,
             reads: 0,
+            entries_read: 0,
+            snapshot: None,
             pending: Vec::new(),
             hosts: vec![None; chains.len()],
             version: 0,
@@ -378,6 +418,22 @@ impl Stage {
     /// From here on entries stay uncommitted.
     pub(crate) fn hold(&self) {
         self.world.look().commits = false;
+    }
+
+    /// Waits until something is there.
+    pub(crate) async fn until<T>(&self, there: impl Fn(&Inner) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                let changed = self.world.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if let Some(found) = there(&self.world.look()) {
+                    return found;
+                }
+                changed.await;
+            }
+        };
+        runtime::timeout(LONG, waiting).await.expect("it comes")
     }
 
     /// Asks node `at`.

@@ -1,0 +1,115 @@
+//! What a chat's committed entries make of it: the fold, with nothing of an epoch in it.
+//!
+//! Chat, keys and places follow from the entries alone, so that every member, and whoever goes on from a
+//! [snapshot](crate::snapshot), makes the same of the same log.
+
+use std::collections::HashMap;
+
+use model::encode::v1;
+use model::{Chat, ChatToken, Cursor, Entry, Keys};
+use segment::{LogEnd, LogEntry};
+
+use crate::Sabotage;
+use crate::places::Places;
+
+/// The first byte of a payload that is replication's own: the record of the epoch.
+const OPENING: u8 = 0;
+
+/// One chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fold {
+    pub(crate) chat: Chat,
+    pub(crate) keys: Keys,
+    pub(crate) places: Places,
+    /// The last cursor of a chat that ended.
+    pub(crate) ended_at: Option<Cursor>,
+}
+
+/// All chats of a partition after its log up to one entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Folds {
+    pub(crate) chats: HashMap<ChatToken, Fold>,
+    /// That entry.
+    pub(crate) place: LogEnd,
+}
+
+/// An entry cannot be folded. Nothing was made of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfolded {
+    /// It is not the next one. The log lacks what should stand there.
+    #[error("entry {seq} stands where {wanted} should")]
+    Misplaced {
+        /// Which.
+        seq: u64,
+        /// Which should.
+        wanted: u64,
+    },
+    /// It is of another version, or broken. A newer node may know it.
+    #[error("entry {seq} cannot be understood: {source}")]
+    Strange {
+        /// Which.
+        seq: u64,
+        /// In which way.
+        source: v1::DecodeError,
+    },
+}
+
+impl Fold {
+    /// A chat before its first entry.
+    pub(crate) fn new(token: ChatToken) -> Self {
+        Self {
+            chat: Chat::new(token),
+            keys: Keys::default(),
+            places: Places::default(),
+            ended_at: None,
+        }
+    }
+
+    /// Folds the chat's next entry, which stands at `seq`.
+    pub(crate) fn apply(&mut self, epoch: u64, seq: u64, entry: &Entry) {
+        if let Some(remembered) = &entry.remembered {
+            self.keys.remember(remembered, seq, self.chat.messages);
+        }
+        self.settle(epoch, seq, entry);
+    }
+
+    /// The same of one whose key was remembered before.
+    pub(crate) fn settle(&mut self, epoch: u64, seq: u64, entry: &Entry) {
+        for _message in entry.messages() {
+            self.places.push(epoch, seq);
+        }
+        self.chat.apply(entry);
+        if self.ended_at.is_none() && self.chat.ended_ms.is_some() {
+            self.ended_at = Some(self.places.head());
+        }
+    }
+}
+
+impl Folds {
+    /// The seq of the entry to fold next.
+    pub(crate) fn next(&self) -> u64 {
+        self.place.seq + 1
+    }
+
+    /// Folds the partition's next entry.
+    ///
+    /// # Errors
+    /// [`Unfolded`]; everything is as it was.
+    pub(crate) fn apply(&mut self, logged: &LogEntry, sabotage: Sabotage) -> Result<(), Unfolded> {
+        let LogEntry { epoch, seq, chain, payload } = logged;
+        if *seq != self.next() {
+            return Err(Unfolded::Misplaced { seq: *seq, wanted: self.next() });
+        }
+        if payload.first() != Some(&OPENING) {
+            let mut entry =
+                v1::decode(payload).map_err(|source| Unfolded::Strange { seq: *seq, source })?;
+            if sabotage.forget_keys {
+                entry.remembered = None;
+            }
+            let fold = self.chats.entry(entry.chat).or_insert_with(|| Fold::new(entry.chat));
+            fold.apply(*epoch, *seq, &entry);
+        }
+        self.place = LogEnd { epoch: *epoch, seq: *seq, chain: *chain };
+        Ok(())
+    }
+}

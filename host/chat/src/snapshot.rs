@@ -1,0 +1,193 @@
+//! The folds of a partition's chats as bytes, and what a log has to say before such bytes are believed.
+//!
+//! A snapshot is only ever a shortcut. It is used if the log has, at the snapshot's place, an entry of the
+//! same epoch and chain: a chain covers everything before it, so the log up to there is what was folded. In
+//! every other case the log is folded from its first entry, and it is said why.
+//!
+//! Each part begins with the version. Then come pieces: a chat, then what belongs to the chat before, in
+//! pieces of a bounded size. `docs/formats.md` has them.
+
+use bytes::Bytes;
+use hashring::PartitionId;
+use metrics::counter;
+use model::{Chat, Cursor, KeyHash, Known};
+use segment::{LogEnd, Snapshot};
+use serde::{Deserialize, Serialize};
+
+use crate::Sabotage;
+use crate::fold::{Fold, Folds};
+use crate::ledger::Ledger;
+
+/// The version of the pieces, and of what the fold makes of an entry: a snapshot of another one is not used.
+/// Raised whenever one of them changes.
+const VERSION: u8 = 1;
+
+/// A part is full when it is so long: it is decoded in about a millisecond.
+const PART_BYTES: usize = 256 << 10;
+
+/// Places, or keys, of one piece.
+const PIECE_MAX: usize = 4096;
+
+/// One piece of a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+enum Piece {
+    /// A chat begins.
+    Chat { chat: Box<Chat>, ended_at: Option<Cursor> },
+    /// More of its messages, all of one epoch: for each, how far its entry is from that of the message before.
+    Places { epoch: u64, rises: Vec<u64> },
+    /// More of its keys, oldest first.
+    Keys(Vec<(KeyHash, Known)>),
+}
+
+/// Why a snapshot is not used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unused {
+    /// It is of another version. The log has everything.
+    #[error("it is of version {0}")]
+    Version(u8),
+    /// It says what cannot be. The log has everything.
+    #[error("it cannot be understood: {0}")]
+    Strange(&'static str),
+    /// The log has something else there, or nothing. The log is right.
+    #[error("the log differs from it at entry {}", .0.seq)]
+    Differs(LogEnd),
+    /// Whether the log agrees cannot be found out at the moment. The log is asked again later.
+    #[error("the log cannot be read at entry {0}")]
+    Unread(u64),
+}
+
+impl Unused {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Version(_) => "version",
+            Self::Strange(_) => "strange",
+            Self::Differs(_) => "differs",
+            Self::Unread(_) => "unread",
+        }
+    }
+}
+
+/// The folds to begin with: of the partition's snapshot if there is one at or before `until` and the log agrees
+/// with it, and otherwise none.
+pub(crate) async fn begin(
+    ledger: &dyn Ledger,
+    partition: PartitionId,
+    until: u64,
+    sabotage: Sabotage,
+) -> Folds {
+    let Some(snapshot) = ledger.snapshot(partition).await else { return Folds::default() };
+    match believe(ledger, partition, snapshot, until, sabotage).await {
+        Ok(folds) => folds,
+        Err(why) => {
+            counter!("carillon_snapshots_ignored_total", "why" => why.word()).increment(1);
+            tracing::warn!(%partition, %why, "the snapshot is not used: the log is folded instead");
+            if !matches!(why, Unused::Unread(_)) {
+                ledger.forget_snapshot(partition);
+            }
+            Folds::default()
+        }
+    }
+}
+
+async fn believe(
+    ledger: &dyn Ledger,
+    partition: PartitionId,
+    snapshot: Snapshot,
+    until: u64,
+    sabotage: Sabotage,
+) -> Result<Folds, Unused> {
+    let Snapshot { place, parts } = snapshot;
+    if place.seq == 0 || place.seq > until {
+        return Err(Unused::Differs(place));
+    }
+    if !sabotage.believe_snapshots {
+        let page =
+            ledger.read(partition, place.seq, 1, 1).await.ok_or(Unused::Unread(place.seq))?;
+        let same = |found: &LogEnd| *found == place;
+        let found = page.first().map(|it| LogEnd { epoch: it.epoch, seq: it.seq, chain: it.chain });
+        found.filter(same).ok_or(Unused::Differs(place))?;
+    }
+    let mut folds = Folds { place, ..Folds::default() };
+    let mut open = None;
+    for part in parts {
+        decode(&part, &mut folds, &mut open)?;
+        tokio::task::yield_now().await;
+    }
+    close(&mut folds, open)?;
+    Ok(folds)
+}
+
+/// The parts of a snapshot of these folds, in the order of the tokens: one is made whenever it is asked for.
+pub(crate) fn parts(folds: &Folds) -> impl Iterator<Item = Bytes> {
+    let mut tokens: Vec<_> = folds.chats.keys().collect();
+    tokens.sort_unstable();
+    let mut pieces = tokens.into_iter().filter_map(|token| folds.chats.get(token)).flat_map(pieces);
+    std::iter::from_fn(move || {
+        let mut part = vec![VERSION];
+        while part.len() < PART_BYTES
+            && let Some(piece) = pieces.next()
+        {
+            // Appending to a vector cannot fail.
+            part = postcard::to_extend(&piece, part).unwrap_or_default();
+        }
+        (part.len() > 1).then(|| Bytes::from(part))
+    })
+}
+
+fn pieces(fold: &Fold) -> impl Iterator<Item = Piece> {
+    let Fold { chat, keys, places, ended_at } = fold;
+    let chat = Piece::Chat { chat: Box::new(chat.clone()), ended_at: *ended_at };
+    let places = places.rises(PIECE_MAX).map(|(epoch, rises)| Piece::Places { epoch, rises });
+    let mut keys = keys.iter();
+    let keys = std::iter::from_fn(move || {
+        let piece: Vec<_> = keys.by_ref().take(PIECE_MAX).collect();
+        (!piece.is_empty()).then_some(Piece::Keys(piece))
+    });
+    std::iter::once(chat).chain(places).chain(keys)
+}
+
+/// Adds the pieces of a part. The chat that is `open` may go on in the next one.
+fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(), Unused> {
+    let (version, mut rest) = part.split_first().ok_or(Unused::Strange("an empty part"))?;
+    if *version != VERSION {
+        return Err(Unused::Version(*version));
+    }
+    while !rest.is_empty() {
+        let taken = postcard::take_from_bytes(rest);
+        let (piece, left) = taken.map_err(|_not_one| Unused::Strange("a broken piece"))?;
+        rest = left;
+        match (piece, &mut *open) {
+            (Piece::Chat { chat, ended_at }, _) => {
+                close(folds, open.take())?;
+                *open =
+                    Some(Fold { chat: *chat, ended_at, ..Fold::new(model::ChatToken([0; 16])) });
+            }
+            (Piece::Places { epoch, rises }, Some(fold)) => {
+                fold.places.extend(epoch, &rises).ok_or(Unused::Strange("places that fall"))?;
+            }
+            (Piece::Keys(keys), Some(fold)) => {
+                keys.into_iter().for_each(|(key, known)| fold.keys.put(key, known));
+            }
+            (Piece::Places { .. } | Piece::Keys(_), None) => {
+                return Err(Unused::Strange("something of no chat"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Nothing more comes of a chat.
+fn close(folds: &mut Folds, open: Option<Fold>) -> Result<(), Unused> {
+    let Some(fold) = open else { return Ok(()) };
+    if fold.places.count() != fold.chat.messages {
+        return Err(Unused::Strange("a chat without some of its messages"));
+    }
+    match folds.chats.insert(fold.chat.token, fold) {
+        None => Ok(()),
+        Some(_) => Err(Unused::Strange("a chat twice")),
+    }
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
