@@ -5,6 +5,7 @@
 //! The index in SQLite only makes starts short and memory small: it is written later, by another thread,
 //! never believed over a value file, and may be deleted while the node is stopped.
 
+pub mod archive;
 mod disk;
 mod entry;
 mod floor;
