@@ -10,6 +10,14 @@ use rusqlite::ErrorCode;
 pub struct Error(#[from] rusqlite::Error);
 
 impl Error {
+    /// Somebody else kept the file too long.
+    pub(crate) fn busy() -> Self {
+        Self(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            None,
+        ))
+    }
+
     /// Whether the file itself is broken, so that trying again is useless.
     pub fn is_damage(&self) -> bool {
         matches!(

@@ -47,6 +47,14 @@ impl Row<'_> {
         Ok(self.0.get(column)?)
     }
 
+    /// The bytes in a column that may hold none.
+    ///
+    /// # Errors
+    /// It holds something else.
+    pub fn optional_bytes(&self, column: usize) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.0.get(column)?)
+    }
+
     /// The text in a column that may hold none.
     ///
     /// # Errors

@@ -38,6 +38,16 @@ impl Writer {
         tx.0.commit()?;
         Ok(done)
     }
+
+    /// Returns when every transaction so far would survive a loss of power. Without it the last ones may
+    /// be lost, though never a part of one.
+    ///
+    /// # Errors
+    /// SQLite's; the transactions are kept as they were.
+    pub fn settle(&self) -> Result<(), Error> {
+        let busy: i64 = self.0.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0))?;
+        if busy == 0 { Ok(()) } else { Err(Error::busy()) }
+    }
 }
 
 impl Transaction<'_> {

@@ -49,6 +49,14 @@ pub trait Disk: Send + Sync + 'static {
         }
     }
 
+    /// Removes a file that something else has replaced.
+    ///
+    /// # Errors
+    /// The system's. The file is still there.
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        std::fs::remove_file(file)
+    }
+
     /// The room on the disk of `folder`.
     ///
     /// # Errors

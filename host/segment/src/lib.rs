@@ -6,6 +6,7 @@
 //! never believed over a value file, and may be deleted while the node is stopped. A snapshot keeps what the
 //! floors above have made of a partition's log, by the same rule.
 
+pub mod archive;
 mod disk;
 mod entry;
 mod floor;

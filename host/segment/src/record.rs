@@ -3,7 +3,8 @@
 //! ```text
 //!  0  4  magic "CRNR"
 //!  4  1  version, 1
-//!  5  1  kind: 1 entry, 2 promise, 3 cut, 4 commit, 5 mark, 6 doubt
+//!  5  1  kind: 1 entry, 2 promise, 3 cut, 4 commit, 5 mark, 6 doubt; of the archive 16 piece, 17 sequence,
+//!        18 fact, 19 footer
 //!  6  2  partition
 //!  8  4  length of the body
 //! 12  4  since: bytes from the start of the batch to this record
@@ -48,6 +49,14 @@ pub(crate) enum Kind {
     Mark,
     /// A start found that something is missing, of this `epoch` or a lower one.
     Doubt,
+    /// Of the archive: bytes of a sequence. `epoch` is the sequence, `seq` which piece, `chain` the upload.
+    Piece,
+    /// Of the archive: the pieces before it are a sequence.
+    Sequence,
+    /// Of the archive: something is so from now on.
+    Fact,
+    /// Of the archive: the file is closed.
+    Footer,
 }
 
 /// A file as its records know it: the start of their checksums.
@@ -94,14 +103,29 @@ impl Seed {
         Self(crc32c::crc32c_append(crc, &u64::from(number).to_le_bytes()))
     }
 
+    /// Of a file of the archive: no log takes its records for its own.
+    pub(crate) fn of_archive(store: u64, number: u32) -> Self {
+        Self(crc32c::crc32c_append(Self::new(store, number).0, b"archive"))
+    }
+
     fn at(self, offset: u64) -> u32 {
         crc32c::crc32c_append(self.0, &offset.to_le_bytes())
     }
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Entry, Self::Promise, Self::Cut, Self::Commit, Self::Mark, Self::Doubt];
+    const ALL: [Self; 10] = [
+        Self::Entry,
+        Self::Promise,
+        Self::Cut,
+        Self::Commit,
+        Self::Mark,
+        Self::Doubt,
+        Self::Piece,
+        Self::Sequence,
+        Self::Fact,
+        Self::Footer,
+    ];
 
     fn code(self) -> u8 {
         match self {
@@ -111,6 +135,10 @@ impl Kind {
             Self::Commit => 4,
             Self::Mark => 5,
             Self::Doubt => 6,
+            Self::Piece => 16,
+            Self::Sequence => 17,
+            Self::Fact => 18,
+            Self::Footer => 19,
         }
     }
 }
@@ -181,6 +209,11 @@ impl Head {
     pub(crate) fn vouches(&self, body: &[u8]) -> bool {
         body.len() == self.body_bytes()
             && crc32c::crc32c_append(self.head_crc, body) == self.body_crc
+    }
+
+    /// Its checksums: what stands for the whole record in a hash over many.
+    pub(crate) fn checksums(&self) -> [u32; 2] {
+        [self.head_crc, self.body_crc]
     }
 
     /// Length of the body.

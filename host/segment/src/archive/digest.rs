@@ -1,0 +1,105 @@
+//! What vouches for bytes from their writer to their reader: MD5 and Adler-32.
+//!
+//! They are not what protects a record on the disk (that is CRC-32C over place and contents); they are
+//! what a client says of its bytes and gets back.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The MD5 of some bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Md5(pub [u8; 16]);
+
+/// The Adler-32 of some bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Adler32(pub u32);
+
+const MODULUS: u64 = 65_521;
+
+impl Md5 {
+    /// Of all of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(md5::compute(bytes).0)
+    }
+}
+
+impl Adler32 {
+    /// Of no bytes.
+    pub const EMPTY: Self = Self(1);
+
+    /// Of all of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(adler2::adler32_slice(bytes))
+    }
+
+    /// Of these bytes and, behind them, `length` others whose Adler-32 is `other`.
+    #[must_use]
+    pub fn followed_by(self, other: Self, length: u64) -> Self {
+        let halves = |sum: Self| (u64::from(sum.0 & 0xffff), u64::from(sum.0 >> 16));
+        let ((low, high), (other_low, other_high)) = (halves(self), halves(other));
+        // Each sum begins at 1, so the second one's 1 is counted once too often; and the first low sum
+        // is added to the high one at each of the other bytes.
+        let joined = (low + other_low + MODULUS - 1) % MODULUS;
+        let carried = (low + MODULUS - 1) % MODULUS * (length % MODULUS) % MODULUS;
+        let high = (high + other_high + carried) % MODULUS;
+        Self(u32::try_from(high << 16 | joined).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Md5 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Md5 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Adler32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Debug for Adler32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_digests_are_the_ones_everybody_knows() {
+        assert_eq!(Md5::of(b"").to_string(), "d41d8cd98f00b204e9800998ecf8427e");
+        assert_eq!(Adler32::of(b"Wikipedia").to_string(), "11e60398");
+        assert_eq!(Adler32::of(b""), Adler32::EMPTY);
+    }
+
+    #[test]
+    fn long_runs_are_put_together() {
+        let (one, other) = (vec![0xff; 200_003], vec![0xfe; 131_071]);
+        let joined = Adler32::of(&one).followed_by(Adler32::of(&other), 131_071);
+        assert_eq!(joined, Adler32::of(&[one, other].concat()));
+    }
+
+    proptest! {
+        #[test]
+        fn sums_of_pieces_are_put_together(
+            one in proptest::collection::vec(any::<u8>(), 0..300),
+            other in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let length = u64::try_from(other.len()).unwrap();
+            let joined = Adler32::of(&one).followed_by(Adler32::of(&other), length);
+            prop_assert_eq!(joined, Adler32::of(&[one, other].concat()));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What of a closed file is still needed.
+
+use std::collections::BTreeMap;
+
+use crate::archive::collectable::{Terms, collectable};
+use crate::archive::compaction::KeepError;
+use crate::archive::fact::{At, Fact, Sequence};
+use crate::archive::name::{CollectionName, Key};
+use crate::archive::run::{record_bytes, run_bytes};
+use crate::archive::store::Shared;
+use crate::ledger::Position;
+
+/// So many rows are read at once.
+const ROWS_MAX: usize = 1000;
+
+/// Decides what is still needed.
+pub(crate) struct Judge<'a> {
+    shared: &'a Shared,
+    pub(crate) terms: Terms,
+    fences: BTreeMap<hashring::NodeId, u64>,
+    /// The last key that was looked at, and what of it may go.
+    last: Option<((CollectionName, Key), Vec<(Fact, bool)>)>,
+}
+
+impl<'a> Judge<'a> {
+    pub(crate) fn new(shared: &'a Shared, now_ms: u64) -> Result<Self, KeepError> {
+        let ms =
+            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let (hidden_for_ms, grace_ms) = (ms(shared.config.hidden_for), ms(shared.config.grace));
+        let terms = Terms { now_ms, hidden_for_ms, grace_ms };
+        let fences = shared.index.fences()?;
+        Ok(Self { shared, terms, fences, last: None })
+    }
+
+    pub(crate) fn may_go(&mut self, fact: &Fact) -> Result<bool, KeepError> {
+        Ok(match fact {
+            Fact::Collection { .. } => false,
+            Fact::Cancelled { time_ms, .. } => {
+                time_ms.saturating_add(self.terms.grace_ms) <= self.terms.now_ms
+            }
+            Fact::WriterStarted { node, boot, .. } => {
+                self.fences.get(node).is_some_and(|highest| highest > boot)
+            }
+            _ => match fact.at().cloned() {
+                None => false,
+                Some(at) => {
+                    let known = self.of_key(&at)?;
+                    known.iter().any(|(found, goes)| *goes && found == fact)
+                }
+            },
+        })
+    }
+
+    /// All facts of a key, and whether they may go.
+    fn of_key(&mut self, at: &At) -> Result<&[(Fact, bool)], KeepError> {
+        let name = (at.collection.clone(), at.key.clone());
+        if self.last.as_ref().is_none_or(|(last, _)| *last != name) {
+            let stored = self.shared.index.of_key(&name.0, &name.1)?;
+            let facts: Vec<&Fact> = stored.iter().map(|stored| &stored.fact).collect();
+            let goes = match self.shared.versioning(&name.0) {
+                Some(versioning) => collectable(versioning, &facts, self.terms),
+                None => vec![false; facts.len()],
+            };
+            let facts = stored.into_iter().map(|stored| stored.fact).zip(goes).collect();
+            self.last = Some((name, facts));
+        }
+        Ok(self.last.as_ref().map(|(_, facts)| &facts[..]).unwrap_or_default())
+    }
+
+    /// Whether a sequence belongs to a segment that stays.
+    pub(crate) fn keeps(&mut self, sequence: &Sequence) -> Result<bool, KeepError> {
+        for stored in self.shared.index.of_upload(&sequence.upload)? {
+            if matches!(stored.fact, Fact::Final(_)) {
+                return Ok(!self.may_go(&stored.fact)?);
+            }
+        }
+        Ok(false)
+    }
+
+    /// How many bytes of a file are still needed.
+    pub(crate) fn live_bytes(&mut self, file: u32) -> Result<u64, KeepError> {
+        let mut live = 0;
+        let index = &self.shared.index;
+        let mut from = Position { file, offset: 0 };
+        loop {
+            let facts = index.facts_in(from, ROWS_MAX as u64)?;
+            let Some(last) = facts.last() else { break };
+            from.offset = last.at.offset + 1;
+            for stored in &facts {
+                if !self.may_go(&stored.fact)? {
+                    live += record_bytes(stored.fact.encode().len() as u64);
+                }
+            }
+        }
+        from.offset = 0;
+        loop {
+            let sequences = index.sequences_in(from, ROWS_MAX as u64)?;
+            let Some((_, last)) = sequences.last() else { return Ok(live) };
+            from.offset = last.offset + 1;
+            for (sequence, _) in &sequences {
+                if self.keeps(sequence)? {
+                    live += run_bytes(sequence, &sequence.encode());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The archive: what must outlive a chat, in value files of its own.
+//!
+//! An *archive* is the bytes of one version of a key in a collection. They arrive as *sequences* of at most
+//! 10 MiB and exist once they are final; before that nobody sees them. Bulk data has files and a thread of
+//! its own, so that no send ever waits for an upload.
+//!
+//! ```text
+//! pure     visibility   unified_id   name   digest   active
+//! bytes    fact   footer   run   data_file   spaces
+//! rows     index
+//! threads  inbox → writer (decide)   reading   recovery
+//! keeping  keeper (pace)   collectable (pure)   judge   compaction   scrub
+//! ```
+
+mod active;
+mod collectable;
+mod compaction;
+mod data_file;
+mod decide;
+mod digest;
+mod error;
+mod fact;
+mod footer;
+mod inbox;
+mod index;
+mod judge;
+mod keeper;
+mod measure;
+mod name;
+mod operation;
+mod pace;
+mod reading;
+mod recovery;
+mod run;
+mod scrub;
+mod spaces;
+mod store;
+mod unified_id;
+mod visibility;
+mod writer;
+
+pub use compaction::{Compacted, KeepError};
+pub use digest::{Adler32, Md5};
+pub use error::{OpenError, ReadError};
+pub use fact::{At, Final};
+pub use index::Usage;
+pub use keeper::Keeping;
+pub use name::{COLLECTION_BYTES_MAX, CollectionName, InvalidName, KEY_BYTES_MAX, Key, Upload};
+pub use operation::{
+    Answer, Closing, Done, META_BYTES_MAX, Opening, Operation, PARTS_MAX, Refused,
+    SEGMENT_BYTES_MAX, SEQUENCE_BYTES_MAX, Slice,
+};
+pub use reading::{Listed, Reading};
+pub use scrub::Scrubbed;
+pub use spaces::SpaceConfig;
+pub use store::{Archive, ArchiveConfig, Damaged, Ended, Found};
+pub use unified_id::{InvalidVersion, UnifiedId, UnifiedIds};
+pub use visibility::{Event, Standing, Version, Versioning, versions, visible};

@@ -1,0 +1,20 @@
+//! What becomes of archives: the operations, restarts, crashes, broken disks and damage.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends where a step fails"
+)]
+
+mod support;
+
+mod conjoined;
+mod contents;
+mod damage;
+mod defects;
+mod disks;
+mod faults;
+mod keeping;
+mod operations;
+mod spaces;
