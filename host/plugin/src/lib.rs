@@ -34,6 +34,7 @@ pub use call::{Call, Context, Draft, Effect, Ids, Notes, Reply, Roster, Verdict}
 pub use component::Plugin;
 pub use failure::{Failure, LoadError, Problem, RefusedImport};
 pub use grant::{Grant, KvGrant};
-pub use host::{Host, HostConfig, HostError, Spec};
+pub use host::{Host, HostConfig, HostError, Spec, digest};
+pub use imports::Standing;
 pub use limits::{Limits, LimitsWanted, OnFailure};
-pub use manifest::{InvalidManifest, Manifest, SECTION, embed as pack};
+pub use manifest::{InvalidManifest, Kind, Manifest, SECTION, embed as pack};
