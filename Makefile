@@ -7,7 +7,7 @@ CARILLON := $(TARGET)/release/carillon
 PLUGINS  := $(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
 FLAGS    := --release --locked --workspace
 
-.PHONY: build host plugins demo test models bench faults faults-tools
+.PHONY: build host plugins languages demo test models bench faults faults-tools
 
 build: host plugins
 
@@ -24,6 +24,11 @@ plugins: host
 	  $(CARILLON) plugin pack plugins/$$name/plugin.toml \
 	    $(TARGET)/wasm32-wasip2/release/plugin_$$name.wasm $(TARGET)/plugins/$$name.wasm || exit 1; \
 	done
+
+# The tools of every language that plugins are written in, into target/languages: about half a minute once.
+# Tests of a language whose tools are not there say SKIPPED.
+languages:
+	scripts/languages
 
 demo: build
 	$(CARILLON) demo

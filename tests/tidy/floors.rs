@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{none, root};
 
 /// A crate and those of ours it may use.
-const FLOORS: [(&str, &[&str]); 16] = [
+const FLOORS: [(&str, &[&str]); 18] = [
     ("hashring", &[]),
     ("model", &[]),
     ("wire", &["hashring", "model"]),
@@ -24,6 +24,11 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ("chat", &["replication", "plugin", "segment", "model", "hashring", "runtime"]),
     ("api", &["chat", "model", "hashring", "runtime"]),
     ("client", &["model", "hashring", "runtime"]),
+    ("guest", &[]),
+    (
+        "workbench",
+        &["guest", "plugin", "chat", "replication", "segment", "model", "hashring", "runtime"],
+    ),
     (
         "node",
         &[
@@ -31,6 +36,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "chat",
             "client",
             "db",
+            "guest",
             "hashring",
             "model",
             "plugin",
@@ -39,6 +45,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "runtime",
             "segment",
             "wire",
+            "workbench",
         ],
     ),
     (
@@ -48,6 +55,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "chat",
             "client",
             "db",
+            "guest",
             "hashring",
             "model",
             "node",
@@ -57,6 +65,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
             "runtime",
             "segment",
             "wire",
+            "workbench",
         ],
     ),
     ("plugin-status", &[]),
@@ -64,9 +73,14 @@ const FLOORS: [(&str, &[&str]); 16] = [
 ];
 
 /// A heavy dependency and its home. Two homes need a reason.
-const HOMES: [(&str, &[&str]); 17] = [
+const HOMES: [(&str, &[&str]); 22] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime-wasi", &["plugin"]),
+    ("wit-bindgen-c", &["guest"]),
+    ("wit-bindgen-go", &["guest"]),
+    ("wit-component", &["guest"]),
+    ("wasi-preview1-component-adapter-provider", &["guest"]),
+    ("toml_edit", &["workbench"]),
     ("rusqlite", &["db"]),
     ("quinn", &["replication"]),
     ("rustls", &["replication"]),
@@ -79,8 +93,8 @@ const HOMES: [(&str, &[&str]); 17] = [
     ("hyper-util", &["api"]),
     ("clap", &["node"]),
     ("tracing-subscriber", &["node"]),
-    // The node's configuration, and the plugins' manifests, which the author side reads without a node.
-    ("toml", &["node", "plugin"]),
+    // The node's configuration, the plugins' manifests and the fixtures of their authors.
+    ("toml", &["node", "plugin", "workbench"]),
     ("anyhow", &["node"]),
     ("mimalloc", &["node"]),
 ];

@@ -91,19 +91,12 @@ pub async fn component(name: &str, plugin: &PluginConfig) -> Result<Vec<u8>, Unu
 }
 
 fn spec(name: &str, plugin: &PluginConfig, component: Vec<u8>) -> Spec {
-    let grant = plugin.grant;
     let LimitsConfig { fuel, deadline, memory } = plugin.limits;
     Spec {
         name: name.to_owned(),
         component: Bytes::from(component),
         config: plugin.config.clone().into(),
-        grant: Grant {
-            log: true,
-            roster: grant.roster,
-            post: grant.post,
-            chat_control: grant.chat_control,
-            kv: grant.kv.map(|size| KvGrant { bytes: size.0 }),
-        },
+        grant: grant(plugin),
         limits: LimitsWanted {
             fuel,
             deadline: deadline.map(|span| span.0),
@@ -113,6 +106,18 @@ fn spec(name: &str, plugin: &PluginConfig, component: Vec<u8>) -> Spec {
             OnFailure::Reject => plugin::OnFailure::Reject,
             OnFailure::Skip => plugin::OnFailure::Skip,
         }),
+    }
+}
+
+/// What the operator lets a plugin do.
+pub fn grant(plugin: &PluginConfig) -> Grant {
+    let grant = plugin.grant;
+    Grant {
+        log: true,
+        roster: grant.roster,
+        post: grant.post,
+        chat_control: grant.chat_control,
+        kv: grant.kv.map(|size| KvGrant { bytes: size.0 }),
     }
 }
 

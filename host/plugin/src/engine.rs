@@ -72,7 +72,8 @@ fn compiling(memory_reservation: u64) -> Config {
         .wasm_memory64(false)
         .wasm_tail_call(false)
         .wasm_relaxed_simd(false)
-        .wasm_multi_memory(false)
+        // QuickJS has two memories, and so has the code between two modules of one component.
+        .wasm_multi_memory(true)
         .max_wasm_stack(STACK_BYTES)
         .async_stack_size(CALL_STACK_BYTES)
         .memory_reservation(memory_reservation)

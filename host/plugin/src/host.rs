@@ -129,7 +129,7 @@ impl Host {
             return Err(LoadError::TooLarge { name, bytes, bytes_max });
         }
         let manifest = Manifest::find(&component);
-        let digest = hex(&Sha256::digest(&component));
+        let digest = digest(&component);
         let compiled = self.compile(&name, component, &digest).await?;
         let manifest =
             manifest.map_err(|source| LoadError::Manifest { name: name.clone(), source })?;
@@ -247,6 +247,11 @@ fn check_name(name: &str) -> Result<(), LoadError> {
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
     if plain { Ok(()) } else { Err(LoadError::Name { name: name.to_owned() }) }
+}
+
+/// What a component is known by: SHA-256 of it, in hex.
+pub fn digest(component: &[u8]) -> String {
+    hex(&Sha256::digest(component))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -50,18 +50,44 @@ pub(crate) fn link(
     linker.instantiate_pre(component).map_err(shape)
 }
 
+/// How an import stands under a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Everyone has it: it is no power.
+    Given,
+    /// A power that is granted.
+    Granted,
+    /// There, and without effect on the world: WASI.
+    Virtual,
+    /// Not given.
+    Refused(RefusedImport),
+}
+
+impl Standing {
+    /// How `import`, by its full name, stands for the operator's `plugin` under `grant`.
+    pub fn of(import: &str, plugin: &str, grant: &Grant) -> Self {
+        if import.contains(WASI_VERSION) && WASI.iter().any(|package| import.starts_with(package)) {
+            return Self::Virtual;
+        }
+        let refused = |grant| Self::Refused(RefusedImport { import: import.to_owned(), grant });
+        let Some(interface) = interface(import) else { return refused(None) };
+        let line = POWERS.iter().find(|(name, _)| *name == interface);
+        match line {
+            _ if !grant.allows(interface) => {
+                refused(line.map(|(_, line)| format!("[plugins.{plugin}.grant] {line}")))
+            }
+            Some(_) => Self::Granted,
+            None => Self::Given,
+        }
+    }
+}
+
 /// Why `import` is not given, if it is not.
 fn refuse(import: &str, plugin: &str, grant: &Grant) -> Option<RefusedImport> {
-    if import.contains(WASI_VERSION) && WASI.iter().any(|package| import.starts_with(package)) {
-        return None;
+    match Standing::of(import, plugin, grant) {
+        Standing::Refused(refused) => Some(refused),
+        Standing::Given | Standing::Granted | Standing::Virtual => None,
     }
-    let refused = |grant| Some(RefusedImport { import: import.to_owned(), grant });
-    let Some(interface) = interface(import) else { return refused(None) };
-    if grant.allows(interface) {
-        return None;
-    }
-    let line = POWERS.iter().find(|(name, _)| *name == interface);
-    refused(line.map(|(_, line)| format!("[plugins.{plugin}.grant] {line}")))
 }
 
 /// `kv` from `carillon:plugin/kv@0.1.0`, if it is ours and of our version.

@@ -28,6 +28,48 @@ pub struct Manifest {
     /// What it needs per call; the operator's word wins.
     #[serde(default)]
     pub limits: LimitsWanted,
+    /// What it handles, for those who build it. What a component exports is asked of the component.
+    #[serde(default = "Kind::message")]
+    pub kinds: Vec<Kind>,
+    /// The language it is written in, for those who build it.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// The version of the contract it was built against.
+    #[serde(default)]
+    pub wit: Option<String>,
+}
+
+/// What a plugin can handle; each is an interface that it exports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// What somebody wants to say, and who comes and goes.
+    Message,
+    /// What has happened in a chat.
+    Events,
+    /// Answers of services that it called.
+    Callback,
+    /// Calls and texts of telephones.
+    Twilio,
+    /// How long and how safely a chat is kept.
+    Policy,
+}
+
+impl Kind {
+    /// The interface that is exported.
+    pub const fn interface(self) -> &'static str {
+        match self {
+            Self::Message => "message-handler",
+            Self::Events => "chat-events",
+            Self::Callback => "callback-handler",
+            Self::Twilio => "twilio-handler",
+            Self::Policy => "persistence-policy",
+        }
+    }
+
+    fn message() -> Vec<Self> {
+        vec![Self::Message]
+    }
 }
 
 /// The manifest is not one.
@@ -79,7 +121,10 @@ impl Manifest {
     }
 
     /// The manifest inside a component, if it carries one.
-    pub(crate) fn find(component: &[u8]) -> Result<Option<Self>, InvalidManifest> {
+    ///
+    /// # Errors
+    /// When it carries two, or one that cannot be read, or is no Wasm binary.
+    pub fn find(component: &[u8]) -> Result<Option<Self>, InvalidManifest> {
         let mut found = None;
         for section in sections(component)? {
             if let Some(text) = section.custom(SECTION) {

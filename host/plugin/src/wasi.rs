@@ -22,6 +22,9 @@ use wasmtime_wasi::{
 
 use crate::state::State;
 
+/// The time while a guest checks its configuration, before there is a chat: Go does not start at zero.
+const BEFORE_MS: u64 = 1;
+
 /// How much of what a guest prints is kept.
 const PRINTED_BYTES_MAX: usize = 4 << 10;
 
@@ -75,7 +78,7 @@ impl Wasi {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let (now_ms, seed) =
-            self.call.as_ref().map_or((0, 0), |call| (call.context.now_ms, call.seed));
+            self.call.as_ref().map_or((BEFORE_MS, 0), |call| (call.context.now_ms, call.seed));
         let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(now_ms, seed)));
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
     }

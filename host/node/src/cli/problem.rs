@@ -86,6 +86,13 @@ impl fmt::Display for Problem {
     }
 }
 
+impl From<workbench::Trouble> for Problem {
+    fn from(trouble: workbench::Trouble) -> Self {
+        let workbench::Trouble { what, fix, usage } = trouble;
+        Self::new(if usage { Exit::Usage } else { Exit::Failed }, what, fix)
+    }
+}
+
 impl From<StartError> for Problem {
     fn from(error: StartError) -> Self {
         let what = chain(&error);

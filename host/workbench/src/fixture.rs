@@ -1,0 +1,290 @@
+//! A test of a plugin, as its author writes it: one TOML file, one chat.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use model::{Attrs, Body, ChatStatus, Route};
+use serde::Deserialize;
+
+use crate::{Trouble, files};
+
+/// When a chat begins, unless the fixture says otherwise: any time would do, but always the same.
+const BEGINS_MS: u64 = 1_700_000_000_000;
+
+/// A chat, what happens in it, and what should come of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fixture {
+    /// `[plugins.NAME.config]`.
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Where `check-config` should find faults, if it should; then nothing else happens.
+    pub problems: Option<Vec<String>>,
+    /// The chat before the first step.
+    pub chat: ChatBefore,
+    /// Who is in it before the first step.
+    pub members: Vec<Member>,
+    /// What the plugin has kept in it.
+    pub notes: BTreeMap<String, String>,
+    /// What happens, in this order.
+    #[serde(rename = "step")]
+    pub steps: Vec<Step>,
+}
+
+/// The chat before the first step.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChatBefore {
+    /// `pending`, `started` or `ended`.
+    pub status: ChatStatus,
+    /// Its clock, in Unix milliseconds.
+    pub now_ms: u64,
+    /// How long it may last after it started, in seconds.
+    pub max_duration_s: Option<u64>,
+    /// How many may be in it.
+    pub max_participants: Option<u32>,
+    /// Free pairs.
+    pub attrs: Attrs,
+}
+
+impl Default for ChatBefore {
+    fn default() -> Self {
+        Self {
+            status: ChatStatus::Pending,
+            now_ms: BEGINS_MS,
+            max_duration_s: None,
+            max_participants: None,
+            attrs: Attrs::new(),
+        }
+    }
+}
+
+/// Somebody who is in the chat.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Who.
+    pub id: String,
+    /// As what.
+    #[serde(default)]
+    pub role: String,
+    /// `connected` unless it is said.
+    pub status: Option<String>,
+    /// Free pairs.
+    #[serde(default)]
+    pub attrs: Attrs,
+}
+
+/// Something that happens. Exactly one of `from`, `join`, `leave` and `end`; `after_ms` may stand beside each,
+/// or alone.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Step {
+    /// So much time passes before it.
+    pub after_ms: u64,
+    /// Who says something.
+    pub from: Option<String>,
+    /// What they say, as text.
+    pub text: Option<String>,
+    /// Or as JSON.
+    pub json: Option<serde_json::Value>,
+    /// Or as bytes, in base64, with `media_type`.
+    pub base64: Option<String>,
+    /// What the bytes are.
+    pub media_type: Option<String>,
+    /// What kind of message it is; `text` unless it is said.
+    pub kind: Option<String>,
+    /// To whom: `"everyone"`, `"nobody"` or `{ only = ["bob"] }`.
+    pub route: RouteWritten,
+    /// Somebody joins.
+    pub join: Option<String>,
+    /// As what they join.
+    pub role: Option<String>,
+    /// Free pairs of the message, or of who joins.
+    pub attrs: Attrs,
+    /// Somebody leaves.
+    pub leave: Option<String>,
+    /// The chat is ended.
+    pub end: bool,
+    /// What should come of it.
+    pub expect: Option<Expect>,
+}
+
+/// A route as clients write it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteWritten {
+    /// To everybody.
+    #[default]
+    Everyone,
+    /// To nobody.
+    Nobody,
+    /// To the named.
+    Only(Vec<String>),
+}
+
+/// What should come of a step. What is not written is not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expect {
+    /// `pass`, `accept`, `rewrite`, `reject`, …, or the failure: `trap`, `deadline`, …
+    pub verdict: Option<String>,
+    /// What the sender is told: `stored`, `held`, `joined`, or the code of the refusal.
+    pub answer: Option<String>,
+    /// The rejection's code.
+    pub code: Option<String>,
+    /// Its words.
+    pub reason: Option<String>,
+    /// What is stored, as text.
+    pub text: Option<String>,
+    /// What is stored, as JSON.
+    pub json: Option<serde_json::Value>,
+    /// The decision's notes.
+    pub notes: Option<BTreeMap<String, String>>,
+    /// What the plugin asked for, in words, in this order.
+    pub effects: Option<Vec<String>>,
+    /// The most that one call may cost.
+    pub fuel_max: Option<u64>,
+}
+
+impl Fixture {
+    /// Reads a fixture.
+    ///
+    /// # Errors
+    /// When it is not one; the words name the line.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fixture: Self =
+            toml::from_str(text).map_err(|fault| fault.to_string().trim().to_owned())?;
+        for (index, step) in fixture.steps.iter().enumerate() {
+            step.act().map_err(|fault| format!("step {}: {fault}", index + 1))?;
+        }
+        if fixture.problems.is_some() && !fixture.steps.is_empty() {
+            return Err("problems: with settings that are refused there are no steps".to_owned());
+        }
+        Ok(fixture)
+    }
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Act {
+    /// Somebody says something.
+    Send { from: String, kind: String, route: Route, body: Body },
+    /// Somebody joins.
+    Join { id: String },
+    /// Somebody leaves.
+    Leave { id: String },
+    /// The chat is ended.
+    End,
+    /// Time passes.
+    Wait,
+}
+
+impl Step {
+    /// What it does, if it does one thing.
+    pub(crate) fn act(&self) -> Result<Act, String> {
+        let body = self.body()?;
+        match (&self.from, &self.join, &self.leave, self.end, body) {
+            (Some(from), None, None, false, Some(body)) => Ok(Act::Send {
+                from: from.clone(),
+                kind: self.kind.clone().unwrap_or_else(|| "text".to_owned()),
+                route: self.route.clone().into(),
+                body,
+            }),
+            (Some(_), None, None, false, None) => {
+                Err("says nothing: write text, json, or base64 and media_type".to_owned())
+            }
+            (None, Some(id), None, false, None) => Ok(Act::Join { id: id.clone() }),
+            (None, None, Some(id), false, None) => Ok(Act::Leave { id: id.clone() }),
+            (None, None, None, true, None) => Ok(Act::End),
+            (None, None, None, false, None) if self.after_ms > 0 => Ok(Act::Wait),
+            _ => Err("does not do one thing: write from and what is said, or join, or leave, or \
+                      end = true, or after_ms alone"
+                .to_owned()),
+        }
+    }
+
+    fn body(&self) -> Result<Option<Body>, String> {
+        use base64::Engine as _;
+        match (&self.text, &self.json, &self.base64, &self.media_type) {
+            (None, None, None, None) => Ok(None),
+            (Some(text), None, None, None) => Ok(Some(Body::Text(text.clone()))),
+            (None, Some(json), None, None) => Ok(Some(Body::Json(json.to_string()))),
+            (None, None, Some(base64), Some(media_type)) => {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(base64);
+                let bytes = bytes.map_err(|fault| format!("base64: {fault}"))?;
+                Ok(Some(Body::Bytes { media_type: media_type.clone(), bytes }))
+            }
+            _ => {
+                Err("says more than one thing: text, or json, or base64 with media_type".to_owned())
+            }
+        }
+    }
+}
+
+impl From<RouteWritten> for Route {
+    fn from(written: RouteWritten) -> Self {
+        match written {
+            RouteWritten::Everyone => Self::Everyone,
+            RouteWritten::Nobody => Self::Nobody,
+            RouteWritten::Only(names) => Self::Only(names),
+        }
+    }
+}
+
+/// The fixtures of a project, in the order of their names.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn fixtures(folder: &Path) -> Result<Vec<(PathBuf, Fixture)>, Trouble> {
+    let tests = folder.join("tests");
+    if !tests.is_dir() {
+        return Ok(Vec::new());
+    }
+    let read = |path: PathBuf| {
+        let unreadable = |fault: String| {
+            let what = format!("{}: {fault}", path.display());
+            Trouble::usage(what, "Mend the fixture")
+        };
+        let text = String::from_utf8(files::read(&path)?)
+            .map_err(|_binary| unreadable("not UTF-8".to_owned()))?;
+        let fixture = Fixture::parse(&text).map_err(unreadable)?;
+        Ok((path, fixture))
+    };
+    files::below(&tests, "toml")?.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Body, Route};
+
+    use super::{Act, Fixture};
+
+    fn fault(text: &str) -> String {
+        Fixture::parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn a_step_does_one_thing() {
+        let fixture = Fixture::parse(
+            "[[step]]\nfrom = \"a\"\ntext = \"hi\"\nroute = { only = [\"b\"] }\n\
+             [[step]]\njoin = \"b\"\n[[step]]\nafter_ms = 5\n[[step]]\nend = true\n",
+        )
+        .unwrap();
+        let acts: Vec<Act> = fixture.steps.iter().map(|step| step.act().unwrap()).collect();
+        let (from, kind) = ("a".to_owned(), "text".to_owned());
+        let (route, body) = (Route::Only(vec!["b".to_owned()]), Body::Text("hi".to_owned()));
+        let join = Act::Join { id: "b".to_owned() };
+        assert_eq!(acts, [Act::Send { from, kind, route, body }, join, Act::Wait, Act::End]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_told_with_its_step() {
+        assert!(fault("[[step]]\nfrom = \"a\"\n").contains("step 1: says nothing"));
+        assert!(fault("[[step]]\njoin = \"a\"\ntext = \"hi\"\n").contains("one thing"));
+        assert!(
+            fault("[[step]]\nfrom = \"a\"\ntext = \"a\"\njson = 1\n").contains("more than one")
+        );
+        assert!(fault("[[step]]\nform = \"a\"\n").contains("form"));
+        assert!(fault("problems = []\n[[step]]\nend = true\n").contains("problems"));
+    }
+}
