@@ -60,7 +60,12 @@ impl Bench {
         cache: Option<&Path>,
     ) -> Result<Self, Trouble> {
         let ceiling = Limits { deadline: DEADLINE, ..Limits::CEILING };
-        let config = HostConfig { cache: cache.map(Path::to_owned), ceiling, calls_max: 4 };
+        let config = HostConfig {
+            cache: cache.map(Path::to_owned),
+            ceiling,
+            calls_max: 4,
+            ..HostConfig::default()
+        };
         let host = Host::new(config).map_err(|error| {
             Trouble::failed(chain(&error), "Give the process more address space (ulimit -v)")
         })?;
