@@ -13,7 +13,7 @@ use model::{ChatToken, Entry, encode::v1};
 use replication::core::{Outcome, PartitionView, Role};
 use replication::{ForwardError, Host as _, RequestHead, RingView, Submission};
 use runtime::Tasks;
-use segment::{Chain, LogEntry};
+use segment::{Chain, Kept, LogEntry, Snapshot};
 use tokio::sync::{Notify, oneshot};
 
 /// The one partition there is.
@@ -130,6 +130,7 @@ impl Ledger for Memory {
             live: 1,
             closed_for: None,
             commit: end,
+            committed: None,
             end,
             stale: Duration::ZERO,
         })
@@ -170,6 +171,21 @@ impl Ledger for Memory {
         let state = self.state();
         let entries = state.log.iter().filter(|entry| entry.seq >= from).take(entries_max);
         Box::pin(std::future::ready(Some(entries.cloned().collect())))
+    }
+
+    fn kept(&self, _partition: PartitionId) -> Option<Kept> {
+        None
+    }
+
+    fn snapshot(&self, _partition: PartitionId) -> Later<'_, Option<Snapshot>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn forget_snapshot(&self, _partition: PartitionId) {}
+
+    fn keep_snapshot(&self, _partition: PartitionId, _snapshot: Snapshot) -> Later<'_, bool> {
+        // What is tried here is over before a log is long.
+        Box::pin(std::future::ready(false))
     }
 
     fn forward<'a>(

@@ -433,7 +433,7 @@ impl Stage {
                 changed.await;
             }
         };
-        runtime::timeout(LONG, waiting).await.expect("it comes")
+        runtime::timeout(PATIENCE, waiting).await.expect("it comes")
     }
 
     /// Asks node `at`.
