@@ -96,8 +96,8 @@ impl Hides<'_> {
 
     fn is_long_hidden(&self, version: UnifiedId) -> bool {
         let found = visibility::versions(self.versioning, &self.events).into_iter();
-        let found = found.filter(|found| found.id == version).map(|found| found.standing);
-        let since = match found.last() {
+        let mut found = found.filter(|found| found.id == version).map(|found| found.standing);
+        let since = match found.next() {
             Some(Standing::Hidden { since_ms }) => Some(since_ms),
             Some(_) => None,
             // It was started, and has no part.

@@ -13,13 +13,16 @@ use crate::ledger::Position;
 /// So many rows are read at once.
 const ROWS_MAX: usize = 1000;
 
+/// The facts of a key, each with whether it may go.
+type Known = ((CollectionName, Key), Vec<(Fact, bool)>);
+
 /// Decides what is still needed.
 pub(crate) struct Judge<'a> {
     shared: &'a Shared,
     pub(crate) terms: Terms,
     fences: BTreeMap<hashring::NodeId, u64>,
     /// The last key that was looked at, and what of it may go.
-    last: Option<((CollectionName, Key), Vec<(Fact, bool)>)>,
+    last: Option<Known>,
 }
 
 impl<'a> Judge<'a> {

@@ -172,11 +172,11 @@ impl Reading {
 
     fn advance(&mut self) -> Result<Option<(Final, Sequence, Position)>, ReadError> {
         loop {
-            if let Some((part, left)) = &mut self.part {
-                if let Some((sequence, at)) = left.pop_front() {
-                    self.left = self.left.saturating_sub(1);
-                    return Ok(Some((part.clone(), sequence, at)));
-                }
+            if let Some((part, left)) = &mut self.part
+                && let Some((sequence, at)) = left.pop_front()
+            {
+                self.left = self.left.saturating_sub(1);
+                return Ok(Some((part.clone(), sequence, at)));
             }
             let Some(part) = self.parts.pop_front() else { return Ok(None) };
             let sequences = self.shared.sequences(&part)?;
@@ -220,7 +220,7 @@ impl Shared {
                 }
                 continue;
             };
-            let read = match range.clone() {
+            let read = match range {
                 None => run::read(&file, seed(at), at.offset, sequence),
                 Some(range) => run::read_range(&file, seed(at), at.offset, sequence, range),
             };

@@ -124,7 +124,8 @@ fn a_range_gives_exactly_its_bytes() {
             let reading = opened.archive.read(&plain, &key, None).unwrap();
             let mut found = Vec::new();
             reading.range(from..to, |bytes| found.extend_from_slice(&bytes)).unwrap();
-            let wanted = &data[from as usize..to.min(size) as usize];
+            let place = |at: u64| usize::try_from(at.min(size)).unwrap();
+            let wanted = &data[place(from)..place(to)];
             assert!(found == wanted, "{from}..{to}");
         }
     }

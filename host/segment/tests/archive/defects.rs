@@ -116,7 +116,7 @@ fn n6_n26_an_upload_of_which_nothing_comes_is_given_up() {
     let opened = try_open(config).unwrap();
     opened.collections();
     opened.written(start("k", 1, b"one"));
-    let began = std::time::Instant::now();
+    let began = runtime::now();
     let unknown = Err(Refused::UnknownSegment(upload(1)));
     let wrong = || Slice::of(7, Bytes::from_static(b"wrong"));
     while opened.perform(Operation::Next { upload: upload(1), slice: wrong() }) != unknown {

@@ -2,16 +2,12 @@
 
 use std::fs;
 
-use bytes::Bytes;
-use proptest::prelude::*;
 use segment::archive::{Keeping, Operation, ReadError, Slice};
 
 use crate::support::{
-    DAY, PATIENCE, all_values, at, closing, config, delete, delete_version, entire, everything,
-    folder, noise, open, open_with_collections, opening, part_opening, try_open, upload, values,
+    DAY, HOUR, PATIENCE, all_values, closing, config, delete, entire, everything, folder, noise,
+    open, open_with_collections, opening, try_open, upload, values,
 };
-
-const HOUR: u64 = 60 * 60 * 1000;
 
 #[test]
 fn hidden_bytes_go_after_an_hour_and_tombstones_after_the_grace() {
@@ -156,138 +152,10 @@ fn the_keeper_scrubs_by_itself_and_ends_with_the_archive() {
     let mut config = config(folder.path());
     config.keeping = Some(Keeping { bytes_per_second: 10 << 20 });
     let opened = try_open(config).unwrap();
-    let began = std::time::Instant::now();
+    let began = runtime::now();
     while opened.archive.damages().is_empty() {
         assert!(began.elapsed() < PATIENCE);
         std::thread::yield_now();
     }
     drop(opened);
-}
-
-/// Something that is done to a key.
-#[derive(Clone, Debug)]
-enum Step {
-    Put { collection: bool, key: u8, size: usize },
-    Delete { collection: bool, key: u8 },
-    DeleteVersion { which: usize },
-    Conjoined { collection: bool, key: u8, parts: u32, abort: bool },
-    Compact { hours: u64 },
-    Restart,
-    Rebuild,
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    let key = 0..3_u8;
-    prop_oneof![
-        6 => (any::<bool>(), key.clone(), 0..60_000_usize)
-            .prop_map(|(collection, key, size)| Step::Put { collection, key, size }),
-        2 => (any::<bool>(), key.clone()).prop_map(|(collection, key)| Step::Delete { collection, key }),
-        3 => any::<usize>().prop_map(|which| Step::DeleteVersion { which }),
-        2 => (any::<bool>(), key, 1..4_u32, any::<bool>())
-            .prop_map(|(collection, key, parts, abort)| Step::Conjoined { collection, key, parts, abort }),
-        3 => (1..400_u64).prop_map(|hours| Step::Compact { hours }),
-        1 => Just(Step::Restart),
-        1 => Just(Step::Rebuild),
-    ]
-}
-
-fn run(steps: &[Step]) {
-    let folder = folder();
-    let with = |folder: &std::path::Path| {
-        let mut config = config(folder);
-        config.value_file_bytes_max = 150_000;
-        try_open(config).unwrap()
-    };
-    let mut opened = with(folder.path());
-    opened.collections();
-    let (mut version, mut now) = (100, HOUR);
-    let mut all: Vec<(&str, String, u64)> = Vec::new();
-    let shown = |opened: &crate::support::Opened| -> Vec<String> {
-        everything(opened).into_iter().filter(|line| !line.contains("Usage")).collect()
-    };
-    for step in steps {
-        version += 1;
-        let name = |collection: bool, key: u8| {
-            (if collection { "plain" } else { "kept" }, format!("k{key}"))
-        };
-        let before = shown(&opened);
-        match step {
-            Step::Put { collection, key, size } => {
-                let (collection, key) = name(*collection, *key);
-                let data = noise(version, *size);
-                let mut operation = entire(collection, &key, version, &data);
-                if let Operation::Entire { closing, .. } = &mut operation {
-                    closing.time_ms = now;
-                }
-                opened.done(operation);
-                assert_eq!(opened.get(collection, &key).unwrap(), data);
-                all.push((collection, key, version));
-            }
-            Step::Delete { collection, key } => {
-                let (collection, key) = name(*collection, *key);
-                let at = at(collection, &key, version);
-                opened.done(Operation::Destroy { at, target: None, time_ms: now });
-                assert_eq!(opened.versions(collection, &key), [] as [u64; 0]);
-            }
-            Step::DeleteVersion { which } => {
-                if all.is_empty() {
-                    continue;
-                }
-                let (collection, key, target) = all[which % all.len()].clone();
-                let mut operation = delete_version(collection, &key, version, target);
-                if let Operation::Destroy { time_ms, .. } = &mut operation {
-                    *time_ms = now;
-                }
-                // It may be collected already.
-                let _done = opened.perform(operation);
-                assert!(!opened.versions(collection, &key).contains(&target));
-            }
-            Step::Conjoined { collection, key, parts, abort } => {
-                let (collection, key) = name(*collection, *key);
-                let at = at(collection, &key, version);
-                opened.done(Operation::StartConjoined { at: at.clone(), time_ms: now });
-                for part in 1..=*parts {
-                    let data = Bytes::from(vec![7; 5000]);
-                    let mut closing = closing(version, &data);
-                    closing.time_ms = now;
-                    let count = version * 1000 + u64::from(part);
-                    let opening = part_opening(collection, &key, count, part);
-                    let slice = Slice::of(0, data);
-                    opened.done(Operation::Entire { opening, slice, closing });
-                }
-                opened.done(if *abort {
-                    Operation::AbortConjoined { at, time_ms: now }
-                } else {
-                    Operation::FinishConjoined { at, parts: *parts, time_ms: now }
-                });
-                all.push((collection, key, version));
-            }
-            Step::Compact { hours } => {
-                now += hours * HOUR;
-                opened.archive.compact(now).unwrap();
-                assert_eq!(shown(&opened), before);
-            }
-            Step::Restart | Step::Rebuild => {
-                drop(opened);
-                if matches!(step, Step::Rebuild) {
-                    fs::remove_file(folder.path().join("home/index.sqlite")).unwrap();
-                }
-                opened = with(folder.path());
-                assert_eq!(opened.found.damages, []);
-                assert_eq!(shown(&opened), before);
-            }
-        }
-    }
-    let before = everything(&opened);
-    drop(opened);
-    fs::remove_file(folder.path().join("home/index.sqlite")).unwrap();
-    assert_eq!(everything(&with(folder.path())), before);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-    #[test]
-    fn keeping_changes_nothing_that_anybody_sees(steps in proptest::collection::vec(any_step(), 1..30)) {
-        run(&steps);
-    }
 }

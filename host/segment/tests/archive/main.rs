@@ -17,4 +17,5 @@ mod disks;
 mod faults;
 mod keeping;
 mod operations;
+mod random;
 mod spaces;

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 /// Nothing that should happen takes longer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// An hour, in ms.
+pub(crate) const HOUR: u64 = 60 * 60 * 1000;
 /// A day, in ms.
 pub(crate) const DAY: u64 = 24 * 60 * 60 * 1000;
 
