@@ -118,12 +118,11 @@ impl Cluster {
         self.nodes.get(name).expect("it runs").chats.clone()
     }
 
-    /// Waits until a node has a snapshot of a partition, up to so many entries before what it knows of.
-    pub(crate) fn until_kept(&self, name: &str, partition: PartitionId, within: u64) {
+    /// Waits until a node has a snapshot of a partition up to an entry, or a later one.
+    pub(crate) fn until_kept(&self, name: &str, partition: PartitionId, seq: u64) {
         let node = self.nodes.get(name).expect("it runs");
         let deadline = runtime::now() + PATIENCE;
-        let kept = || node.log.kept(partition).map_or(0, |kept| kept.seq);
-        while kept() + within < node.replication.view(partition).commit {
+        while node.log.kept(partition).is_none_or(|kept| kept.seq < seq) {
             assert!(runtime::now() < deadline, "no snapshot of {partition} at {name}");
             self.waiting.block_on(runtime::sleep(Duration::from_millis(2)));
         }
