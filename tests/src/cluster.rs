@@ -44,6 +44,15 @@ impl Cluster {
 
     /// Starts nodes whose configurations `change` has changed.
     pub async fn start_with(nodes: u8, change: impl Fn(&mut Config)) -> Self {
+        Self::start_hooked(nodes, change, None).await
+    }
+
+    /// The same, with a hook between the steps of every change of plugins.
+    pub async fn start_hooked(
+        nodes: u8,
+        change: impl Fn(&mut Config),
+        hook: Option<rollout::Hook>,
+    ) -> Self {
         let folder = TempDir::with_prefix("carillon-it-").unwrap_or_else(|e| panic!("{e}"));
         let configs: Vec<Config> = (1..=nodes)
             .map(|number| {
@@ -54,6 +63,10 @@ impl Cluster {
             .collect();
         let process = Process::open(folder.path(), &configs[0], Compiler::Here)
             .unwrap_or_else(|error| panic!("the process cannot be opened: {error}"));
+        let process = match hook {
+            Some(hook) => process.with_hook(hook),
+            None => process,
+        };
         let running = configs.iter().map(|_| None).collect();
         let mut cluster = Self { process, configs, running, folder };
         let all: Vec<usize> = (0..usize::from(nodes)).collect();
@@ -77,6 +90,22 @@ impl Cluster {
     /// What node `index` is told at its next start.
     pub fn config(&mut self, index: usize) -> &mut Config {
         &mut self.configs[index]
+    }
+
+    /// The registry, as somebody who is no node meets it.
+    pub fn registry(&self) -> registry::Session {
+        let nobody = "nobody".parse().unwrap_or_else(|error| panic!("{error}"));
+        self.process.registry().session(&nobody)
+    }
+
+    /// Node `index` as its operators meet it.
+    pub fn admin(&self, index: usize) -> Http {
+        Http::new(&self.node(index).admin_url())
+    }
+
+    /// The nodes that live.
+    pub fn alive(&self) -> Vec<usize> {
+        (0..self.running.len()).filter(|index| self.running[*index].is_some()).collect()
     }
 
     /// The folder of node `index`.

@@ -77,6 +77,25 @@ impl Http {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, String> {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut headers = headers.to_vec();
+        if !body.is_empty() {
+            headers.push(("Content-Type", "application/json"));
+        }
+        self.ask_bytes(method, path, &headers, body.as_bytes()).await
+    }
+
+    /// Asks with any bytes for a body.
+    ///
+    /// # Errors
+    /// See [`Http::ask`].
+    pub async fn ask_bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, String> {
         let asked = self.exchange(method, path, headers, body);
         let bytes = match runtime::timeout(ANSWER_MAX, asked).await {
             Ok(Ok(bytes)) => bytes,
@@ -91,7 +110,7 @@ impl Http {
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
-        body: Option<&Value>,
+        body: &[u8],
     ) -> std::io::Result<Vec<u8>> {
         let mut stream = TcpStream::connect(&self.authority).await?;
         let mut head = format!(
@@ -101,12 +120,8 @@ impl Http {
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        let body = body.map(Value::to_string).unwrap_or_default();
-        if !body.is_empty() {
-            head.push_str("Content-Type: application/json\r\n");
-        }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-        stream.write_all(head.as_bytes()).await?;
+        head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+        stream.write_all(&[head.as_bytes(), body].concat()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;
         Ok(answer)

@@ -15,6 +15,7 @@ pub mod guests;
 pub mod history;
 mod http;
 mod skip;
+pub mod versions;
 mod wait;
 
 pub use artefacts::{binary, component};

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{none, root};
 
 /// A crate and those of ours it may use.
-const FLOORS: [(&str, &[&str]); 18] = [
+const FLOORS: [(&str, &[&str]); 19] = [
     ("hashring", &[]),
     ("model", &[]),
     ("wire", &["hashring", "model"]),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, &[&str]); 18] = [
     ("registry", &["runtime", "hashring"]),
     ("plugin", &["runtime", "model"]),
     ("replication", &["runtime", "hashring", "wire", "model", "segment", "registry"]),
+    ("rollout", &["plugin", "registry", "replication", "hashring", "runtime"]),
     ("chat", &["replication", "plugin", "segment", "model", "hashring", "runtime"]),
     ("api", &["chat", "model", "hashring", "runtime"]),
     ("client", &["model", "hashring", "runtime"]),
@@ -42,6 +43,7 @@ const FLOORS: [(&str, &[&str]); 18] = [
             "plugin",
             "registry",
             "replication",
+            "rollout",
             "runtime",
             "segment",
             "wire",
@@ -62,6 +64,7 @@ const FLOORS: [(&str, &[&str]); 18] = [
             "plugin",
             "registry",
             "replication",
+            "rollout",
             "runtime",
             "segment",
             "wire",
@@ -73,7 +76,7 @@ const FLOORS: [(&str, &[&str]); 18] = [
 ];
 
 /// A heavy dependency and its home. Two homes need a reason.
-const HOMES: [(&str, &[&str]); 22] = [
+const HOMES: [(&str, &[&str]); 23] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime-wasi", &["plugin"]),
     ("wit-bindgen-c", &["guest"]),
@@ -85,6 +88,8 @@ const HOMES: [(&str, &[&str]); 22] = [
     ("quinn", &["replication"]),
     ("rustls", &["replication"]),
     ("rcgen", &["replication"]),
+    // Beside TLS, which brings it: signatures of components.
+    ("aws-lc-rs", &["rollout"]),
     ("zookeeper-client", &["registry"]),
     ("jsonwebtoken", &["api"]),
     ("axum", &["api"]),

@@ -179,7 +179,12 @@ impl<G: Grant> Asked<G> {
         if at_least > BODY_BYTES_MAX {
             return Err(self.refuse(too_large()).await);
         }
-        match runtime::timeout(self.edge.config.patience.body, collect(&mut self.body)).await {
+        match runtime::timeout(
+            self.edge.config.patience.body,
+            collect(&mut self.body, BODY_BYTES_MAX),
+        )
+        .await
+        {
             Ok(Ok(Some(bytes))) => Ok(bytes),
             Ok(Ok(None)) => Err(self.refuse(too_large()).await),
             Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
@@ -276,13 +281,13 @@ impl<S: Needs> Asked<InChat<S>> {
 }
 
 /// The body's bytes; `None` if there are too many.
-pub(crate) async fn collect(body: &mut Body) -> Result<Option<Bytes>, axum::Error> {
+pub(crate) async fn collect(body: &mut Body, most: usize) -> Result<Option<Bytes>, axum::Error> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Trailers are no part of a body.
         let Ok(data) = frame?.into_data() else { continue };
-        if first.len() + all.len() + data.len() > BODY_BYTES_MAX {
+        if first.len() + all.len() + data.len() > most {
             return Ok(None);
         }
         // Nearly every body comes in one piece, and is not copied.

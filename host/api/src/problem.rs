@@ -154,14 +154,16 @@ pub(crate) const fn status(code: Code) -> StatusCode {
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::Timeout => StatusCode::REQUEST_TIMEOUT,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        Code::IdempotencyConflict | Code::ChatEnded | Code::ChatFull | Code::IllegalTransition => {
-            StatusCode::CONFLICT
-        }
+        Code::IdempotencyConflict
+        | Code::ChatEnded
+        | Code::ChatFull
+        | Code::IllegalTransition
+        | Code::PluginConflict => StatusCode::CONFLICT,
         Code::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        Code::Rejected => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::Rejected | Code::PluginUnusable => StatusCode::UNPROCESSABLE_ENTITY,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Code::NoQuorum | Code::PluginFailed | Code::NotReady | Code::Behind | Code::Overloaded => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -197,6 +199,8 @@ const fn title(code: Code) -> &'static str {
         Code::NotReady | Code::Behind => "This node is not ready for it",
         Code::Overloaded => "Too much at once",
         Code::StorageFull => "No room on the disk",
+        Code::PluginUnusable => "The plugin cannot become live",
+        Code::PluginConflict => "Somebody else changes the plugins",
     }
 }
 

@@ -56,6 +56,10 @@ pub enum Code {
     Unauthenticated,
     /// Whoever asks may not.
     Forbidden,
+    /// The component cannot become a live plugin. For operators.
+    PluginUnusable,
+    /// Somebody else changes the live plugins. For operators.
+    PluginConflict,
 }
 
 impl Code {
@@ -86,6 +90,8 @@ impl Code {
             Self::StorageFull => "storage-full",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
+            Self::PluginUnusable => "plugin-unusable",
+            Self::PluginConflict => "plugin-conflict",
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use chat::{Chain, Chats, Handler};
+use chat::{Chats, LiveChain};
 use hashring::{InvalidPartitions, Partitions, Position};
 use plugin::Compiler;
 use registry::Registry;
@@ -23,7 +23,8 @@ use segment::{Folder, Log, LogConfig, Recovered};
 use crate::announcing::Announcement;
 use crate::config::{AuthMode, Config, Positions, Reserve};
 use crate::credentials::Issuer;
-use crate::handlers::{self, Unusable};
+use crate::generations::{self, Peers};
+use crate::handlers;
 use crate::joining;
 use crate::operator::Operator;
 
@@ -38,6 +39,7 @@ struct Shared {
     registry: Registry,
     plugins: plugin::Host,
     issuer: Issuer,
+    hook: Option<rollout::Hook>,
 }
 
 /// A running node. Dropping it ends nothing: its tasks go on until they are stopped, or their runtime is.
@@ -78,7 +80,10 @@ pub enum StartError {
     Engine(#[from] plugin::HostError),
     /// Plugins cannot be used, all of them are listed. Nothing was started; mend the configuration.
     #[error("{}", .0.iter().map(|plugin| plugin.what.as_str()).collect::<Vec<_>>().join("; "))]
-    Plugins(Vec<Unusable>),
+    Plugins(Vec<rollout::Unusable>),
+    /// What is live cannot be found out, or its folder not be used. Nothing was started; see the cause.
+    #[error(transparent)]
+    Generations(rollout::StartError),
     /// The data folder cannot be used. Nothing in it was changed; the text says what to do.
     #[error(transparent)]
     Data(#[from] segment::FolderError),
@@ -139,7 +144,23 @@ impl Process {
         let compiled = folder.join("compiled");
         let plugins = plugin::Host::new(handlers::host_config(config, Some(&compiled), compiler))?;
         let issuer = Issuer::new(&config.cluster.name)?;
-        Ok(Self { shared: Arc::new(Shared { registry, plugins, issuer }) })
+        Ok(Self { shared: Arc::new(Shared { registry, plugins, issuer, hook: None }) })
+    }
+
+    /// The registry of its nodes.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// With a hook at every step of a change of plugins: what a test ends a node with.
+    ///
+    /// # Panics
+    /// When a node of this process was started already.
+    #[must_use]
+    pub fn with_hook(mut self, hook: rollout::Hook) -> Self {
+        let shared = Arc::get_mut(&mut self.shared);
+        shared.unwrap_or_else(|| unreachable!("nodes run already")).hook = Some(hook);
+        self
     }
 }
 
@@ -153,14 +174,16 @@ impl Node {
         let partitions = Partitions::try_from(config.cluster.partitions)?;
         let credentials = process.shared.issuer.credentials(config)?;
         let auth = auth(config).await?;
-        let handlers = handlers::load(config, &process.shared.plugins).await;
-        let plugins = handlers.map_err(StartError::Plugins)?;
 
         let (http, admin) =
             (api::Reserved::take(http(config))?, api::Reserved::take(admin(config))?);
         let url = url(config, http.local_addr());
         let session = process.shared.registry.session(&config.node.id);
         let folder = joining::enlist(config, &session, folder(config)?).await?;
+        let live = LiveChain::default();
+        let (host, hook) = (process.shared.plugins.clone(), process.shared.hook.clone());
+        let rollout = generations::open(config, host, live.clone(), hook).await?;
+        let begun = rollout.begin(&session).await?;
         let notices = Notices::default();
         let (log, recovered) = open_log(config, &folder, &notices).await?;
         tell(config, &recovered);
@@ -174,12 +197,16 @@ impl Node {
         let (replication, driver) = replication::bind(settings, parts)?;
         let tasks = Tasks::current(Stop::default());
         let ledger = Arc::new(replication.clone());
-        let chain = plugins.iter().map(|plugin| Arc::clone(plugin) as Arc<dyn Handler>).collect();
-        let chats = Chats::new(ledger, Chain::new(chain), chats(config), &tasks);
-        driver.start(Arc::new(chats.clone()), &tasks);
+        let chats = Chats::new(ledger, live, chats(config), &tasks);
+        rollout.run(&replication, &tasks);
+        // Before it takes part: what is missing others have, and they lead until it is here.
+        replication.set_ready(begun == rollout::Begun::Live).await;
+        let peers = Peers { chats: chats.clone(), rollout: rollout.clone() };
+        driver.start(Arc::new(peers), &tasks);
         let operator = Operator {
             replication: replication.clone(),
-            plugins,
+            rollout: rollout.clone(),
+            order: config.chain.clone(),
             registry: config.registry.kind,
             http: url.clone(),
             store,
@@ -193,11 +220,15 @@ impl Node {
         let announcement = Announcement::default();
         let node =
             Self { name, grace, tasks, http, admin, url, announcement, chats, replication, log };
-        node.joined(config).await
+        node.joined(config, &rollout).await
     }
 
     /// Waits until it is a member, and says what it waits for.
-    async fn joined(mut self, config: &Config) -> Result<Self, StartError> {
+    async fn joined(
+        mut self,
+        config: &Config,
+        rollout: &rollout::Rollout,
+    ) -> Result<Self, StartError> {
         let commit = config.replication.commit;
         let waiting = || {
             tracing::warn!(
@@ -207,15 +238,38 @@ impl Node {
             );
         };
         match joining::patiently(self.replication.joined(), waiting).await {
-            Ok(()) => {
-                self.announcement = Announcement::begin(config, &self.url).await;
-                Ok(self)
-            }
+            Ok(()) => {}
             Err(failure) => {
                 let told = self.ended();
                 self.tasks.finish().await;
-                Err(failure.map_or(StartError::Ended(told), StartError::Replication))
+                return Err(failure.map_or(StartError::Ended(told), StartError::Replication));
             }
+        }
+        if let Err(error) = self.has_plugins(rollout).await {
+            self.tasks.finish().await;
+            return Err(error);
+        }
+        self.announcement = Announcement::begin(config, &self.url).await;
+        Ok(self)
+    }
+
+    /// Waits until it has the plugins that are live in the cluster.
+    async fn has_plugins(&self, rollout: &rollout::Rollout) -> Result<(), StartError> {
+        let waiting = || {
+            let why = rollout.behind().unwrap_or_default();
+            tracing::error!(
+                node = self.name,
+                why,
+                "not ready: it does not have the live plugins yet"
+            );
+        };
+        let unusable = |what| {
+            let fix = "Mend it, or roll the plugin back on another node".to_owned();
+            StartError::Plugins(vec![rollout::Unusable { plugin: String::new(), what, fix }])
+        };
+        tokio::select! { biased;
+            () = self.tasks.stop().stopped() => Err(StartError::Ended(self.ended())),
+            ready = joining::patiently(rollout.ready(), waiting) => ready.map_err(unusable),
         }
     }
 

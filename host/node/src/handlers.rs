@@ -1,9 +1,5 @@
-//! From `[plugins.NAME]` to handlers that answer.
-//!
-//! Every plugin that a configuration names is read, compiled and asked to check its own configuration
-//! before a node serves anything; what is wrong with several of them is told together.
+//! From `[plugins.NAME]` to what a plugin of that name is given, and why one cannot be used.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,20 +7,10 @@ use bytes::Bytes;
 use plugin::{
     Compiler, Grant, Host, HostConfig, KvGrant, Limits, LimitsWanted, LoadError, Plugin, Spec,
 };
+use rollout::Unusable;
 
 use crate::cli::chain;
 use crate::config::{Ceiling, Config, Fault, LimitsConfig, OnFailure, PluginConfig};
-
-/// One plugin that cannot be used, and what would help.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable {
-    /// Its name in the configuration.
-    pub plugin: String,
-    /// What is wrong.
-    pub what: String,
-    /// What to do about it.
-    pub fix: String,
-}
 
 /// How the plugins of this configuration run; `cache` is the folder of what was compiled.
 pub fn host_config(config: &Config, cache: Option<&Path>, compiler: Compiler) -> HostConfig {
@@ -37,26 +23,6 @@ pub fn host_config(config: &Config, cache: Option<&Path>, compiler: Compiler) ->
     }
 }
 
-/// The handlers of a message, in the order of the chain.
-///
-/// # Errors
-/// Every plugin that cannot be used; nothing of them is left behind.
-pub async fn load(config: &Config, host: &Host) -> Result<Vec<Arc<Plugin>>, Vec<Unusable>> {
-    let mut loaded = BTreeMap::new();
-    let mut unusable = Vec::new();
-    for (name, plugin) in &config.plugins {
-        match load_one(host, name, plugin).await {
-            Ok(plugin) => _ = loaded.insert(name.as_str(), plugin),
-            Err(fault) => unusable.push(fault),
-        }
-    }
-    if !unusable.is_empty() {
-        return Err(unusable);
-    }
-    // That every name of the chain is a plugin was checked with the configuration.
-    Ok(config.chain.iter().filter_map(|name| loaded.get(name.as_str()).map(Arc::clone)).collect())
-}
-
 /// One plugin, in a chain or not.
 ///
 /// # Errors
@@ -66,9 +32,14 @@ pub async fn load_one(
     name: &str,
     plugin: &PluginConfig,
 ) -> Result<Arc<Plugin>, Unusable> {
-    let spec = spec(name, plugin, component(name, plugin).await?);
-    let unusable = |what, fix| Unusable { plugin: name.to_owned(), what, fix };
-    host.load(spec).await.map_err(|error| unusable(chain(&error), fix(name, &error)))
+    let component = Bytes::from(component(name, plugin).await?);
+    let spec = spec(name, Some(plugin), component);
+    host.load(spec).await.map_err(|error| explain(name, &error))
+}
+
+/// Why a plugin is not loaded, and what would help.
+pub fn explain(name: &str, error: &LoadError) -> Unusable {
+    Unusable { plugin: name.to_owned(), what: chain(error), fix: fix(name, error) }
 }
 
 /// The bytes of a plugin's component.
@@ -90,11 +61,15 @@ pub async fn component(name: &str, plugin: &PluginConfig) -> Result<Vec<u8>, Unu
     }
 }
 
-fn spec(name: &str, plugin: &PluginConfig, component: Vec<u8>) -> Spec {
+/// What a plugin is given on this node. One that the configuration does not name has an empty
+/// configuration and no grants.
+pub fn spec(name: &str, plugin: Option<&PluginConfig>, component: Bytes) -> Spec {
+    let unnamed = PluginConfig::default();
+    let plugin = plugin.unwrap_or(&unnamed);
     let LimitsConfig { fuel, deadline, memory } = plugin.limits;
     Spec {
         name: name.to_owned(),
-        component: Bytes::from(component),
+        component,
         config: plugin.config.clone().into(),
         grant: grant(plugin),
         limits: LimitsWanted {
@@ -146,10 +121,8 @@ fn fix(name: &str, error: &LoadError) -> String {
     }
 }
 
-impl Unusable {
-    /// As a fault of the configuration `text` that names it.
-    pub fn in_text(self, text: &str) -> Fault {
-        let line = Config::line_of(text, &format!("plugins.{}", self.plugin));
-        Fault { line, what: self.what, fix: self.fix }
-    }
+/// A plugin that cannot be used, as a fault of the configuration `text` that names it.
+pub fn in_text(unusable: Unusable, text: &str) -> Fault {
+    let line = Config::line_of(text, &format!("plugins.{}", unusable.plugin));
+    Fault { line, what: unusable.what, fix: unusable.fix }
 }

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod telemetry;
 
+mod generations;
 pub mod handlers;
 pub mod shipped;
 
@@ -13,6 +14,7 @@ mod announcing;
 mod credentials;
 mod joining;
 mod operator;
+mod told;
 
 pub mod assemble;
 pub mod cluster;

@@ -7,22 +7,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::admin::{
-    About, Doing, Movement, Operate, PartitionInfo, Partitions, PluginInfo, RegistryInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Movement, Operate, PartitionInfo, Partitions,
+    PluginInfo, ProgressInfo, PushedInfo, RegistryInfo,
 };
+use bytes::Bytes;
 use chat::{Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId, Ring, Spread};
-use plugin::{OnFailure, Plugin};
 use replication::core::{LearnerView, Role};
 use replication::{BUILD, Replication};
+use rollout::Rollout;
 use runtime::Instant;
 
 use crate::config::RegistryKind;
+use crate::told;
 
 /// One node's answers to its operators.
 #[derive(Debug)]
 pub(crate) struct Operator {
     pub(crate) replication: Replication,
-    pub(crate) plugins: Vec<Arc<Plugin>>,
+    pub(crate) rollout: Rollout,
+    /// `chain.message.order`.
+    pub(crate) order: Vec<String>,
     pub(crate) registry: RegistryKind,
     /// Where clients are told to connect.
     pub(crate) http: String,
@@ -78,7 +83,36 @@ impl Operate for Operator {
     }
 
     fn plugins(&self) -> Vec<PluginInfo> {
-        self.plugins.iter().map(|plugin| told(plugin)).collect()
+        told::plugins(&self.rollout)
+    }
+
+    fn chain(&self) -> ChainInfo {
+        told::chain(&self.rollout, &self.order)
+    }
+
+    fn push(
+        &self,
+        name: String,
+        component: Bytes,
+        signature: Option<String>,
+    ) -> Doing<'_, PushedInfo> {
+        Box::pin(told::push(&self.rollout, name, component, signature))
+    }
+
+    fn swap(&self, name: String, digest: String, wait: bool) -> Doing<'_, ChangedInfo> {
+        Box::pin(told::swap(&self.rollout, name, digest, wait))
+    }
+
+    fn roll_back(&self, name: String, wait: bool) -> Doing<'_, ChangedInfo> {
+        Box::pin(told::roll_back(&self.rollout, name, wait))
+    }
+
+    fn progress(&self, name: &str) -> Option<ProgressInfo> {
+        told::progress(&self.rollout, name)
+    }
+
+    fn audit(&self) -> Vec<AuditInfo> {
+        told::audit(&self.rollout)
     }
 
     fn drain(&self) -> Doing<'_, ()> {
@@ -155,26 +189,6 @@ fn movement(learner: &LearnerView) -> Movement {
         bytes_done: learner.bytes_done,
         bytes_total: learner.bytes_done.saturating_add(learner.bytes_left),
         left_ms: learner.time_left().map(ms),
-    }
-}
-
-fn told(plugin: &Plugin) -> PluginInfo {
-    let (calls, failures) = plugin.counts();
-    PluginInfo {
-        name: plugin.name().to_owned(),
-        kinds: plugin.kinds().to_vec(),
-        version: plugin.version().to_owned(),
-        digest: plugin.digest().to_owned(),
-        // A plugin is loaded once, with its node.
-        generation: 1,
-        state: "live",
-        on_failure: match plugin.on_failure() {
-            OnFailure::Reject => "reject",
-            OnFailure::Skip => "skip",
-        },
-        grants: plugin.grant().names(),
-        calls,
-        failures,
     }
 }
 

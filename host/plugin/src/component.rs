@@ -53,6 +53,7 @@ pub(crate) struct Loaded {
     pub(crate) on_failure: OnFailure,
     pub(crate) limits: Limits,
     pub(crate) grant: Grant,
+    pub(crate) asks: Vec<&'static str>,
 }
 
 impl Plugin {
@@ -118,6 +119,11 @@ impl Plugin {
         &self.loaded.grant
     }
 
+    /// The powers that it imports, and those that its manifest asks for.
+    pub fn asks(&self) -> &[&'static str] {
+        &self.loaded.asks
+    }
+
     /// How many calls there were, and how many of them failed.
     pub fn counts(&self) -> (u64, u64) {
         (self.calls.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
@@ -154,7 +160,7 @@ impl Plugin {
     }
 
     /// Runs a call when there is room, and ends it when its time is up even if it waits in the host.
-    async fn admitted<T, F>(
+    pub(crate) async fn admitted<T, F>(
         &self,
         limits: Limits,
         call: impl FnOnce(Limits) -> F,
@@ -175,7 +181,7 @@ impl Plugin {
         result.unwrap_or_else(|_elapsed| Err(outcome::late(&limits)))
     }
 
-    async fn message(&self, limits: Limits, call: Call) -> Result<Reply, Failure> {
+    pub(crate) async fn message(&self, limits: Limits, call: Call) -> Result<Reply, Failure> {
         let (context, message) = (convert::context(&call.context), convert::message(&call));
         let mut store = self.store(&limits, Some(Box::new(call)));
         let answer = self.ask(&mut store, &context, &message).await;

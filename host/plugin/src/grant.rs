@@ -53,6 +53,11 @@ impl Grant {
         }
     }
 
+    /// The TOML that grants the power of this name.
+    pub fn line(power: &str) -> Option<&'static str> {
+        POWERS.iter().find(|(name, _)| *name == power).map(|(_, line)| *line)
+    }
+
     /// The names of what is granted, for people.
     pub fn names(&self) -> Vec<&'static str> {
         POWERS.iter().map(|(name, _)| *name).filter(|name| self.allows(name)).collect()

@@ -80,6 +80,15 @@ pub struct Spec {
     pub on_failure: Option<OnFailure>,
 }
 
+/// How far a plugin is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// It is machine code.
+    Compiled,
+    /// Its imports are granted and its exports are there.
+    Linked,
+}
+
 /// Loads plugins. Clones are the same host; several nodes of one process share one. When the last clone
 /// and the last plugin are gone, its thread ends.
 #[derive(Clone, Debug)]
@@ -122,6 +131,18 @@ impl Host {
     /// # Errors
     /// See [`LoadError`]: nothing is left behind.
     pub async fn load(&self, spec: Spec) -> Result<Arc<Plugin>, LoadError> {
+        self.load_telling(spec, &|_loading| {}).await
+    }
+
+    /// As [`Host::load`], and tells how far it is.
+    ///
+    /// # Errors
+    /// See [`LoadError`]: nothing is left behind.
+    pub async fn load_telling(
+        &self,
+        spec: Spec,
+        told: &(dyn Fn(Loading) + Send + Sync),
+    ) -> Result<Arc<Plugin>, LoadError> {
         let Spec { name, component, config, grant, limits, on_failure } = spec;
         check_name(&name)?;
         if component.len() > COMPONENT_BYTES_MAX {
@@ -131,10 +152,15 @@ impl Host {
         let manifest = Manifest::find(&component);
         let digest = digest(&component);
         let compiled = self.compile(&name, component, &digest).await?;
+        told(Loading::Compiled);
         let manifest =
             manifest.map_err(|source| LoadError::Manifest { name: name.clone(), source })?;
         let pre = imports::link(&self.shared.engine, &compiled, &name, &grant)?;
         let asked = manifest.as_ref().map(|manifest| manifest.limits).unwrap_or_default();
+        let mut asks = imports::asked(&self.shared.engine, &compiled);
+        asks.extend(manifest.iter().flat_map(|manifest| manifest.asks.names()));
+        asks.sort_unstable();
+        asks.dedup();
         let loaded = Loaded {
             version: manifest.as_ref().map_or_else(
                 || digest.chars().take(12).collect(),
@@ -147,8 +173,10 @@ impl Host {
             name,
             digest,
             grant,
+            asks,
         };
         let plugin = Plugin::new(Arc::clone(&self.shared), loaded, pre, &config)?;
+        told(Loading::Linked);
         plugin.check_config(&config).await?;
         Ok(Arc::new(plugin))
     }

@@ -82,6 +82,13 @@ impl Standing {
     }
 }
 
+/// The powers that `component` imports.
+pub(crate) fn asked(engine: &Engine, component: &Component) -> Vec<&'static str> {
+    let ty = component.component_type();
+    let imported: Vec<&str> = ty.imports(engine).filter_map(|(name, _)| interface(name)).collect();
+    POWERS.iter().map(|(power, _)| *power).filter(|power| imported.contains(power)).collect()
+}
+
 /// Why `import` is not given, if it is not.
 fn refuse(import: &str, plugin: &str, grant: &Grant) -> Option<RefusedImport> {
     match Standing::of(import, plugin, grant) {

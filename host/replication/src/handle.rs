@@ -194,6 +194,12 @@ impl Replication {
         self.shared.progress.borrow().led
     }
 
+    /// This node's session with the registry, while the driver runs; it ends with it, so keep it no longer
+    /// than a call takes.
+    pub fn session(&self) -> Option<Arc<Session>> {
+        self.shared.session.get().and_then(Weak::upgrade)
+    }
+
     /// For how long the registry has not been reached; `None`: it is reached.
     pub fn unreached(&self) -> Option<Duration> {
         let cut_since = *self.shared.cut_since.lock().unwrap_or_else(PoisonError::into_inner);

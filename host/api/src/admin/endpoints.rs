@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::order::Order;
-use super::shape::{AboutShape, DrainingShape, Leave, LeavingShape, PartitionsShape, PluginsShape};
+use super::shape::{AboutShape, DrainingShape, Leave, LeavingShape, PartitionsShape};
 use super::{Desk, Doing};
 use crate::endpoints::{Answered, counted, json};
 use crate::problem::Problem;
@@ -22,10 +22,6 @@ pub(super) async fn ring(order: Order) -> Answered {
 
 pub(super) async fn partitions(order: Order) -> Answered {
     json(StatusCode::OK, &PartitionsShape::new(&order.into_desk().operate.partitions()))
-}
-
-pub(super) async fn plugins(order: Order) -> Answered {
-    json(StatusCode::OK, &PluginsShape::new(&order.into_desk().operate.plugins()))
 }
 
 /// Here too, because the clients' edge asks for a token of an operator where it asks for tokens.

@@ -8,8 +8,10 @@
 //! node than what is asked.
 
 mod endpoints;
+mod generations;
 mod operate;
 mod order;
+mod plugins;
 mod shape;
 
 use std::future::Future;
@@ -26,9 +28,11 @@ use crate::metrics::EndpointCounters;
 use crate::problem::Problem;
 use crate::{Config, Patience, request_id};
 
-pub use operate::{
-    About, Doing, Movement, Operate, PartitionInfo, Partitions, PluginInfo, RegistryInfo,
+pub use generations::{
+    AuditInfo, ChainInfo, ChangedInfo, LinkInfo, NodeProgressInfo, PastInfo, PluginInfo, PowerInfo,
+    ProgressInfo, PushedInfo,
 };
+pub use operate::{About, Doing, Movement, Operate, PartitionInfo, Partitions, RegistryInfo};
 
 use order::Order;
 
@@ -43,13 +47,22 @@ struct Desk {
 
 /// Everything operators are answered.
 pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
+    const ARTEFACTS: &str = "/admin/v1/plugins/{name}/artefacts";
+    const SWAP: &str = "/admin/v1/plugins/{name}/swap";
+    const ROLLBACK: &str = "/admin/v1/plugins/{name}/rollback";
     let desk = Arc::new(Desk { operate, patience: config.patience });
     Routes { desk, router: Router::new() }
         .on(MethodFilter::GET, "/admin/v1/info", "admin info", endpoints::info)
         .on(MethodFilter::GET, "/admin/v1/ring", "admin ring", endpoints::ring)
         .on(MethodFilter::POST, "/admin/v1/ring/leave", "admin leave", endpoints::leave)
         .on(MethodFilter::GET, "/admin/v1/partitions", "admin partitions", endpoints::partitions)
-        .on(MethodFilter::GET, "/admin/v1/plugins", "admin plugins", endpoints::plugins)
+        .on(MethodFilter::GET, "/admin/v1/plugins", "admin plugins", plugins::plugins)
+        .on(MethodFilter::PUT, ARTEFACTS, "admin push", plugins::push)
+        .on(MethodFilter::POST, SWAP, "admin swap", plugins::swap)
+        .on(MethodFilter::GET, SWAP, "admin swap progress", plugins::progress)
+        .on(MethodFilter::POST, ROLLBACK, "admin rollback", plugins::roll_back)
+        .on(MethodFilter::GET, "/admin/v1/chain", "admin chain", plugins::chain)
+        .on(MethodFilter::GET, "/admin/v1/audit", "admin audit", plugins::audit)
         .on(MethodFilter::POST, "/admin/v1/drain", "admin drain", endpoints::drain)
         .on(MethodFilter::GET, "/metrics", "admin metrics", endpoints::metrics)
         .router

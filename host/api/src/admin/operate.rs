@@ -4,8 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chat::{Refusal, RingView};
 use hashring::{NodeId, PartitionId};
+
+use super::{AuditInfo, ChainInfo, ChangedInfo, PluginInfo, ProgressInfo, PushedInfo};
 
 /// Something an operator wants done, while it is. Dropping it stops waiting for it.
 pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
@@ -18,8 +21,25 @@ pub trait Operate: Send + Sync + 'static {
     fn ring(&self) -> Arc<RingView>;
     /// The partitions as this node knows them.
     fn partitions(&self) -> Partitions;
-    /// The handlers, in their order.
+    /// The live plugins, by name.
     fn plugins(&self) -> Vec<PluginInfo>;
+    /// The handlers of a message, in their order.
+    fn chain(&self) -> ChainInfo;
+    /// Takes a component for a plugin, with its signature in base64, and has every node prepare it.
+    fn push(
+        &self,
+        name: String,
+        component: Bytes,
+        signature: Option<String>,
+    ) -> Doing<'_, PushedInfo>;
+    /// Makes a component that was pushed the live version of a plugin; `wait`: on all nodes.
+    fn swap(&self, name: String, digest: String, wait: bool) -> Doing<'_, ChangedInfo>;
+    /// Makes the version before the live one live again; the only one goes.
+    fn roll_back(&self, name: String, wait: bool) -> Doing<'_, ChangedInfo>;
+    /// How far the change is that was asked of this node last, if it was of this plugin.
+    fn progress(&self, name: &str) -> Option<ProgressInfo>;
+    /// What was done to the plugins of this node, the oldest first.
+    fn audit(&self) -> Vec<AuditInfo>;
     /// Begins to give away everything this node leads, and takes nothing over any more until it is
     /// started again. [`About::led`] says how far it is.
     fn drain(&self) -> Doing<'_, ()>;
@@ -114,29 +134,4 @@ pub struct Movement {
     pub bytes_total: u64,
     /// How long it will take at the present pace, in milliseconds; `None`: nobody knows yet.
     pub left_ms: Option<u64>,
-}
-
-/// One handler.
-#[derive(Clone, Debug)]
-pub struct PluginInfo {
-    /// Its name in the configuration.
-    pub name: String,
-    /// The interfaces it exports.
-    pub kinds: Vec<&'static str>,
-    /// Its version.
-    pub version: String,
-    /// SHA-256 of the component, in hex.
-    pub digest: String,
-    /// The number of this loading.
-    pub generation: u64,
-    /// `live`.
-    pub state: &'static str,
-    /// `reject` or `skip`.
-    pub on_failure: &'static str,
-    /// What it may do.
-    pub grants: Vec<&'static str>,
-    /// Calls so far.
-    pub calls: u64,
-    /// How many of them failed.
-    pub failures: u64,
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -16,8 +17,17 @@ use super::Desk;
 use crate::asked::{collect, is_json, parse};
 use crate::problem::Problem;
 
-/// Bytes of a body: a node's name and a flag are less.
-const BODY_BYTES_MAX: u64 = 16 << 10;
+/// Where the name of a plugin stands in `/admin/v1/plugins/{name}/…`.
+const NAME_AT: usize = 4;
+
+/// Bytes of a component: the largest that a node takes.
+const COMPONENT_BYTES_MAX: usize = 64 << 20;
+
+/// How long a component may take to arrive: the largest one over a slow line.
+const COMPONENT_WITHIN: Duration = Duration::from_secs(120);
+
+/// Bytes of any other body: a node's name and a flag are less.
+const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// A request that was let through, on its way to its endpoint.
 pub(super) struct Order {
@@ -42,6 +52,41 @@ impl Order {
         self.desk
     }
 
+    /// The plugin that the path names.
+    pub(super) fn plugin(&self) -> String {
+        self.parts.uri.path().split('/').nth(NAME_AT).unwrap_or_default().to_owned()
+    }
+
+    /// A header, if it is there and text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.parts.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The body as it is, whatever it is called.
+    pub(super) async fn component(&mut self) -> Result<Bytes, Problem> {
+        let too_large = || {
+            let detail = format!("a component has at most {COMPONENT_BYTES_MAX} bytes");
+            Problem::new(Code::TooLarge, detail).and_hang_up()
+        };
+        let at_least = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
+        if at_least > COMPONENT_BYTES_MAX {
+            return Err(too_large());
+        }
+        let collecting = collect(&mut self.body, COMPONENT_BYTES_MAX);
+        match runtime::timeout(COMPONENT_WITHIN, collecting).await {
+            Ok(Ok(Some(bytes))) if bytes.is_empty() => {
+                Err(Problem::invalid("the body is the component, and it is empty"))
+            }
+            Ok(Ok(Some(bytes))) => Ok(bytes),
+            Ok(Ok(None)) => Err(too_large()),
+            Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
+            Err(_elapsed) => {
+                let detail = "the body took too long to arrive";
+                Err(Problem::new(Code::Timeout, detail).and_hang_up())
+            }
+        }
+    }
+
     /// The body's JSON object; no body is `{}`.
     pub(super) async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
         let bytes = self.bytes().await?;
@@ -54,7 +99,10 @@ impl Order {
             return Ok(Bytes::new());
         }
         let size = self.body.size_hint();
-        if size.upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX) {
+        if size
+            .upper()
+            .is_none_or(|bytes| bytes > u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX))
+        {
             let detail = format!("Content-Length: at most {BODY_BYTES_MAX} bytes");
             return Err(Problem::new(Code::TooLarge, detail).and_hang_up());
         }
@@ -63,7 +111,9 @@ impl Order {
             let detail = "Content-Type: application/json is what is read here";
             return Err(Problem::new(Code::UnsupportedMediaType, detail).and_hang_up());
         }
-        match runtime::timeout(self.desk.patience.body, collect(&mut self.body)).await {
+        match runtime::timeout(self.desk.patience.body, collect(&mut self.body, BODY_BYTES_MAX))
+            .await
+        {
             Ok(Ok(Some(bytes))) => Ok(bytes),
             Ok(Ok(None)) => Err(Problem::new(Code::TooLarge, "too many bytes").and_hang_up()),
             Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),

@@ -3,7 +3,7 @@
 use hashring::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Movement, PartitionInfo, Partitions, PluginInfo};
+use super::{About, Movement, PartitionInfo, Partitions};
 
 /// `POST /admin/v1/ring/leave`.
 #[derive(Debug, Deserialize)]
@@ -145,42 +145,5 @@ impl<'a> MovementShape<'a> {
     fn new(movement: &'a Movement) -> Self {
         let Movement { node, bytes_done, bytes_total, left_ms } = movement;
         Self { node, bytes_done: *bytes_done, bytes_total: *bytes_total, left_ms: *left_ms }
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct PluginsShape<'a> {
-    plugins: Vec<PluginShape<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct PluginShape<'a> {
-    name: &'a str,
-    kinds: &'a [&'static str],
-    version: &'a str,
-    digest: &'a str,
-    generation: u64,
-    state: &'static str,
-    on_failure: &'static str,
-    grants: &'a [&'static str],
-    calls: u64,
-    failures: u64,
-}
-
-impl<'a> PluginsShape<'a> {
-    pub(super) fn new(plugins: &'a [PluginInfo]) -> Self {
-        let shape = |plugin: &'a PluginInfo| PluginShape {
-            name: &plugin.name,
-            kinds: &plugin.kinds,
-            version: &plugin.version,
-            digest: &plugin.digest,
-            generation: plugin.generation,
-            state: plugin.state,
-            on_failure: plugin.on_failure,
-            grants: &plugin.grants,
-            calls: plugin.calls,
-            failures: plugin.failures,
-        };
-        Self { plugins: plugins.iter().map(shape).collect() }
     }
 }

@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::{
-    About, Doing, Movement, Operate, PartitionInfo, Partitions, PluginInfo, RegistryInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, LinkInfo, Movement, NodeProgressInfo, Operate,
+    PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo,
+    RegistryInfo,
 };
 use api::{Config, Drained, Patience, Server, Serving};
+use bytes::Bytes;
 use chat::{Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId};
 use runtime::{Stop, Tasks};
@@ -21,6 +24,11 @@ use crate::support::{Answer, answer};
 #[derive(Default)]
 struct Pretender {
     told: Mutex<Vec<String>>,
+}
+
+fn changed() -> ChangedInfo {
+    let (version, digest) = (Some("0.2.0".to_owned()), Some("ab".to_owned()));
+    ChangedInfo { generation: 5, version, digest, live: 2, nodes: 3 }
 }
 
 fn node(name: &str) -> NodeId {
@@ -77,8 +85,84 @@ impl Operate for Pretender {
             state: "live",
             on_failure: "reject",
             grants: vec!["roster"],
+            asks: vec![PowerInfo { power: "post", granted: false, line: "post = true" }],
+            past: vec![PastInfo {
+                generation: 1,
+                version: "0.0.9".to_owned(),
+                digest: "cd".to_owned(),
+            }],
             calls: 9,
             failures: 1,
+        }]
+    }
+
+    fn chain(&self) -> ChainInfo {
+        let link = LinkInfo {
+            plugin: "status".to_owned(),
+            version: "0.1.0".to_owned(),
+            generation: 1,
+            on_failure: "reject",
+        };
+        ChainInfo { generation: 4, behind: None, message: vec![link] }
+    }
+
+    fn push(
+        &self,
+        name: String,
+        component: Bytes,
+        signature: Option<String>,
+    ) -> Doing<'_, PushedInfo> {
+        let signed = signature.unwrap_or_else(|| "unsigned".to_owned());
+        let new = component.len() < 1000;
+        self.told.lock().unwrap().push(format!("push {name} {} {signed}", component.len()));
+        Box::pin(async move { Ok(PushedInfo { digest: "ab".to_owned(), new }) })
+    }
+
+    fn swap(&self, name: String, digest: String, wait: bool) -> Doing<'_, ChangedInfo> {
+        self.told.lock().unwrap().push(format!("swap {name} {digest} {wait}"));
+        Box::pin(async move {
+            match name.as_str() {
+                "status" => Ok(changed()),
+                _ => Err(Refusal::new(Code::PluginUnusable, "on node n2: it is broken")),
+            }
+        })
+    }
+
+    fn roll_back(&self, name: String, wait: bool) -> Doing<'_, ChangedInfo> {
+        self.told.lock().unwrap().push(format!("rollback {name} {wait}"));
+        Box::pin(async move {
+            match name.as_str() {
+                "status" => Ok(ChangedInfo { version: None, digest: None, ..changed() }),
+                _ => Err(Refusal::new(Code::PluginConflict, "somebody was first")),
+            }
+        })
+    }
+
+    fn progress(&self, name: &str) -> Option<ProgressInfo> {
+        let step = NodeProgressInfo {
+            node: node("n2"),
+            done: vec!["fetched", "verified"],
+            state: "running",
+            live: false,
+        };
+        (name == "status").then(|| ProgressInfo {
+            state: "preparing",
+            digest: Some("ab".to_owned()),
+            generation: None,
+            detail: String::new(),
+            nodes: vec![step],
+        })
+    }
+
+    fn audit(&self) -> Vec<AuditInfo> {
+        vec![AuditInfo {
+            line: 3,
+            at_ms: 5,
+            event: "live".to_owned(),
+            plugin: String::new(),
+            digest: None,
+            generation: Some(4),
+            detail: "status 0.1.0".to_owned(),
         }]
     }
 
@@ -174,6 +258,8 @@ async fn a_node_tells_who_it_is_and_how_it_does() {
     let expected = json!({"plugins": [{
         "name": "status", "kinds": ["message"], "version": "0.1.0", "digest": "ab",
         "generation": 1, "state": "live", "on_failure": "reject", "grants": ["roster"],
+        "asks": [{"power": "post", "granted": false, "line": "post = true"}],
+        "past": [{"generation": 1, "version": "0.0.9", "digest": "cd"}],
         "calls": 9, "failures": 1,
     }]});
     assert_eq!(plugins, expected);
@@ -220,6 +306,10 @@ async fn what_makes_no_sense_is_a_problem_and_changes_nothing() {
         ("/admin/v1/nothing", "{}", 404, "not-found"),
         ("/admin/v1/info", "{}", 405, "method-not-allowed"),
         ("/v1/chats", "{}", 404, "not-found"),
+        ("/admin/v1/plugins/status/swap", "{}", 400, "invalid-request"),
+        ("/admin/v1/plugins/status/swap", "{\"digest\": 1}", 400, "invalid-request"),
+        ("/admin/v1/plugins/status/rollback", "{\"to\": 1}", 400, "invalid-request"),
+        ("/admin/v1/plugins/status/artefacts", "{}", 405, "method-not-allowed"),
     ] {
         let answer = desk.json(path, body).await;
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{path} {body}");
@@ -271,4 +361,68 @@ async fn nobody_can_connect_to_an_address_that_is_only_reserved() {
     let taken = api::Reserved::take(Config { listen: address, ..Config::default() });
     assert!(taken.unwrap_err().to_string().contains(&address.to_string()));
     drop(server);
+}
+
+#[tokio::test]
+async fn plugins_are_pushed_swapped_and_rolled_back() {
+    let desk = desk().await;
+    let put = async |name: &str, headers: &str, bytes: usize| {
+        desk.raw(&format!(
+            "PUT /admin/v1/plugins/{name}/artefacts HTTP/1.1\r\nHost: {}\r\n{headers}\
+             Content-Length: {bytes}\r\n\r\n{}",
+            desk.address,
+            "x".repeat(bytes)
+        ))
+        .await
+    };
+    let pushed = put("status", "Content-Type: application/wasm\r\n", 10).await;
+    assert_eq!((pushed.status, pushed.json()), (201, json!({"digest": "ab"})));
+    let known = put("status", "Carillon-Signature: c2ln\r\n", 200_000).await;
+    assert_eq!(known.status, 200, "larger than any other body");
+    let empty = put("status", "", 0).await;
+    assert_eq!((empty.status, empty.code().as_str()), (400, "invalid-request"));
+
+    let swapped = desk.json("/admin/v1/plugins/status/swap", r#"{"digest": "ab"}"#).await;
+    let expected =
+        json!({"generation": 5, "version": "0.2.0", "digest": "ab", "live": 2, "nodes": 3});
+    assert_eq!((swapped.status, swapped.json()), (200, expected));
+    let broken = r#"{"digest": "ab", "wait": true}"#;
+    let broken = desk.json("/admin/v1/plugins/other/swap", broken).await;
+    assert_eq!((broken.status, broken.code().as_str()), (422, "plugin-unusable"));
+    let removed = desk.post("/admin/v1/plugins/status/rollback", "", "").await;
+    assert_eq!((removed.status, &removed.json()["version"]), (200, &json!(null)));
+    let second = desk.json("/admin/v1/plugins/other/rollback", r#"{"wait": true}"#).await;
+    assert_eq!((second.status, second.code().as_str()), (409, "plugin-conflict"));
+    let told = [
+        "push status 10 unsigned",
+        "push status 200000 c2ln",
+        "swap status ab false",
+        "swap other ab true",
+        "rollback status false",
+        "rollback other true",
+    ];
+    assert_eq!(desk.told(), told);
+
+    let far = desk.get("/admin/v1/plugins/status/swap").await.json();
+    assert_eq!(far["nodes"][0]["done"], json!(["fetched", "verified"]), "{far}");
+    assert_eq!(desk.get("/admin/v1/plugins/other/swap").await.status, 404);
+    let chain = desk.get("/admin/v1/chain").await.json();
+    let link =
+        json!({"plugin": "status", "version": "0.1.0", "generation": 1, "on_failure": "reject"});
+    assert_eq!(chain, json!({"generation": 4, "behind": null, "message": [link]}));
+    let audit = desk.get("/admin/v1/audit").await.json();
+    assert_eq!(audit["lines"][0]["event"], "live", "{audit}");
+}
+
+#[tokio::test]
+async fn a_component_beyond_every_bound_is_refused_by_its_length() {
+    let desk = desk().await;
+    let head = format!(
+        "PUT /admin/v1/plugins/p/artefacts HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+        desk.address,
+        (64 << 20) + 1
+    );
+    let answer = desk.raw(&head).await;
+    assert_eq!((answer.status, answer.code().as_str()), (413, "too-large"));
+    assert!(desk.told().is_empty());
 }

@@ -13,17 +13,19 @@ use super::Problem;
 
 /// A node's own bound on an answer is 8 s; what comes later was lost.
 const ANSWER_MAX: Duration = Duration::from_secs(12);
+/// A change of plugins waits for the slowest node, which a node bounds by itself.
+const CHANGE_MAX: Duration = Duration::from_secs(420);
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 
 /// A node's listener for operators.
 #[derive(Clone, Debug)]
-pub(super) struct Admin {
+pub(in crate::cli) struct Admin {
     target: Target,
 }
 
 impl Admin {
     /// The one at `url`.
-    pub(super) fn new(url: &str) -> Result<Self, Problem> {
+    pub(in crate::cli) fn new(url: &str) -> Result<Self, Problem> {
         let target = url.parse().map_err(|error: client::InvalidUrl| {
             Problem::usage(error, "Write --admin http://127.0.0.1:7181")
         })?;
@@ -31,12 +33,12 @@ impl Admin {
     }
 
     /// Where it is.
-    pub(super) fn url(&self) -> String {
+    pub(in crate::cli) fn url(&self) -> String {
         self.target.to_string()
     }
 
     /// Asks for something.
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
+    pub(in crate::cli) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
         let value = self.ask("GET", path, None).await?;
         serde_json::from_value(value).map_err(|error| {
             let what = format!("{path} of {} is not as expected: {error}", self.target);
@@ -44,21 +46,48 @@ impl Admin {
         })
     }
 
+    /// Hands over bytes, with more headers; they may take a while to be looked at.
+    pub(in crate::cli) async fn put(
+        &self,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> Result<Value, Problem> {
+        self.ask_with("PUT", path, headers, Some(body), CHANGE_MAX).await
+    }
+
+    /// Wants something done that takes as long as the slowest node.
+    pub(in crate::cli) async fn change(&self, path: &str, body: &Value) -> Result<Value, Problem> {
+        let body = body.to_string();
+        self.ask_with("POST", path, "", Some(body.as_bytes()), CHANGE_MAX).await
+    }
+
     /// Wants something done.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Problem> {
+    pub(in crate::cli) async fn post(&self, path: &str, body: &Value) -> Result<Value, Problem> {
         self.ask("POST", path, Some(body)).await
     }
 
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Problem> {
         let body = body.map(Value::to_string);
+        self.ask_with(method, path, "", body.as_deref().map(str::as_bytes), ANSWER_MAX).await
+    }
+
+    async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: Option<&[u8]>,
+        within: Duration,
+    ) -> Result<Value, Problem> {
+        let headers = format!("connection: close\r\n{headers}");
         let mut request = Vec::new();
-        let bytes = body.as_deref().map(str::as_bytes);
-        write_request(&mut request, method, &self.target, path, "connection: close\r\n", bytes);
+        write_request(&mut request, method, &self.target, path, &headers, body);
         let opened = runtime::timeout(CONNECT_MAX, Connection::open(&self.target)).await;
         let mut connection = opened
             .map_err(|_late| self.nobody("it takes too long"))?
             .map_err(|error| self.nobody(&error.to_string()))?;
-        let exchanged = runtime::timeout(ANSWER_MAX, connection.exchange(&request)).await;
+        let exchanged = runtime::timeout(within, connection.exchange(&request)).await;
         let answer = match exchanged {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {

@@ -11,6 +11,7 @@ use super::admin::Admin;
 use super::{Problem, output};
 use crate::assemble::{Node as Assembled, Process, StartError};
 use crate::config::{Config, Faults, RegistryKind, Span};
+use crate::handlers::in_text;
 use crate::shutdown::{Leaving, serve};
 use crate::signals::Signals;
 use crate::telemetry;
@@ -109,7 +110,7 @@ async fn serve_one(file: &Path, config: &Config) -> Result<(), Problem> {
 fn problem(file: &Path, error: StartError) -> Problem {
     let StartError::Plugins(unusable) = error else { return error.into() };
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let faults = unusable.into_iter().map(|plugin| plugin.in_text(&text)).collect();
+    let faults = unusable.into_iter().map(|plugin| in_text(plugin, &text)).collect();
     Faults { file: file.to_owned(), faults }.into()
 }
 

@@ -107,6 +107,7 @@ impl From<StartError> for Problem {
             StartError::ZooKeeper(_) => Self::usage(what, "Run carillon check"),
             StartError::Plugins(_) => Self::usage(what, "Run carillon check, or make build"),
             StartError::Partitions(_) => Self::usage(what, "Run carillon check"),
+            StartError::Generations(_) => Self::failed(what, "See docs/operations.md"),
             StartError::Auth { .. } => Self::usage(
                 what,
                 "Write a JSON web key set there; carillon token --new-key makes one for development",

@@ -21,6 +21,9 @@ const MESSAGE_BYTES_MAX: Size = Size(1 << 20);
 /// Positions of one node; more do not spread a load better.
 const POSITIONS_MAX: usize = 1024;
 
+/// Generations of a plugin that are kept: one to go back to at least.
+const GENERATIONS: std::ops::RangeInclusive<u8> = 2..=8;
+
 pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
     cluster(config, reading);
     listeners(config, reading);
@@ -207,13 +210,18 @@ fn plugins(config: &Config, reading: &mut Reading<'_>) {
         } else if !config.plugins.contains_key(name) && reading.sound(&[&format!("plugins.{name}")])
         {
             let what = format!("[chain.message] names {name}, which is no plugin");
-            let fix = format!("Add [plugins.{name}] with its source, or leave it out");
+            let fix = format!(
+                "Add [plugins.{name}], with its source if a new cluster begins with it, or leave it out"
+            );
             reading.fault("chain.message.order", what, fix);
         }
     }
+    rollouts(config, reading);
     let ceiling = config.plugin_host;
     for (name, plugin) in &config.plugins {
-        if !seen.contains(name) && reading.sound(&["chain.message.order"]) {
+        // Without a source it comes by a swap, and runs last if no chain names it.
+        let seed = !plugin.source.as_os_str().is_empty();
+        if seed && !seen.contains(name) && reading.sound(&["chain.message.order"]) {
             let what = format!("plugin {name} is in no chain");
             let fix = format!("Add \"{name}\" to order below [chain.message], or remove it");
             reading.fault(&format!("plugins.{name}"), what, fix);
@@ -232,5 +240,23 @@ fn plugins(config: &Config, reading: &mut Reading<'_>) {
             let what = format!("{path} is above plugin_host.ceiling");
             reading.fault(&path, what, format!("Write at most {most}, or raise the ceiling"));
         }
+    }
+}
+
+fn rollouts(config: &Config, reading: &mut Reading<'_>) {
+    let rollouts = &config.rollouts;
+    if !GENERATIONS.contains(&rollouts.keep_generations) {
+        let what = format!("plugin_host.keep_generations is {}", rollouts.keep_generations);
+        let (least, most) = (GENERATIONS.start(), GENERATIONS.end());
+        reading.fault("plugin_host.keep_generations", what, format!("Write {least} to {most}"));
+    }
+    if let Err(wrong) = rollout::Trust::new(&rollouts.trusted_keys, rollouts.require_signature) {
+        let what = format!("plugin_host.trusted_keys: {wrong}");
+        let fix =
+            "Write the last 32 bytes of what openssl pkey -pubout -outform DER prints, in base64";
+        reading.fault("plugin_host.trusted_keys", what, fix);
+    } else if rollouts.require_signature && rollouts.trusted_keys.is_empty() {
+        let what = "plugin_host.require_signature is true, and trusted_keys is empty: no plugin could be used";
+        reading.fault("plugin_host.require_signature", what, "Name a key in trusted_keys");
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use draft::Draft;
 pub use fault::{Fault, Faults};
-pub use plugins::{Ceiling, GrantConfig, LimitsConfig, OnFailure, PluginConfig};
+pub use plugins::{Ceiling, GrantConfig, LimitsConfig, OnFailure, PluginConfig, Rollouts};
 pub use registry::{Registry, RegistryKind};
 pub use sections::{
     Auth, AuthMode, Cluster, Limits, Listener, Log, LogFormat, NodeSection, Positions, Quic,
@@ -57,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// What no plugin's limits may exceed.
     pub plugin_host: Ceiling,
+    /// How versions of plugins become live.
+    pub rollouts: Rollouts,
     /// The plugins, by name.
     pub plugins: std::collections::BTreeMap<String, PluginConfig>,
     /// The handlers of a message, in this order.

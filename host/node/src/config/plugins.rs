@@ -15,7 +15,7 @@ use super::units::{Size, Span};
 /// `[plugins.NAME]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PluginConfig {
-    /// The component's file.
+    /// The component's file, with which a new cluster begins; empty: it comes by a swap.
     pub source: PathBuf,
     /// What becomes of a message when the handler fails.
     pub on_failure: Option<OnFailure>,
@@ -78,6 +78,23 @@ impl Default for Ceiling {
     }
 }
 
+/// The rest of `[plugin_host]`: how versions of plugins become live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollouts {
+    /// Generations of a plugin that stay compiled, the live one included.
+    pub keep_generations: u8,
+    /// Whose signatures are believed: ed25519 keys in base64.
+    pub trusted_keys: Vec<String>,
+    /// Whether a component without one is refused.
+    pub require_signature: bool,
+}
+
+impl Default for Rollouts {
+    fn default() -> Self {
+        Self { keep_generations: 3, trusted_keys: Vec::new(), require_signature: false }
+    }
+}
+
 impl Config {
     pub(super) fn take_plugins(&mut self, root: &mut Section<'_>, reading: &mut Reading<'_>) {
         let mut table = root.section(reading, "plugin_host");
@@ -86,6 +103,9 @@ impl Config {
         ceiling.key(reading, "deadline", &mut self.plugin_host.deadline);
         ceiling.key(reading, "memory", &mut self.plugin_host.memory);
         ceiling.done(reading);
+        table.key(reading, "keep_generations", &mut self.rollouts.keep_generations);
+        table.key(reading, "trusted_keys", &mut self.rollouts.trusted_keys);
+        table.key(reading, "require_signature", &mut self.rollouts.require_signature);
         table.done(reading);
 
         let mut table = root.section(reading, "plugins");
@@ -111,14 +131,6 @@ impl PluginConfig {
         let mut source = Source::default();
         section.key(reading, "source", &mut source);
         plugin.source = source.0;
-        let path = format!("plugins.{name}.source");
-        let missing = plugin.source.as_os_str().is_empty() && reading.sound(&[&path]);
-        if section.is_there() && missing && name != "NAME" {
-            reading.spoiled.add(path);
-            let what = format!("[plugins.{name}] has no source");
-            let fix = format!("Write source = \"file:plugins/{name}.wasm\"");
-            reading.fault(&format!("plugins.{name}"), what, fix);
-        }
         section.key(reading, "on_failure", &mut plugin.on_failure);
 
         let mut grant = section.section(reading, "grant");

@@ -76,12 +76,30 @@ fn values_that_do_not_fit_each_other_are_refused() {
             "line 2: [chain.message] names ghost, which is no",
         ),
         ("[plugins.p]\nsource = \"file:p.wasm\"\n", "line 1: plugin p is in no chain"),
-        ("[plugins.p]\n", "line 1: [plugins.p] has no source"),
+        (
+            "[plugin_host]\nkeep_generations = 1\n",
+            "line 2: plugin_host.keep_generations is 1. Write 2 to 8",
+        ),
+        (
+            "[plugin_host]\ntrusted_keys = [\"key\"]\n",
+            "line 2: plugin_host.trusted_keys: \"key\" is no ed25519 key",
+        ),
+        (
+            "[plugin_host]\nrequire_signature = true\n",
+            "line 2: plugin_host.require_signature is true, and trusted_keys is empty",
+        ),
     ];
     for (text, expected) in cases {
         let told = faults(text);
         assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
     }
+}
+
+#[test]
+fn a_plugin_that_comes_by_a_swap_needs_no_source_and_no_place() {
+    let text = "[plugins.p.grant]\nroster = true\n[plugins.q]\n[chain.message]\norder = [\"q\"]\n";
+    let config = Config::parse(text, Path::new("")).unwrap();
+    assert!(config.plugins["p"].grant.roster && config.plugins["q"].source.as_os_str().is_empty());
 }
 
 #[test]

@@ -1,15 +1,46 @@
 //! `carillon plugin`: what authors need without a node, and operators of one that runs; one file a verb.
 
 mod build;
+mod chain;
 mod dev;
+mod grants;
 mod inspect;
+mod ls;
 mod new;
 mod pack;
+mod push;
+mod rollback;
+mod swap;
 mod test;
 
 use clap::{Args, Subcommand};
 
-use super::Problem;
+use super::{Problem, small_runtime};
+
+/// Which node, and how to print.
+#[derive(Debug, Args)]
+struct Common {
+    /// Where a node answers operators
+    #[arg(long, default_value = "http://127.0.0.1:7181")]
+    admin: String,
+    /// Prints one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Columns of text, each as wide as its widest cell.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
 
 /// Works on plugins.
 #[derive(Debug, Args)]
@@ -30,6 +61,12 @@ enum Command {
     Dev(dev::Dev),
     Inspect(inspect::Inspect),
     Pack(pack::Pack),
+    Ls(ls::Ls),
+    Push(push::Push),
+    Swap(swap::Swap),
+    Rollback(rollback::Rollback),
+    Chain(chain::Chain),
+    Grants(grants::Grants),
 }
 
 impl Plugin {
@@ -41,6 +78,12 @@ impl Plugin {
             Command::Dev(dev) => dev.run(),
             Command::Inspect(inspect) => inspect.run(),
             Command::Pack(pack) => pack.run(),
+            Command::Ls(ls) => small_runtime()?.block_on(ls.run()),
+            Command::Push(push) => small_runtime()?.block_on(push.run()),
+            Command::Swap(swap) => small_runtime()?.block_on(swap.run()),
+            Command::Rollback(rollback) => small_runtime()?.block_on(rollback.run()),
+            Command::Chain(chain) => small_runtime()?.block_on(chain.run()),
+            Command::Grants(grants) => small_runtime()?.block_on(grants.run()),
         }
     }
 }

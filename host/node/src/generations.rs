@@ -1,0 +1,106 @@
+//! What the configuration says of plugins, as the rollout wants it, and the live ones as a chain.
+//!
+//! The configuration gives a plugin of a name what it may do and how it is set up, on this node, and with
+//! which components a new cluster begins. Which version is live is the cluster's.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chat::{Chain, Chats, Handler, LiveChain};
+use hashring::{NodeId, PartitionId};
+use plugin::{Host, Plugin};
+use replication::{Answering, RequestHead};
+use rollout::{Hook, Lineup, Rollout, Settings, Trust};
+
+use crate::assemble::StartError;
+use crate::config::Config;
+use crate::handlers;
+
+/// The folder of the rollout, below the node's own.
+const FOLDER: &str = "plugins";
+
+/// The rollout of a node; what becomes live goes into `live`.
+pub(crate) async fn open(
+    config: &Config,
+    host: Host,
+    live: LiveChain,
+    hook: Option<Hook>,
+) -> Result<Rollout, StartError> {
+    let (plugins, order) = (config.plugins.clone(), config.chain.clone());
+    let switch = move |lineup: &Lineup| {
+        let handlers = in_order(lineup, &order);
+        let handlers = handlers.into_iter().map(|plugin| plugin as Arc<dyn Handler>).collect();
+        live.switch(Chain::of_generation(lineup.set.number, handlers));
+    };
+    let rollouts = &config.rollouts;
+    // What is wrong with a key was told with the configuration.
+    let trust = Trust::new(&rollouts.trusted_keys, rollouts.require_signature).unwrap_or_default();
+    let settings = Settings {
+        node: config.node.id.clone(),
+        folder: config.data().join(FOLDER),
+        host,
+        spec: Arc::new(move |name: &str, component: Bytes| {
+            handlers::spec(name, plugins.get(name), component)
+        }),
+        explain: Arc::new(handlers::explain),
+        switch: Arc::new(switch),
+        trust,
+        keep: usize::from(rollouts.keep_generations),
+        seeds: seeds(config),
+        hook,
+    };
+    let opened = runtime::blocking(move || Rollout::open(settings)).await;
+    let ended = || StartError::Ended("the folder of plugins was not opened".to_owned());
+    Ok(opened.ok_or_else(ended)??)
+}
+
+/// The plugins with a source, and where it is.
+fn seeds(config: &Config) -> Vec<(String, PathBuf)> {
+    let seeds = config.plugins.iter().filter(|(_, plugin)| !plugin.source.as_os_str().is_empty());
+    seeds.map(|(name, plugin)| (name.clone(), plugin.source.clone())).collect()
+}
+
+/// The handlers of a message: those that the configuration puts in order, then the others by name.
+pub(crate) fn in_order(lineup: &Lineup, order: &[String]) -> Vec<Arc<Plugin>> {
+    let named = order.iter().filter_map(|name| lineup.plugins.iter().find(|it| it.name() == name));
+    let others = lineup.plugins.iter().filter(|it| !order.iter().any(|name| name == it.name()));
+    named.chain(others).map(Arc::clone).collect()
+}
+
+/// What other nodes ask this one: about chats, and about components.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    pub(crate) chats: Chats,
+    pub(crate) rollout: Rollout,
+}
+
+impl replication::Host for Peers {
+    fn opened(&self, partition: PartitionId, epoch: u64, seq: u64) {
+        self.chats.opened(partition, epoch, seq);
+    }
+
+    fn committed(&self, partition: PartitionId, epoch: u64, seq: u64) {
+        self.chats.committed(partition, epoch, seq);
+    }
+
+    fn closed(&self, partition: PartitionId, epoch: u64) {
+        self.chats.closed(partition, epoch);
+    }
+
+    fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering {
+        match rollout::is_question(&body) {
+            true => self.rollout.answer(from, &body),
+            false => self.chats.answer(from, head, body),
+        }
+    }
+}
+
+impl From<rollout::StartError> for StartError {
+    fn from(error: rollout::StartError) -> Self {
+        match error {
+            rollout::StartError::Unusable(unusable) => Self::Plugins(unusable),
+            other => Self::Generations(other),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Generations of plugins across nodes: prepare everywhere, one compare-and-set, rollback, audit.
+//!
+//! Which version of which plugin is live stands in the registry, in one record for all of them
+//! ([`LiveSet`]). A new version is pushed to one node, which keeps it by its digest; the others fetch it.
+//! Every registered node prepares it beside its messages: digest, signature, compiling, linking, its own
+//! word about its configuration, a self-test. Only when all of them are ready is the record replaced, by
+//! one compare-and-set; each node learns of it, switches, and says so. Whatever fails before that changes
+//! nothing, and what fails on a node after it keeps that node from serving by an earlier version where a
+//! later one has been.
+//!
+//! The cores are pure: [`record`](LiveSet) decides what a change makes of a record, `gathering` who has to
+//! be ready and for how long they are waited for. A [`Rollout`] is the driver of one node.
+
+#![forbid(unsafe_code)]
+
+mod artefacts;
+mod audit;
+mod changing;
+mod digest;
+mod fetching;
+mod following;
+mod gathering;
+mod last;
+mod meters;
+mod preparation;
+mod preparing;
+mod question;
+mod record;
+mod refused;
+mod rollout;
+mod settings;
+mod signature;
+mod starting;
+
+pub use artefacts::{ARTEFACT_BYTES_MAX, ArtefactError};
+pub use audit::{AUDIT_TOLD_MAX, AuditLine};
+pub use changing::{Changed, NodeProgress, Progress, Pushed};
+pub use digest::{Digest, InvalidDigest};
+pub use preparation::{Step, Told};
+pub use question::is_question;
+pub use record::{InvalidRecord, LIVE, LivePlugin, LiveSet, PAST_MAX, PLUGINS_MAX, Past, is_name};
+pub use refused::Refused;
+pub use rollout::Rollout;
+pub use settings::{Explain, Hook, Lineup, Point, Settings, SpecOf, Switch, Unusable};
+pub use signature::{InvalidKey, Trust, Unsigned};
+pub use starting::{Begun, StartError};

@@ -1,0 +1,109 @@
+//! What nodes ask each other about components: one byte, 2, and postcard.
+//!
+//! They travel as requests that one node runs for another, beside the chats' own, which begin with 1. A
+//! node that does not know them answers as to a request of another version, and the asker asks somebody
+//! else.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+use crate::preparation::Told;
+
+/// What a question and its answer begin with.
+const MARK: u8 = 2;
+
+/// Bytes of one piece of a component: its answer is no longer than a page of messages, so that nothing
+/// waits behind it for long.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
+/// Longest name in a question.
+const QUESTION_BYTES_MAX: usize = 4 << 10;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Question {
+    /// A piece of a component.
+    Piece { digest: Digest, offset: u64 },
+    /// That a version be prepared, and how far that is. Asked again and again; a new attempt tries anew
+    /// what failed.
+    Prepare { attempt: u64, name: String, digest: Digest },
+    /// Which number is live.
+    Live,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// The piece, the length of the whole, and its signature.
+    Piece { total: u64, bytes: Bytes, signature: Option<Bytes> },
+    /// It is not here.
+    Unknown,
+    /// How far it is.
+    Told(Told),
+    /// The number; 0: none yet.
+    Live(u64),
+}
+
+/// Whether a request of another node is about components.
+pub fn is_question(body: &[u8]) -> bool {
+    body.first() == Some(&MARK)
+}
+
+pub(crate) fn encode<T: Serialize>(said: &T) -> Bytes {
+    // Plain data: there is nothing postcard could refuse.
+    postcard::to_extend(said, vec![MARK]).map(Bytes::from).unwrap_or_default()
+}
+
+/// `None`: it is of another version.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let said = bytes.strip_prefix(&[MARK])?;
+    let (said, rest) = postcard::take_from_bytes(said).ok()?;
+    rest.is_empty().then_some(said)
+}
+
+/// A question of another node, if it is one.
+pub(crate) fn asked(bytes: &[u8]) -> Option<Question> {
+    (bytes.len() <= QUESTION_BYTES_MAX).then(|| decode(bytes)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{Answer, Question, asked, decode, encode, is_question};
+    use crate::Digest;
+    use crate::preparation::{Step, Told};
+
+    #[test]
+    fn what_is_said_comes_back_and_everything_else_is_nothing() {
+        let digest = Digest::of(b"x");
+        for question in [
+            Question::Piece { digest, offset: 7 },
+            Question::Prepare { attempt: 1, name: "p".to_owned(), digest },
+            Question::Live,
+        ] {
+            let bytes = encode(&question);
+            assert!(is_question(&bytes));
+            assert_eq!(asked(&bytes), Some(question));
+            for cut in 0..bytes.len() {
+                assert_eq!(asked(&bytes[..cut]), None);
+            }
+            let longer = [&bytes[..], b"x"].concat();
+            assert_eq!(asked(&longer), None);
+        }
+        let bytes = Bytes::from_static(b"bytes");
+        for answer in [
+            Answer::Piece { total: 9, bytes, signature: None },
+            Answer::Told(Told::Running { done: Some(Step::Linked) }),
+            Answer::Live(3),
+            Answer::Unknown,
+        ] {
+            assert_eq!(decode(&encode(&answer)), Some(answer));
+        }
+        assert!(!is_question(&[1, 2]) && !is_question(&[]));
+        let long = Question::Prepare { attempt: 1, name: "p".repeat(5000), digest };
+        assert_eq!(asked(&encode(&long)), None);
+    }
+}

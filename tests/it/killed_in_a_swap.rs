@@ -1,0 +1,116 @@
+//! Nodes that die between the steps of a swap: afterwards the old version is live or the new one, on every
+//! node the same, and nothing stands in the way of the next swap.
+
+use std::sync::Arc;
+
+use rollout::{Hook, Point};
+use serde_json::json;
+use tests::guests::Guest;
+use tests::versions::version;
+use tests::{Cluster, eventually};
+use tokio::sync::watch;
+
+/// The node that dies, where, and whether it was there.
+#[derive(Clone, Debug)]
+struct Ambush {
+    armed: watch::Sender<Option<(String, Point)>>,
+    reached: watch::Sender<bool>,
+}
+
+impl Ambush {
+    fn new() -> (Self, Hook) {
+        let ambush = Self { armed: watch::Sender::new(None), reached: watch::Sender::new(false) };
+        let inner = Arc::new(ambush.clone());
+        let hook = Hook::new(move |node, point| {
+            let waits = inner.armed.borrow().as_ref() == Some(&(node.to_string(), point));
+            let inner = Arc::clone(&inner);
+            async move {
+                if waits {
+                    inner.reached.send_replace(true);
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        (ambush, hook)
+    }
+
+    fn arm(&self, node: usize, point: Point) {
+        self.reached.send_replace(false);
+        self.armed.send_replace(Some((format!("n{}", node + 1), point)));
+    }
+
+    async fn reached(&self) {
+        let mut reached = self.reached.subscribe();
+        let there =
+            runtime::timeout(std::time::Duration::from_secs(60), reached.wait_for(|it| *it));
+        assert!(matches!(there.await, Ok(Ok(_))), "nobody came to {:?}", self.armed.borrow());
+        self.armed.send_replace(None);
+    }
+}
+
+const POINTS: [Point; 6] =
+    [Point::Kept, Point::Prepared, Point::Writing, Point::Written, Point::Learned, Point::Switched];
+
+/// The node that is asked for the swap dies (`asked`), or another one.
+async fn dies_at_every_step(asked: bool) {
+    let (ambush, hook) = Ambush::new();
+    let mut cluster = Cluster::start_hooked(3, |_config| {}, Some(hook)).await;
+    cluster.admin(0).swap_in("hello", &version(&Guest::default(), "0.0")).await;
+    let token = cluster.http(0).create().await;
+    for (round, point) in POINTS.into_iter().enumerate() {
+        let victim = if asked { 0 } else { 2 };
+        // Only who is asked writes.
+        if !asked && matches!(point, Point::Writing | Point::Written) {
+            continue;
+        }
+        let before = cluster.admin(1).live().await;
+        let new = format!("{round}.1");
+        let component = version(&Guest::default(), &new);
+        ambush.arm(victim, point);
+        let admin = cluster.admin(0);
+        let swapping = tokio::spawn(async move {
+            let path = "/admin/v1/plugins/hello/artefacts";
+            let pushed = admin.ask_bytes("PUT", path, &[], &component).await?;
+            let body = json!({"digest": pushed.text("digest"), "wait": true});
+            admin.ask("POST", "/admin/v1/plugins/hello/swap", &[], Some(&body)).await
+        });
+        ambush.reached().await;
+        cluster.kill(victim).await;
+        let told = swapping.await.unwrap_or_else(|error| panic!("{error}"));
+        if !asked {
+            let told = told.unwrap_or_else(|error| panic!("{point:?}: {error}"));
+            assert_eq!(told.status, 200, "{point:?}: it goes on without the one: {}", told.body);
+        }
+        // Those who are left agree: on the old one, or on the new one if it was written.
+        let written = !asked || matches!(point, Point::Written | Point::Learned | Point::Switched);
+        let left = cluster.alive();
+        let live = eventually("those who are left to agree", async || {
+            let (one, other) =
+                (cluster.admin(left[0]).live().await, cluster.admin(left[1]).live().await);
+            let agreed = one == other && (one[0].1 == new) == written && (one == before) != written;
+            if agreed { Ok(one) } else { Err((point, one, other)) }
+        })
+        .await;
+        let key = format!("k{round}");
+        cluster.http(1).send_surely(&token, "alice", &key, "between").await;
+        cluster.restart(victim).await;
+        assert_eq!(cluster.admin(victim).live().await, live, "{point:?}: before it serves");
+        let next = cluster
+            .admin(victim)
+            .swap_in("hello", &version(&Guest::default(), &format!("{round}.2")))
+            .await;
+        assert_eq!(next["nodes"], 3, "{point:?}: {next}");
+        let sent = cluster.http(2).send_surely(&token, "alice", &format!("{key}b"), "after").await;
+        assert_eq!(sent["stamps"][0]["version"], format!("{round}.2"), "{point:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_that_was_asked_dies() {
+    dies_at_every_step(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_dies() {
+    dies_at_every_step(false).await;
+}
