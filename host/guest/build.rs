@@ -3,6 +3,8 @@
 //! The generated code imports it under an address of the network; a build that works offline needs it as
 //! files. It lies in the generator's own package, which cargo has unpacked by now.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a build script fails")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,8 +20,9 @@ fn main() {
 /// The folder of the package wit-bindgen-go, as cargo itself tells it.
 fn generator() -> PathBuf {
     let cargo = std::env::var("CARGO").expect("cargo tells where it is");
+    let target = std::env::var("TARGET").expect("cargo tells for what it builds");
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--offline", "--locked"])
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform", &target])
         .output()
         .expect("cargo metadata runs");
     let text = String::from_utf8_lossy(&output.stdout);

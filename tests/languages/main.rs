@@ -4,7 +4,12 @@
 //! Tools come from `scripts/languages`. A language whose tools are missing is SKIPPED, aloud, unless
 //! `CARILLON_LANGUAGES` names it: then it must be there.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test says that it failed"
+)]
 
 mod authors;
 

@@ -5,6 +5,9 @@ use wit_component_guest::{DecodedWasm, decode};
 
 use crate::Error;
 
+/// How what is no component begins.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
+
 /// The imports and exports of a component, by their full names, in the order in which they stand there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
@@ -21,6 +24,10 @@ impl Shape {
     /// [`Error::NotAComponent`].
     pub fn of(component: &[u8]) -> Result<Self, Error> {
         let not = |text: String| Error::NotAComponent { text };
+        // The decoder takes one for a component without anything.
+        if component.starts_with(CORE_MODULE) {
+            return Err(not("a core module".to_owned()));
+        }
         match decode(component) {
             Ok(DecodedWasm::Component(resolve, id)) => {
                 let world =
