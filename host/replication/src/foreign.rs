@@ -34,6 +34,10 @@ impl Foreign {
                 "is no member's record, and is passed over. If no other program needs it, delete it"
             }
             "partition" => "is no partition's record: it changes nothing until somebody mends it",
+            "authority" => {
+                "have a certificate of another authority, and are no part of the ring: give it one that this \
+                 cluster's ca.pem has signed"
+            }
             _ => {
                 "is not the cluster that this node joined: two clusters may share one root. Give each its own"
             }
