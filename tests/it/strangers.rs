@@ -163,5 +163,17 @@ async fn what_does_not_belong_below_the_root_is_passed_over_and_counted() {
             three.node(0).said().contains(path.trim_start_matches(root).trim_start_matches('/'))
         );
     }
+    // A partition whose record somebody deletes goes on, and everybody says so.
+    let record = format!("{root}/partitions/000");
+    let (kept, _) = intruder.get(&record).await.expect("a record");
+    intruder.delete(&record).await;
+    for index in 0..3 {
+        eventually("a word about the record that is gone", async || {
+            let said = three.node(index).said();
+            if said.contains("partitions/000 is gone") { Ok(()) } else { Err(said) }
+        })
+        .await;
+    }
     still_serves(&three, "k").await;
+    intruder.put(&record, &kept).await;
 }

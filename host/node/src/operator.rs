@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Going, Movement, Operate, PartitionInfo, Partitions,
-    PluginInfo, ProgressInfo, PushedInfo, RegistryInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Going, Movement, Operate, PartitionInfo,
+    Partitions, PluginInfo, ProgressInfo, PushedInfo, RegistryInfo,
 };
 use bytes::Bytes;
 use chat::{Code, Refusal, RingView};

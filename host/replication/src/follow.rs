@@ -226,7 +226,11 @@ pub(crate) async fn partitions(session: Arc<Session>, inbox: Inbox, stop: Stop) 
         };
         let pause = match records {
             Ok(records) => {
-                due = Some(BTreeSet::new());
+                let mut missing = due.replace(BTreeSet::new()).unwrap_or_default();
+                missing.retain(|key| records.iter().all(|(found, _)| found != key));
+                for key in missing.iter().filter(|key| partition_of(key).is_some()) {
+                    foreign.pass_over(session.node(), "missing", key, u64::MAX);
+                }
                 for (key, value) in records {
                     if !tell(&session, &mut foreign, &inbox, &key, &value).await {
                         return;

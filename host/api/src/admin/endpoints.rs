@@ -5,9 +5,7 @@ use hashring::NodeId;
 use hyper::StatusCode;
 
 use super::order::Order;
-use super::shape::{
-    AboutShape, Drain, DrainingShape, Leave, LeavingShape, PartitionsShape, going,
-};
+use super::shape::{AboutShape, Drain, DrainingShape, Leave, LeavingShape, PartitionsShape, going};
 use super::{Desk, Doing};
 use crate::endpoints::{Answered, counted, json};
 use crate::problem::Problem;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Going, LinkInfo, Movement, NodeProgressInfo, Operate,
-    PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Going, LinkInfo, Movement, NodeProgressInfo,
+    Operate, PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo,
     RegistryInfo,
 };
 use api::{Config, Drained, Patience, Server, Serving};
