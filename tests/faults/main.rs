@@ -19,7 +19,6 @@ mod clock;
 mod deployment;
 mod door;
 mod ending;
-mod expire;
 mod figures;
 mod full_disk;
 mod inside;
@@ -28,6 +27,7 @@ mod nemesis;
 mod network;
 mod node;
 mod report;
+mod shipped;
 mod tools;
 mod workload;
 
@@ -59,6 +59,12 @@ fn a_cluster_of_processes_survives_one_fault_of_each_family() {
     inside::run("a_cluster_of_processes_survives_one_fault_of_each_family", false, |place| {
         block_on(short(place));
     });
+}
+
+#[test]
+fn the_cluster_of_three_of_the_readme_runs_as_it_is_written() {
+    let name = "the_cluster_of_three_of_the_readme_runs_as_it_is_written";
+    inside::run(name, false, |place| block_on(shipped::run(place)));
 }
 
 #[test]
@@ -123,6 +129,7 @@ async fn long(place: Place, within: Duration) {
     println!("{told}");
     println!("written to {}", told.write().display());
     told.must_be_good();
+    told.must_show();
 }
 
 /// Load, then faults under it, then the end and the verdict.

@@ -23,7 +23,27 @@ pub(crate) struct Told {
     pub(crate) full_disk: Option<String>,
 }
 
+/// Within this long after a primary's death the others must lead all that it led.
+const TAKE_OVER_MAX_S: f64 = 6.0;
+
 impl Told {
+    /// What the long form must also show: that every kind of fault met operations, and how soon others lead.
+    /// On a machine with other work the latter says nothing, so the short form does not ask.
+    pub(crate) fn must_show(&self) {
+        for (kind, row) in &self.figures.faults {
+            let words = kind.words();
+            assert!(row.overlapped > 0, "SEED={}: no operation met {words}: {row:?}", self.seed);
+        }
+        let take_overs = self.take_overs.iter().flat_map(|measured| &measured.all_s);
+        for seconds in take_overs {
+            assert!(
+                *seconds <= TAKE_OVER_MAX_S,
+                "SEED={}: a take-over of {seconds:.1} s",
+                self.seed
+            );
+        }
+    }
+
     /// Fails the test unless nothing was found that must never be.
     pub(crate) fn must_be_good(&self) {
         let compared = &self.ended.compared;

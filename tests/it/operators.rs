@@ -85,12 +85,66 @@ async fn a_drained_node_leads_nothing_and_goes_on_answering() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_nobody_can_take_over_from_is_drained_in_part() {
+async fn a_node_that_nobody_can_take_over_from_is_drained_in_part_and_only_by_force() {
     let cluster = Cluster::start(1).await;
     let url = cluster.node(0).admin_url();
-    let told = run(&["node", "drain", "--admin", &url, "--timeout", "300ms"]).await;
+    let refused = run(&["node", "drain", "--admin", &url]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("n1 is the last one that can lead"), "{refused:?}");
+    let token = cluster.http(0).create().await;
+    cluster.http(0).send(&token, "alice", "k", "it goes on").await.expect(201);
+    let told = run(&["node", "drain", "--admin", &url, "--timeout", "300ms", "--force"]).await;
     assert_eq!(told.code, Some(4), "{told:?}");
     assert!(told.err.contains("still leads 16 partitions"), "{told:?}");
+}
+
+/// The last of three that could lead is told to stay, and the others are taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_node_that_can_lead_refuses_to_be_drained_until_another_is_taken_back() {
+    let cluster = Cluster::start(3).await;
+    let urls: Vec<String> = (0..3).map(|index| cluster.node(index).admin_url()).collect();
+    let drain = async |index: usize, more: &[&str]| {
+        let args = ["node", "drain", "--admin", &urls[index], "--timeout", "60s"];
+        run(&[&args[..], more].concat()).await
+    };
+    for index in [0, 1] {
+        let drained = drain(index, &[]).await;
+        assert_eq!(drained.code, Some(0), "{drained:?}");
+    }
+    let refused = drain(2, &[]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    for words in ["n3 is the last one that can lead", "n1 gives everything away", "--force"] {
+        assert!(refused.err.contains(words), "{words}: {refused:?}");
+    }
+    let info = Http::new(&urls[2]).get("/admin/v1/info").await.expect(200);
+    assert_eq!((&info["draining"], &info["led"]), (&false.into(), &16.into()), "{info}");
+    let back = drain(0, &["--cancel"]).await;
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert!(back.out.contains("n1 takes over again"), "{back:?}");
+    let drained = drain(2, &[]).await;
+    assert_eq!(drained.code, Some(0), "n1 is there again: {drained:?}");
+    let info = Http::new(&urls[0]).get("/admin/v1/info").await.expect(200);
+    assert_eq!((&info["draining"], &info["led"]), (&false.into(), &16.into()), "{info}");
+    let token = cluster.http(2).create().await;
+    cluster.http(2).send_surely(&token, "alice", "k", "through a drained one").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_which_too_few_would_stay_is_not_declared_gone() {
+    let cluster = Cluster::start(3).await;
+    let url = cluster.node(0).admin_url();
+    let leave = async |node: &str, more: &[&str]| {
+        let args = ["ring", "leave", node, "--admin", &url];
+        run(&[&args[..], more].concat()).await
+    };
+    assert_eq!(leave("n3", &[]).await.code, Some(0));
+    let refused = leave("n2", &[]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.err.contains("without n2 n1 would stay, and 2 must hold"), "{refused:?}");
+    assert_eq!(leave("n2", &["--force"]).await.code, Some(0));
+    for node in ["n2", "n3"] {
+        assert_eq!(leave(node, &["--cancel"]).await.code, Some(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,116 +1,16 @@
 //! Nodes that are processes, on a real ZooKeeper: what README.md calls a cluster of three.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
-use tempfile::TempDir;
 use tests::carillon::{Carillon, run};
 use tests::ensemble::Ensemble;
 use tests::{Http, eventually, texts};
 
+use crate::three::{Three, append, certificates, configure, folder, partition, text};
+
 /// Within this long after a primary's death sends go on.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(10);
-
-const NAMES: [&str; 3] = ["a", "b", "c"];
-
-/// Everything three nodes need; those of them that run.
-struct Three {
-    _ensemble: Arc<Ensemble>,
-    folder: TempDir,
-    running: Vec<Option<Carillon>>,
-}
-
-fn folder() -> TempDir {
-    TempDir::new().unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap_or_else(|| panic!("{} is no text", path.display())).to_owned()
-}
-
-/// An authority and a certificate for each, as `carillon cert` makes them.
-async fn certificates(folder: &Path) {
-    let (ca, certs) = (text(&folder.join("ca")), text(&folder.join("certs")));
-    let made = run(&["cert", "ca", "--out", &ca]).await;
-    assert_eq!(made.code, Some(0), "{made:?}");
-    for name in NAMES {
-        let made = run(&["cert", "node", name, "--ca", &ca, "--out", &certs]).await;
-        assert_eq!(made.code, Some(0), "{made:?}");
-    }
-}
-
-/// The configuration of node `name`; all ports are whatever is free.
-fn configure(folder: &Path, name: &str, hosts: &[String], root: &str) -> String {
-    let config = format!(
-        "[cluster]\npartitions = 16\n[node]\nid = \"{name}\"\ndata = \"{name}\"\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
-         [quic]\nlisten = \"127.0.0.1:0\"\ncert = \"certs/{name}.pem\"\nkey = \"certs/{name}.key\"\n\
-         ca = \"certs/ca.pem\"\n[registry]\nkind = \"zookeeper\"\nhosts = {hosts:?}\n\
-         root = \"{root}\"\nsession = \"2s\"\n[ring]\npositions = 16\n\
-         [storage]\nvalue_file = \"64MiB\"\n"
-    );
-    let file = folder.join(format!("{name}.toml"));
-    std::fs::write(&file, config).unwrap_or_else(|error| panic!("{error}"));
-    text(&file)
-}
-
-impl Three {
-    /// `None` where there can be no ZooKeeper, which was said.
-    async fn start() -> Option<Self> {
-        let ensemble = Ensemble::shared().await?;
-        let folder = folder();
-        certificates(folder.path()).await;
-        let root = ensemble.root();
-        let [a, b, c] = NAMES.map(|name| configure(folder.path(), name, ensemble.hosts(), &root));
-        let start = async |config: String| Carillon::start(&["node", "--config", &config]).await;
-        // Together: a cluster begins with two.
-        let (a, b, c) = tokio::join!(start(a), start(b), start(c));
-        Some(Self { _ensemble: ensemble, folder, running: vec![Some(a), Some(b), Some(c)] })
-    }
-
-    fn node(&self, index: usize) -> &Carillon {
-        self.running[index].as_ref().unwrap_or_else(|| panic!("{} is dead", NAMES[index]))
-    }
-
-    fn http(&self, index: usize) -> &Http {
-        &self.node(index).nodes[0]
-    }
-
-    fn take(&mut self, index: usize) -> Carillon {
-        self.running[index].take().unwrap_or_else(|| panic!("{} is dead", NAMES[index]))
-    }
-
-    async fn restart(&mut self, index: usize) {
-        let config = text(&self.folder.path().join(format!("{}.toml", NAMES[index])));
-        self.running[index] = Some(Carillon::start(&["node", "--config", &config]).await);
-    }
-
-    /// Which one leads a chat's partition, and the partition, as node `asked` knows it.
-    async fn primary(&self, asked: usize, token: &str) -> (usize, u64) {
-        let http = self.http(asked);
-        eventually("a primary", async || {
-            let path = format!("/v1/chats/{token}/owners");
-            let owners = http.ask("GET", &path, &[], None).await?.only(200)?.body;
-            let primary = owners["primary"].as_str().unwrap_or_default();
-            let index = NAMES.iter().position(|name| *name == primary);
-            let partition = owners["partition"].as_u64();
-            index.zip(partition).ok_or_else(|| owners.to_string())
-        })
-        .await
-    }
-}
-
-/// A partition as a node's operators see it.
-async fn partition(node: &Carillon, partition: u64) -> Result<Value, String> {
-    let admin = Http::new(&node.operators().await);
-    let all = admin.ask("GET", "/admin/v1/partitions", &[], None).await?.only(200)?.body;
-    let found = all["partitions"].as_array().into_iter().flatten();
-    let mut found = found.filter(|one| one["partition"] == partition);
-    found.next().cloned().ok_or_else(|| all.to_string())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_processes_go_on_without_one_and_it_catches_up() {
@@ -180,11 +80,9 @@ async fn check_online(three: &Three) {
 async fn a_node_whose_registry_is_gone_serves_on_and_stops_in_good_order() {
     let Some(ensemble) = Ensemble::start(1).await else { return };
     let folder = folder();
-    certificates(folder.path()).await;
+    certificates(folder.path(), &["a"]).await;
     let config = configure(folder.path(), "a", ensemble.hosts(), &ensemble.root());
-    let lines = std::fs::read_to_string(&config).unwrap_or_else(|error| panic!("{error}"));
-    std::fs::write(&config, format!("{lines}[replication]\ncopies = 1\ncommit = 1\n"))
-        .unwrap_or_else(|error| panic!("{error}"));
+    append(&config, "[replication]\ncopies = 1\ncommit = 1\n");
     let node = Carillon::start(&["node", "--config", &config]).await;
     let token = node.nodes[0].create().await;
     ensemble.kill(1).await;
@@ -210,7 +108,7 @@ async fn a_node_whose_registry_is_gone_serves_on_and_stops_in_good_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_its_registry_says_so_and_serves_nobody() {
     let folder = folder();
-    certificates(folder.path()).await;
+    certificates(folder.path(), &["a"]).await;
     let config = configure(folder.path(), "a", &["127.0.0.1:1".to_owned()], "/carillon");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("{e}"));
     let address = taken.local_addr().unwrap_or_else(|error| panic!("{error}"));

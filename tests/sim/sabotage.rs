@@ -42,6 +42,11 @@ fn an_ack_before_the_sync_is_noticed() {
 }
 
 #[test]
+fn a_seal_answered_before_the_promise_is_synced_is_noticed() {
+    found("late_sync", Sabotage { late_sync: true, ..Sabotage::default() });
+}
+
+#[test]
 fn a_member_that_forgets_what_it_has_is_noticed() {
     found("cut_to_append", Sabotage { cut_to_append: true, ..Sabotage::default() });
 }

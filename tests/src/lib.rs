@@ -11,15 +11,18 @@ mod artefacts;
 pub mod carillon;
 mod cluster;
 pub mod ensemble;
+mod expiry;
 pub mod guests;
 pub mod history;
 mod http;
+pub mod python;
 mod skip;
 pub mod versions;
 mod wait;
 
 pub use artefacts::{binary, component};
 pub use cluster::{Cluster, shipped};
+pub use expiry::expire_session;
 pub use http::{Answer, Http, texts};
 pub use skip::skipped;
 pub use wait::{Deadline, eventually};

@@ -158,6 +158,7 @@ pub(crate) const fn status(code: Code) -> StatusCode {
         | Code::ChatEnded
         | Code::ChatFull
         | Code::IllegalTransition
+        | Code::Needed
         | Code::PluginConflict => StatusCode::CONFLICT,
         Code::LengthRequired => StatusCode::LENGTH_REQUIRED,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -188,6 +189,7 @@ const fn title(code: Code) -> &'static str {
         Code::ChatEnded => "The chat is over",
         Code::ChatFull => "No more may join",
         Code::IllegalTransition => "The chat cannot go there from where it is",
+        Code::Needed => "The others cannot do without it",
         Code::LengthRequired => "The body must say how long it is",
         Code::TooLarge => "Too many bytes",
         Code::UnsupportedMediaType => "Not a media type that is read here",

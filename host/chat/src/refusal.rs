@@ -60,6 +60,8 @@ pub enum Code {
     PluginUnusable,
     /// Somebody else changes the live plugins. For operators.
     PluginConflict,
+    /// What is to go cannot be done without.
+    Needed,
 }
 
 impl Code {
@@ -92,6 +94,7 @@ impl Code {
             Self::Forbidden => "forbidden",
             Self::PluginUnusable => "plugin-unusable",
             Self::PluginConflict => "plugin-conflict",
+            Self::Needed => "needed",
         }
     }
 

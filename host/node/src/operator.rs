@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Movement, Operate, PartitionInfo, Partitions,
-    PluginInfo, ProgressInfo, PushedInfo, RegistryInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Going, Movement, Operate, PartitionInfo,
+    Partitions, PluginInfo, ProgressInfo, PushedInfo, RegistryInfo,
 };
 use bytes::Bytes;
 use chat::{Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId, Ring, Spread};
+use registry::MemberRecord;
 use replication::core::{LearnerView, Role};
-use replication::{BUILD, Replication};
+use replication::{BUILD, Failure, Replication};
 use rollout::Rollout;
 use runtime::Instant;
 
 use crate::config::RegistryKind;
+use crate::going::{Company, Held};
 use crate::told;
 
 /// One node's answers to its operators.
@@ -78,6 +80,7 @@ impl Operate for Operator {
                 Spread::Host => "host",
                 Spread::Zone => "zone",
             },
+            settle_ms: ms(self.replication.settle()),
             partitions: all.map(|partition| self.partition(partition, &view.ring)).collect(),
         }
     }
@@ -115,20 +118,32 @@ impl Operate for Operator {
         told::audit(&self.rollout)
     }
 
-    fn drain(&self) -> Doing<'_, ()> {
-        self.draining.store(true, Ordering::Relaxed);
-        tracing::info!(node = %self.replication.node(), "an operator has this node give everything away");
-        Box::pin(async {
-            self.replication.begin_drain().await;
-            Ok(())
+    fn drain(&self, going: Going) -> Doing<'_, ()> {
+        Box::pin(async move {
+            match going {
+                Going::Staying => self.stay().await,
+                Going::Going | Going::Anyway if self.draining.load(Ordering::Relaxed) => Ok(()),
+                Going::Going => self.give_away().await,
+                Going::Anyway => {
+                    // Told to the others if that can be: without a registry nobody takes over anyway.
+                    if self.replication.unreached().is_none() {
+                        self.replication.set_draining(true).await.map_err(not_written)?;
+                    }
+                    self.begin_drain().await;
+                    Ok(())
+                }
+            }
         })
     }
 
-    fn leave(&self, node: NodeId, leaving: bool) -> Doing<'_, ()> {
+    fn leave(&self, node: NodeId, going: Going) -> Doing<'_, ()> {
         Box::pin(async move {
-            if self.replication.unreached().is_some() {
-                let detail = "the registry cannot be reached, and this is written there";
-                return Err(Refusal::new(Code::NotReady, detail));
+            self.reaches_registry()?;
+            let leaving = going != Going::Staying;
+            if going == Going::Going
+                && let Some(why) = self.company(node.clone()).await?.needs_copy()
+            {
+                return Err(Refusal::new(Code::Needed, why));
             }
             match self.replication.set_leaving(&node, leaving).await {
                 Ok(true) => {
@@ -139,13 +154,82 @@ impl Operate for Operator {
                     let detail = format!("no node called {node} was ever a member of this cluster");
                     Err(Refusal::new(Code::NotFound, detail))
                 }
-                Err(failure) => Err(Refusal::new(Code::NotReady, failure.to_string())),
+                Err(failure) => Err(not_written(failure)),
             }
         })
     }
 }
 
+fn not_written(failure: Failure) -> Refusal {
+    Refusal::new(Code::NotReady, failure.to_string())
+}
+
 impl Operator {
+    /// Gives everything away, if the others can do without this node. It says so in the registry before it
+    /// looks: of two that are asked at once none is overlooked.
+    async fn give_away(&self) -> Result<(), Refusal> {
+        self.reaches_registry()?;
+        self.replication.set_draining(true).await.map_err(not_written)?;
+        let node = self.replication.node().clone();
+        let held = self.held();
+        if let Some(why) = self.company(node).await?.needs_leader(held.iter()) {
+            self.replication.set_draining(false).await.map_err(not_written)?;
+            return Err(Refusal::new(Code::Needed, why));
+        }
+        self.begin_drain().await;
+        Ok(())
+    }
+
+    async fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        tracing::info!(node = %self.replication.node(), "an operator has this node give everything away");
+        self.replication.begin_drain().await;
+    }
+
+    async fn stay(&self) -> Result<(), Refusal> {
+        self.reaches_registry()?;
+        self.replication.set_draining(false).await.map_err(not_written)?;
+        self.replication.end_drain().await;
+        self.draining.store(false, Ordering::Relaxed);
+        tracing::info!(node = %self.replication.node(), "an operator has this node lead again");
+        Ok(())
+    }
+
+    fn reaches_registry(&self) -> Result<(), Refusal> {
+        if self.replication.unreached().is_some() {
+            let detail = "the registry cannot be reached, and this is written there";
+            return Err(Refusal::new(Code::NotReady, detail));
+        }
+        Ok(())
+    }
+
+    /// The partitions that this node holds.
+    fn held(&self) -> Vec<Held> {
+        let me = self.replication.node();
+        let views = self.replication.partitions().all().map(|one| self.replication.view(one));
+        views
+            .filter(|view| view.ensemble.contains(me))
+            .map(|view| Held { ensemble: view.ensemble.clone() })
+            .collect()
+    }
+
+    /// The cluster, for whether `node` may go.
+    async fn company(&self, node: NodeId) -> Result<Company, Refusal> {
+        let members = self.replication.members().await.map_err(not_written)?;
+        let of = |is: &dyn Fn(&MemberRecord) -> bool| {
+            members.iter().filter(|(_, one)| is(one)).map(|(node, _)| node.clone()).collect()
+        };
+        let ring = self.replication.ring();
+        let up = ring.nodes.iter().filter(|member| member.up).map(|member| member.id.clone());
+        Ok(Company {
+            node,
+            up: up.collect(),
+            draining: of(&|one| one.draining),
+            leaving: of(&|one| one.leaving),
+            commit: self.replication.commit(),
+        })
+    }
+
     fn partition(&self, partition: PartitionId, ring: &Ring) -> PartitionInfo {
         let view = self.replication.view(partition);
         let partitions = self.replication.partitions();

@@ -30,11 +30,13 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_and_a_foreign_one_is_refused() {
-        let member = MemberRecord { store: 3, boot: 4, leaving: false };
+        let member = MemberRecord { store: 3, boot: 4, leaving: false, draining: false };
         assert_eq!(encode(&member), br#"{"store":3,"boot":4}"#);
         assert_eq!(decode::<MemberRecord>(&encode(&member)).unwrap(), member);
         let leaving = MemberRecord { leaving: true, ..member };
         assert_eq!(decode::<MemberRecord>(&encode(&leaving)).unwrap(), leaving);
+        let draining = MemberRecord { leaving: false, draining: true, ..leaving };
+        assert_eq!(encode(&draining), br#"{"store":3,"boot":4,"draining":true}"#);
         assert!(decode::<MemberRecord>(br#"{"store": 3, "boot": 4, "more": 5}"#).is_err());
     }
 }

@@ -25,6 +25,9 @@ pub struct MemberRecord {
     /// takes it back; a record without it is of a node that stays.
     #[serde(default, skip_serializing_if = "is_false")]
     pub leaving: bool,
+    /// An operator has this life give everything away. The next one begins without it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub draining: bool,
 }
 
 /// What is usual is not written, so that records of nodes that stay look as they always did.
@@ -98,6 +101,9 @@ pub struct PositionData {
     pub http: String,
     /// SHA-256 of its certificate, in hex.
     pub fingerprint: String,
+    /// SHA-256 of the authority's certificate that signed it, in hex; nothing, if it does not say.
+    #[serde(default)]
+    pub authority: String,
 }
 
 /// The key of the cluster's own record.

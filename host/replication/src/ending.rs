@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use hashring::NodeId;
 use runtime::Stop;
 
 /// Replication cannot go on, and so neither can the node. Everything it acknowledged is safe: it is on
@@ -47,6 +48,16 @@ pub enum Failure {
         theirs: u64,
         /// The folder's.
         ours: u64,
+    },
+    /// The other nodes of the cluster would not believe this one. It has no places and holds nothing; give
+    /// it a certificate of their authority, and start it again.
+    #[error(
+        "node {node} of this cluster has a certificate of another authority: the nodes of one cluster \
+         need certificates that one ca.pem has signed"
+    )]
+    Authority {
+        /// One of the others.
+        node: NodeId,
     },
     /// The data folder cannot be written. Nothing was acknowledged; look at the disk.
     #[error("the data folder: {0}")]

@@ -23,6 +23,7 @@ use crate::dialler::{Dialler, Target};
 use crate::foreign::Foreign;
 use crate::inbox::{Command, Inbox};
 use crate::peers::Peers;
+use crate::trust::Trust;
 use crate::{RingMember, RingView, wanted};
 
 /// The pause between two looks at the same things.
@@ -42,6 +43,8 @@ pub(crate) struct RingFollower {
     pub(crate) view: watch::Sender<Arc<RingView>>,
     /// The cluster this node joined.
     pub(crate) cluster: ClusterRecord,
+    /// Whose places count.
+    pub(crate) trust: Trust,
     pub(crate) foreign: Foreign,
     pub(crate) config: Arc<Config>,
     pub(crate) inbox: Inbox,
@@ -59,7 +62,11 @@ impl RingFollower {
             self.show_last_known();
         }
         loop {
-            if let Err(error) = self.look().await {
+            // Who is connected this node knows by itself, whoever is on the ring.
+            self.show_connections();
+            if *reachable.borrow() == SessionState::Connected
+                && let Err(error) = self.look().await
+            {
                 tracing::debug!(node = %self.node, %error, "the ring stays as it was");
             }
             tokio::select! { biased;
@@ -91,7 +98,13 @@ impl RingFollower {
         let mut records = Vec::new();
         for (key, value) in &places {
             match (position_of(key), registry::decode::<PositionRecord>(&value.data)) {
-                (Some(position), Ok(record)) => records.push((position, record)),
+                (Some(position), Ok(record)) if self.trust.believes(&record) => {
+                    records.push((position, record));
+                }
+                (Some(_), Ok(PositionRecord { data, .. })) => {
+                    let whose = format!("{POSITIONS} of node {}", data.node);
+                    self.foreign.pass_over(&self.node, "authority", &whose, 0);
+                }
                 _ => self.foreign.pass_over(&self.node, "place", key, value.version),
             }
         }
@@ -133,6 +146,22 @@ impl RingFollower {
         self.publish(ring, nodes.into_values().collect(), known.age_ms().max(1));
     }
 
+    /// Publishes the same ring with who is connected now.
+    fn show_connections(&self) {
+        let (ring, stale_ms, mut nodes) = {
+            let view = self.view.borrow();
+            (view.ring.clone(), view.stale_ms, view.nodes.clone())
+        };
+        for member in &mut nodes {
+            member.up = self.is_up(&member.id);
+        }
+        self.publish(ring, nodes, stale_ms);
+    }
+
+    fn is_up(&self, node: &NodeId) -> bool {
+        *node == self.node || self.peers.is_up(node)
+    }
+
     /// Says so if the cluster's own record is another one now: two clusters on one root, or somebody's hand.
     /// What this node joined it stays in.
     async fn same_cluster(&mut self) -> Result<(), registry::Error> {
@@ -166,7 +195,7 @@ impl RingFollower {
             quic: data.quic.clone(),
             zone: data.zone.clone(),
             weight: data.weight,
-            up: data.node == self.node || self.peers.is_up(&data.node),
+            up: self.is_up(&data.node),
         }
     }
 
@@ -197,7 +226,11 @@ pub(crate) async fn partitions(session: Arc<Session>, inbox: Inbox, stop: Stop) 
         };
         let pause = match records {
             Ok(records) => {
-                due = Some(BTreeSet::new());
+                let mut missing = due.replace(BTreeSet::new()).unwrap_or_default();
+                missing.retain(|key| records.iter().all(|(found, _)| found != key));
+                for key in missing.iter().filter(|key| partition_of(key).is_some()) {
+                    foreign.pass_over(session.node(), "missing", key, u64::MAX);
+                }
                 for (key, value) in records {
                     if !tell(&session, &mut foreign, &inbox, &key, &value).await {
                         return;

@@ -33,7 +33,15 @@ impl Foreign {
             "member" => {
                 "is no member's record, and is passed over. If no other program needs it, delete it"
             }
+            "missing" => {
+                "is gone: whoever leads its partition goes on, and nobody takes over from it. Put the record back \
+                 as it was, then start those who hold it again, one after another"
+            }
             "partition" => "is no partition's record: it changes nothing until somebody mends it",
+            "authority" => {
+                "have a certificate of another authority, and are no part of the ring: give it one that this \
+                 cluster's ca.pem has signed"
+            }
             _ => {
                 "is not the cluster that this node joined: two clusters may share one root. Give each its own"
             }

@@ -1,5 +1,6 @@
 //! What the floors above hold of replication.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions, Ring, Spread};
-use registry::Session;
+use registry::{MemberRecord, Session};
 use runtime::Instant;
 use segment::{Kept, Log, LogEntry, Snapshot, SnapshotError};
 use tokio::sync::{oneshot, watch};
@@ -182,6 +183,11 @@ impl Replication {
     /// What two members of a partition do not share.
     pub fn spread(&self) -> Spread {
         self.shared.config.spread
+    }
+
+    /// How long a ring must have been the same before anything is moved by it.
+    pub fn settle(&self) -> Duration {
+        self.shared.config.timings.settle
     }
 
     /// The cluster's id, once this node has joined it.
@@ -389,8 +395,7 @@ impl Replication {
     /// # Errors
     /// [`Failure`], also when this node has ended.
     pub async fn set_leaving(&self, node: &NodeId, leaving: bool) -> Result<bool, Failure> {
-        let session = self.shared.session.get().and_then(Weak::upgrade);
-        membership::set_leaving(&*session.ok_or(Failure::Registry)?, node, leaving).await
+        membership::set_leaving(&*self.session()?, node, leaving).await
     }
 
     /// Says whether this node could serve what it leads: while it could not, it takes nothing over if another
@@ -398,6 +403,35 @@ impl Replication {
     pub async fn set_ready(&self, ready: bool) {
         // Once the driver has ended it leads nothing.
         drop(self.shared.inbox.send(Command::Event(Event::Ready(ready))).await);
+    }
+
+    /// What stands of every node that was ever here. Asks the registry until it answers.
+    ///
+    /// # Errors
+    /// [`Failure`], also when this node has ended.
+    pub async fn members(&self) -> Result<BTreeMap<NodeId, MemberRecord>, Failure> {
+        membership::members(&*self.session()?).await
+    }
+
+    /// Writes that this node leads nothing and takes nothing over, or that it does again, so that the others
+    /// do not count on it. Asks the registry until it answers; cancelling it leaves unknown whether it was
+    /// written.
+    ///
+    /// # Errors
+    /// [`Failure`], also when this node has ended.
+    pub async fn set_draining(&self, draining: bool) -> Result<(), Failure> {
+        let session = self.session()?;
+        membership::set_draining(&session, &self.shared.config.node, draining).await.map(drop)
+    }
+
+    /// Ends what [`Replication::begin_drain`] began.
+    pub async fn end_drain(&self) {
+        // Once the driver has ended it leads nothing.
+        drop(self.shared.inbox.send(Command::Event(Event::StayOn)).await);
+    }
+
+    fn session(&self) -> Result<Arc<Session>, Failure> {
+        self.shared.session.get().and_then(Weak::upgrade).ok_or(Failure::Registry)
     }
 
     /// Begins to give everything away; from then on nothing is taken over. [`Replication::led`] says how

@@ -37,6 +37,7 @@ mod peer;
 mod peers;
 mod tls;
 mod transport;
+mod trust;
 
 mod floor;
 mod metric;

@@ -21,6 +21,7 @@ use segment::Folder;
 use crate::config::Config;
 use crate::ending::Failure;
 use crate::metric;
+use crate::trust::Trust;
 
 /// How long the first `commit` nodes wait for others, so that nodes started together share the
 /// partitions from the beginning.
@@ -37,6 +38,8 @@ pub(crate) struct Membership {
     pub(crate) config: Arc<Config>,
     /// What stands under each of this node's positions.
     pub(crate) record: PositionRecord,
+    /// Whom it can believe.
+    pub(crate) trust: Trust,
 }
 
 /// Begins a new process life of this node: in its folder, then in the registry, so that the registry
@@ -58,7 +61,8 @@ pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Fai
         let life = next_life(folder.store(), folder.boot(), known.transpose()?);
         folder = begin(folder, &life).await?;
         let leaving = life.leaving;
-        let record = MemberRecord { store: folder.store(), boot: folder.boot(), leaving };
+        let (store, boot) = (folder.store(), folder.boot());
+        let record = MemberRecord { store, boot, leaving, draining: false };
         let expect = value.map(|value| value.version);
         let cas = Cas { key: key.clone(), expect, data: Some(registry::encode(&record)) };
         match session.cas(cas).await {
@@ -71,6 +75,18 @@ pub async fn enlist(session: &Session, mut folder: Folder) -> Result<Folder, Fai
 }
 
 impl Membership {
+    /// Whether the nodes that are there could believe this one: asked before it takes places, and once it
+    /// has them, because two may come at once.
+    pub(crate) async fn belong(&self, placed: bool) -> Result<(), Failure> {
+        let places = ask(|| self.session.list(POSITIONS)).await?;
+        let records = places.iter().filter_map(|(_, value)| registry::decode(&value.data).ok());
+        let records: Vec<PositionRecord> = records.collect();
+        match self.trust.outnumbered(&self.config.node, records.iter(), placed) {
+            Some(node) => Err(Failure::Authority { node }),
+            None => Ok(()),
+        }
+    }
+
     /// Takes this node's places. One that another node holds is left to it.
     pub(crate) async fn take_places(&self) -> Result<(), Failure> {
         let data = registry::encode(&self.record);
@@ -150,7 +166,9 @@ impl Membership {
         let members = ask(|| self.session.list(MEMBERS)).await?;
         let mut records = Vec::new();
         for (key, value) in &places {
-            if let (Some(position), Ok(record)) = (position_of(key), decode(key, &value.data)) {
+            if let (Some(position), Ok(record)) = (position_of(key), decode(key, &value.data))
+                && self.trust.believes(&record)
+            {
                 records.push((position, record));
             }
         }
@@ -214,14 +232,43 @@ impl Membership {
 /// # Errors
 /// [`Failure`]; nothing was changed, or it is not known whether it was, and asking again is harmless.
 pub async fn set_leaving(session: &Session, node: &NodeId, leaving: bool) -> Result<bool, Failure> {
+    change_member(session, node, |known| MemberRecord { leaving, ..known }).await
+}
+
+/// Says that `node` leads nothing and takes nothing over, or that it does again.
+pub(crate) async fn set_draining(
+    session: &Session,
+    node: &NodeId,
+    draining: bool,
+) -> Result<bool, Failure> {
+    change_member(session, node, |known| MemberRecord { draining, ..known }).await
+}
+
+/// What stands of every member. What is no record is passed over: the running node tells of it.
+pub(crate) async fn members(session: &Session) -> Result<BTreeMap<NodeId, MemberRecord>, Failure> {
+    let members = ask(|| session.list(MEMBERS)).await?;
+    let member = |(key, value): &(String, registry::Value)| {
+        let node = key.strip_prefix(MEMBERS)?.parse().ok()?;
+        Some((node, registry::decode(&value.data).ok()?))
+    };
+    Ok(members.iter().filter_map(member).collect())
+}
+
+/// Changes what stands of `node`; `false` if no node of that name was ever here.
+async fn change_member(
+    session: &Session,
+    node: &NodeId,
+    change: impl Fn(MemberRecord) -> MemberRecord,
+) -> Result<bool, Failure> {
     let key = member_key(node);
     loop {
         let Some(value) = ask(|| session.get(&key)).await? else { return Ok(false) };
         let known: MemberRecord = decode(&key, &value.data)?;
-        if known.leaving == leaving {
+        let record = change(known.clone());
+        if record == known {
             return Ok(true);
         }
-        let data = Some(registry::encode(&MemberRecord { leaving, ..known }));
+        let data = Some(registry::encode(&record));
         let cas = Cas { key: key.clone(), expect: Some(value.version), data };
         // A lost answer and a lost race are both looked at again.
         if let Ok(Ok(_version)) = session.cas(cas).await {
@@ -236,9 +283,10 @@ fn next_life(store: u64, boot: u64, known: Option<MemberRecord>) -> MemberRecord
     let leaving = known.as_ref().is_some_and(|known| known.leaving);
     match known {
         Some(known) if known.store != store || known.boot > boot => {
-            MemberRecord { store: rand::random(), boot: known.boot.max(boot) + 1, leaving }
+            let (store, boot) = (rand::random(), known.boot.max(boot) + 1);
+            MemberRecord { store, boot, leaving, draining: false }
         }
-        _ => MemberRecord { store, boot: boot + 1, leaving },
+        _ => MemberRecord { store, boot: boot + 1, leaving, draining: false },
     }
 }
 

@@ -34,6 +34,7 @@ use crate::peer::Net;
 use crate::peers::{Peers, code};
 use crate::reads::Reads;
 use crate::transport::{self, EndpointError};
+use crate::trust::Trust;
 use crate::{listener, metric, registrar};
 
 /// How long goodbyes are given to leave the machine.
@@ -128,17 +129,14 @@ impl Driver {
                 }
             }
         });
+        let trust = parts.credentials.trust();
         let membership = Membership {
             session: Arc::clone(&session),
             config: Arc::clone(&shared.config),
-            record: position_record(&shared, parts.credentials.fingerprint()),
+            record: position_record(&shared, parts.credentials.fingerprint(), &trust),
+            trust: trust.clone(),
         };
-        let joined = async {
-            membership.take_places().await?;
-            membership.register().await?;
-            let cluster = membership.cluster().await?;
-            Ok((keep_cluster(parts.folder, cluster.id).await?, cluster))
-        };
+        let joined = join(&membership, parts.folder);
         let (folder, cluster) = tokio::select! { biased;
             () = stop.stopped() => return Ok(()),
             joined = joined => joined?,
@@ -151,7 +149,7 @@ impl Driver {
         shared.cluster.get_or_init(|| cluster.id);
         shared.progress.send_modify(|progress| progress.joined = true);
         let net = net(&shared, &folder, &cluster, Arc::clone(&host), tasks);
-        connect(&shared, &session, net, endpoint, cluster, tasks);
+        connect(&shared, &session, net, endpoint, (cluster, trust), tasks);
         let (wishes, wished) = mpsc::channel(registrar::BATCHES_WAITING_MAX);
         let filler = shared.inbox.clone();
         tasks.spawn(
@@ -183,6 +181,16 @@ impl Driver {
         };
         running.run(stop).await
     }
+}
+
+/// Takes the node's places, if it belongs there, and finds its cluster.
+async fn join(membership: &Membership, folder: Folder) -> Result<(Folder, ClusterRecord), Failure> {
+    membership.belong(false).await?;
+    membership.take_places().await?;
+    membership.belong(true).await?;
+    membership.register().await?;
+    let cluster = membership.cluster().await?;
+    Ok((keep_cluster(folder, cluster.id).await?, cluster))
 }
 
 /// Keeps in the folder which cluster it belongs to, once and for all.
@@ -227,7 +235,7 @@ fn connect(
     session: &Arc<Session>,
     net: Net,
     endpoint: Endpoint,
-    cluster: ClusterRecord,
+    (cluster, trust): (ClusterRecord, Trust),
     tasks: &Tasks,
 ) {
     tasks.spawn("listener for nodes", listener::listen(net.clone(), endpoint.clone()));
@@ -238,6 +246,7 @@ fn connect(
         dialler: Dialler::new(net, endpoint, shared.ending.clone()),
         view: shared.ring.clone(),
         cluster,
+        trust,
         foreign: Foreign::default(),
         config: Arc::clone(&shared.config),
         inbox: shared.inbox.clone(),
@@ -273,7 +282,7 @@ async fn reach(shared: &Shared, session: &Session) {
     }
 }
 
-fn position_record(shared: &Shared, fingerprint: String) -> PositionRecord {
+fn position_record(shared: &Shared, fingerprint: String, trust: &Trust) -> PositionRecord {
     let config = &shared.config;
     let quic = if config.advertise.is_empty() {
         shared.address.to_string()
@@ -301,6 +310,7 @@ fn position_record(shared: &Shared, fingerprint: String) -> PositionRecord {
             quic,
             http: config.http.clone(),
             fingerprint,
+            authority: trust.mark.clone(),
         },
     }
 }

@@ -26,6 +26,29 @@ use crate::{
     Answering, Authority, Credentials, ForwardError, Host, Pem, forward, listener, tls, transport,
 };
 
+/// A place of this node that says who signed its certificate.
+pub(crate) fn place(node: &str, authority: &str) -> registry::PositionRecord {
+    let service_info = registry::ServiceInfo {
+        name: "carillon".to_owned(),
+        version: String::new(),
+        build: String::new(),
+        hostname: "h".to_owned(),
+        fqdn: "h".to_owned(),
+        key: String::new(),
+        servers: Vec::new(),
+    };
+    let data = registry::PositionData {
+        node: id(node),
+        zone: String::new(),
+        weight: 1,
+        quic: String::new(),
+        http: String::new(),
+        fingerprint: String::new(),
+        authority: authority.to_owned(),
+    };
+    registry::PositionRecord { service_info, data }
+}
+
 mod belief;
 mod heard;
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use hashring::NodeId;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
@@ -21,6 +21,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::authority::cluster_of;
+use crate::trust::Trust;
 
 /// What every certificate's name ends in, after the node's id.
 pub(crate) const NAME_SUFFIX: &str = ".node.carillon.internal";
@@ -141,6 +142,30 @@ impl Credentials {
     /// SHA-256 of the node's certificate, in hex: what the registry tells others to expect.
     pub fn fingerprint(&self) -> String {
         self.chain.first().map(fingerprint_of).unwrap_or_default()
+    }
+
+    /// What these credentials say of authorities: which of them signed the node's certificate, and which
+    /// are believed.
+    pub(crate) fn trust(&self) -> Trust {
+        let mark = self.authority.iter().find(|authority| self.is_signed_by(authority));
+        Trust {
+            mark: mark.map(fingerprint_of).unwrap_or_default(),
+            believed: self.authority.iter().map(fingerprint_of).collect(),
+        }
+    }
+
+    /// Whether whoever believes this authority alone believes the node.
+    fn is_signed_by(&self, authority: &CertificateDer<'static>) -> bool {
+        let mut roots = RootCertStore::empty();
+        let Some((own, between)) = self.chain.split_first() else { return false };
+        if roots.add(authority.clone()).is_err() {
+            return false;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let verified = verifier.map(|it| it.verify_client_cert(own, between, UnixTime::now()));
+        matches!(verified, Ok(Ok(_)))
     }
 
     /// When the node's certificate ends, in seconds since 1970; `None` if it cannot be read.

@@ -28,7 +28,9 @@ pub(crate) fn roster(
     let member = |node| Some(Member { store: *present.get(&node)?, node });
     let wanted = config.partitions.all().map(|partition| {
         let copies = usize::from(config.copies);
-        let nodes = config.partitions.wanted(&ring, partition, copies, config.spread);
+        let mut nodes = config.partitions.wanted(&ring, partition, copies, config.spread);
+        // Who gives everything away is wanted for its copy, and not to lead.
+        nodes.sort_by_key(|node| lives.get(node).is_some_and(|life| life.draining));
         (partition, nodes.into_iter().filter_map(member).collect())
     });
     let leaving = lives.iter().filter(|(_, life)| life.leaving).map(|(node, _)| node.clone());

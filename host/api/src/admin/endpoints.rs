@@ -3,10 +3,9 @@
 use chat::Code;
 use hashring::NodeId;
 use hyper::StatusCode;
-use serde::Deserialize;
 
 use super::order::Order;
-use super::shape::{AboutShape, DrainingShape, Leave, LeavingShape, PartitionsShape};
+use super::shape::{AboutShape, Drain, DrainingShape, Leave, LeavingShape, PartitionsShape, going};
 use super::{Desk, Doing};
 use crate::endpoints::{Answered, counted, json};
 use crate::problem::Problem;
@@ -31,23 +30,19 @@ pub(super) async fn metrics(_order: Order) -> Answered {
 
 /// Begins and says so; how far it is stands in `info`.
 pub(super) async fn drain(mut order: Order) -> Answered {
-    /// Nothing may be in it.
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Nothing {}
-
-    let Nothing {} = order.json().await?;
+    let Drain { draining, force } = order.json().await?;
     let desk = order.into_desk();
-    in_time(&desk, desk.operate.drain()).await?;
-    json(StatusCode::OK, &DrainingShape { draining: true, led: desk.operate.about().led })
+    in_time(&desk, desk.operate.drain(going(draining, force))).await?;
+    let draining = draining.unwrap_or(true);
+    json(StatusCode::OK, &DrainingShape { draining, led: desk.operate.about().led })
 }
 
 pub(super) async fn leave(mut order: Order) -> Answered {
-    let Leave { node, leaving } = order.json().await?;
+    let Leave { node, leaving, force } = order.json().await?;
     let node: NodeId = node.parse().map_err(|wrong| Problem::invalid(format!("node: {wrong}")))?;
-    let leaving = leaving.unwrap_or(true);
     let desk = order.into_desk();
-    in_time(&desk, desk.operate.leave(node.clone(), leaving)).await?;
+    in_time(&desk, desk.operate.leave(node.clone(), going(leaving, force))).await?;
+    let leaving = leaving.unwrap_or(true);
     json(StatusCode::OK, &LeavingShape { node: &node, leaving })
 }
 

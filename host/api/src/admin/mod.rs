@@ -32,7 +32,9 @@ pub use generations::{
     AuditInfo, ChainInfo, ChangedInfo, LinkInfo, NodeProgressInfo, PastInfo, PluginInfo, PowerInfo,
     ProgressInfo, PushedInfo,
 };
-pub use operate::{About, Doing, Movement, Operate, PartitionInfo, Partitions, RegistryInfo};
+pub use operate::{
+    About, Doing, Going, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
+};
 
 use order::Order;
 

@@ -41,10 +41,21 @@ pub trait Operate: Send + Sync + 'static {
     /// What was done to the plugins of this node, the oldest first.
     fn audit(&self) -> Vec<AuditInfo>;
     /// Begins to give away everything this node leads, and takes nothing over any more until it is
-    /// started again. [`About::led`] says how far it is.
-    fn drain(&self) -> Doing<'_, ()>;
+    /// started again, or told so. [`About::led`] says how far it is.
+    fn drain(&self, going: Going) -> Doing<'_, ()>;
     /// Writes that `node` leaves the cluster for good, or that it stays after all.
-    fn leave(&self, node: NodeId, leaving: bool) -> Doing<'_, ()>;
+    fn leave(&self, node: NodeId, going: Going) -> Doing<'_, ()>;
+}
+
+/// Whether a node goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Going {
+    /// If the others can do without it.
+    Going,
+    /// Whatever becomes of the others.
+    Anyway,
+    /// It stays after all.
+    Staying,
 }
 
 /// A node, its process and its state.
@@ -92,6 +103,8 @@ pub struct Partitions {
     pub commit: u8,
     /// What two copies must not share: `node`, `host` or `zone`.
     pub spread: &'static str,
+    /// How long the ring must have been the same before anything is moved by it, in milliseconds.
+    pub settle_ms: u64,
     /// The partitions, in order.
     pub partitions: Vec<PartitionInfo>,
 }

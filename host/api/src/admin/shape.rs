@@ -3,7 +3,7 @@
 use hashring::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::{About, Movement, PartitionInfo, Partitions};
+use super::{About, Going, Movement, PartitionInfo, Partitions};
 
 /// `POST /admin/v1/ring/leave`.
 #[derive(Debug, Deserialize)]
@@ -12,6 +12,27 @@ pub(super) struct Leave {
     pub(super) node: String,
     /// `false` takes it back.
     pub(super) leaving: Option<bool>,
+    /// Also if too few would stay.
+    pub(super) force: Option<bool>,
+}
+
+/// `POST /admin/v1/drain`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drain {
+    /// `false` takes it back.
+    pub(super) draining: Option<bool>,
+    /// Also if nobody else could lead.
+    pub(super) force: Option<bool>,
+}
+
+/// What an operator says of a node, as one word.
+pub(super) fn going(goes: Option<bool>, force: Option<bool>) -> Going {
+    match (goes.unwrap_or(true), force.unwrap_or(false)) {
+        (true, false) => Going::Going,
+        (true, true) => Going::Anyway,
+        (false, _) => Going::Staying,
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -83,6 +104,7 @@ pub(super) struct PartitionsShape<'a> {
     copies: u8,
     commit: u8,
     spread: &'static str,
+    settle_ms: u64,
     partitions: Vec<PartitionShape<'a>>,
 }
 
@@ -116,6 +138,7 @@ impl<'a> PartitionsShape<'a> {
             copies: all.copies,
             commit: all.commit,
             spread: all.spread,
+            settle_ms: all.settle_ms,
             partitions: all.partitions.iter().map(PartitionShape::new).collect(),
         }
     }

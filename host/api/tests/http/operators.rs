@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, LinkInfo, Movement, NodeProgressInfo, Operate,
-    PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Going, LinkInfo, Movement, NodeProgressInfo,
+    Operate, PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo,
     RegistryInfo,
 };
 use api::{Config, Drained, Patience, Server, Serving};
@@ -72,7 +72,8 @@ impl Operate for Pretender {
             stale_ms: 0,
             moves: vec![movement],
         };
-        Partitions { copies: 2, commit: 2, spread: "host", partitions: vec![partition] }
+        let partitions = vec![partition];
+        Partitions { copies: 2, commit: 2, spread: "host", settle_ms: 60_000, partitions }
     }
 
     fn plugins(&self) -> Vec<PluginInfo> {
@@ -166,16 +167,19 @@ impl Operate for Pretender {
         }]
     }
 
-    fn drain(&self) -> Doing<'_, ()> {
-        self.told.lock().unwrap().push("drain".to_owned());
+    fn drain(&self, going: Going) -> Doing<'_, ()> {
+        self.told.lock().unwrap().push(format!("drain {going:?}"));
         Box::pin(async { Ok(()) })
     }
 
-    fn leave(&self, node: NodeId, leaving: bool) -> Doing<'_, ()> {
-        self.told.lock().unwrap().push(format!("{node} {leaving}"));
+    fn leave(&self, node: NodeId, going: Going) -> Doing<'_, ()> {
+        self.told.lock().unwrap().push(format!("{node} {going:?}"));
         Box::pin(async move {
             match node.as_str() {
                 "n1" => Ok(()),
+                "n2" => {
+                    Err(Refusal::new(Code::Needed, "without n2 n1 would stay, and 2 must hold it"))
+                }
                 "slow" => std::future::pending().await,
                 _ => Err(Refusal::new(Code::NotFound, "no node of this name was ever a member")),
             }
@@ -245,7 +249,7 @@ async fn a_node_tells_who_it_is_and_how_it_does() {
     assert_eq!(info.json(), expected);
     let partitions = desk.get("/admin/v1/partitions").await.json();
     let expected = json!({
-        "copies": 2, "commit": 2, "spread": "host",
+        "copies": 2, "commit": 2, "spread": "host", "settle_ms": 60_000,
         "partitions": [{
             "partition": 5, "epoch": 2, "state": "open", "primary": "n1", "role": "primary",
             "ensemble": ["n1", "n2"], "wanted": ["n1", "n3"], "end": 12, "commit": 10, "lag": 2,
@@ -286,7 +290,15 @@ async fn a_node_is_drained_and_another_declared_gone() {
     assert_eq!((left.status, left.json()), (200, json!({"node": "n1", "leaving": true})));
     let stays = desk.json("/admin/v1/ring/leave", r#"{"node": "n1", "leaving": false}"#).await;
     assert_eq!(stays.json(), json!({"node": "n1", "leaving": false}));
-    assert_eq!(desk.told(), ["drain", "drain", "n1 true", "n1 false"]);
+    let back = desk.json("/admin/v1/drain", r#"{"draining": false}"#).await;
+    assert_eq!(back.json(), json!({"draining": false, "led": 3}));
+    desk.json("/admin/v1/drain", r#"{"force": true}"#).await;
+    let told =
+        ["drain Going", "drain Going", "n1 Going", "n1 Staying", "drain Staying", "drain Anyway"];
+    assert_eq!(desk.told(), told);
+    let needed = desk.json("/admin/v1/ring/leave", r#"{"node": "n2", "force": false}"#).await;
+    assert_eq!((needed.status, needed.code().as_str()), (409, "needed"));
+    assert_eq!(needed.json()["retryable"], false);
     let unknown = desk.json("/admin/v1/ring/leave", r#"{"node": "n9"}"#).await;
     assert_eq!((unknown.status, unknown.code().as_str()), (404, "not-found"));
     let slow = desk.json("/admin/v1/ring/leave", r#"{"node": "slow"}"#).await;

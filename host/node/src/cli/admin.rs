@@ -124,6 +124,7 @@ fn refused(target: &Target, status: u16, problem: &Value) -> Problem {
     let text = |field: &str| problem.get(field).and_then(Value::as_str).unwrap_or_default();
     let what = format!("{target} refuses: {} ({} {})", text("detail"), status, text("code"));
     let fix = match problem.get("retryable").and_then(Value::as_bool) {
+        _ if text("code") == "needed" => "Bring the others back first, or add --force",
         Some(true) => "Try again in a while, or ask another node",
         Some(false) | None => "Correct what the sentence names",
     };

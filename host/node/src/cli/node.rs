@@ -42,7 +42,8 @@ enum Command {
 
 /// Has a running node give away everything it leads, so that stopping it is hardly noticed.
 ///
-/// It goes on answering and holding its copies, and leads nothing until it is started again.
+/// It goes on answering and holding its copies, and leads nothing until it is started again or taken back. A
+/// node that the others cannot do without refuses.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  carillon node drain --admin http://127.0.0.1:7181 --timeout 30s"
@@ -54,6 +55,12 @@ struct Drain {
     /// How long to wait until it leads nothing
     #[arg(long, default_value = "30s", value_parser = span)]
     timeout: Duration,
+    /// It leads again: takes a drain back
+    #[arg(long, conflicts_with = "force")]
+    cancel: bool,
+    /// Also if nobody else could lead, or too few would be left
+    #[arg(long)]
+    force: bool,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -130,7 +137,16 @@ impl Drain {
     async fn run(self) -> Result<(), Problem> {
         let admin = Admin::new(&self.admin)?;
         let deadline = runtime::now() + self.timeout;
-        admin.post("/admin/v1/drain", &json!({})).await?;
+        let order = json!({"draining": !self.cancel, "force": self.force});
+        admin.post("/admin/v1/drain", &order).await?;
+        if self.cancel {
+            let Info { node, led } = admin.get("/admin/v1/info").await?;
+            let told = match self.json {
+                true => json!({"node": node, "draining": false, "led": led}).to_string(),
+                false => format!("{node} takes over again what is to be led by it"),
+            };
+            return output::line(told).map(drop);
+        }
         loop {
             let Info { node, led } = admin.get("/admin/v1/info").await?;
             if led == 0 {

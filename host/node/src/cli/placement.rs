@@ -35,6 +35,7 @@ struct Place {
 pub(super) struct Placement {
     copies: usize,
     spread: String,
+    settle_ms: u64,
     pub(super) partitions: Vec<Partition>,
 }
 
@@ -62,6 +63,12 @@ impl Partition {
     /// another for it.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.wanted.iter().any(|node| !self.ensemble.contains(node))
+    }
+
+    /// Whether another leads it than the ring has for that, among those who hold it.
+    fn is_led_by_another(&self) -> bool {
+        let first = self.wanted.first();
+        self.primary.is_some() && self.primary.as_ref() != first && !self.is_elsewhere()
     }
 }
 
@@ -212,6 +219,14 @@ fn notes(ring: &Ring, placement: &Placement) -> Vec<String> {
             "{elsewhere} partitions are not where they should be: carillon ring moves"
         ));
     }
+    let by_another = count(&|partition| partition.is_led_by_another());
+    if by_another > 0 {
+        notes.push(format!(
+            "{by_another} partitions are led by another node than the ring has for them: they go back \
+             about {} s after the last change",
+            placement.settle_ms.div_ceil(1000)
+        ));
+    }
     notes
 }
 
@@ -306,7 +321,7 @@ mod tests {
             })
         };
         serde_json::from_value(json!({
-            "copies": 2, "commit": 2, "spread": "host",
+            "copies": 2, "commit": 2, "spread": "host", "settle_ms": 60_000,
             "partitions": [partition(0, "a"), partition(1, "a"), partition(2, "b"), partition(3, "a")],
         }))
         .unwrap()
@@ -314,7 +329,9 @@ mod tests {
 
     #[test]
     fn a_table_counts_shares_leads_and_holds_and_their_balance() {
-        let shown = table(&ring(), &placement(&["b", "a"]));
+        let mut placed = placement(&["a", "b"]);
+        placed.partitions[2].wanted.reverse();
+        let shown = table(&ring(), &placed);
         let json = shown.json();
         assert_eq!(json["nodes"][0]["share"], 0.75);
         assert_eq!(
@@ -336,6 +353,11 @@ mod tests {
         assert!(text.contains(thin) && !text.contains("carillon ring moves"), "{text}");
         let text = table(&ring(), &placement(&["a", "c"])).text();
         assert!(text.contains("4 partitions are not where they should be"), "{text}");
+        assert!(!text.contains("led by another"), "that comes after it: {text}");
+        let text = table(&ring(), &placement(&["b", "a"])).text();
+        let led = "3 partitions are led by another node than the ring has for them: they go back about \
+                   60 s after the last change";
+        assert!(text.contains(led), "{text}");
     }
 
     #[test]

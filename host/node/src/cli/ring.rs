@@ -81,8 +81,11 @@ struct Leave {
     /// The node that leaves
     node: String,
     /// It stays after all
-    #[arg(long)]
+    #[arg(long, alias = "cancel", conflicts_with = "force")]
     undo: bool,
+    /// Also if fewer nodes would stay than must hold what is sent
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -203,7 +206,7 @@ impl Leave {
             Problem::usage(error, "Write the node's id, as carillon ring show prints it")
         })?;
         let admin = Admin::new(&self.common.admin)?;
-        let body = json!({"node": node, "leaving": !self.undo});
+        let body = json!({"node": node, "leaving": !self.undo, "force": self.force});
         let done = admin.post("/admin/v1/ring/leave", &body).await?;
         if self.common.json {
             return output::line(done).map(drop);

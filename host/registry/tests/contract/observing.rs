@@ -39,6 +39,7 @@ fn position(node: &str) -> Vec<u8> {
         quic: text("127.0.0.1:1"),
         http: format!("http://{node}"),
         fingerprint: text(""),
+        authority: String::new(),
     };
     encode(&PositionRecord { service_info, data })
 }

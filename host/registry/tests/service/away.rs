@@ -21,6 +21,9 @@ async fn known_paths_are_stale_with_their_age_and_unknown_ones_have_no_connectio
     set(&a, "/known", &data(json!({"v": "1"})), Kind::Persistent).await;
     set(&a, "/mine", &data(json!({"v": "1"})), Kind::Ephemeral).await;
     let fresh = a.get("/known").await.expect("there");
+    // Known for longer than the loss will have been noticed for.
+    runtime::sleep(Duration::from_millis(500)).await;
+    let killed = runtime::now();
     ensemble.kill(1).await;
     eventually("the loss is noticed", async || match a.connection() {
         Connection::Connected => Err(()),
@@ -30,6 +33,9 @@ async fn known_paths_are_stale_with_their_age_and_unknown_ones_have_no_connectio
     let stale = a.get("/known").await.expect("it is known");
     assert!(stale.stale);
     assert_eq!((&stale.data, &stale.stat), (&fresh.data, &fresh.stat));
+    // Its age is that of the loss, and not that of the knowledge.
+    let since = killed.elapsed();
+    assert!(Duration::from_millis(stale.age_ms) <= since, "{} ms, {since:?}", stale.age_ms);
     eventually("it grows older", async || {
         let now = a.get("/known").await.expect("it is known");
         if now.age_ms > stale.age_ms { Ok(()) } else { Err(now.age_ms) }

@@ -15,6 +15,8 @@ mod bounds;
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../../tests/src/ensemble/mod.rs"]
 mod ensemble;
+#[path = "../../../../tests/src/python.rs"]
+mod interpreter;
 mod locks;
 mod python;
 mod setting;

@@ -38,6 +38,7 @@ async fn stand(session: &Session, places: &[&str]) {
             quic: String::new(),
             http: String::new(),
             fingerprint: String::new(),
+            authority: String::new(),
         },
     };
     for place in places {

@@ -147,6 +147,8 @@ pub struct Sabotage {
     pub any_epoch_acks: bool,
     /// Acknowledges before the disk does.
     pub ack_before_sync: bool,
+    /// Answers a seal before the disk has the promise.
+    pub late_sync: bool,
     /// Shows and answers before the commit.
     pub show_before_commit: bool,
     /// A restarted primary goes on in its epoch.

@@ -119,6 +119,8 @@ pub enum Event {
     /// Give everything away and take nothing over any more. When [`Core::led`](super::Core::led) is 0
     /// there is nothing left to give.
     Drain,
+    /// Takes that back: what comes to this node is taken over again.
+    StayOn,
 }
 
 /// Who there is, and who should hold what. Several nodes may see it differently for a while: it decides

@@ -217,7 +217,11 @@ impl Partition {
         }
         self.suspicion.heard(cx.now);
         let sealed = self.sealed(epoch);
-        cx.writer.after(After::Sealed { to: from.clone(), sealed });
+        if cx.config.sabotage.late_sync {
+            cx.send_sealed(from, sealed);
+        } else {
+            cx.writer.after(After::Sealed { to: from.clone(), sealed });
+        }
     }
 
     /// What this node says when it is sealed.

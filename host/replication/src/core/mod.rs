@@ -144,6 +144,11 @@ impl Core {
                 self.cx.draining = true;
                 self.each(Partition::begin_hand_over);
             }
+            Event::StayOn => {
+                self.cx.draining = false;
+                self.each(Partition::touch);
+                self.each(Partition::consider);
+            }
         }
     }
 

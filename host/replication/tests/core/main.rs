@@ -3,6 +3,7 @@
 //! those somebody did.
 
 mod change;
+mod disk;
 mod hostile;
 mod leading;
 mod member;

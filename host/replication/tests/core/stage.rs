@@ -13,8 +13,10 @@ use replication::core::{
     Alarm, CasResult, Core, CoreConfig, Event, Limits, Moving, Outcome, PartitionView, Roster,
     Sabotage, Step, Timings, opened_record,
 };
-use segment::{LogEnd, LogEntry, LogOp, Promise, Restored};
+use segment::{LogEntry, LogOp};
 use wire::Message;
+
+use crate::disk::{Disk, apply};
 
 /// The partition of stories that need only one.
 pub(crate) const P: PartitionId = PartitionId(0);
@@ -70,15 +72,6 @@ pub(crate) struct Node {
     pub(crate) writes: VecDeque<(u64, Vec<LogOp>)>,
     pub(crate) write_count: u64,
     up: BTreeSet<NodeId>,
-}
-
-/// What a disk holds of a partition.
-#[derive(Clone, Default)]
-pub(crate) struct Disk {
-    pub(crate) entries: Vec<LogEntry>,
-    pub(crate) promise: Option<Promise>,
-    pub(crate) commit: u64,
-    pub(crate) damaged: bool,
 }
 
 pub(crate) fn id(name: &str) -> NodeId {
@@ -473,61 +466,5 @@ impl Stage {
             None => String::from_utf8_lossy(&entry.payload[1..]).into_owned(),
         };
         disk.entries.iter().map(text).collect()
-    }
-}
-
-fn apply(disk: &mut BTreeMap<PartitionId, Disk>, op: LogOp) {
-    match op {
-        LogOp::Append { partition, entries } => {
-            let disk = disk.entry(partition).or_default();
-            for entry in entries {
-                let end = disk.restored().end;
-                assert_eq!(entry.seq, end.seq + 1, "a gap on disk");
-                let chain = end.chain.next(entry.epoch, entry.seq, &entry.payload);
-                assert_eq!(entry.chain, chain, "a broken chain on disk");
-                disk.entries.push(entry);
-            }
-        }
-        LogOp::Cut { partition, after } => {
-            disk.entry(partition).or_default().entries.retain(|entry| entry.seq <= after);
-        }
-        LogOp::Promise { partition, promise } => {
-            let disk = disk.entry(partition).or_default();
-            let before = disk.promise.as_ref().map_or(0, |promise| promise.epoch);
-            assert!(promise.epoch >= before, "a promise falls");
-            disk.promise = Some(promise);
-        }
-        LogOp::Commit { partition, seq } => disk.entry(partition).or_default().commit = seq,
-    }
-}
-
-impl Disk {
-    fn restored(&self) -> Restored {
-        let end = self.entries.last().map_or_else(LogEnd::default, |entry| LogEnd {
-            epoch: entry.epoch,
-            seq: entry.seq,
-            chain: entry.chain,
-        });
-        let mut epochs: Vec<(u64, u64)> = Vec::new();
-        for entry in &self.entries {
-            if epochs.last().is_none_or(|(epoch, _)| *epoch != entry.epoch) {
-                epochs.push((entry.epoch, entry.seq));
-            }
-        }
-        let (promise, commit, damaged) = (self.promise.clone(), self.commit, self.damaged);
-        Restored { end, epochs, promise, commit, damaged }
-    }
-
-    fn read(&self, from: u64, entries_max: usize, bytes_max: usize) -> Vec<LogEntry> {
-        let mut bytes = 0;
-        let mut entries = Vec::new();
-        for entry in self.entries.iter().filter(|entry| entry.seq >= from).take(entries_max) {
-            bytes += entry.payload.len();
-            if bytes > bytes_max && !entries.is_empty() {
-                break;
-            }
-            entries.push(entry.clone());
-        }
-        entries
     }
 }

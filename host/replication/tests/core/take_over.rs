@@ -170,6 +170,22 @@ fn a_drained_node_gives_everything_away_and_takes_nothing_back() {
     alone.tell("a", Event::Drain);
     alone.run(3 * SECOND);
     assert_eq!(alone.node("a").core.as_ref().unwrap().led(), 0, "nobody is there to take it");
+    alone.tell("a", Event::StayOn);
+    alone.until("a leads again", |stage| stage.view("a").leading);
+}
+
+#[test]
+fn a_node_that_is_to_stay_takes_over_again() {
+    let mut stage = Stage::opened(&["a", "b", "c"], 2);
+    stage.tell("a", Event::Drain);
+    stage.quiet();
+    stage.tell("a", Event::StayOn);
+    let leader = ["b", "c"].into_iter().find(|name| stage.view(name).leading).unwrap();
+    let other = if leader == "b" { "c" } else { "b" };
+    stage.tell(other, Event::Drain);
+    stage.kill(leader);
+    stage.until("a leads again", |stage| stage.view("a").leading);
+    assert!(stage.view("a").admits(2).is_ok(), "and takes sends");
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! What a node of a stage has on its disk: nothing is lost there but what a story takes away.
+
+use std::collections::BTreeMap;
+
+use hashring::PartitionId;
+use segment::{LogEnd, LogEntry, LogOp, Promise, Restored};
+
+/// What a disk holds of a partition.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    pub(crate) entries: Vec<LogEntry>,
+    pub(crate) promise: Option<Promise>,
+    pub(crate) commit: u64,
+    pub(crate) damaged: bool,
+}
+
+/// Does what a writer does.
+pub(crate) fn apply(disk: &mut BTreeMap<PartitionId, Disk>, op: LogOp) {
+    match op {
+        LogOp::Append { partition, entries } => {
+            let disk = disk.entry(partition).or_default();
+            for entry in entries {
+                let end = disk.restored().end;
+                assert_eq!(entry.seq, end.seq + 1, "a gap on disk");
+                let chain = end.chain.next(entry.epoch, entry.seq, &entry.payload);
+                assert_eq!(entry.chain, chain, "a broken chain on disk");
+                disk.entries.push(entry);
+            }
+        }
+        LogOp::Cut { partition, after } => {
+            disk.entry(partition).or_default().entries.retain(|entry| entry.seq <= after);
+        }
+        LogOp::Promise { partition, promise } => {
+            let disk = disk.entry(partition).or_default();
+            let before = disk.promise.as_ref().map_or(0, |promise| promise.epoch);
+            assert!(promise.epoch >= before, "a promise falls");
+            disk.promise = Some(promise);
+        }
+        LogOp::Commit { partition, seq } => disk.entry(partition).or_default().commit = seq,
+    }
+}
+
+impl Disk {
+    pub(crate) fn restored(&self) -> Restored {
+        let end = self.entries.last().map_or_else(LogEnd::default, |entry| LogEnd {
+            epoch: entry.epoch,
+            seq: entry.seq,
+            chain: entry.chain,
+        });
+        let mut epochs: Vec<(u64, u64)> = Vec::new();
+        for entry in &self.entries {
+            if epochs.last().is_none_or(|(epoch, _)| *epoch != entry.epoch) {
+                epochs.push((entry.epoch, entry.seq));
+            }
+        }
+        let (promise, commit, damaged) = (self.promise.clone(), self.commit, self.damaged);
+        Restored { end, epochs, promise, commit, damaged }
+    }
+
+    pub(crate) fn read(&self, from: u64, entries_max: usize, bytes_max: usize) -> Vec<LogEntry> {
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.seq >= from).take(entries_max) {
+            bytes += entry.payload.len();
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry.clone());
+        }
+        entries
+    }
+}
