@@ -13,6 +13,7 @@ pub mod shipped;
 mod announcing;
 mod credentials;
 mod joining;
+mod looking;
 mod operator;
 mod told;
 
