@@ -222,6 +222,4 @@ async fn what_a_handler_says_and_how_it_fails_is_told_to_operators() {
     assert!(errors.out.contains("5x trap") && errors.out.contains("in on_message"), "{errors:?}");
     let nobody = told(&["errors", "nobody"]).await;
     assert_eq!(nobody.code, Some(1), "{nobody:?}");
-    let metrics = http.get("/metrics").await.expect(200).to_string();
-    assert!(metrics.contains("carillon_plugin_breaker_open{plugin=\\\"habit\\\"} 1"), "{metrics}");
 }
