@@ -55,6 +55,7 @@ bench: build
 	$(CARILLON) bench --floor --empty-chain
 	$(CARGO) build $(FLAGS) --examples
 	$(TARGET)/release/examples/chain $(TARGET)/plugins
+	$(TARGET)/release/examples/stopping
 	$(TARGET)/release/examples/lookup
 	$(TARGET)/release/examples/balance
 	$(TARGET)/release/examples/append

@@ -11,6 +11,8 @@ mod case;
 
 mod bombs;
 mod compiling;
+mod habits;
+mod random;
 
 use std::sync::LazyLock;
 use std::time::Duration;

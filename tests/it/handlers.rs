@@ -179,3 +179,47 @@ async fn a_handler_that_fails_is_skipped_where_the_operator_says_so() {
         assert_eq!(texts(&http.all(&token).await)[0], "it is a TRAP");
     }
 }
+
+#[tokio::test]
+async fn what_a_handler_says_and_how_it_fails_is_told_to_operators() {
+    let log =
+        "(call $emit (i32.const 2) (i32.const 2048) (i32.const 5) (i32.const 0) (i32.const 0))";
+    let guest =
+        guest(&format!("{log} unreachable")).with_module("(data (i32.const 2048) \"it is\")");
+    let habit = Habit::new(&guest, OnFailure::Reject);
+    let cluster = Cluster::start_with(1, |config| habit.add(config)).await;
+    let http = cluster.http(0);
+    let (token, other) = (http.create().await, http.create().await);
+    for round in 0..5 {
+        let failed = http.send(&token, "mallory", &format!("k{round}"), "TRAP").await;
+        assert_eq!((failed.status, failed.code()), (503, "plugin-failed"), "{}", failed.body);
+    }
+    // Left alone by now: nobody's message is looked at, and its policy decides at once.
+    let failed = http.send(&other, "alice", "k", "fine").await;
+    assert_eq!((failed.status, failed.code()), (503, "plugin-failed"), "{}", failed.body);
+    assert!(failed.text("detail").contains("again and again"), "{}", failed.body);
+    assert_eq!(texts(&http.all(&other).await), [""; 0]);
+
+    let admin = cluster.node(0).admin_url();
+    let told = async |args: &[&str]| {
+        let args: Vec<&str> =
+            ["plugin"].iter().chain(args).copied().chain(["--admin", &admin]).collect();
+        tests::carillon::run(&args).await
+    };
+    let logs = told(&["logs", "habit"]).await;
+    assert_eq!((logs.code, logs.out.lines().count()), (Some(0), 5), "{logs:?}");
+    assert!(logs.out.contains(" warn ") && logs.out.contains(&token), "{logs:?}");
+    let logs = told(&["logs", "habit", "--chat", &other]).await;
+    assert_eq!((logs.code, logs.out.as_str()), (Some(0), ""), "{logs:?}");
+    let errors = told(&["errors", "habit", "--json"]).await;
+    let errors: serde_json::Value =
+        serde_json::from_str(&errors.out).unwrap_or_else(|error| panic!("{error}: {errors:?}"));
+    let error = &errors["errors"][0];
+    assert_eq!((&error["count"], &error["kind"]), (&5.into(), &"trap".into()), "{errors}");
+    assert_eq!(error["chat"], token.as_str(), "{errors}");
+    assert!(error["message"].is_string(), "{errors}");
+    let errors = told(&["errors", "habit"]).await;
+    assert!(errors.out.contains("5x trap") && errors.out.contains("in on_message"), "{errors:?}");
+    let nobody = told(&["errors", "nobody"]).await;
+    assert_eq!(nobody.code, Some(1), "{nobody:?}");
+}

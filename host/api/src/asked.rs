@@ -374,7 +374,7 @@ pub(crate) fn is_json(media_type: &str) -> bool {
 }
 
 /// The error at the bottom, which says what; those above say that there is one.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

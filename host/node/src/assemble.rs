@@ -207,6 +207,7 @@ impl Node {
             replication: replication.clone(),
             rollout: rollout.clone(),
             order: config.chain.clone(),
+            host: process.shared.plugins.clone(),
             registry: config.registry.kind,
             http: url.clone(),
             store,

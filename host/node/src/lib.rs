@@ -14,6 +14,7 @@ mod announcing;
 mod credentials;
 mod going;
 mod joining;
+mod looking;
 mod operator;
 mod told;
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Going, Movement, Operate, PartitionInfo,
-    Partitions, PluginInfo, ProgressInfo, PushedInfo, RegistryInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LinesInfo, Movement,
+    Operate, PartitionInfo, Partitions, PluginInfo, ProgressInfo, PushedInfo, RegistryInfo,
 };
 use bytes::Bytes;
 use chat::{Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId, Ring, Spread};
+use model::ChatToken;
 use registry::MemberRecord;
 use replication::core::{LearnerView, Role};
 use replication::{BUILD, Failure, Replication};
@@ -21,7 +22,7 @@ use runtime::Instant;
 
 use crate::config::RegistryKind;
 use crate::going::{Company, Held};
-use crate::told;
+use crate::{looking, told};
 
 /// One node's answers to its operators.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Operator {
     pub(crate) rollout: Rollout,
     /// `chain.message.order`.
     pub(crate) order: Vec<String>,
+    /// Which has the plugins' journals.
+    pub(crate) host: plugin::Host,
     pub(crate) registry: RegistryKind,
     /// Where clients are told to connect.
     pub(crate) http: String,
@@ -116,6 +119,15 @@ impl Operate for Operator {
 
     fn audit(&self) -> Vec<AuditInfo> {
         told::audit(&self.rollout)
+    }
+
+    fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo> {
+        self.host.journal(plugin).map(|journal| looking::lines(journal.lines(chat, after)))
+    }
+
+    fn errors(&self, plugin: &str) -> Option<Vec<ErrorInfo>> {
+        let errors = self.host.journal(plugin)?.errors();
+        Some(errors.into_iter().map(looking::error).collect())
     }
 
     fn drain(&self, going: Going) -> Doing<'_, ()> {

@@ -9,10 +9,15 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::bindings::exports::carillon::plugin::{lifecycle, message_handler};
 use crate::host::Shared;
+use crate::journal::Subject;
 use crate::measure::Meters;
 use crate::outcome::{self, Late};
 use crate::state::{Settings, State};
-use crate::{Call, Failure, Grant, Limits, LoadError, OnFailure, Problem, Reply, check, convert};
+use crate::watch::{Voice, Watch};
+use crate::{
+    BreakerRule, BreakerState, Call, Failure, Grant, Journal, Limits, LoadError, OnFailure,
+    Problem, Reply, check, convert,
+};
 
 /// Bytes that one host call or one answer may carry. A guest that points a thousand fields at one text
 /// ends here, and not at the host's memory.
@@ -34,7 +39,8 @@ const WORDS_BYTES_MAX: usize = 1 << 10;
 pub struct Plugin {
     loaded: Loaded,
     shared: Arc<Shared>,
-    plugin: Arc<str>,
+    plugin: Voice,
+    watch: Watch,
     settings: Arc<Settings>,
     pre: InstancePre<State>,
     lifecycle: lifecycle::GuestIndices,
@@ -70,10 +76,13 @@ impl Plugin {
         };
         let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(missing)?;
         let message_handler = message_handler::GuestIndices::new(&pre).map_err(missing)?;
+        let (journal, counted) = shared.known.meet(&loaded.name, &loaded.version);
+        let plugin = Voice::new(&loaded.name, &loaded.version, journal);
         Ok(Self {
-            plugin: loaded.name.as_str().into(),
+            watch: Watch::new(plugin.clone(), BreakerRule::default()),
+            plugin,
             settings: Arc::new(Settings::new(config)),
-            meters: Meters::new(&loaded.name),
+            meters: Meters::new(&loaded.name, &counted),
             loaded,
             shared,
             pre,
@@ -129,13 +138,25 @@ impl Plugin {
         (self.calls.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
     }
 
+    /// Whether it is called at all.
+    pub fn breaker(&self) -> BreakerState {
+        self.watch.state()
+    }
+
+    /// What its guests said, and how they failed; that of earlier generations is in it too.
+    pub fn journal(&self) -> &Journal {
+        self.plugin.journal()
+    }
+
     /// Asks it about a message. Dropping the future ends the call and drops its effects.
     ///
     /// # Errors
     /// See [`Failure`]: nothing of the call is left.
     pub async fn on_message(&self, call: Call) -> Result<Reply, Failure> {
         let began = runtime::now();
-        let result = self.admitted(self.loaded.limits, |limits| self.message(limits, call)).await;
+        let of = Subject::of(&call);
+        let calling = self.admitted(self.loaded.limits, |limits| self.message(limits, call));
+        let result = self.watch.over(of, calling).await;
         self.calls.fetch_add(1, Ordering::Relaxed);
         if result.is_err() {
             self.failures.fetch_add(1, Ordering::Relaxed);
@@ -149,8 +170,8 @@ impl Plugin {
         let name = || self.loaded.name.clone();
         let limits = self.loaded.limits;
         let limits = Limits { deadline: limits.deadline.max(CHECK_DEADLINE), ..limits };
-        let checked =
-            self.admitted(limits, |limits| self.problems(limits, config.to_string())).await;
+        let checking = self.admitted(limits, |limits| self.problems(limits, config.to_string()));
+        let checked = self.watch.over(Subject::default(), checking).await;
         match checked {
             Ok(Ok(problems)) if problems.is_empty() => Ok(()),
             Ok(Ok(problems)) => Err(LoadError::Config { name: name(), problems }),
@@ -245,7 +266,7 @@ impl Plugin {
     /// A store for one call, with everything that bounds it.
     fn store(&self, limits: &Limits, call: Option<Box<Call>>) -> Store<State> {
         let notes_bytes_max = self.loaded.grant.kv.map_or(0, |kv| kv.bytes);
-        let (plugin, settings) = (Arc::clone(&self.plugin), Arc::clone(&self.settings));
+        let (plugin, settings) = (self.plugin.clone(), Arc::clone(&self.settings));
         let state = State::new(plugin, settings, limits, call, notes_bytes_max);
         let mut store = Store::new(&self.shared.engine, state);
         store.limiter(|state| &mut state.memory);

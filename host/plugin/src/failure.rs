@@ -51,6 +51,13 @@ pub enum Failure {
     /// No room to run it: every instance of the host is busy. Trying again later makes sense.
     #[error("every plugin instance is busy")]
     Busy,
+    /// It was not called: it has failed again and again, and is left alone for a while. Its author mends
+    /// it, or the operator takes it out; trying again later makes sense.
+    #[error("not called: it has failed again and again; tried again in {retry_after_ms} ms")]
+    Paused {
+        /// When somebody is let through again, at the earliest.
+        retry_after_ms: u64,
+    },
 }
 
 impl Failure {
@@ -64,13 +71,14 @@ impl Failure {
             Self::BadOutput { .. } => "bad-output",
             Self::Refused { .. } => "refused",
             Self::Busy => "busy",
+            Self::Paused { .. } => "paused",
         }
     }
 
     /// Whether the same call could end better later.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Busy | Self::Deadline { .. } => true,
+            Self::Busy | Self::Paused { .. } | Self::Deadline { .. } => true,
             Self::Refused { retryable, .. } => *retryable,
             Self::Trap { .. }
             | Self::Fuel { .. }

@@ -15,7 +15,8 @@ use crate::component::{Loaded, Plugin};
 use crate::engine::{self, Ticking};
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::{Compiler, Grant, Limits, LimitsWanted, LoadError, OnFailure, imports};
+use crate::watch::Known;
+use crate::{Compiler, Grant, Journal, Limits, LimitsWanted, LoadError, OnFailure, imports};
 
 /// Biggest component that is compiled: Python's are about 18 MiB.
 const COMPONENT_BYTES_MAX: usize = 64 << 20;
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     /// One permit is one call: more than the pool holds would be refused by it.
     pub(crate) calls: Semaphore,
+    /// Who was ever loaded.
+    pub(crate) known: Known,
     cache: Option<Cache>,
     /// Compiling takes both processors and much memory: one at a time.
     compiling: Mutex<()>,
@@ -120,8 +123,15 @@ impl Host {
         let (engine, ticking) = engine::start(&config)?;
         let calls = Semaphore::new(usize::try_from(config.calls_max).unwrap_or(1));
         let compiling = Mutex::new(());
-        let shared = Shared { config, engine, calls, cache, compiling, _ticking: ticking };
+        let known = Known::default();
+        let shared = Shared { config, engine, calls, known, cache, compiling, _ticking: ticking };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What the guests of the plugin of this name said, and how they failed, in all its generations since
+    /// the process started; `None` when there was none.
+    pub fn journal(&self, plugin: &str) -> Option<Journal> {
+        self.shared.known.journal(plugin)
     }
 
     /// Makes a plugin of a component: reads its manifest, refuses imports that were not granted,

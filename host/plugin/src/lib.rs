@@ -9,6 +9,7 @@
 //! failure means for a message.
 
 mod bindings;
+mod breaker;
 mod buffer;
 mod cache;
 mod call;
@@ -21,6 +22,7 @@ mod failure;
 mod grant;
 mod host;
 mod imports;
+mod journal;
 mod limits;
 mod line;
 mod manifest;
@@ -31,7 +33,9 @@ mod self_test;
 mod state;
 mod units;
 mod wasi;
+mod watch;
 
+pub use breaker::{BreakerRule, BreakerState};
 pub use call::{Call, Context, Draft, Effect, Ids, Notes, Reply, Roster, Verdict};
 pub use compiler::{CompileLimits, Compiler, CompilerProgram, compile_child};
 pub use component::Plugin;
@@ -39,5 +43,6 @@ pub use failure::{Failure, LoadError, Problem, RefusedImport};
 pub use grant::{Grant, KvGrant};
 pub use host::{Host, HostConfig, HostError, Loading, Spec, digest};
 pub use imports::Standing;
+pub use journal::{ErrorEntry, Journal, LinesPage, LogLine, Subject};
 pub use limits::{Limits, LimitsWanted, OnFailure};
 pub use manifest::{InvalidManifest, Kind, Manifest, SECTION, embed as pack};

@@ -1,23 +1,25 @@
-//! What guests log, as lines of the node's own log: bounded per call, escaped, and only put together
-//! when somebody reads that level.
+//! What guests log: bounded per call, escaped, kept in the plugin's journal, and said in the node's own log
+//! at the levels that somebody reads there.
 
 use std::fmt::Write;
 
 use crate::bindings::carillon::plugin::log::Level;
+use crate::journal::Subject;
 use crate::state::State;
+use crate::watch::Voice;
 
 /// Longest line; what is beyond is cut.
 const LINE_BYTES_MAX: usize = 4 << 10;
 
+/// Most lines that are kept of what one call printed.
+const PRINTED_LINES_MAX: usize = 64;
+
+/// The last line of a call that says too much.
+const TOO_MUCH: &str = "it logs too much: the rest of this call is dropped";
+
 /// Writes a line for the call's plugin. Beyond the call's share it is dropped, and the first time says
 /// so.
 pub(crate) fn emit(state: &mut State, level: Level, text: &str, fields: &[(String, String)]) {
-    if !enabled(level) {
-        return;
-    }
-    let plugin = &*state.plugin;
-    let chat = state.call.as_ref().map(|call| call.context.chat);
-    let chat = chat.map(tracing::field::debug);
     let Some(left) = state.log_lines_left.checked_sub(1).filter(|_| state.log_bytes_left > 0)
     else {
         return;
@@ -25,23 +27,37 @@ pub(crate) fn emit(state: &mut State, level: Level, text: &str, fields: &[(Strin
     state.log_lines_left = left;
     let line = line(text, fields, LINE_BYTES_MAX.min(state.log_bytes_left));
     state.log_bytes_left -= line.len().min(state.log_bytes_left);
+    let of = state.subject();
+    let plugin = state.plugin.name();
+    let chat = of.chat.map(tracing::field::debug);
     match level {
         Level::Debug => tracing::debug!(target: "plugin", plugin, chat, "{line}"),
         Level::Info => tracing::info!(target: "plugin", plugin, chat, "{line}"),
         Level::Warn => tracing::warn!(target: "plugin", plugin, chat, "{line}"),
         Level::Error => tracing::error!(target: "plugin", plugin, chat, "{line}"),
     }
+    state.plugin.say(name(level), of, line);
     if left == 0 || state.log_bytes_left == 0 {
-        tracing::warn!(target: "plugin", plugin, chat, "it logs too much: the rest of this call is dropped");
+        tracing::warn!(target: "plugin", plugin, chat, "{TOO_MUCH}");
+        state.plugin.say("warn", of, TOO_MUCH.to_owned());
     }
 }
 
-fn enabled(level: Level) -> bool {
+/// Keeps what a call printed, as far as it goes into a journal: the end of it.
+pub(crate) fn printed(plugin: &Voice, of: Subject, text: &str) {
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.len().saturating_sub(PRINTED_LINES_MAX);
+    for text in lines.into_iter().skip(last) {
+        plugin.say("printed", of, line(text, &[], LINE_BYTES_MAX));
+    }
+}
+
+fn name(level: Level) -> &'static str {
     match level {
-        Level::Debug => tracing::enabled!(target: "plugin", tracing::Level::DEBUG),
-        Level::Info => tracing::enabled!(target: "plugin", tracing::Level::INFO),
-        Level::Warn => tracing::enabled!(target: "plugin", tracing::Level::WARN),
-        Level::Error => tracing::enabled!(target: "plugin", tracing::Level::ERROR),
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
     }
 }
 
@@ -84,9 +100,9 @@ mod tests {
     use tracing::{Event, Metadata, Subscriber};
 
     use super::{emit, line};
-    use crate::Limits;
     use crate::bindings::carillon::plugin::log::Level;
     use crate::state::{Settings, State};
+    use crate::{Limits, LogLine};
 
     /// Remembers what was logged.
     #[derive(Clone, Default)]
@@ -115,8 +131,8 @@ mod tests {
         fn exit(&self, _: &Id) {}
     }
 
-    /// What a call logs that emits `text` a thousand times.
-    fn flood(level: Level, text: &str) -> Vec<String> {
+    /// What the node's log says of a call that emits `text` a thousand times, and what is kept of it.
+    fn flood(level: Level, text: &str) -> (Vec<String>, Vec<LogLine>) {
         let settings = Arc::new(Settings::new(&serde_json::Value::Null));
         let mut state = State::new("flood".into(), settings, &Limits::default(), None, 0);
         let lines = Lines::default();
@@ -125,29 +141,34 @@ mod tests {
                 emit(&mut state, level, text, &[]);
             }
         });
-        let lines = lines.0.lock().unwrap();
-        lines.clone()
+        let lines = lines.0.lock().unwrap().clone();
+        (lines, state.plugin.journal().lines(None, 0).lines)
     }
 
     #[test]
     fn a_call_logs_so_many_lines_and_then_one_that_says_so() {
-        let lines = flood(Level::Warn, "again");
-        assert_eq!(lines.len(), 65);
+        let (lines, kept) = flood(Level::Warn, "again");
+        assert_eq!((lines.len(), kept.len()), (65, 65));
+        assert_eq!((kept[0].level, kept[0].text.as_str()), ("warn", "again"));
+        assert!(kept[64].text.contains("logs too much"));
         assert!(lines[0].contains("again") && lines[0].contains("flood"), "{}", lines[0]);
         assert!(lines[64].contains("logs too much"), "{}", lines[64]);
     }
 
     #[test]
     fn a_call_logs_so_many_bytes() {
-        let lines = flood(Level::Info, &"x".repeat(3_000));
+        let (lines, kept) = flood(Level::Info, &"x".repeat(3_000));
+        assert_eq!(kept.len(), 7);
         assert_eq!(lines.len(), 7, "six of 3,000 bytes are more than 16 KiB");
         assert!(lines.iter().map(String::len).sum::<usize>() < 17 << 10);
         assert!(lines[6].contains("logs too much"), "{}", lines[6]);
     }
 
     #[test]
-    fn what_nobody_reads_is_not_counted() {
-        assert_eq!(flood(Level::Debug, "again").len(), 0);
+    fn what_nobody_reads_in_the_nodes_log_is_kept_for_the_author() {
+        let (lines, kept) = flood(Level::Debug, "again");
+        assert_eq!((lines.len(), kept.len()), (1, 65), "{lines:?}");
+        assert_eq!(kept[0].level, "debug");
     }
 
     #[test]

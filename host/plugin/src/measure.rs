@@ -1,4 +1,4 @@
-//! How calls are counted: by plugin and outcome, with time and fuel.
+//! How calls are counted: by plugin, version and outcome, with time and fuel.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use crate::{Failure, Reply};
 
 /// One word per way a call can end.
-const OUTCOMES: [&str; 11] = [
+const OUTCOMES: [&str; 12] = [
     "pass",
     "accept",
     "rewrite",
@@ -19,9 +19,10 @@ const OUTCOMES: [&str; 11] = [
     "bad-output",
     "refused",
     "busy",
+    "paused",
 ];
 
-/// The meters of one plugin, looked up once.
+/// The meters of one version of a plugin, looked up once.
 pub(crate) struct Meters {
     calls: [Counter; OUTCOMES.len()],
     seconds: Histogram,
@@ -29,14 +30,16 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn new(plugin: &str) -> Self {
-        let plugin = plugin.to_owned();
+    pub(crate) fn new(plugin: &str, version: &str) -> Self {
+        let labels = [("plugin", plugin.to_owned()), ("version", version.to_owned())];
+        let [plugin, version] = labels.clone();
         Self {
             calls: OUTCOMES.map(|outcome| {
-                counter!("carillon_plugin_calls_total", "plugin" => plugin.clone(), "outcome" => outcome)
+                let outcome = ("outcome", outcome.to_owned());
+                counter!("carillon_plugin_calls_total", &[plugin.clone(), version.clone(), outcome])
             }),
-            seconds: histogram!("carillon_plugin_call_seconds", "plugin" => plugin.clone()),
-            fuel: histogram!("carillon_plugin_call_fuel", "plugin" => plugin),
+            seconds: histogram!("carillon_plugin_call_seconds", &labels),
+            fuel: histogram!("carillon_plugin_call_fuel", &labels),
         }
     }
 

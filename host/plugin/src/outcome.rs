@@ -1,6 +1,7 @@
 //! What wasmtime says when a call ends badly, in our words.
 
-use wasmtime::{PoolConcurrencyLimitError, Trap};
+use rustc_demangle::demangle;
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::state::State;
@@ -8,6 +9,9 @@ use crate::{Failure, Limits};
 
 /// Longest text of a failure: it goes into logs and answers.
 const TEXT_BYTES_MAX: usize = 2 << 10;
+
+/// How much of it may be what the guest printed, or what it trapped on: the end and the beginning count.
+const PRINTED_BYTES_MAX: usize = 768;
 
 /// The epoch callback saw that the call's time was up.
 #[derive(Debug, thiserror::Error)]
@@ -46,18 +50,24 @@ pub(crate) fn late(limits: &Limits) -> Failure {
     Failure::Deadline { deadline_ms }
 }
 
-/// The error's root first: its outermost layer is a backtrace.
+/// What the guest printed last, what it failed on, and in which functions.
 fn with_printed(error: &wasmtime::Error, state: &State) -> String {
-    let mut text = match state.wasi.as_ref().map(|wasi| wasi.printed()) {
-        Some(printed) if !printed.is_empty() => format!("{printed}; {}", error.root_cause()),
-        _ => error.root_cause().to_string(),
-    };
-    let outer = error.to_string();
-    if !text.ends_with(&outer) {
-        text.push_str("; ");
-        text.push_str(&outer);
+    let mut parts = Vec::new();
+    if let Some(printed) = state.wasi.as_ref().map(|wasi| wasi.printed())
+        && !printed.is_empty()
+    {
+        let last = printed.ceil_char_boundary(printed.len().saturating_sub(PRINTED_BYTES_MAX));
+        parts.push(printed.get(last..).unwrap_or_default().to_owned());
     }
-    cut(text, TEXT_BYTES_MAX)
+    parts.push(cut(error.root_cause().to_string(), PRINTED_BYTES_MAX));
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        let names = backtrace.frames().iter().filter_map(FrameInfo::func_name);
+        let names: Vec<String> = names.map(|name| format!("{:#}", demangle(name))).collect();
+        if !names.is_empty() {
+            parts.push(format!("in {}", names.join(" < ")));
+        }
+    }
+    cut(parts.join("; "), TEXT_BYTES_MAX)
 }
 
 /// At most `bytes_max` of `text`, at a character's boundary.

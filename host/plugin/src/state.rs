@@ -11,7 +11,9 @@ use wasmtime::ResourceLimiter;
 
 use crate::buffer::Buffer;
 use crate::engine::TABLE_ELEMENTS_MAX;
+use crate::journal::Subject;
 use crate::wasi::Wasi;
+use crate::watch::Voice;
 use crate::{Call, Limits};
 
 /// A plugin's configuration, taken apart once.
@@ -74,8 +76,8 @@ impl ResourceLimiter for Memory {
 /// The data of one call's store.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// The operator's name for the plugin.
-    pub(crate) plugin: Arc<str>,
+    /// The plugin.
+    pub(crate) plugin: Voice,
     pub(crate) settings: Arc<Settings>,
     pub(crate) memory: Memory,
     pub(crate) deadline: Instant,
@@ -97,8 +99,13 @@ const LOG_LINES_MAX: u32 = 64;
 const LOG_BYTES_MAX: usize = 16 << 10;
 
 impl State {
+    /// Which call this is.
+    pub(crate) fn subject(&self) -> Subject {
+        self.call.as_deref().map(Subject::of).unwrap_or_default()
+    }
+
     pub(crate) fn new(
-        plugin: Arc<str>,
+        plugin: Voice,
         settings: Arc<Settings>,
         limits: &Limits,
         call: Option<Box<Call>>,

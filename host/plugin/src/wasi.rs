@@ -2,7 +2,7 @@
 //!
 //! The clocks stand at the message's time, randomness follows from the call's seed, there are no
 //! files, sockets, arguments or variables, standard input is at its end, and what is printed is kept for
-//! the words of a trap. Waiting for the clock is over at once: the only clock there is does not move.
+//! the words of a trap and for the plugin's journal. Waiting for the clock is over at once: the only clock there is does not move.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,13 +20,16 @@ use wasmtime_wasi::{
     HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
 };
 
+use crate::journal::Subject;
+use crate::line;
 use crate::state::State;
+use crate::watch::Voice;
 
 /// The time while a guest checks its configuration, before there is a chat: Go does not start at zero.
 const BEFORE_MS: u64 = 1;
 
-/// How much of what a guest prints is kept.
-const PRINTED_BYTES_MAX: usize = 4 << 10;
+/// How much of what a guest prints is kept: the end, where a panic stands.
+const PRINTED_BYTES_MAX: usize = 8 << 10;
 
 /// Most random bytes in one answer.
 const RANDOM_BYTES_MAX: u64 = 64 << 10;
@@ -39,6 +42,15 @@ pub(crate) struct Wasi {
     ctx: WasiCtx,
     table: ResourceTable,
     printed: Printed,
+    plugin: Voice,
+    of: Subject,
+}
+
+impl Drop for Wasi {
+    /// However the call ended, what was printed is somebody's only word about it.
+    fn drop(&mut self) {
+        line::printed(&self.plugin, self.of, &self.printed());
+    }
 }
 
 impl std::fmt::Debug for Wasi {
@@ -48,7 +60,7 @@ impl std::fmt::Debug for Wasi {
 }
 
 impl Wasi {
-    fn new(now_ms: u64, seed: u64) -> Self {
+    fn new(now_ms: u64, seed: u64, plugin: Voice, of: Subject) -> Self {
         let printed = Printed::default();
         let clock = Still(Duration::from_millis(now_ms));
         let ctx = WasiCtxBuilder::new()
@@ -65,13 +77,15 @@ impl Wasi {
             .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
-        Self { ctx, table, printed }
+        Self { ctx, table, printed, plugin, of }
     }
 
     /// What the guest printed, as far as it was kept.
     pub(crate) fn printed(&self) -> String {
         let bytes = self.printed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).trim().to_owned()
+        let last = bytes.len().saturating_sub(PRINTED_BYTES_MAX);
+        let kept = bytes.get(last..).unwrap_or_default();
+        String::from_utf8_lossy(kept).trim().to_owned()
     }
 }
 
@@ -79,7 +93,10 @@ impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let (now_ms, seed) =
             self.call.as_ref().map_or((BEFORE_MS, 0), |call| (call.context.now_ms, call.seed));
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(now_ms, seed)));
+        let of = self.subject();
+        let wasi = self
+            .wasi
+            .get_or_insert_with(|| Box::new(Wasi::new(now_ms, seed, self.plugin.clone(), of)));
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
     }
 }
@@ -144,8 +161,9 @@ impl monotonic_clock::Host for NoWait<'_> {
     }
 }
 
-/// Keeps the beginning of what is printed and swallows the rest: a guest that talks too much is not
-/// told, so that it does not depend on how much is kept.
+/// Keeps the end of what is printed and swallows the rest: a guest that talks too much is not told, so
+/// that it does not depend on how much is kept. Up to twice as much is held, so that most writes move
+/// nothing.
 #[derive(Clone, Default)]
 struct Printed(Arc<Mutex<Vec<u8>>>);
 
@@ -174,8 +192,13 @@ impl Pollable for Printed {
 impl OutputStream for Printed {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = PRINTED_BYTES_MAX.saturating_sub(kept.len()).min(bytes.len());
-        kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
+        let last = bytes.len().saturating_sub(PRINTED_BYTES_MAX);
+        let end = bytes.get(last..).unwrap_or_default();
+        if kept.len() + end.len() > 2 * PRINTED_BYTES_MAX {
+            let beyond = kept.len().saturating_sub(PRINTED_BYTES_MAX);
+            kept.drain(..beyond);
+        }
+        kept.extend_from_slice(end);
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 
 mod endpoints;
 mod generations;
+mod looking;
 mod operate;
 mod order;
 mod plugins;
@@ -32,6 +33,7 @@ pub use generations::{
     AuditInfo, ChainInfo, ChangedInfo, LinkInfo, NodeProgressInfo, PastInfo, PluginInfo, PowerInfo,
     ProgressInfo, PushedInfo,
 };
+pub use looking::{ErrorInfo, LineInfo, LinesInfo};
 pub use operate::{
     About, Doing, Going, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
 };
@@ -65,6 +67,8 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
         .on(MethodFilter::POST, ROLLBACK, "admin rollback", plugins::roll_back)
         .on(MethodFilter::GET, "/admin/v1/chain", "admin chain", plugins::chain)
         .on(MethodFilter::GET, "/admin/v1/audit", "admin audit", plugins::audit)
+        .on(MethodFilter::GET, "/admin/v1/plugins/{name}/logs", "admin logs", looking::lines)
+        .on(MethodFilter::GET, "/admin/v1/plugins/{name}/errors", "admin errors", looking::errors)
         .on(MethodFilter::POST, "/admin/v1/drain", "admin drain", endpoints::drain)
         .on(MethodFilter::GET, "/metrics", "admin metrics", endpoints::metrics)
         .router

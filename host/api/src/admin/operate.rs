@@ -7,8 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chat::{Refusal, RingView};
 use hashring::{NodeId, PartitionId};
+use model::ChatToken;
 
-use super::{AuditInfo, ChainInfo, ChangedInfo, PluginInfo, ProgressInfo, PushedInfo};
+use super::{
+    AuditInfo, ChainInfo, ChangedInfo, ErrorInfo, LinesInfo, PluginInfo, ProgressInfo, PushedInfo,
+};
 
 /// Something an operator wants done, while it is. Dropping it stops waiting for it.
 pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Refusal>> + Send + 'a>>;
@@ -40,6 +43,10 @@ pub trait Operate: Send + Sync + 'static {
     fn progress(&self, name: &str) -> Option<ProgressInfo>;
     /// What was done to the plugins of this node, the oldest first.
     fn audit(&self) -> Vec<AuditInfo>;
+    /// What the guests of a plugin said after the line `after`, in one chat or in all; `None`: no such plugin.
+    fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo>;
+    /// How the calls of a plugin failed, the latest first; `None`: no such plugin.
+    fn errors(&self, plugin: &str) -> Option<Vec<ErrorInfo>>;
     /// Begins to give away everything this node leads, and takes nothing over any more until it is
     /// started again, or told so. [`About::led`] says how far it is.
     fn drain(&self, going: Going) -> Doing<'_, ()>;

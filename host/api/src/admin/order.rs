@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Query, Request};
 use bytes::Bytes;
 use chat::Code;
 use hyper::body::Body as _;
@@ -14,7 +14,7 @@ use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::Desk;
-use crate::asked::{collect, is_json, parse};
+use crate::asked::{collect, innermost, is_json, parse};
 use crate::problem::Problem;
 
 /// Where the name of a plugin stands in `/admin/v1/plugins/{name}/…`.
@@ -29,6 +29,9 @@ const COMPONENT_WITHIN: Duration = Duration::from_secs(120);
 /// Bytes of any other body: a node's name and a flag are less.
 const BODY_BYTES_MAX: usize = 16 << 10;
 
+/// How the path ends of the one endpoint that reads a query.
+const ASKED: &str = "/logs";
+
 /// A request that was let through, on its way to its endpoint.
 pub(super) struct Order {
     desk: Arc<Desk>,
@@ -41,10 +44,19 @@ impl Order {
     pub(super) fn admit(desk: Arc<Desk>, request: Request) -> Result<Self, Problem> {
         local(request.headers())?;
         let (parts, body) = request.into_parts();
-        if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+        let asks = parts.uri.query().is_some_and(|query| !query.is_empty());
+        if asks && !parts.uri.path().ends_with(ASKED) {
             return Err(Problem::invalid("query: nothing is asked that way here"));
         }
         Ok(Self { desk, parts, body })
+    }
+
+    /// The query, every field of it known.
+    pub(super) fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        match Query::try_from_uri(&self.parts.uri) {
+            Ok(Query(query)) => Ok(query),
+            Err(wrong) => Err(Problem::invalid(format!("query: {}", innermost(&wrong)))),
+        }
     }
 
     /// Whom to ask, when nothing more of the request is wanted.

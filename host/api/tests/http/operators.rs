@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, Going, LinkInfo, Movement, NodeProgressInfo,
-    Operate, PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo,
-    RegistryInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LineInfo, LinesInfo,
+    LinkInfo, Movement, NodeProgressInfo, Operate, PartitionInfo, Partitions, PastInfo, PluginInfo,
+    PowerInfo, ProgressInfo, PushedInfo, RegistryInfo,
 };
 use api::{Config, Drained, Patience, Server, Serving};
 use bytes::Bytes;
 use chat::{Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId};
+use model::ChatToken;
 use runtime::{Stop, Tasks};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -74,6 +75,34 @@ impl Operate for Pretender {
         };
         let partitions = vec![partition];
         Partitions { copies: 2, commit: 2, spread: "host", settle_ms: 60_000, partitions }
+    }
+
+    fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo> {
+        let line = LineInfo {
+            number: after + 1,
+            at_ms: 5,
+            level: "warn",
+            version: "0.1.0".to_owned(),
+            chat: chat.map(|token| token.to_string()),
+            message: None,
+            text: "a line".to_owned(),
+        };
+        let lines = LinesInfo { lines: vec![line], next: after + 1, forgotten: 0 };
+        (plugin == "status").then_some(lines)
+    }
+
+    fn errors(&self, plugin: &str) -> Option<Vec<ErrorInfo>> {
+        let error = ErrorInfo {
+            kind: "trap",
+            version: "0.1.0".to_owned(),
+            count: 3,
+            first_ms: 1,
+            last_ms: 2,
+            chat: None,
+            message: None,
+            text: "panicked".to_owned(),
+        };
+        (plugin == "status").then(|| vec![error])
     }
 
     fn plugins(&self) -> Vec<PluginInfo> {

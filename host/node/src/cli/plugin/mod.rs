@@ -3,8 +3,10 @@
 mod build;
 mod chain;
 mod dev;
+mod errors;
 mod grants;
 mod inspect;
+mod logs;
 mod ls;
 mod new;
 mod pack;
@@ -67,6 +69,8 @@ enum Command {
     Rollback(rollback::Rollback),
     Chain(chain::Chain),
     Grants(grants::Grants),
+    Logs(logs::Logs),
+    Errors(errors::Errors),
 }
 
 impl Plugin {
@@ -84,6 +88,16 @@ impl Plugin {
             Command::Rollback(rollback) => small_runtime()?.block_on(rollback.run()),
             Command::Chain(chain) => small_runtime()?.block_on(chain.run()),
             Command::Grants(grants) => small_runtime()?.block_on(grants.run()),
+            Command::Logs(logs) => small_runtime()?.block_on(logs.run()),
+            Command::Errors(errors) => small_runtime()?.block_on(errors.run()),
         }
     }
+}
+
+/// `01:02:03.004` of a time in Unix milliseconds, UTC.
+fn time_of_day(ms: u64) -> String {
+    let (seconds, ms) = (ms / 1_000, ms % 1_000);
+    let (minutes, seconds) = (seconds / 60, seconds % 60);
+    let (hours, minutes) = (minutes / 60 % 24, minutes % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}.{ms:03}")
 }
