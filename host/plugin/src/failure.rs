@@ -51,6 +51,12 @@ pub enum Failure {
     /// No room to run it: every instance of the host is busy. Trying again later makes sense.
     #[error("every plugin instance is busy")]
     Busy,
+    /// It does not export what it was asked for. Whoever asks looks at its kinds first.
+    #[error("{text}")]
+    Absent {
+        /// What it lacks.
+        text: String,
+    },
 }
 
 impl Failure {
@@ -64,6 +70,7 @@ impl Failure {
             Self::BadOutput { .. } => "bad-output",
             Self::Refused { .. } => "refused",
             Self::Busy => "busy",
+            Self::Absent { .. } => "absent",
         }
     }
 
@@ -75,7 +82,8 @@ impl Failure {
             Self::Trap { .. }
             | Self::Fuel { .. }
             | Self::Memory { .. }
-            | Self::BadOutput { .. } => false,
+            | Self::BadOutput { .. }
+            | Self::Absent { .. } => false,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::component::{Loaded, Plugin};
 use crate::engine::{self, Ticking};
 use crate::limits;
 use crate::manifest::Manifest;
+use crate::series::Series;
 use crate::{Compiler, Grant, Limits, LimitsWanted, LoadError, OnFailure, imports};
 
 /// Biggest component that is compiled: Python's are about 18 MiB.
@@ -103,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     /// One permit is one call: more than the pool holds would be refused by it.
     pub(crate) calls: Semaphore,
+    /// What guests count.
+    pub(crate) series: Series,
     cache: Option<Cache>,
     /// Compiling takes both processors and much memory: one at a time.
     compiling: Mutex<()>,
@@ -120,7 +123,8 @@ impl Host {
         let (engine, ticking) = engine::start(&config)?;
         let calls = Semaphore::new(usize::try_from(config.calls_max).unwrap_or(1));
         let compiling = Mutex::new(());
-        let shared = Shared { config, engine, calls, cache, compiling, _ticking: ticking };
+        let series = Series::default();
+        let shared = Shared { config, engine, calls, series, cache, compiling, _ticking: ticking };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -172,7 +176,7 @@ impl Host {
             limits: limits::settle(limits, asked, self.shared.config.ceiling),
             name,
             digest,
-            grant,
+            grant: Arc::new(grant),
             asks,
         };
         let plugin = Plugin::new(Arc::clone(&self.shared), loaded, pre, &config)?;

@@ -118,7 +118,8 @@ mod tests {
     /// What a call logs that emits `text` a thousand times.
     fn flood(level: Level, text: &str) -> Vec<String> {
         let settings = Arc::new(Settings::new(&serde_json::Value::Null));
-        let mut state = State::new("flood".into(), settings, &Limits::default(), None, 0);
+        let mut state =
+            State::new("flood".into(), settings, &Limits::default(), None, Arc::default());
         let lines = Lines::default();
         tracing::subscriber::with_default(lines.clone(), || {
             for _ in 0..1_000 {

@@ -12,7 +12,7 @@ use wasmtime::ResourceLimiter;
 use crate::buffer::Buffer;
 use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::wasi::Wasi;
-use crate::{Call, Limits};
+use crate::{Call, Grant, Limits};
 
 /// A plugin's configuration, taken apart once.
 #[derive(Debug)]
@@ -82,6 +82,10 @@ pub(crate) struct State {
     /// `None` while the guest checks its configuration: there is no chat then.
     pub(crate) call: Option<Box<Call>>,
     pub(crate) buffer: Buffer,
+    /// What its plugin may do.
+    pub(crate) grant: Arc<Grant>,
+    /// Earlier messages that this call may still read.
+    pub(crate) history_left: u32,
     /// What the host may still do for this call, in fuel.
     pub(crate) host_fuel_left: u64,
     /// What this call may still log.
@@ -102,8 +106,10 @@ impl State {
         settings: Arc<Settings>,
         limits: &Limits,
         call: Option<Box<Call>>,
-        notes_bytes_max: u64,
+        grant: Arc<Grant>,
     ) -> Self {
+        let notes_bytes_max = grant.kv.map_or(0, |kv| kv.bytes);
+        let history_left = grant.history.map_or(0, |history| history.messages);
         let notes = call.as_ref().map(|call| Arc::clone(&call.notes)).unwrap_or_default();
         Self {
             plugin,
@@ -112,6 +118,8 @@ impl State {
             deadline: runtime::now() + limits.deadline,
             call,
             buffer: Buffer::new(notes, notes_bytes_max),
+            grant,
+            history_left,
             host_fuel_left: limits.fuel,
             log_lines_left: LOG_LINES_MAX,
             log_bytes_left: LOG_BYTES_MAX,
