@@ -4,7 +4,7 @@ use node::config::{Config, GrantConfig, OnFailure, PluginConfig, Span};
 use serde_json::json;
 use tempfile::TempDir;
 use tests::guests::Guest;
-use tests::{Cluster, shipped, texts};
+use tests::{Cluster, eventually, shipped, texts};
 
 /// A guest as a plugin of its own, with a policy.
 struct Habit {
@@ -222,4 +222,31 @@ async fn what_a_handler_says_and_how_it_fails_is_told_to_operators() {
     assert!(errors.out.contains("5x trap") && errors.out.contains("in on_message"), "{errors:?}");
     let nobody = told(&["errors", "nobody"]).await;
     assert_eq!(nobody.code, Some(1), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn a_held_message_is_answered_202_and_comes_at_its_deadline() {
+    // A verdict of hold, without a reason, for half a second, and then it is stored.
+    let hold = "(i32.store8 (i32.const 68) (i32.const 4))
+        (i32.store (i32.const 80) (i32.const 500)) (i32.store8 (i32.const 84) (i32.const 1))";
+    let habit = Habit::new(&guest(hold), OnFailure::Reject);
+    let cluster = Cluster::start_with(1, |config| habit.add(config)).await;
+    let http = cluster.http(0);
+    let token = http.create().await;
+    let held = http.send(&token, "alice", "k", "it is a TRAP").await.expect(202);
+    assert_eq!(held["held"], true, "{held}");
+    let chat = http.get(&format!("/v1/chats/{token}")).await.expect(200);
+    let waits = chat["pending"]["held"].as_u64() == Some(1);
+    let comes = eventually("the held message", async || {
+        let messages = http.all(&token).await;
+        if messages.is_empty() { Err("nothing yet") } else { Ok(messages) }
+    });
+    let messages = comes.await;
+    assert_eq!(texts(&messages), ["it is a TRAP"]);
+    assert_eq!(messages[0]["id"], held["id"]);
+    assert!(waits, "{chat}");
+    let again = http.send(&token, "alice", "k", "it is a TRAP").await.expect(200);
+    assert_eq!(again["id"], held["id"]);
+    let chat = http.get(&format!("/v1/chats/{token}")).await.expect(200);
+    assert!(chat["pending"].is_null(), "{chat}");
 }

@@ -4,12 +4,38 @@ use std::sync::Arc;
 
 use model::{Attrs, Body, ChatStatus, Route};
 use plugin::{
-    Call, Draft, Effect, LoadError, Manifest, Notes, OnFailure, Plugin, Reply, Roster, Spec,
+    Call, Draft, Effect, LoadError, Manifest, Notes, OnFailure, Plugin, Reply, Roster, Said, Spec,
     Verdict,
 };
 use serde_json::{Value, json};
 
-use crate::case::{self, call};
+use crate::case::{self, call, said};
+
+/// A call, and what Alice says in it.
+#[derive(Clone)]
+struct Asking {
+    call: Call,
+    said: Said,
+}
+
+/// Alice says something.
+fn asking(kind: &str, body: Body) -> Asking {
+    Asking { call: call(), said: said(kind, body) }
+}
+
+impl std::ops::Deref for Asking {
+    type Target = Call;
+
+    fn deref(&self) -> &Call {
+        &self.call
+    }
+}
+
+impl std::ops::DerefMut for Asking {
+    fn deref_mut(&mut self) -> &mut Call {
+        &mut self.call
+    }
+}
 
 /// The plugin `name` under `config`, with what its manifest asks for and nothing else.
 async fn load(name: &str, config: Value) -> Result<Arc<Plugin>, LoadError> {
@@ -28,14 +54,14 @@ async fn moderation(config: Value) -> Arc<Plugin> {
     load("moderation", config).await.expect("moderation loads")
 }
 
-fn json_call(kind: &str, body: &Value, status: ChatStatus) -> Call {
-    let mut call = call(kind, Body::Json(body.to_string()));
+fn json_call(kind: &str, body: &Value, status: ChatStatus) -> Asking {
+    let mut call = asking(kind, Body::Json(body.to_string()));
     call.context.status = status;
     call
 }
 
-async fn ask(plugin: &Plugin, call: Call) -> Reply {
-    plugin.on_message(call).await.expect("it answers")
+async fn ask(plugin: &Plugin, call: Asking) -> Reply {
+    plugin.on_message(call.call, call.said).await.expect("it answers")
 }
 
 /// The code of a rejection.
@@ -69,7 +95,7 @@ async fn a_chat_starts_and_ends_by_its_status_messages() {
         let reply = ask(&status, json_call("chat.status", &body, now)).await;
         assert_eq!((code(&reply), reply.effects.as_slice()), ("illegal-transition", &[][..]));
     }
-    let broken = ask(&status, call("chat.status", Body::Text("started".to_owned()))).await;
+    let broken = ask(&status, asking("chat.status", Body::Text("started".to_owned()))).await;
     assert_eq!(code(&broken), "invalid-status");
 }
 
@@ -128,10 +154,10 @@ impl Talk {
     }
 
     async fn say(&mut self, text: &str) -> Reply {
-        self.send(call("text", Body::Text(text.to_owned()))).await
+        self.send(asking("text", Body::Text(text.to_owned()))).await
     }
 
-    async fn send(&mut self, mut call: Call) -> Reply {
+    async fn send(&mut self, mut call: Asking) -> Reply {
         call.notes = Arc::new(self.notes.clone());
         let reply = ask(&self.moderation, call).await;
         for effect in &reply.effects {
@@ -183,7 +209,7 @@ async fn two_warnings_then_the_sender_is_removed() {
 #[tokio::test]
 async fn being_refused_makes_nobody_a_member() {
     let mut stranger = Talk::under(json!({"words": ["badword"], "strikes": 1})).await;
-    let mut first = call("text", Body::Text("badword".to_owned()));
+    let mut first = asking("text", Body::Text("badword".to_owned()));
     first.roster = Arc::new(Roster::new());
     let reply = stranger.send(first).await;
     assert_eq!(posted(&reply).kind, "moderation.removed");
@@ -207,10 +233,10 @@ async fn the_last_strike_ends_the_chat_where_the_operator_wants_it() {
 #[tokio::test]
 async fn a_word_is_found_in_json_and_nowhere_else() {
     let mut alice = Talk::under(json!({"words": ["badword"]})).await;
-    let json = call("card", Body::Json(r#"{"title": "\u0062adword"}"#.to_owned()));
+    let json = asking("card", Body::Json(r#"{"title": "\u0062adword"}"#.to_owned()));
     assert_eq!(code(&alice.send(json).await), "forbidden-word");
     let bytes = Body::Bytes { media_type: "image/png".to_owned(), bytes: b"badword".to_vec() };
-    assert_eq!(alice.send(call("image", bytes)).await.verdict, Verdict::Pass);
+    assert_eq!(alice.send(asking("image", bytes)).await.verdict, Verdict::Pass);
     let join = json_call("member.join", &json!({"id": "badword"}), ChatStatus::Started);
     assert_eq!(alice.send(join).await.verdict, Verdict::Pass);
 }
@@ -237,7 +263,7 @@ async fn moderation_tells_every_fault_of_its_configuration() {
 #[tokio::test]
 async fn a_call_can_be_repeated_exactly() {
     let moderation = moderation(json!({"words": ["badword"]})).await;
-    let call = call("text", Body::Text("badword ".repeat(20)));
+    let call = asking("text", Body::Text("badword ".repeat(20)));
     let first = ask(&moderation, call.clone()).await;
     for _ in 0..50 {
         assert_eq!(ask(&moderation, call.clone()).await, first);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat::{CallContext, Chain, Chats, Config, Later, Ledger, Read, Request};
 use hashring::{NodeId, PartitionId, Partitions};
-use model::encode::v1;
+use model::encode;
 use model::{Answer, Attrs, Body, Change, ChatToken, Entry, Message, MessageId, Remembered, Route};
 use replication::core::{Outcome, PartitionView, Role};
 use replication::{ForwardError, Host, RequestHead, RingView, Submission};
@@ -150,7 +150,7 @@ fn filled(folder: &std::path::Path, entries: u64) -> (segment::Log, LogEnd) {
             .map(|at| {
                 let (epoch, seq) = (1, at + 1);
                 let payload =
-                    Bytes::from(v1::encode(&entry(at % chats, at / chats)).expect("small"));
+                    Bytes::from(encode::encode(&entry(at % chats, at / chats)).expect("small"));
                 let chain = end.chain.next(epoch, seq, &payload);
                 end = LogEnd { epoch, seq, chain };
                 LogEntry { epoch, seq, chain, payload }

@@ -11,13 +11,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Change, Chat};
-use plugin::{Call, Failure, OnFailure, Plugin, Reply};
+use plugin::{Answered, Call, CallbackReply, Event, Failure, Kind, OnFailure, Plugin, Reply, Said};
 use runtime::Instant;
 use tokio::sync::watch;
 
 use crate::ledger::Later;
+use crate::telling;
 
-/// Somebody who is asked about messages: a [`Plugin`], or what stands for one in a test.
+/// What a handler is told beside the chat, because it was granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// What it decided before.
+    pub recall: bool,
+    /// What was said before.
+    pub history: bool,
+}
+
+/// Somebody who is asked about messages and told of events: a [`Plugin`], or what stands for one in a test.
 pub trait Handler: Send + Sync + 'static {
     /// The operator's name for it.
     fn name(&self) -> &str;
@@ -25,8 +35,34 @@ pub trait Handler: Send + Sync + 'static {
     fn version(&self) -> &str;
     /// What its failure means for a message.
     fn on_failure(&self) -> OnFailure;
+    /// What it can be asked about. It is asked about nothing else.
+    fn kinds(&self) -> &[Kind] {
+        &[Kind::Message]
+    }
+    /// What it is told beside the chat.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
     /// Asks it about a message. Dropping the future ends the call.
-    fn on_message(&self, call: Call) -> Later<'_, Result<Reply, Failure>>;
+    fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>>;
+    /// Tells it what has happened. Dropping the future ends the call.
+    fn on_event(&self, _call: Call, _event: Event) -> Later<'_, Result<Answered<()>, Failure>> {
+        absent(self.name())
+    }
+    /// Gives it the answer to one of its calls out. Dropping the future ends the call.
+    fn on_reply(
+        &self,
+        _call: Call,
+        _reply: CallbackReply,
+    ) -> Later<'_, Result<Answered<()>, Failure>> {
+        absent(self.name())
+    }
+}
+
+/// Nobody asks a handler for what it is not.
+fn absent<'a>(name: &str) -> Later<'a, Result<Answered<()>, Failure>> {
+    let text = format!("{name} has no such handler");
+    Box::pin(std::future::ready(Err(Failure::Absent { text })))
 }
 
 impl Handler for Plugin {
@@ -42,16 +78,40 @@ impl Handler for Plugin {
         Self::on_failure(self)
     }
 
-    fn on_message(&self, call: Call) -> Later<'_, Result<Reply, Failure>> {
-        Box::pin(Self::on_message(self, call))
+    fn kinds(&self) -> &[Kind] {
+        Self::kinds(self)
+    }
+
+    fn needs(&self) -> Needs {
+        let grant = self.grant();
+        Needs { recall: grant.recall, history: grant.history.is_some() }
+    }
+
+    fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>> {
+        Box::pin(Self::on_message(self, call, said))
+    }
+
+    fn on_event(&self, call: Call, event: Event) -> Later<'_, Result<Answered<()>, Failure>> {
+        Box::pin(Self::on_event(self, call, event))
+    }
+
+    fn on_reply(
+        &self,
+        call: Call,
+        reply: CallbackReply,
+    ) -> Later<'_, Result<Answered<()>, Failure>> {
+        Box::pin(Self::on_reply(self, call, reply))
     }
 }
 
-/// Handlers in the order in which they are asked. May be empty: then everything passes.
+/// Handlers in the order in which they are asked, whatever their kinds. May be empty: then everything
+/// passes, and nobody is told anything.
 #[derive(Clone, Default)]
 pub struct Chain {
     generation: u64,
     handlers: Vec<Arc<dyn Handler>>,
+    /// Somebody wants to be told of events.
+    listens: bool,
 }
 
 impl Chain {
@@ -62,7 +122,9 @@ impl Chain {
 
     /// The handlers of a generation, in this order.
     pub fn of_generation(generation: u64, handlers: Vec<Arc<dyn Handler>>) -> Self {
-        Self { generation, handlers }
+        let events = |handler: &Arc<dyn Handler>| handler.kinds().contains(&Kind::Events);
+        let listens = handlers.iter().any(events);
+        Self { generation, handlers, listens }
     }
 
     /// Its number.
@@ -70,17 +132,32 @@ impl Chain {
         self.generation
     }
 
-    /// The changes of a turn that this chain decided for `chat`, which has to know if it was the first.
-    pub(crate) fn marks(&self, chat: &Chat, mut changes: Vec<Change>) -> Vec<Change> {
+    /// The changes of a turn that this chain decided for `chat`, which has to know if it was the first, and
+    /// what of them is to be told. So many events led to them.
+    pub(crate) fn marks(&self, chat: &Chat, mut changes: Vec<Change>, depth: u8) -> Vec<Change> {
+        if self.listens {
+            let notices = telling::notices(chat, &changes, depth);
+            changes.extend(notices);
+        }
         if self.generation > chat.generation {
             changes.insert(0, Change::Generation(self.generation));
         }
         changes
     }
 
-    /// In their order.
+    /// Everybody, in their order.
     pub(crate) fn handlers(&self) -> impl Iterator<Item = &dyn Handler> {
         self.handlers.iter().map(AsRef::as_ref)
+    }
+
+    /// Those of one kind, in their order.
+    pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &dyn Handler> {
+        self.handlers().filter(move |handler| handler.kinds().contains(&kind))
+    }
+
+    /// The one of this name, if it is of this kind.
+    pub(crate) fn find(&self, name: &str, kind: Kind) -> Option<&dyn Handler> {
+        self.of_kind(kind).find(|handler| handler.name() == name)
     }
 
     /// Names and versions.
@@ -167,11 +244,11 @@ mod tests {
     fn a_chat_is_told_a_generation_once() {
         let chain = Chain::of_generation(2, Vec::new());
         let mut chat = Chat::new(ChatToken([1; 16]));
-        let marked = chain.marks(&chat, vec![Change::Start]);
+        let marked = chain.marks(&chat, vec![Change::Start], 0);
         assert_eq!(marked, [Change::Generation(2), Change::Start]);
         chat.generation = 2;
-        assert_eq!(chain.marks(&chat, vec![Change::Start]), [Change::Start]);
-        assert_eq!(Chain::default().marks(&chat, Vec::new()), []);
+        assert_eq!(chain.marks(&chat, vec![Change::Start], 0), [Change::Start]);
+        assert_eq!(Chain::default().marks(&chat, Vec::new(), 0), []);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use replication::{Answering, Host, NotRun, RequestHead};
 use runtime::{Instant, Stop, Tasks};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::agenda::Agenda;
 use crate::chain::LiveChain;
 use crate::forward::Answer;
 use crate::ledger::Ledger;
@@ -18,6 +19,7 @@ use crate::lock::locked;
 use crate::meters::Meters;
 use crate::ran::{because, not_committed};
 use crate::reign::{Phase, Reign};
+use crate::tending::TENDED_MAX;
 use crate::{
     CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, keeper, loading,
 };
@@ -56,7 +58,11 @@ pub(crate) struct Shared {
     pub(crate) stopping: Stop,
     /// How many more readers may wait.
     pub(crate) waiting: Semaphore,
-    tasks: Tasks,
+    pub(crate) tasks: Tasks,
+    /// Chats that have something to do by themselves.
+    pub(crate) agenda: Agenda,
+    /// How many more of them may be looked at.
+    pub(crate) tended: Arc<Semaphore>,
     loads: Semaphore,
     running: AtomicUsize,
     idle: Notify,
@@ -107,6 +113,8 @@ impl Chats {
             stopping: Stop::default(),
             waiting: Semaphore::new(config.waiting_max),
             tasks: tasks.clone(),
+            agenda: Agenda::default(),
+            tended: Arc::new(Semaphore::new(TENDED_MAX)),
             loads: Semaphore::new(LOADS_MAX),
             running: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -121,6 +129,7 @@ impl Chats {
                 () = keeper::keep(&kept) => {}
             }
         });
+        tasks.spawn("chat-agenda", Arc::clone(&shared).tend_all());
         Self { shared }
     }
 
@@ -218,12 +227,14 @@ impl Host for Chats {
             let load = async {
                 if rested.is_some_and(|before| reign.goes_on_from(&before, seq)) {
                     reign.set_phase(Phase::Serving);
+                    shared.arm(&reign);
                     return;
                 }
                 // Cannot be an error: nobody closes it.
                 let _turn = shared.loads.acquire().await;
                 let began = runtime::now();
                 loading::load(&*shared.ledger, &reign, seq, shared.config.sabotage).await;
+                shared.arm(&reign);
                 shared.meters.load_seconds.record(runtime::now() - began);
             };
             tokio::select! {
@@ -238,7 +249,9 @@ impl Host for Chats {
 
     fn committed(&self, partition: PartitionId, epoch: u64, seq: u64) {
         if let Some(reign) = self.shared.reign(partition, epoch) {
-            reign.commit(seq);
+            for (token, at) in reign.commit(seq) {
+                self.shared.agenda.wake(partition, token, at);
+            }
         }
     }
 
@@ -317,7 +330,7 @@ impl Shared {
     }
 
     /// The reign of a partition, if it is that epoch's.
-    fn reign(&self, partition: PartitionId, epoch: u64) -> Option<Arc<Reign>> {
+    pub(crate) fn reign(&self, partition: PartitionId, epoch: u64) -> Option<Arc<Reign>> {
         let slot = self.reigns.get(usize::from(partition.0))?;
         locked(slot).as_ref().filter(|reign| reign.epoch == epoch).map(Arc::clone)
     }
@@ -340,7 +353,13 @@ impl Shared {
     }
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// Of what nobody asked for.
+    pub(crate) fn of_node(context: &'a CallContext) -> Self {
+        let began = runtime::now();
+        Self { context, began, deadline: context.deadline, waits_until: began }
+    }
+
     /// How much time is left.
     pub(crate) fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(runtime::now())

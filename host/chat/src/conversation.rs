@@ -8,11 +8,13 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use model::{Chat, ChatToken, Cursor, Entry, KeyHash, Known, Message};
 use runtime::Instant;
 use tokio::sync::{MutexGuard, Notify};
 
+use crate::deadlines::{self, Deadline, Deadlines};
 use crate::fold::Fold;
 use crate::lock::locked;
 use crate::places::Place;
@@ -43,6 +45,8 @@ struct Live {
     committed: Fold,
     /// The last messages, without gaps up to the last one.
     recent: VecDeque<Stored>,
+    /// When what it waits for is over; `None` for the many that wait for nothing.
+    deadlines: Option<Box<Deadlines>>,
 }
 
 /// The right to be the one whose handlers run.
@@ -159,13 +163,22 @@ impl Conversation {
         if let Some(remembered) = &entry.remembered {
             live.committed.keys.remember(remembered, seq, live.appended.messages);
         }
+        for (sender, key) in entry.settled() {
+            live.committed.keys.settle(sender, key, seq, live.appended.messages);
+        }
         live.appended.apply(entry);
         live.uncommitted += 1;
     }
 
-    /// The entry at `seq` is committed. Returns what each of its messages weighs in memory.
-    pub(crate) fn commit(&self, epoch: u64, seq: u64, entry: &Entry) -> Vec<usize> {
-        let weights = {
+    /// The entry at `seq` is committed. Returns what each of its messages weighs in memory, and when the chat
+    /// has something to do by itself.
+    pub(crate) fn commit(
+        &self,
+        epoch: u64,
+        seq: u64,
+        entry: &Entry,
+    ) -> (Vec<usize>, Option<Instant>) {
+        let committed = {
             let live = &mut *locked(&self.live);
             live.uncommitted = live.uncommitted.saturating_sub(1);
             let before = live.committed.places.count();
@@ -176,10 +189,29 @@ impl Conversation {
                 live.recent.push_back(Stored { cursor, message: Arc::clone(message) });
                 weights.push(weight(message));
             }
-            weights
+            let whole = |_since_ms, after_ms: u32| Duration::from_millis(after_ms.into());
+            (weights, live.follow(whole))
         };
         self.changed.notify_waiters();
-        weights
+        committed
+    }
+
+    /// Everything is loaded, and the wall clock says `wall_ms`: what the chat waits for runs on. Returns when
+    /// it has something to do by itself.
+    pub(crate) fn arm(&self, wall_ms: u64) -> Option<Instant> {
+        let live = &mut *locked(&self.live);
+        live.follow(|since_ms, after_ms| deadlines::left(wall_ms, since_ms, after_ms))
+    }
+
+    /// When the chat has something to do by itself, as far as is known.
+    pub(crate) fn wakes(&self) -> Option<Instant> {
+        locked(&self.live).wakes()
+    }
+
+    /// At most `most` of what is over by itself.
+    pub(crate) fn due(&self, now: Instant, most: usize) -> Vec<Deadline> {
+        let live = locked(&self.live);
+        live.deadlines.as_ref().map(|deadlines| deadlines.due(now, most)).unwrap_or_default()
     }
 
     /// Forgets the oldest message that is in memory.
@@ -259,9 +291,35 @@ impl From<Fold> for Conversation {
                 uncommitted: 0,
                 committed: fold,
                 recent: VecDeque::new(),
+                deadlines: None,
             }),
             changed: Notify::new(),
         }
+    }
+}
+
+impl Live {
+    /// Follows what the committed chat waits for. Returns when it has something to do by itself.
+    fn follow(&mut self, left: impl Fn(u64, u32) -> Duration) -> Option<Instant> {
+        let chat = &self.committed.chat;
+        // Nearly always: then not even the clock is looked at.
+        if !chat.is_due() && self.deadlines.is_none() {
+            return None;
+        }
+        let deadlines = self.deadlines.get_or_insert_default();
+        deadlines.follow(chat.waiting.as_deref(), runtime::now(), left);
+        if deadlines.is_empty() {
+            self.deadlines = None;
+        }
+        self.wakes()
+    }
+
+    fn wakes(&self) -> Option<Instant> {
+        let waiting = self.committed.chat.waiting.as_ref();
+        if waiting.is_some_and(|waiting| !waiting.notices.is_empty()) {
+            return Some(runtime::now());
+        }
+        self.deadlines.as_ref().and_then(|deadlines| deadlines.next())
     }
 }
 

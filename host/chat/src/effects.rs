@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use model::{Attrs, Change, Chat, ChatStatus, Message, Participant};
+use model::{
+    Attrs, Change, Chat, ChatStatus, Dropped, Message, MessageId, Outcall, Participant, Waiting,
+};
 use plugin::{Draft, Effect};
 
 use crate::config::ROSTER_BYTES_MAX;
@@ -23,16 +25,24 @@ const PAIR_BYTES: usize = 6;
 /// The state of somebody who just joined.
 const CONNECTED: &str = "connected";
 
+/// The code of what its handler dropped.
+const DROPPED: &str = "dropped";
+
 /// The sender of what the node itself and its handlers say.
 pub const SYSTEM: &str = "system";
 
-/// Why a call's effects do not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a call's effects do not fit. Nothing of the call is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Misfit {
-    /// The chat holds no more of its participants.
+    /// The chat holds no more of its participants. The same call fits when somebody has left.
+    #[error("the chat holds no more of its participants")]
     Full(Full),
-    /// No more pairs fit on this.
+    /// No more pairs fit on this. A pair that is there can be set again.
+    #[error("no more attributes fit on {0}")]
     Pairs(&'static str),
+    /// No more of these may wait in a chat. Room comes when those that wait are done.
+    #[error("no more {0} may wait in this chat")]
+    Waiting(&'static str),
 }
 
 /// Of what a chat has as much as it may.
@@ -104,6 +114,8 @@ impl<'a> Effects<'a> {
 
     fn effect(&mut self, plugin: &str, effect: Effect) -> Result<(), Misfit> {
         match effect {
+            // What has ended stays as it is to its readers.
+            Effect::Post(_) if self.base.status == ChatStatus::Ended => {}
             Effect::Post(draft) => {
                 let message = post(draft, self.now_ms);
                 self.changes.push(Change::Message(Arc::new(message)));
@@ -131,10 +143,86 @@ impl<'a> Effects<'a> {
             }
             Effect::EndChat { reason } => {
                 if self.chat().status != ChatStatus::Ended {
-                    self.push(Change::End { reason });
+                    ending(self.chat(), reason).into_iter().for_each(|change| self.push(change));
                 }
             }
+            Effect::Release { message } => self.release(plugin, message),
+            Effect::DropHeld { message, reason } => {
+                let dropped = Dropped { plugin: plugin.to_owned(), code: DROPPED.into(), reason };
+                self.drop_held(message, dropped);
+            }
+            Effect::StartTimer { name, after_ms } => self.start_timer(plugin, name, after_ms)?,
+            Effect::CancelTimer { name } => {
+                let key = (plugin.to_owned(), name);
+                if self.waiting().is_some_and(|waiting| waiting.timers.contains_key(&key)) {
+                    let (plugin, name) = key;
+                    self.push(Change::TimerEnd { plugin, name });
+                }
+            }
+            Effect::Outcall { service, path, headers, body, correlation } => {
+                let (plugin, queued_ms) = (plugin.to_owned(), self.now_ms);
+                self.outcall(Outcall {
+                    plugin,
+                    service,
+                    path,
+                    headers,
+                    body,
+                    correlation,
+                    queued_ms,
+                })?;
+            }
         }
+        Ok(())
+    }
+
+    fn waiting(&self) -> Option<&Waiting> {
+        self.chat().waiting.as_deref()
+    }
+
+    /// `plugin` lets a message go. It is stored when nobody else keeps it back.
+    pub(crate) fn release(&mut self, plugin: &str, id: MessageId) {
+        let Some(waiting) = self.waiting().filter(|waiting| waiting.holds(id, plugin)) else {
+            return;
+        };
+        let Some(held) = waiting.held.get(&id) else { return };
+        if held.holds.iter().any(|hold| hold.plugin != plugin) {
+            self.push(Change::Lift { id, plugin: plugin.to_owned() });
+            return;
+        }
+        let (sender, key) = (held.message.sender.clone(), held.key.clone());
+        let message = Message { time_ms: self.now_ms, ..held.message.as_ref().clone() };
+        self.push(Change::Settle { id, sender, key, dropped: None });
+        self.changes.push(Change::Message(Arc::new(message)));
+    }
+
+    /// A message that the plugin named in `dropped` keeps back is stored nowhere.
+    pub(crate) fn drop_held(&mut self, id: MessageId, dropped: Dropped) {
+        let Some(waiting) = self.waiting().filter(|waiting| waiting.holds(id, &dropped.plugin))
+        else {
+            return;
+        };
+        let Some(held) = waiting.held.get(&id) else { return };
+        let (sender, key) = (held.message.sender.clone(), held.key.clone());
+        self.push(Change::Settle { id, sender, key, dropped: Some(dropped) });
+    }
+
+    fn start_timer(&mut self, plugin: &str, name: String, after_ms: u32) -> Result<(), Misfit> {
+        if self.chat().status == ChatStatus::Ended {
+            return Ok(());
+        }
+        if self.waiting().is_some_and(|waiting| !waiting.has_timer_for(plugin, &name)) {
+            return Err(Misfit::Waiting("timers of one handler"));
+        }
+        self.push(Change::TimerStart { plugin: plugin.to_owned(), name, after_ms });
+        Ok(())
+    }
+
+    fn outcall(&mut self, outcall: Outcall) -> Result<(), Misfit> {
+        let bytes = outcall.bytes();
+        if self.waiting().is_some_and(|waiting| !waiting.has_outcall_for(bytes)) {
+            return Err(Misfit::Waiting("calls out"));
+        }
+        self.push(Change::Outcall(Arc::new(outcall)));
         Ok(())
     }
 
@@ -155,6 +243,22 @@ impl<'a> Effects<'a> {
         self.after.get_or_insert_with(|| self.base.clone()).change(&change, now_ms);
         self.changes.push(change);
     }
+}
+
+/// The end of a chat: what it keeps back is dropped with it.
+pub(crate) fn ending(chat: &Chat, reason: String) -> Vec<Change> {
+    let held = chat.waiting.iter().flat_map(|waiting| &waiting.held);
+    let settled = held.map(|(id, held)| {
+        let plugin = held.holds.first().map(|hold| hold.plugin.clone()).unwrap_or_default();
+        let reason = "the chat ended while the message was kept back".to_owned();
+        Change::Settle {
+            id: *id,
+            sender: held.message.sender.clone(),
+            key: held.key.clone(),
+            dropped: Some(Dropped { plugin, code: "chat-ended".into(), reason }),
+        }
+    });
+    settled.chain([Change::End { reason }]).collect()
 }
 
 /// Whether somebody may join, or join again as something else: by the chat's own limit, by the node's, and

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use model::encode::v1;
+use model::encode;
 use model::{Chat, ChatToken, Cursor, Entry, Keys};
 use segment::{LogEnd, LogEntry};
 
@@ -50,7 +50,7 @@ pub(crate) enum Unfolded {
         /// Which.
         seq: u64,
         /// In which way.
-        source: v1::DecodeError,
+        source: encode::DecodeError,
     },
 }
 
@@ -70,10 +70,13 @@ impl Fold {
         if let Some(remembered) = &entry.remembered {
             self.keys.remember(remembered, seq, self.chat.messages);
         }
+        for (sender, key) in entry.settled() {
+            self.keys.settle(sender, key, seq, self.chat.messages);
+        }
         self.settle(epoch, seq, entry);
     }
 
-    /// The same of one whose key was remembered before.
+    /// The same of one whose keys were remembered before.
     pub(crate) fn settle(&mut self, epoch: u64, seq: u64, entry: &Entry) {
         for _message in entry.messages() {
             self.places.push(epoch, seq);
@@ -101,8 +104,8 @@ impl Folds {
             return Err(Unfolded::Misplaced { seq: *seq, wanted: self.next() });
         }
         if payload.first() != Some(&OPENING) {
-            let mut entry =
-                v1::decode(payload).map_err(|source| Unfolded::Strange { seq: *seq, source })?;
+            let mut entry = encode::decode(payload)
+                .map_err(|source| Unfolded::Strange { seq: *seq, source })?;
             if sabotage.forget_keys {
                 entry.remembered = None;
             }

@@ -14,7 +14,7 @@ use crate::chats::{Asked, Shared, is_read};
 use crate::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
 
 /// The version of both.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The node that runs it has so much less time, so that its answer arrives before the asker is gone.
 const MARGIN_MS: u32 = 50;
@@ -187,7 +187,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(decode::<Answer>(&bytes[..length]), None);
         }
-        assert_eq!(decode::<Answer>(&[&[2], &bytes[1..]].concat()), None, "a later version");
+        assert_eq!(decode::<Answer>(&[&[3], &bytes[1..]].concat()), None, "a later version");
         let _compiles = Refusal::new(Code::NotReady, "");
     }
 

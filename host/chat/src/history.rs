@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hashring::PartitionId;
-use model::encode::v1;
+use model::encode;
 use model::{ChatToken, Entry};
 
 use crate::Stored;
@@ -59,7 +59,7 @@ pub(crate) async fn entry(
 ) -> Option<(u64, Entry)> {
     let page = ledger.read(partition, seq, 1, READ_BYTES_MAX).await?;
     let logged = page.into_iter().find(|logged| logged.seq == seq)?;
-    let entry = v1::decode(&logged.payload).ok().filter(|entry| entry.chat == token)?;
+    let entry = encode::decode(&logged.payload).ok().filter(|entry| entry.chat == token)?;
     Some((logged.epoch, entry))
 }
 
@@ -81,7 +81,7 @@ async fn read(
         }
         for logged in page {
             // What is not an entry of ours, or of another chat, only stands between.
-            if let Ok(entry) = v1::decode(&logged.payload)
+            if let Ok(entry) = encode::decode(&logged.payload)
                 && entry.chat == token
             {
                 entries.insert(logged.seq, entry);

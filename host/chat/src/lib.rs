@@ -11,12 +11,18 @@
 //! submitted: the next handlers run while it is replicated. An answer that rests on the appended fold and
 //! is not itself an entry waits until what it saw is committed, so that nothing anybody was told can be
 //! withdrawn.
+//!
+//! What a chat has to do by itself (a timer that is over, an event to be told) is a turn like any other, which
+//! the node that leads it plays without being asked.
 
+mod agenda;
 mod chain;
 mod chats;
 mod config;
 mod conversation;
 mod creating;
+mod deadlines;
+mod duty;
 mod effects;
 mod fingerprint;
 mod fold;
@@ -29,7 +35,9 @@ mod loading;
 mod lock;
 mod members;
 mod meters;
+mod past;
 mod places;
+mod play;
 mod ran;
 mod reading;
 mod refusal;
@@ -40,13 +48,15 @@ mod routing;
 mod sending;
 mod snapshot;
 mod storing;
+mod telling;
+mod tending;
 mod turn;
 
-pub use chain::{Chain, Handler, LiveChain};
+pub use chain::{Chain, Handler, LiveChain, Needs};
 pub use chats::{Chats, Readiness, RingMember, RingView};
 pub use config::{Config, Sabotage};
 pub use effects::SYSTEM;
 pub use ledger::{Later, Ledger};
 pub use refusal::{Code, Refusal, RequestOutcome};
-pub use request::{CallContext, Read, Request, Send};
-pub use response::{ChatView, Created, Durability, Owners, Page, Response, Sent, Stored};
+pub use request::{CallContext, OutcallDone, Read, Request, Send};
+pub use response::{ChatView, Created, Durability, Owners, Page, Pending, Response, Sent, Stored};

@@ -6,10 +6,11 @@ use model::{Change, ChatStatus, ChatToken, Cursor};
 
 use crate::chats::{Asked, Shared};
 use crate::conversation::Committed;
+use crate::effects::ending;
 use crate::ran::{Interrupt, Ran, not_committed};
 use crate::reign::Reign;
 use crate::storing::entry;
-use crate::{ChatView, Code, Created, Response};
+use crate::{ChatView, Code, Created, Pending, Response};
 
 impl Shared {
     /// A new chat in this reign's partition.
@@ -72,6 +73,7 @@ impl Shared {
             max_participants: chat.max_participants,
             participants,
             attrs: chat.attrs.as_ref().clone(),
+            pending: Pending::of(&chat),
             plugins: self.chain.now().map(|chain| chain.versions()).unwrap_or_default(),
         })))
     }
@@ -94,7 +96,12 @@ impl Shared {
             let commit = self.ledger.commit();
             self.admits(reign, &seen, commit)?;
             let reason = sender.map(|sender| format!("ended by {sender}")).unwrap_or_default();
-            let ends = vec![Change::End { reason }];
+            let ends = ending(&seen.chat, reason);
+            // Nobody is asked, but those who listen are told.
+            let ends = match self.chain.now() {
+                Some(chain) => chain.marks(&seen.chat, ends, 0),
+                None => ends,
+            };
             let entry = Arc::new(entry(&seen.chat, self.now_ms(&seen.chat), ends, None));
             self.store(reign, &conversation, guard, entry, commit, asked).await?;
         }

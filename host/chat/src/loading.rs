@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use model::encode::v1;
+use model::encode;
 use replication::core::PartitionView;
 
 use crate::fold::{Folds, Unfolded};
@@ -39,7 +39,7 @@ enum Fault {
         /// Which.
         seq: u64,
         /// In which way.
-        source: v1::DecodeError,
+        source: encode::DecodeError,
     },
 }
 

@@ -30,6 +30,14 @@ pub(crate) struct Meters {
     pub(crate) restarted: Counter,
     /// Turns that were not played, because the chat has seen later handlers than this node has.
     pub(crate) behind: Counter,
+    /// Timers and holds that ended by themselves.
+    pub(crate) expired: Counter,
+    /// Events that were told.
+    pub(crate) told: Counter,
+    /// Calls of handlers of events that failed, or asked for what does not fit.
+    pub(crate) events_failed: Counter,
+    /// Looks at what is due in a chat that did not end in an entry.
+    pub(crate) tended_again: Counter,
     /// How long folding a partition's log took.
     pub(crate) load_seconds: Histogram,
     /// How long making and keeping a snapshot of a partition took.
@@ -53,6 +61,10 @@ impl Meters {
             overtaken: counter!("carillon_requests_overtaken_total"),
             restarted: counter!("carillon_requests_restarted_total"),
             behind: counter!("carillon_turns_behind_generation_total"),
+            expired: counter!("carillon_deadlines_expired_total"),
+            told: counter!("carillon_events_told_total"),
+            events_failed: counter!("carillon_events_failed_total"),
+            tended_again: counter!("carillon_chats_tended_again_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),
             snapshot_seconds: histogram!("carillon_snapshot_seconds"),
         }

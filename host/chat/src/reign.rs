@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use hashring::PartitionId;
-use model::{ChatToken, Entry};
+use model::{ChatToken, Entry, Message};
 use replication::Submission;
 use replication::core::Outcome;
-use runtime::Stop;
+use runtime::{Instant, Stop};
 use tokio::sync::oneshot;
 
 use crate::conversation::Conversation;
@@ -169,6 +169,11 @@ impl Reign {
         *locked(&self.chats) = folds.chats.into_iter().map(chat).collect();
     }
 
+    /// Every chat.
+    pub(crate) fn conversations(&self) -> Vec<Arc<Conversation>> {
+        locked(&self.chats).values().map(Arc::clone).collect()
+    }
+
     /// Forgets a chat that never came to be.
     pub(crate) fn forget(&self, token: ChatToken) {
         locked(&self.chats).remove(&token);
@@ -201,17 +206,28 @@ impl Reign {
         Ok(answer)
     }
 
-    /// Everything up to `seq` is committed: now it can be seen. Called in order, by one caller.
-    pub(crate) fn commit(&self, seq: u64) {
+    /// Messages of a chat that are appended and not committed, in their order.
+    pub(crate) fn ahead(&self, conversation: &Arc<Conversation>) -> Vec<Arc<Message>> {
+        let log = locked(&self.log);
+        let own = log.pending.iter().filter(|it| Arc::ptr_eq(&it.conversation, conversation));
+        own.flat_map(|pending| pending.entry.messages().map(Arc::clone)).collect()
+    }
+
+    /// Everything up to `seq` is committed: now it can be seen. Called in order, by one caller. Returns the
+    /// chats that have something to do by themselves, and when.
+    pub(crate) fn commit(&self, seq: u64) -> Vec<(ChatToken, Instant)> {
+        let mut wakes = Vec::new();
         let ready: Vec<Pending> = {
             let mut log = locked(&self.log);
             let count = log.pending.partition_point(|pending| pending.seq <= seq);
             log.pending.drain(..count).collect()
         };
         for Pending { seq, conversation, entry } in ready {
-            let weights = conversation.commit(self.epoch, seq, &entry);
+            let (weights, wake) = conversation.commit(self.epoch, seq, &entry);
             locked(&self.recent).keep(&conversation, &weights);
+            wakes.extend(wake.map(|at| (conversation.token, at)));
         }
+        wakes
     }
 }
 

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use model::{Attrs, Body, ChatToken, Cursor, Route};
+use plugin::CallbackReply;
 use serde::{Deserialize, Serialize};
 
 /// One request.
@@ -62,6 +63,8 @@ pub enum Request {
         /// Which chat.
         token: ChatToken,
     },
+    /// A call out was answered, or is given up. Asked by who delivers calls, and safe to ask again.
+    OutcallDone(OutcallDone),
 }
 
 /// A message on its way in.
@@ -87,6 +90,29 @@ pub struct Send {
     pub attrs: Attrs,
     /// The sender's clock, in Unix milliseconds. No part of "the same body".
     pub sent_ms: Option<u64>,
+}
+
+/// What became of a call out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcallDone {
+    /// Which chat asked for it.
+    pub token: ChatToken,
+    /// Its number in the chat.
+    pub number: u64,
+    /// The HTTP status; 0 when there was no answer.
+    pub status: u16,
+    /// What was answered.
+    pub body: Vec<u8>,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl OutcallDone {
+    /// As the plugin that asked for it is told.
+    pub(crate) fn reply(&self, correlation: String) -> CallbackReply {
+        let Self { status, attempts, .. } = *self;
+        CallbackReply { correlation, status, body: self.body.clone(), attempts }
+    }
 }
 
 /// Which messages somebody wants to read.
@@ -128,6 +154,7 @@ impl Request {
             Self::Create { .. } => None,
             Self::Send(send) => Some(send.token),
             Self::Read(read) => Some(read.token),
+            Self::OutcallDone(done) => Some(done.token),
             Self::Show { token, .. }
             | Self::Join { token, .. }
             | Self::Leave { token, .. }

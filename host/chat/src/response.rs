@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashring::{NodeId, PartitionId};
-use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant};
+use model::{Attrs, Chat, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant};
 use serde::{Deserialize, Serialize};
 
 /// One answer.
@@ -43,6 +43,11 @@ pub enum Response {
     },
     /// To `Owners`.
     Owners(Owners),
+    /// To `OutcallDone`.
+    OutcallDone {
+        /// Whether the chat waited for it: an answer that it has had changes nothing.
+        waited: bool,
+    },
 }
 
 /// A chat that exists now.
@@ -81,8 +86,36 @@ pub struct ChatView {
     pub participants: Vec<Participant>,
     /// Free pairs.
     pub attrs: Attrs,
+    /// How much it waits for.
+    pub pending: Pending,
     /// The handlers that see its messages, with their versions.
     pub plugins: BTreeMap<String, String>,
+}
+
+/// How much a chat waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Messages that are kept back.
+    pub held: usize,
+    /// Timers that run.
+    pub timers: usize,
+    /// Calls out that nobody has answered.
+    pub outcalls: usize,
+}
+
+impl Pending {
+    pub(crate) fn of(chat: &Chat) -> Self {
+        chat.waiting.as_ref().map_or_else(Self::default, |waiting| Self {
+            held: waiting.held.len(),
+            timers: waiting.timers.len(),
+            outcalls: waiting.outcalls.len(),
+        })
+    }
+
+    /// Whether it waits for nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How many hold a message.

@@ -85,7 +85,9 @@ impl Shared {
                     }
                     Err(Interrupt::Ended { appended }) => {
                         self.meters.restarted.increment(1);
-                        if appended && !matches!(request, Request::Send(_)) {
+                        if appended
+                            && !matches!(request, Request::Send(_) | Request::OutcallDone(_))
+                        {
                             return Answer::Done(Err(unknown()));
                         }
                         journey.appended |= appended;
@@ -173,7 +175,7 @@ impl Shared {
                 journey.until = None;
                 journey.parked = true;
                 let safe = match request {
-                    Request::Send(_) => {
+                    Request::Send(_) | Request::OutcallDone(_) => {
                         // Once more with its key, and not more often than that.
                         let first = !journey.appended;
                         journey.appended = true;
@@ -212,6 +214,7 @@ impl Shared {
             Request::End { token, sender } => {
                 self.end(reign, *token, sender.as_deref(), asked).await
             }
+            Request::OutcallDone(done) => self.outcall_done(reign, done, asked).await,
             // Neither is about a chat that is led somewhere.
             Request::Create { .. } | Request::Owners { .. } => {
                 Err(Refusal::new(Code::Internal, "a request went the wrong way").into())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Answer, Cursor, Entry, KeyHash, Known, Remembered};
+use model::{Answer, Change, Cursor, Entry, KeyHash, Known, Message, MessageId, Remembered};
 
 use crate::chats::{Asked, Shared};
 use crate::config::ROSTER_BYTES_MAX;
@@ -12,7 +12,7 @@ use crate::fingerprint::fingerprint;
 use crate::ran::{Interrupt, Ran, not_committed};
 use crate::reign::Reign;
 use crate::storing::{entry, rejection};
-use crate::turn::{JOIN, LEAVE, Stopped, Turn};
+use crate::turn::{JOIN, LEAVE, Played, Stopped, Turn};
 use crate::{Code, Durability, Refusal, RequestOutcome, Response, Send, Sent, history};
 
 impl Shared {
@@ -65,11 +65,13 @@ impl Shared {
         let (sender, key) = (send.sender.clone(), send.key.clone());
         let remembered = |answer| Some(Remembered { sender, key, body_hash, answer });
         let (changes, answer) = match stopped {
-            None => {
-                let (changes, _message, own) = turn.stored();
-                let skew_ms = send.sent_ms.map(|sent_ms| skew_ms(sent_ms, now_ms));
-                (changes, Answer::Stored { own, skew_ms })
-            }
+            None => match turn.played(&send.key) {
+                Played::Stored { changes, own } => {
+                    let skew_ms = send.sent_ms.map(|sent_ms| skew_ms(sent_ms, now_ms));
+                    (changes, Answer::Stored { own, skew_ms })
+                }
+                Played::Held { changes, answer } => (changes, answer),
+            },
             Some(Stopped::Refused { changes, answer }) => (changes, answer),
             Some(Stopped::Failed(refusal)) => return Err(Interrupt::Refused(refusal)),
             Some(Stopped::Full(full)) => {
@@ -78,21 +80,19 @@ impl Shared {
                 return Err(self.refuse(reign, conversation, &seen, refusal, asked).await);
             }
         };
-        // A refusal is only true once it is committed, however few nodes the sender wanted to wait for.
-        let refused = rejection(answer.clone());
-        let acks = if refused.is_some() { acks.max(self.ledger.commit()) } else { acks };
-        let changes = chain.marks(&seen.chat, changes);
+        let changes = chain.marks(&seen.chat, changes, 0);
+        // Only what is stored can be said earlier than it is committed, to those who want to wait for few.
+        let acks = match &answer {
+            Answer::Stored { .. } => acks,
+            Answer::Refused { .. } | Answer::Held { .. } => acks.max(self.ledger.commit()),
+        };
         let entry = Arc::new(entry(&seen.chat, now_ms, changes, remembered(answer)));
         let messages_before = seen.chat.messages;
         // What was looked at shares the roster with the chat, which is about to change it: while both look,
         // the change would copy it.
         drop(seen);
         let stored = self.store(reign, conversation, guard, Arc::clone(&entry), acks, asked).await;
-        let durability = stored?;
-        match refused {
-            Some(refusal) => Err(refusal.into()),
-            None => sent(&entry, reign.epoch, messages_before, durability, false),
-        }
+        answered(&entry, reign.epoch, messages_before, stored?, false)
     }
 
     /// Answers a key that is known: as the first time, or that it was used for something else.
@@ -123,9 +123,12 @@ impl Shared {
                 .with_outcome(RequestOutcome::Unknown)
                 .into());
         };
-        match entry.remembered.as_ref().and_then(|kept| rejection(kept.answer.clone())) {
-            Some(refusal) => Err(refusal.into()),
-            None => sent(&entry, epoch, known.messages_before, Durability::Quorum, true),
+        let of_key = |kept: &&Remembered| kept.sender == send.sender && kept.key == send.key;
+        match entry.remembered.as_ref().filter(of_key) {
+            Some(_first) => {
+                answered(&entry, epoch, known.messages_before, Durability::Quorum, true)
+            }
+            None => settled(&entry, epoch, known.messages_before, send),
         }
     }
 
@@ -217,32 +220,72 @@ fn joins(seen: &Appended, send: &Send) -> bool {
     send.sender != SYSTEM && !seen.chat.roster.contains_key(&send.sender)
 }
 
-/// The answer to a message that is stored in `entry`, after `messages_before` others.
-fn sent(
+/// The answer that `entry` holds for the request it was made for, after `messages_before` messages.
+fn answered(
     entry: &Entry,
     epoch: u64,
     messages_before: u64,
     durability: Durability,
     replay: bool,
 ) -> Ran {
-    let kept = entry.remembered.as_ref().map(|remembered| &remembered.answer);
-    let (own, skew_ms) = match kept {
+    let (own, skew_ms) = match entry.remembered.as_ref().map(|kept| &kept.answer) {
+        Some(Answer::Held { id }) => return Ok(Response::Held { id: *id, replay }),
         Some(Answer::Stored { own, skew_ms }) => (*own, *skew_ms),
-        Some(Answer::Refused { .. }) | None => (0, None),
+        Some(refused @ Answer::Refused { .. }) => {
+            let refusal = rejection(refused.clone()).unwrap_or_else(lost);
+            return Err(refusal.into());
+        }
+        None => return Err(lost().into()),
     };
-    let message = entry.messages().nth(usize::try_from(own).unwrap_or(usize::MAX));
-    let Some(message) = message.map(Arc::clone) else {
-        return Err(Refusal::new(Code::Internal, "a stored message is not in its entry").into());
+    let place = usize::try_from(own).unwrap_or(usize::MAX);
+    let message = entry.messages().nth(place).map(Arc::clone).ok_or_else(lost)?;
+    // What was let go in the same turn was said by others.
+    let let_go = |id: MessageId| {
+        let settles =
+            |change: &Change| matches!(change, Change::Settle { id: of, .. } if *of == id);
+        entry.changes.iter().any(settles)
     };
-    let also = entry.messages().filter(|other| other.id != message.id).map(|other| other.id);
+    let also = entry.messages().map(|other| other.id);
     Ok(Response::Sent(Sent {
         replay,
         cursor: Cursor { epoch, seq: messages_before + u64::from(own) + 1 },
         skew_ms,
         durability,
-        also: also.collect(),
+        also: also.filter(|id| *id != message.id && !let_go(*id)).collect(),
         message,
     }))
+}
+
+/// What became of a message that was kept back, in the entry that settled it.
+fn settled(entry: &Entry, epoch: u64, messages_before: u64, send: &Send) -> Ran {
+    let settles = entry.changes.iter().find_map(|change| match change {
+        Change::Settle { id, sender, key, dropped }
+            if *sender == send.sender && *key == send.key =>
+        {
+            Some((*id, dropped))
+        }
+        _ => None,
+    });
+    let (id, dropped) = settles.ok_or_else(lost)?;
+    if let Some(dropped) = dropped.clone() {
+        return Err(Refusal::rejected(dropped.plugin, dropped.code, dropped.reason, None).into());
+    }
+    let mut messages = (messages_before + 1..).zip(entry.messages());
+    let stored: Option<(u64, &Arc<Message>)> = messages.find(|(_, message)| message.id == id);
+    let (seq, message) = stored.ok_or_else(lost)?;
+    Ok(Response::Sent(Sent {
+        replay: true,
+        cursor: Cursor { epoch, seq },
+        skew_ms: None,
+        durability: Durability::Quorum,
+        also: Vec::new(),
+        message: Arc::clone(message),
+    }))
+}
+
+/// An entry does not hold the answer that it was remembered for.
+fn lost() -> Refusal {
+    Refusal::new(Code::Internal, "a stored answer is not in its entry")
 }
 
 /// The sender's clock minus ours.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::encode::v1;
+use model::encode;
 use model::{
     Answer, Attrs, Body, Change, ChatToken, Entry, KEYS_MAX, Message, MessageId, Remembered, Route,
 };
@@ -61,7 +61,7 @@ impl Log {
         });
         let token = ChatToken([u8::try_from(chat).unwrap(); 16]);
         let entry = Entry { chat: token, turn, time_ms: self.time_ms, changes, remembered };
-        self.logged(v1::encode(&entry).unwrap())
+        self.logged(encode::encode(&entry).unwrap())
     }
 
     fn name(&mut self) -> String {
@@ -205,7 +205,7 @@ fn a_snapshot_has_the_bytes_it_always_had() {
     let folds = Folds { chats: [(fold.chat.token, fold)].into(), place: LogEnd::default() };
     let bytes: Vec<Bytes> = parts(&folds).collect();
     let hex: String = bytes.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("../tests/golden/snapshot.v1.hex").trim());
+    assert_eq!(hex, include_str!("../tests/golden/snapshot.v2.hex").trim());
 }
 
 #[test]
@@ -216,8 +216,8 @@ fn bytes_that_cannot_be_are_refused() {
     fold(&mut folds, &entries);
     let whole = parts(&folds).next().unwrap();
     let refused = |bytes: &[u8]| again(&[Bytes::copy_from_slice(bytes)], folds.place);
-    let newer = [&[2], &whole[1..]].concat();
-    assert_eq!(refused(&newer), Err(Unused::Version(2)));
+    let newer = [&[3], &whole[1..]].concat();
+    assert_eq!(refused(&newer), Err(Unused::Version(3)));
     assert!(matches!(refused(&[]), Err(Unused::Strange(_))));
     for length in 1..whole.len() {
         let cut = refused(&whole[..length]);

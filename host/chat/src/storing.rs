@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::encode::v1;
+use model::encode;
 use model::{Answer, Change, Chat, ChatToken, Entry, Remembered};
+use plugin::Kind;
 use replication::ENTRY_BYTES_MAX;
 
 use crate::chain::Chain;
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Appended, Conversation, TurnGuard};
+use crate::play::Scene;
 use crate::ran::{Interrupt, because, ends, judge, not_committed, unknown};
 use crate::reign::{NotAppended, Reign};
-use crate::turn::{Flow, Scene, Stopped, Turn, Who};
+use crate::turn::{Flow, Stopped, Turn, Who};
 use crate::{Code, Durability, Refusal, RequestOutcome};
 
 /// Entries of one chat that may be appended and not committed: each is an answer somebody waits for.
@@ -120,12 +122,14 @@ impl Shared {
 
     /// Asks every handler of a chain about what the turn shows.
     pub(crate) async fn ask(&self, chain: &Chain, turn: &mut Turn<'_>) -> Result<(), Stopped> {
-        for handler in chain.handlers() {
-            let reply = handler.on_message(turn.call(handler.name())).await;
+        for handler in chain.of_kind(Kind::Message) {
+            let call = self.told_of_past(turn.call(handler.name()), handler, turn.scene());
+            let reply = handler.on_message(call, turn.said()).await;
             let who = Who {
                 name: handler.name(),
                 version: handler.version(),
                 on_failure: handler.on_failure(),
+                recalls: handler.needs().recall,
             };
             if turn.hear(who, reply)? == Flow::Enough {
                 break;
@@ -144,7 +148,7 @@ impl Shared {
         acks: u8,
         asked: &Asked<'_>,
     ) -> Result<Durability, Interrupt> {
-        let payload = v1::encode(&entry).ok().filter(|bytes| bytes.len() <= ENTRY_BYTES_MAX);
+        let payload = encode::encode(&entry).ok().filter(|bytes| bytes.len() <= ENTRY_BYTES_MAX);
         let payload = payload.map(Bytes::from).ok_or_else(|| {
             let detail = format!("with all that handlers added it is over {ENTRY_BYTES_MAX} bytes");
             not_committed(Code::TooLarge, detail)
@@ -224,6 +228,6 @@ pub(crate) fn rejection(answer: Answer) -> Option<Refusal> {
         Answer::Refused { plugin, reason_code, reason, retry_after_ms } => {
             Some(Refusal::rejected(plugin, reason_code, reason, retry_after_ms))
         }
-        Answer::Stored { .. } => None,
+        Answer::Stored { .. } | Answer::Held { .. } => None,
     }
 }

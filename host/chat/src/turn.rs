@@ -4,19 +4,19 @@
 //! Pure: it is asked what to show the next handler ([`Turn::call`]), told what that one answered
 //! ([`Turn::hear`]), and says whether to go on. Nothing here has happened yet; a turn that is dropped
 //! leaves nothing. Each handler sees the chat as those before it would leave it; a handler that refuses
-//! leaves the chat as it was, with what it alone asked for.
+//! leaves the chat as it was, with what it alone asked for. A handler that keeps the message back does not
+//! end the round: the others decide now, so that letting it go needs nobody but those who kept it.
 
 use std::sync::Arc;
 
-use hashring::PartitionId;
 use model::{
-    Answer, Attrs, Body, Change, Chat, Cursor, Message, MessageId, Participant, Route, Stamp,
+    Answer, Attrs, Body, Change, Chat, Cursor, Decision, Hold, Message, Participant, Route, Stamp,
 };
-use plugin::{Call, Context, Effect, Failure, Ids, OnFailure, Reply, Roster, Verdict};
-use sha2::{Digest, Sha256};
+use plugin::{Call, Effect, Failure, OnFailure, Reply, Roster, Said, Verdict};
 
 use crate::effects::{Effects, Full, Misfit, OnMisfit};
-use crate::{Code, Config, Refusal, RequestOutcome, Send};
+use crate::play::{Play, Scene};
+use crate::{Code, Refusal, RequestOutcome, Send};
 
 /// The kind under which handlers are shown somebody who wants to join.
 pub(crate) const JOIN: &str = "member.join";
@@ -27,31 +27,14 @@ pub(crate) const LEAVE: &str = "member.leave";
 /// The index in ids of what is shown to handlers and never stored.
 const NO_INDEX: u32 = u32::MAX;
 
-/// Where and when a turn is played.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scene<'a> {
-    /// The chat after everything appended.
-    pub(crate) chat: &'a Chat,
-    /// Its last message, committed or not.
-    pub(crate) head: Cursor,
-    /// Its partition.
-    pub(crate) partition: PartitionId,
-    /// The epoch it would be appended in.
-    pub(crate) epoch: u64,
-    /// The time of the entry: never before the chat's clock.
-    pub(crate) now_ms: u64,
-    /// What fits into a chat.
-    pub(crate) config: &'a Config,
-}
+/// How long a message is kept back for a handler that broke, when that is its policy: long enough to swap
+/// the handler for one that works.
+const HELD_FOR_FAILED_MS: u32 = 600_000;
 
 /// A turn that is being decided.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
-    scene: Scene<'a>,
-    /// The chat with the changes so far, if they changed more than its messages.
-    after: Option<Chat>,
-    changes: Vec<Change>,
-    next_index: u32,
+    play: Play<'a>,
     shown: Shown,
 }
 
@@ -60,9 +43,14 @@ pub(crate) struct Turn<'a> {
 struct Shown {
     message: Arc<Message>,
     sender: Participant,
-    /// Who is in the chat, when that is not what `after` says: somebody who joins is not in yet.
+    /// Who is in the chat, when that is not what the play says: somebody who joins is not in yet.
     roster: Option<Arc<Roster>>,
     stamps: Vec<Stamp>,
+    holds: Vec<Hold>,
+    /// What was noted, and by whom, for those whose decisions are kept.
+    decided: Vec<(String, Decision)>,
+    /// It is stored if nobody minds; who comes and goes is only shown.
+    is_message: bool,
     /// Where in the changes it belongs.
     at: usize,
     /// Tells the calls of two rounds in one turn apart.
@@ -78,6 +66,8 @@ pub(crate) struct Who<'a> {
     pub(crate) version: &'a str,
     /// What its failure means.
     pub(crate) on_failure: OnFailure,
+    /// Whether it may be told later what it decided.
+    pub(crate) recalls: bool,
 }
 
 /// How a round goes on.
@@ -99,10 +89,29 @@ pub(crate) enum Stopped {
         /// The answer.
         answer: Answer,
     },
-    /// A handler broke, and its policy is `reject`. Nothing is stored.
+    /// A handler broke, and its policy is `reject`; or too much is kept back. Nothing is stored.
     Failed(Box<Refusal>),
     /// A handler brings somebody in, or adds to them, and the chat is full. Nothing is stored.
     Full(Full),
+}
+
+/// What a message's turn comes to, when nobody minded.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Played {
+    /// The message is stored.
+    Stored {
+        /// The changes of the entry.
+        changes: Vec<Change>,
+        /// Which of the entry's messages it is.
+        own: u32,
+    },
+    /// The message is kept back.
+    Held {
+        /// The changes of the entry.
+        changes: Vec<Change>,
+        /// The answer.
+        answer: Answer,
+    },
 }
 
 impl<'a> Turn<'a> {
@@ -110,70 +119,53 @@ impl<'a> Turn<'a> {
     pub(crate) fn of_join(scene: Scene<'a>, id: &str, role: Option<&str>, attrs: &Attrs) -> Self {
         let before = scene.chat.roster.get(id);
         let role = role.or_else(|| before.map(|member| member.role.as_str())).unwrap_or_default();
-        let join = Change::Join { id: id.to_owned(), role: role.to_owned(), attrs: attrs.clone() };
-        let mut after = scene.chat.clone();
-        after.change(&join, scene.now_ms);
-        let mut shown = Shown::pseudo(&scene, JOIN, participant(&after, id));
+        let mut play = Play::new(scene);
+        play.push(Change::Join { id: id.to_owned(), role: role.to_owned(), attrs: attrs.clone() });
+        let mut shown = Shown::pseudo(&scene, JOIN, participant(play.chat(), id));
         shown.roster = Some(Arc::clone(&scene.chat.roster));
-        Self { scene, after: Some(after), changes: vec![join], next_index: 1, shown }
+        Self { play, shown }
     }
 
     /// Shows somebody who leaves. [`Turn::left`] makes it so.
     pub(crate) fn of_leave(scene: Scene<'a>, id: &str) -> Self {
         let shown = Shown::pseudo(&scene, LEAVE, participant(scene.chat, id));
-        Self { scene, after: None, changes: Vec::new(), next_index: 1, shown }
+        Self { play: Play::new(scene), shown }
     }
 
-    /// Shows a message. [`Turn::stored`] makes it so.
+    /// Shows a message. [`Turn::played`] makes it so.
     pub(crate) fn of_message(scene: Scene<'a>, send: &Send) -> Self {
         let shown = Shown::message(&scene, scene.chat, send);
-        Self { scene, after: None, changes: Vec::new(), next_index: 1, shown }
+        Self { play: Play::new(scene), shown }
     }
 
     /// Shows a message, after its sender joined in the same turn.
     pub(crate) fn show_message(&mut self, send: &Send) {
-        let mut shown = Shown::message(&self.scene, self.chat(), send);
-        shown.at = self.changes.len();
+        let head = self.play.scene.head;
+        self.keep_decisions(head);
+        let mut shown = Shown::message(&self.play.scene, self.play.chat(), send);
+        shown.at = self.play.changes.len();
         shown.round = self.shown.round + 1;
         self.shown = shown;
     }
 
     /// Nobody minded: they are gone.
     pub(crate) fn left(&mut self, id: &str) {
-        self.changes.push(Change::Leave { id: id.to_owned() });
+        self.play.push(Change::Leave { id: id.to_owned() });
     }
 
-    /// What `plugin` is told.
+    /// Where and when it is played.
+    pub(crate) fn scene(&self) -> &Scene<'a> {
+        &self.play.scene
+    }
+
+    /// What `plugin` is told of the chat.
     pub(crate) fn call(&self, plugin: &str) -> Call {
-        let chat = self.chat();
-        let roster = self.shown.roster.as_ref().unwrap_or(&chat.roster);
-        let Scene { partition, epoch, now_ms, head, .. } = self.scene;
-        let turn = self.scene.chat.turn;
-        Call {
-            context: Context {
-                chat: chat.token,
-                head,
-                now_ms,
-                status: chat.status,
-                started_ms: chat.started_ms,
-                max_duration_ms: chat.max_duration_s.map(|seconds| seconds.saturating_mul(1000)),
-                max_participants: chat.max_participants,
-                participants: u32::try_from(roster.len()).unwrap_or(u32::MAX),
-                chat_attrs: Arc::clone(&chat.attrs),
-            },
-            message: Arc::clone(&self.shown.message),
-            sender: self.shown.sender.clone(),
-            notes: chat.notes.get(plugin).map(Arc::clone).unwrap_or_default(),
-            roster: Arc::clone(roster),
-            ids: Ids {
-                partition: first_byte(partition),
-                chat: chat.token,
-                epoch,
-                turn,
-                next_index: self.next_index,
-            },
-            seed: seed(chat, epoch, turn, self.shown.round, plugin),
-        }
+        self.play.call(plugin, self.shown.roster.as_ref(), self.shown.round)
+    }
+
+    /// What it is asked about.
+    pub(crate) fn said(&self) -> Said {
+        Said { message: Arc::clone(&self.shown.message), sender: self.shown.sender.clone() }
     }
 
     /// What a handler answered.
@@ -182,103 +174,137 @@ impl<'a> Turn<'a> {
         who: Who<'_>,
         reply: Result<Reply, Failure>,
     ) -> Result<Flow, Stopped> {
-        let reply = match reply {
+        let Reply { verdict, notes, effects, .. } = match reply {
             Ok(reply) => reply,
             Err(failure) => return self.failed(who, &failure.to_string(), failure.retryable()),
         };
-        let verdict = reply.verdict.name();
-        let flow = match reply.verdict {
-            Verdict::Reject { code, reason, retry_after_ms } => {
-                return Err(self.refused(who, reply.effects, code, reason, retry_after_ms));
-            }
-            Verdict::Rewrite(body) => {
-                let most = self.scene.config.message_bytes_max;
-                if body.len() > most {
-                    return self.failed(
-                        who,
-                        &format!("it rewrote to more than {most} bytes"),
-                        false,
-                    );
-                }
-                if let Some(flow) = self.effects(who, reply.effects)? {
-                    return Ok(flow);
-                }
-                Arc::make_mut(&mut self.shown.message).body = body;
-                return self.stamp(who, verdict, Flow::Next);
-            }
-            Verdict::Pass => Flow::Next,
-            Verdict::Accept => Flow::Enough,
-        };
-        if let Some(flow) = self.effects(who, reply.effects)? {
+        let word = verdict.name();
+        if let Verdict::Reject { code, reason, retry_after_ms } = verdict {
+            let decision = self.decision(who, word, notes);
+            let plugin = who.name.to_owned();
+            let answer = Answer::Refused { plugin, reason_code: code, reason, retry_after_ms };
+            return Err(self.refused(who, effects, decision, answer));
+        }
+        if let Some(why) = self.unfit(&verdict) {
+            return self.failed(who, &why, false);
+        }
+        if let Some(flow) = self.effects(who, effects)? {
             return Ok(flow);
         }
-        self.stamp(who, verdict, flow)
+        let mut flow = Flow::Next;
+        match verdict {
+            Verdict::Rewrite(body) => Arc::make_mut(&mut self.shown.message).body = body,
+            Verdict::Hold { reason, deadline_ms, accept } => {
+                self.hold(who, reason, deadline_ms, accept)?;
+            }
+            Verdict::Accept => flow = Flow::Enough,
+            Verdict::Pass | Verdict::Reject { .. } => {}
+        }
+        let decision = self.decision(who, word, notes);
+        self.shown.decided.extend(decision);
+        self.stamp(who, word);
+        Ok(flow)
     }
 
     /// The changes of a turn in which no message was shown.
-    pub(crate) fn changes(self) -> Vec<Change> {
-        self.changes
+    pub(crate) fn changes(mut self) -> Vec<Change> {
+        let head = self.play.scene.head;
+        self.keep_decisions(head);
+        self.play.changes
     }
 
-    /// The changes of a turn whose message nobody minded, the message as it is stored, and which of the
-    /// entry's messages it is.
-    pub(crate) fn stored(self) -> (Vec<Change>, Arc<Message>, u32) {
-        let Shown { mut message, stamps, at, .. } = self.shown;
-        let mut changes = self.changes;
-        if !stamps.is_empty() {
-            Arc::make_mut(&mut message).stamps = stamps;
+    /// What comes of a turn whose message, sent under `key`, nobody minded.
+    pub(crate) fn played(mut self, key: &str) -> Played {
+        if !self.shown.stamps.is_empty() {
+            let stamps = std::mem::take(&mut self.shown.stamps);
+            Arc::make_mut(&mut self.shown.message).stamps = stamps;
         }
-        let own =
-            changes.iter().take(at).filter(|change| matches!(change, Change::Message(_))).count();
-        changes.insert(at, Change::Message(Arc::clone(&message)));
-        (changes, message, u32::try_from(own).unwrap_or(u32::MAX))
+        let message = Arc::clone(&self.shown.message);
+        let Scene { head, epoch, chat, .. } = self.play.scene;
+        if !self.shown.holds.is_empty() {
+            self.keep_decisions(head);
+            let answer = Answer::Held { id: message.id };
+            let holds = std::mem::take(&mut self.shown.holds);
+            let mut changes = self.play.changes;
+            changes.push(Change::Hold { message, key: key.to_owned(), holds });
+            return Played::Held { changes, answer };
+        }
+        let at = self.shown.at;
+        let before = self.play.changes.iter().take(at);
+        let own = before.filter(|change| matches!(change, Change::Message(_))).count();
+        let own = u32::try_from(own).unwrap_or(u32::MAX);
+        self.keep_decisions(Cursor { epoch, seq: chat.messages + u64::from(own) + 1 });
+        let mut changes = self.play.changes;
+        changes.insert(at, Change::Message(message));
+        Played::Stored { changes, own }
     }
 
-    /// The chat as the next handler sees it.
-    fn chat(&self) -> &Chat {
-        self.after.as_ref().unwrap_or(self.scene.chat)
+    /// What a verdict asks for and cannot have.
+    fn unfit(&self, verdict: &Verdict) -> Option<String> {
+        match verdict {
+            Verdict::Rewrite(body) => {
+                let most = self.play.scene.config.message_bytes_max;
+                (body.len() > most).then(|| format!("it rewrote to more than {most} bytes"))
+            }
+            Verdict::Hold { .. } if !self.shown.is_message => {
+                Some("it holds somebody who comes or goes; only messages can be kept back".into())
+            }
+            _ => None,
+        }
     }
 
     /// Takes a call's effects; `Some` when they did not fit and the policy is to go on without them.
     fn effects(&mut self, who: Who<'_>, effects: Vec<Effect>) -> Result<Option<Flow>, Stopped> {
-        if effects.is_empty() {
-            return Ok(None);
+        match self.play.take(who.name, effects) {
+            Ok(()) => Ok(None),
+            Err(Misfit::Full(full)) => Err(Stopped::Full(full)),
+            Err(misfit) => self.failed(who, &misfit.to_string(), false).map(Some),
         }
-        let posts = effects.iter().filter(|effect| matches!(effect, Effect::Post(_))).count();
-        let base = self.after.as_ref().unwrap_or(self.scene.chat);
-        let mut taken = Effects::on(base, self.scene.now_ms, self.scene.config.roster_max);
-        match taken.take(who.name, effects, OnMisfit::Stop) {
-            Ok(()) => {}
-            Err(Misfit::Full(full)) => return Err(Stopped::Full(full)),
-            Err(Misfit::Pairs(on)) => {
-                return self
-                    .failed(who, &format!("no more attributes fit on {on}"), false)
-                    .map(Some);
-            }
-        }
-        let (changes, after) = taken.done();
-        self.changes.extend(changes);
-        if after.is_some() {
-            self.after = after;
-        }
-        self.next_index = self.next_index.saturating_add(u32::try_from(posts).unwrap_or(u32::MAX));
-        Ok(None)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the last line of a round")]
-    fn stamp(&mut self, who: Who<'_>, verdict: &str, flow: Flow) -> Result<Flow, Stopped> {
+    fn stamp(&mut self, who: Who<'_>, verdict: &str) {
         self.shown.stamps.push(Stamp {
             plugin: who.name.to_owned(),
             version: who.version.to_owned(),
             verdict: verdict.to_owned(),
         });
-        Ok(flow)
+    }
+
+    /// One more who keeps the message back, if the chat holds one more.
+    fn hold(
+        &mut self,
+        who: Who<'_>,
+        reason: String,
+        deadline_ms: u32,
+        accept: bool,
+    ) -> Result<(), Stopped> {
+        let waiting = self.play.chat().waiting.as_ref();
+        if waiting.is_some_and(|waiting| !waiting.has_room_for(&self.shown.message)) {
+            let detail = "no more messages of this chat can be kept back for now";
+            let refusal = Refusal::new(Code::Overloaded, detail);
+            let refusal = refusal.with_outcome(RequestOutcome::NotCommitted);
+            return Err(Stopped::Failed(Box::new(refusal)));
+        }
+        let plugin = who.name.to_owned();
+        self.shown.holds.push(Hold { plugin, reason, deadline_ms, accept });
+        Ok(())
     }
 
     fn failed(&mut self, who: Who<'_>, why: &str, retryable: bool) -> Result<Flow, Stopped> {
         match who.on_failure {
-            OnFailure::Skip => self.stamp(who, "skipped", Flow::Next),
-            OnFailure::Reject => {
+            OnFailure::Skip => {
+                self.stamp(who, "skipped");
+                Ok(Flow::Next)
+            }
+            OnFailure::Hold if self.shown.is_message => {
+                let reason = format!("handler {} failed: {why}", who.name);
+                self.hold(who, reason, HELD_FOR_FAILED_MS, false)?;
+                let decision = self.decision(who, "hold", Vec::new());
+                self.shown.decided.extend(decision);
+                self.stamp(who, "hold");
+                Ok(Flow::Next)
+            }
+            OnFailure::Reject | OnFailure::Hold => {
                 let detail = format!("handler {} failed: {why}", who.name);
                 let mut refusal = Refusal::new(Code::PluginFailed, detail)
                     .with_outcome(RequestOutcome::NotCommitted);
@@ -294,17 +320,44 @@ impl<'a> Turn<'a> {
         &self,
         who: Who<'_>,
         effects: Vec<Effect>,
-        reason_code: String,
-        reason: String,
-        retry_after_ms: Option<u32>,
+        decision: Option<(String, Decision)>,
+        answer: Answer,
     ) -> Stopped {
-        let Scene { chat, now_ms, config, .. } = self.scene;
+        let Scene { chat, now_ms, config, .. } = self.play.scene;
         let mut taken = Effects::on(chat, now_ms, config.roster_max);
         // Cannot be an error: what does not fit is left out.
         let _fits = taken.take(who.name, effects, OnMisfit::LeaveOut);
-        let plugin = who.name.to_owned();
-        let answer = Answer::Refused { plugin, reason_code, reason, retry_after_ms };
-        Stopped::Refused { changes: taken.done().0, answer }
+        let mut changes = taken.done().0;
+        changes.extend(decision.map(|(plugin, decision)| Change::Decided { plugin, decision }));
+        Stopped::Refused { changes, answer }
+    }
+
+    /// What is kept of a decision, if anything is; where its message stands is not known yet.
+    fn decision(
+        &self,
+        who: Who<'_>,
+        verdict: &str,
+        notes: Vec<(String, String)>,
+    ) -> Option<(String, Decision)> {
+        if notes.is_empty() && !who.recalls {
+            return None;
+        }
+        let decision = Decision {
+            at: self.play.scene.head,
+            message: self.shown.message.id,
+            version: who.version.to_owned(),
+            verdict: verdict.to_owned(),
+            notes,
+        };
+        Some((who.name.to_owned(), decision))
+    }
+
+    /// What was decided about a message that stands at `at` becomes part of the entry.
+    fn keep_decisions(&mut self, at: Cursor) {
+        for (plugin, mut decision) in std::mem::take(&mut self.shown.decided) {
+            decision.at = at;
+            self.play.changes.push(Change::Decided { plugin, decision });
+        }
     }
 }
 
@@ -321,7 +374,7 @@ impl Shown {
             sent_ms: send.sent_ms,
             stamps: Vec::new(),
         };
-        Self::of(message, participant(chat, &send.sender))
+        Self { is_message: true, ..Self::of(message, participant(chat, &send.sender)) }
     }
 
     /// A message that is only shown: who it is about is its sender.
@@ -342,45 +395,24 @@ impl Shown {
     }
 
     fn of(message: Message, sender: Participant) -> Self {
-        let (message, stamps) = (Arc::new(message), Vec::new());
-        Self { message, sender, roster: None, stamps, at: 0, round: 1 }
-    }
-}
-
-impl Scene<'_> {
-    /// The id of message `index` of this turn.
-    fn id(&self, index: u32) -> MessageId {
-        let Scene { chat, partition, epoch, .. } = *self;
-        MessageId::derive(first_byte(partition), chat.token, epoch, chat.turn, index)
+        Self {
+            message: Arc::new(message),
+            sender,
+            roster: None,
+            stamps: Vec::new(),
+            holds: Vec::new(),
+            decided: Vec::new(),
+            is_message: false,
+            at: 0,
+            round: 1,
+        }
     }
 }
 
 /// A participant, or what somebody who is none looks like.
-fn participant(chat: &Chat, id: &str) -> Participant {
+pub(crate) fn participant(chat: &Chat, id: &str) -> Participant {
     let there = chat.roster.get(id).cloned();
     there.unwrap_or_else(|| Participant { id: id.to_owned(), ..Participant::default() })
-}
-
-/// The partition as message ids name it.
-fn first_byte(partition: PartitionId) -> u8 {
-    u8::try_from(partition.0).unwrap_or(u8::MAX)
-}
-
-/// The randomness of one call: the same again for the same call.
-fn seed(chat: &Chat, epoch: u64, turn: u64, round: u8, plugin: &str) -> u64 {
-    let digest = Sha256::new()
-        .chain_update(b"carillon seed 1")
-        .chain_update(chat.token.0)
-        .chain_update(epoch.to_le_bytes())
-        .chain_update(turn.to_le_bytes())
-        .chain_update([round])
-        .chain_update(plugin)
-        .finalize();
-    let mut seed = [0; 8];
-    for (to, from) in seed.iter_mut().zip(digest) {
-        *to = from;
-    }
-    u64::from_le_bytes(seed)
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! What a turn makes of a chat and of its handlers' replies.
 
+use std::sync::Arc;
+
 use hashring::PartitionId;
-use model::{Answer, Attrs, Body, Change, Chat, ChatToken, Cursor, MessageId, Route};
+use model::{Answer, Attrs, Body, Change, Chat, ChatToken, Cursor, Message, MessageId, Route};
 use plugin::{Draft, Effect, Failure, OnFailure, Reply, Verdict};
 
-use super::{Flow, Scene, Stopped, Turn, Who};
+use super::{Flow, Played, Stopped, Turn, Who};
 use crate::effects::Full;
+use crate::play::Scene;
 use crate::{Code, Config, RequestOutcome, Send};
 
 const TOKEN: ChatToken = ChatToken([1; 16]);
-const REJECTS: Who<'_> = Who { name: "p", version: "1", on_failure: OnFailure::Reject };
-const SKIPS: Who<'_> = Who { name: "q", version: "2", on_failure: OnFailure::Skip };
+const REJECTS: Who<'_> =
+    Who { name: "p", version: "1", on_failure: OnFailure::Reject, recalls: false };
+const SKIPS: Who<'_> = Who { name: "q", version: "2", on_failure: OnFailure::Skip, recalls: false };
 
 fn chat() -> Chat {
     let mut chat = Chat { turn: 4, ..Chat::new(TOKEN) };
@@ -59,6 +63,20 @@ fn post(turn: &Turn<'_>) -> Effect {
     })
 }
 
+/// The changes, the message, and which of the entry's messages it is.
+fn stored(turn: Turn<'_>) -> (Vec<Change>, Arc<Message>, u32) {
+    let Played::Stored { changes, own } = turn.played("k") else { panic!("it is held") };
+    let message = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Message(message) => Some(Arc::clone(message)),
+            _ => None,
+        })
+        .nth(usize::try_from(own).unwrap())
+        .unwrap();
+    (changes, message, own)
+}
+
 fn reject() -> Verdict {
     Verdict::Reject { code: "no".into(), reason: "because".into(), retry_after_ms: None }
 }
@@ -72,8 +90,8 @@ fn a_first_message_joins_its_sender_before_it() {
     let (chat, config) = (chat(), Config::default());
     let mut turn = Turn::of_join(scene(&chat, &config), "bob", None, &Attrs::new());
     let call = turn.call("p");
-    assert_eq!(call.message.kind, "member.join");
-    assert_eq!((call.sender.id.as_str(), call.sender.ordinal), ("bob", 2));
+    assert_eq!(turn.said().message.kind, "member.join");
+    assert_eq!((turn.said().sender.id.as_str(), turn.said().sender.ordinal), ("bob", 2));
     assert!(!call.roster.contains_key("bob"), "who joins is not in yet");
     let welcome = post(&turn);
     assert_eq!(turn.hear(REJECTS, reply(Verdict::Pass, vec![note(1), welcome])), Ok(Flow::Next));
@@ -83,7 +101,7 @@ fn a_first_message_joins_its_sender_before_it() {
     assert_eq!(call.notes["n"], [1], "what the same turn noted");
     assert_eq!(call.ids.next_index, 2);
     assert_eq!(turn.hear(REJECTS, reply(Verdict::Pass, vec![note(2)])), Ok(Flow::Next));
-    let (changes, message, own) = turn.stored();
+    let (changes, message, own) = stored(turn);
     assert_eq!(own, 1, "the welcome comes before it");
     assert_eq!(message.stamps.len(), 1, "the stamps of its own round");
     let kinds: Vec<&str> = changes
@@ -116,10 +134,10 @@ fn each_handler_sees_what_those_before_it_did() {
     let louder = Verdict::Rewrite(Body::Text("HELLO".into()));
     turn.hear(REJECTS, reply(louder, vec![Effect::StartChat])).unwrap();
     let call = turn.call("q");
-    assert_eq!(call.message.body, Body::Text("HELLO".into()));
+    assert_eq!(turn.said().message.body, Body::Text("HELLO".into()));
     assert_eq!(call.context.started_ms, Some(100));
     assert_eq!(turn.hear(SKIPS, reply(Verdict::Accept, Vec::new())), Ok(Flow::Enough));
-    let (changes, message, own) = turn.stored();
+    let (changes, message, own) = stored(turn);
     assert_eq!((own, message.body.clone()), (0, Body::Text("HELLO".into())));
     let verdicts: Vec<&str> = message.stamps.iter().map(|stamp| stamp.verdict.as_str()).collect();
     assert_eq!(verdicts, ["rewrite", "accept"]);
@@ -135,7 +153,7 @@ fn a_broken_handler_follows_its_policy() {
     assert_eq!(refusal.code, Code::PluginFailed);
     assert_eq!(refusal.outcome, Some(RequestOutcome::NotCommitted));
     assert_eq!(refusal.plugin.as_deref(), Some("p"));
-    let (changes, message, _) = turn.stored();
+    let (changes, message, _) = stored(turn);
     assert_eq!(changes.len(), 1, "nothing of a call that failed is left");
     assert!(message.stamps.iter().all(|stamp| stamp.verdict == "skipped"));
 }
@@ -161,7 +179,7 @@ fn the_same_turn_has_the_same_ids_and_the_same_dice() {
         let scene = Scene { epoch, ..scene(&chat, &config) };
         let turn = Turn::of_message(scene, &send("alice"));
         let call = turn.call("p");
-        (call.message.id, call.seed, turn.call("q").seed)
+        (turn.said().message.id, call.seed, turn.call("q").seed)
     };
     assert_eq!(shown(2), shown(2));
     assert_ne!(shown(2).0, shown(3).0, "another epoch is another turn");

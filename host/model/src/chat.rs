@@ -14,7 +14,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attrs, Change, ChatStatus, ChatToken, Entry, Participant};
+use crate::{
+    Attrs, Change, ChatStatus, ChatToken, Decisions, Entry, Held, NOTICES_MAX, Notice, Participant,
+    Timer, Waiting, decided,
+};
 
 /// What one plugin keeps in a chat.
 pub type Notes = BTreeMap<String, Vec<u8>>;
@@ -62,6 +65,12 @@ pub struct Chat {
     pub notes: BTreeMap<String, Arc<Notes>>,
     /// The latest generation of the handlers that it was shown to: it is never shown to an earlier one.
     pub generation: u64,
+    /// What each plugin decided last, of those who noted something or may be told of it.
+    pub decisions: BTreeMap<String, Arc<Decisions>>,
+    /// What it waits for; `None` when that is nothing.
+    pub waiting: Option<Arc<Waiting>>,
+    /// How many calls out were ever asked for.
+    pub outcalls: u64,
 }
 
 impl Chat {
@@ -83,16 +92,20 @@ impl Chat {
             roster: Arc::default(),
             notes: BTreeMap::new(),
             generation: 0,
+            decisions: BTreeMap::new(),
+            waiting: None,
+            outcalls: 0,
         }
     }
 
     /// Goes one turn on.
     pub fn apply(&mut self, entry: &Entry) {
-        self.turn = entry.turn + 1;
+        self.turn = entry.turn;
         self.clock_ms = self.clock_ms.max(entry.time_ms);
         for change in &entry.changes {
             self.change(change, entry.time_ms);
         }
+        self.turn += 1;
     }
 
     /// One change, made at `time_ms`. A turn that is being decided tries its changes on a copy with this.
@@ -138,10 +151,71 @@ impl Chat {
                     self.status = ChatStatus::Ended;
                     self.ended_ms = Some(time_ms);
                 }
+                self.wait(|waiting| {
+                    waiting.held.clear();
+                    waiting.timers.clear();
+                });
             }
             Change::Note { plugin, key, value } => self.note(plugin, key, value.as_deref()),
             Change::Generation(generation) => self.generation = self.generation.max(*generation),
+            later => self.later(later, time_ms),
         }
+    }
+
+    /// One change of what plugins decided and of what the chat waits for.
+    fn later(&mut self, change: &Change, time_ms: u64) {
+        match change {
+            Change::Decided { plugin, decision } => {
+                let decisions = self.decisions.entry(plugin.clone()).or_default();
+                decided::remember(Arc::make_mut(decisions), decision.clone());
+            }
+            Change::Outcall(outcall) => {
+                self.outcalls += 1;
+                let number = self.outcalls;
+                self.expect().outcalls.insert(number, Arc::clone(outcall));
+            }
+            Change::OutcallDone { number } => self.wait(|waiting| {
+                waiting.outcalls.remove(number);
+            }),
+            Change::Hold { message, key, holds } => {
+                let held =
+                    Held { message: Arc::clone(message), key: key.clone(), holds: holds.clone() };
+                self.expect().held.insert(message.id, held);
+            }
+            Change::Lift { id, plugin } => self.wait(|waiting| {
+                if let Some(held) = waiting.held.get_mut(id) {
+                    held.holds.retain(|hold| hold.plugin != *plugin);
+                }
+            }),
+            Change::Settle { id, .. } => self.wait(|waiting| {
+                waiting.held.remove(id);
+            }),
+            Change::TimerStart { plugin, name, after_ms } => {
+                let timer = Timer { turn: self.turn, since_ms: time_ms, after_ms: *after_ms };
+                self.expect().timers.insert((plugin.clone(), name.clone()), timer);
+            }
+            Change::TimerEnd { plugin, name } => self.wait(|waiting| {
+                waiting.timers.remove(&(plugin.clone(), name.clone()));
+            }),
+            Change::Tell { what, depth } => {
+                let notices = &mut self.expect().notices;
+                if notices.len() < NOTICES_MAX {
+                    notices.push_back(Notice { what: what.clone(), depth: *depth });
+                }
+            }
+            Change::Told { count } => self.wait(|waiting| {
+                let told = usize::try_from(*count).unwrap_or(usize::MAX);
+                waiting.notices.drain(..told.min(waiting.notices.len()));
+            }),
+            _ => {}
+        }
+    }
+
+    /// Whether a plugin or a clock has something to do for it.
+    pub fn is_due(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| {
+            !(waiting.held.is_empty() && waiting.timers.is_empty() && waiting.notices.is_empty())
+        })
     }
 
     /// Whether somebody more may join.
@@ -160,6 +234,21 @@ impl Chat {
     /// When it was over, if it is at `now_ms`: ended, or expired.
     pub fn over_ms(&self, now_ms: u64) -> Option<u64> {
         self.ended_ms.or_else(|| self.expires_ms().filter(|at| now_ms > *at))
+    }
+
+    /// What it waits for, to add something.
+    fn expect(&mut self) -> &mut Waiting {
+        Arc::make_mut(self.waiting.get_or_insert_default())
+    }
+
+    /// What it waits for, if that is anything, to take something away.
+    fn wait(&mut self, change: impl FnOnce(&mut Waiting)) {
+        let Some(waiting) = &mut self.waiting else { return };
+        let waiting = Arc::make_mut(waiting);
+        change(waiting);
+        if waiting.is_empty() {
+            self.waiting = None;
+        }
     }
 
     fn join(&mut self, id: &str, role: &str, attrs: &Attrs, time_ms: u64) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attrs, ChatToken, Message};
+use crate::{Attrs, ChatToken, Decision, Happened, Hold, Message, MessageId, Outcall};
 
 /// What one turn did to a chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,86 @@ pub enum Change {
     },
     /// From this turn on the chat is handled by this generation of the handlers or a later one.
     Generation(u64),
+    /// A message is kept back.
+    Hold {
+        /// As it will be stored, but for its time.
+        message: Arc<Message>,
+        /// The idempotency key under which it was sent.
+        key: String,
+        /// Who keeps it back.
+        holds: Vec<Hold>,
+    },
+    /// One of several who keep a message back lets it go; the others still keep it.
+    Lift {
+        /// Which message.
+        id: MessageId,
+        /// Who lets it go.
+        plugin: String,
+    },
+    /// A message is kept back no longer. If it is to be stored, it follows in the same entry.
+    Settle {
+        /// Which message.
+        id: MessageId,
+        /// Who sent it.
+        sender: String,
+        /// Under which idempotency key.
+        key: String,
+        /// Why it is stored nowhere, if it is not.
+        dropped: Option<Dropped>,
+    },
+    /// A timer starts, in place of one of the same name.
+    TimerStart {
+        /// Whose.
+        plugin: String,
+        /// Its name.
+        name: String,
+        /// How long it runs.
+        after_ms: u32,
+    },
+    /// A timer is no more: it was cancelled, or this is the turn in which it went off.
+    TimerEnd {
+        /// Whose.
+        plugin: String,
+        /// Its name.
+        name: String,
+    },
+    /// Something has happened that is to be told.
+    Tell {
+        /// What.
+        what: Happened,
+        /// How many events led to it.
+        depth: u8,
+    },
+    /// Listeners were told of what had happened, oldest first.
+    Told {
+        /// Of how many events.
+        count: u32,
+    },
+    /// A call out is asked for.
+    Outcall(Arc<Outcall>),
+    /// A call out is answered, or given up.
+    OutcallDone {
+        /// Its number in the chat.
+        number: u64,
+    },
+    /// What a plugin decided, and what it noted beside the message.
+    Decided {
+        /// Whose.
+        plugin: String,
+        /// The decision.
+        decision: Decision,
+    },
+}
+
+/// Why a message that was kept back is stored nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Who had kept it back.
+    pub plugin: String,
+    /// For programs: `dropped`, `hold-expired`, `chat-ended`.
+    pub code: String,
+    /// In words.
+    pub reason: String,
 }
 
 impl Entry {
@@ -101,6 +181,14 @@ impl Entry {
     pub fn messages(&self) -> impl Iterator<Item = &Arc<Message>> {
         self.changes.iter().filter_map(|change| match change {
             Change::Message(message) => Some(message),
+            _ => None,
+        })
+    }
+
+    /// What became in it of messages that were kept back: sender and key of each.
+    pub fn settled(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Settle { sender, key, .. } => Some((sender.as_str(), key.as_str())),
             _ => None,
         })
     }
@@ -139,5 +227,10 @@ pub enum Answer {
         reason: String,
         /// When it makes sense to try again.
         retry_after_ms: Option<u32>,
+    },
+    /// It is kept back. What becomes of it is in the entry that settles it.
+    Held {
+        /// The id it will have.
+        id: MessageId,
     },
 }

@@ -88,6 +88,14 @@ impl Keys {
         }
     }
 
+    /// The answer to a key is final now, and entry `seq` holds it. A key that was forgotten stays so.
+    pub fn settle(&mut self, sender: &str, key: &str, seq: u64, messages_before: u64) {
+        if let Some(known) = self.known.get_mut(&KeyHash::of(sender, key)) {
+            known.seq = seq;
+            known.messages_before = messages_before;
+        }
+    }
+
     /// How many are remembered.
     pub fn len(&self) -> usize {
         self.order.len()

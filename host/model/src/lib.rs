@@ -3,16 +3,23 @@
 mod chat;
 mod chat_token;
 mod cursor;
+mod decided;
 pub mod encode;
 mod entry;
 mod keys;
 mod message;
 mod participant;
+mod waiting;
 
 pub use chat::{Chat, GRACE_MS, Notes, Roster};
 pub use chat_token::{ChatToken, InvalidToken};
 pub use cursor::{Cursor, InvalidCursor};
-pub use entry::{Answer, Change, Entry, Remembered};
+pub use decided::{DECISION_BYTES_MAX, DECISIONS_MAX, Decision, Decisions};
+pub use entry::{Answer, Change, Dropped, Entry, Remembered};
 pub use keys::{KEYS_MAX, KeyHash, Keys, Known};
 pub use message::{Attrs, Body, Message, MessageId, Route, Stamp};
 pub use participant::{ChatStatus, Participant};
+pub use waiting::{
+    HELD_BYTES_MAX, HELD_MAX, Happened, Held, Hold, NOTICES_MAX, Notice, OUTCALL_BYTES_MAX,
+    OUTCALLS_MAX, Outcall, TIMERS_MAX, Timer, Waiting,
+};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use plugin::{
-    Compiler, Grant, Host, HostConfig, KvGrant, Limits, LimitsWanted, LoadError, Plugin, Spec,
+    Compiler, Grant, HistoryGrant, Host, HostConfig, KvGrant, Limits, LimitsWanted, LoadError,
+    Plugin, Spec,
 };
 use rollout::Unusable;
 
@@ -80,19 +81,25 @@ pub fn spec(name: &str, plugin: Option<&PluginConfig>, component: Bytes) -> Spec
         on_failure: plugin.on_failure.map(|policy| match policy {
             OnFailure::Reject => plugin::OnFailure::Reject,
             OnFailure::Skip => plugin::OnFailure::Skip,
+            OnFailure::Hold => plugin::OnFailure::Hold,
         }),
     }
 }
 
 /// What the operator lets a plugin do.
 pub fn grant(plugin: &PluginConfig) -> Grant {
-    let grant = plugin.grant;
+    let grant = &plugin.grant;
     Grant {
         log: true,
         roster: grant.roster,
         post: grant.post,
         chat_control: grant.chat_control,
+        timers: grant.timers,
+        outcall: grant.outcall.clone(),
         kv: grant.kv.map(|size| KvGrant { bytes: size.0 }),
+        history: grant.history.map(|messages| HistoryGrant { messages }),
+        recall: grant.recall,
+        metrics: grant.metrics,
     }
 }
 

@@ -52,7 +52,13 @@ pub fn add(config: &mut Config, folder: &Path) {
     let words = serde_json::json!({"words": ["badword"]});
     let moderation = PluginConfig {
         source: folder.join("moderation.wasm"),
-        grant: GrantConfig { kv: Some(NOTES), roster: true, post: true, chat_control: true },
+        grant: GrantConfig {
+            kv: Some(NOTES),
+            roster: true,
+            post: true,
+            chat_control: true,
+            ..GrantConfig::default()
+        },
         config: words.as_object().cloned().unwrap_or_default(),
         ..PluginConfig::default()
     };

@@ -38,7 +38,7 @@ fn one(live: &LivePlugin, plugin: &Plugin, state: &'static str) -> PluginInfo {
     });
     PluginInfo {
         name: plugin.name().to_owned(),
-        kinds: plugin.kinds().to_vec(),
+        kinds: plugin.kinds().iter().map(|kind| kind.interface()).collect(),
         version: plugin.version().to_owned(),
         digest: plugin.digest().to_owned(),
         generation: live.generation,
@@ -56,6 +56,7 @@ fn on_failure(plugin: &Plugin) -> &'static str {
     match plugin.on_failure() {
         OnFailure::Reject => "reject",
         OnFailure::Skip => "skip",
+        OnFailure::Hold => "hold",
     }
 }
 

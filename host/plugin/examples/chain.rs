@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Body;
-use plugin::{Call, Plugin, Spec};
+use plugin::{Call, Plugin, Said, Spec};
 
 /// Calls that are counted, after a tenth of them that are not.
 const CALLS: usize = 20_000;
@@ -38,7 +38,7 @@ async fn main() {
     let moderation = shipped(folder, "moderation", words).await;
 
     let text = text();
-    let call = case::call("text", Body::Text(text));
+    let call = (case::call(), case::said("text", Body::Text(text)));
     measure("a guest that does nothing", &[empty], &call).await;
     measure("status", &[Arc::clone(&status)], &call).await;
     measure("moderation", &[Arc::clone(&moderation)], &call).await;
@@ -59,14 +59,14 @@ async fn shipped(folder: &Path, name: &str, config: serde_json::Value) -> Arc<Pl
     case::load(Spec { name, config, ..case::spec(component) }).await.unwrap()
 }
 
-async fn measure(what: &str, chain: &[Arc<Plugin>], call: &Call) {
+async fn measure(what: &str, chain: &[Arc<Plugin>], (call, said): &(Call, Said)) {
     let mut took = Vec::with_capacity(CALLS);
     let mut fuel = 0;
     for count in 0..CALLS + CALLS / 10 {
         let began = runtime::now();
         fuel = 0;
         for plugin in chain {
-            fuel += plugin.on_message(call.clone()).await.unwrap().fuel;
+            fuel += plugin.on_message(call.clone(), said.clone()).await.unwrap().fuel;
         }
         if count >= CALLS / 10 {
             took.push(runtime::now() - began);

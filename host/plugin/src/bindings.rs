@@ -5,21 +5,11 @@
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    inline: "
-        package carillon:host;
-
-        world host {
-          import carillon:plugin/settings@0.1.0;
-          import carillon:plugin/log@0.1.0;
-          import carillon:plugin/roster@0.1.0;
-          import carillon:plugin/post@0.1.0;
-          import carillon:plugin/chat-control@0.1.0;
-          import carillon:plugin/kv@0.1.0;
-          export carillon:plugin/lifecycle@0.1.0;
-          export carillon:plugin/message-handler@0.1.0;
-        }
-    ",
-    world: "carillon:host/host",
-    imports: { default: trappable },
+    world: "carillon:plugin/everything",
+    imports: {
+        // Reads from the disk, within the call's deadline.
+        "carillon:plugin/history.before": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
 });

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::series::{SAMPLES_MAX, Sample};
 use crate::{Effect, Notes};
 
 /// Most effects of one call: all of them go into one log entry.
@@ -33,6 +34,9 @@ pub(crate) struct Buffer {
     /// What this call changed; `None` is a deletion.
     changed: BTreeMap<String, Option<Vec<u8>>>,
     notes_bytes_max: u64,
+    /// What was counted and observed.
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) samples_dropped: u64,
 }
 
 impl Buffer {
@@ -44,6 +48,22 @@ impl Buffer {
             before,
             changed: BTreeMap::new(),
             notes_bytes_max,
+            samples: Vec::new(),
+            samples_dropped: 0,
+        }
+    }
+
+    /// What was asked for so far, beside notes.
+    pub(crate) fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    /// Takes a sample; beyond what one call may leave it only counts.
+    pub(crate) fn sample(&mut self, sample: Sample) {
+        if self.samples.len() < SAMPLES_MAX {
+            self.samples.push(sample);
+        } else {
+            self.samples_dropped += 1;
         }
     }
 

@@ -1,12 +1,14 @@
-//! One call of a handler: what goes in, and what comes out.
+//! One call of a handler: what goes in.
 //!
-//! Plain data on both sides. A handler performs nothing: what it asked for is a list of effects, and
-//! whoever called commits them with the message (or with its refusal), or drops them.
+//! Plain data. A handler performs nothing: what it asked for comes back as a list of effects
+//! ([`crate::Effect`]), and whoever called commits them, or drops them.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant, Route};
+use model::{Attrs, ChatStatus, ChatToken, Cursor, Decisions, Message, Participant, Waiting};
 
 /// What one plugin keeps in one chat.
 pub type Notes = BTreeMap<String, Vec<u8>>;
@@ -14,24 +16,59 @@ pub type Notes = BTreeMap<String, Vec<u8>>;
 /// Who is in the chat, by id.
 pub type Roster = BTreeMap<String, Participant>;
 
-/// Everything a handler is told. Cheap to clone: what is big is shared.
+/// Everything a handler is told, whatever it is asked about. Cheap to clone: what is big is shared.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The chat.
     pub context: Context,
-    /// What somebody wants to say.
-    pub message: Arc<Message>,
-    /// Who says it. For a first message this is who they will be once it is accepted.
-    pub sender: Participant,
     /// What this plugin has kept in this chat.
     pub notes: Arc<Notes>,
     /// Who is in the chat.
     pub roster: Arc<Roster>,
+    /// What the chat waits for: messages held, timers, calls out, of every plugin.
+    pub waiting: Option<Arc<Waiting>>,
+    /// What this plugin decided last in this chat.
+    pub decisions: Option<Arc<Decisions>>,
+    /// Where earlier messages are read; only asked by those who were granted it.
+    pub past: Option<Arc<dyn Past>>,
     /// How the ids of added messages are made.
     pub ids: Ids,
     /// The only randomness there is: derived from chat, epoch, turn and plugin, so that a call can be
     /// made again exactly.
     pub seed: u64,
+}
+
+/// What somebody wants to say.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Who says it. For a first message this is who they will be once it is accepted.
+    pub sender: Participant,
+}
+
+/// What has happened to a chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `chat.started`, `chat.ended`, `member.joined`, `member.left`, `timer.fired`, `hold.expired`.
+    pub name: &'static str,
+    /// Whom it is about, if it is about somebody.
+    pub subject: Option<Participant>,
+    /// More of it, by name.
+    pub attrs: Vec<(String, String)>,
+}
+
+/// What a service answered to a call out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallbackReply {
+    /// As it was given when the call was asked for.
+    pub correlation: String,
+    /// The HTTP status; 0 when there was no answer.
+    pub status: u16,
+    /// What was answered.
+    pub body: Vec<u8>,
+    /// How often it was tried.
+    pub attempts: u32,
 }
 
 /// The chat, as a handler sees it.
@@ -72,106 +109,21 @@ pub struct Ids {
     pub next_index: u32,
 }
 
-/// What a handler answered. Its output has been checked like a client's.
+/// A result that takes a while. Dropping it stops waiting.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A message that was said before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// What becomes of the message.
-    pub verdict: Verdict,
-    /// Kept beside the message.
-    pub notes: Vec<(String, String)>,
-    /// What it asked for, in the order of asking.
-    pub effects: Vec<Effect>,
-    /// What the call cost: the same again for the same call.
-    pub fuel: u64,
+pub struct Earlier {
+    /// Where it stands.
+    pub at: Cursor,
+    /// What was said.
+    pub message: Arc<Message>,
 }
 
-/// What becomes of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// No opinion: the next handler decides.
-    Pass,
-    /// Accepted, and the rest of the chain is not asked.
-    Accept,
-    /// Goes on with another body.
-    Rewrite(Body),
-    /// Stored nowhere. The effects of this call are committed all the same.
-    Reject {
-        /// Stable, for programs.
-        code: String,
-        /// For people.
-        reason: String,
-        /// When it makes sense to try again.
-        retry_after_ms: Option<u32>,
-    },
-}
-
-impl Verdict {
-    /// The word in a stamp: `pass`, `accept`, `rewrite`, `reject`.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Accept => "accept",
-            Self::Rewrite(_) => "rewrite",
-            Self::Reject { .. } => "reject",
-        }
-    }
-}
-
-/// Something a handler asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Keep a note in this chat; `None` forgets it.
-    Note {
-        /// The key.
-        key: String,
-        /// The value.
-        value: Option<Vec<u8>>,
-    },
-    /// Add a message. It does not pass through the chain.
-    Post(Draft),
-    /// A pair on the chat.
-    ChatAttr {
-        /// The pair's name.
-        name: String,
-        /// Its value.
-        value: String,
-    },
-    /// A pair on a member.
-    MemberAttr {
-        /// Who.
-        member: String,
-        /// The pair's name.
-        name: String,
-        /// Its value.
-        value: String,
-    },
-    /// A member's status.
-    MemberStatus {
-        /// Who; not necessarily a member yet.
-        member: String,
-        /// `connected`, `disconnected` or `unavailable`.
-        status: String,
-    },
-    /// Pending becomes started.
-    StartChat,
-    /// The chat ends.
-    EndChat {
-        /// Why, in words.
-        reason: String,
-    },
-}
-
-/// A message that a handler adds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft {
-    /// The id it was promised.
-    pub id: MessageId,
-    /// What it is.
-    pub kind: String,
-    /// To whom it goes.
-    pub route: Route,
-    /// What it says.
-    pub body: Body,
-    /// Free pairs.
-    pub attrs: Attrs,
+/// The messages before: everything appended when the call began, so that the same call is told the same.
+pub trait Past: std::fmt::Debug + Send + Sync {
+    /// At most `limit` messages before `at`, oldest first and the last of them nearest to `at`. `None` when
+    /// they cannot be read at the moment.
+    fn before(&self, at: Cursor, limit: usize) -> Later<'_, Option<Vec<Earlier>>>;
 }

@@ -22,6 +22,16 @@ const REASON_BYTES_MAX: usize = 1 << 10;
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// Longest key of a note: a participant's name and as much again to say what is noted of them.
 const NOTE_KEY_BYTES_MAX: usize = 512;
+/// Bytes of all notes of one decision.
+const DECISION_NOTES_BYTES_MAX: usize = 16 << 10;
+/// Longest name of a timer.
+const TIMER_BYTES_MAX: usize = 128;
+/// Longest path of a call out.
+const PATH_BYTES_MAX: usize = 2 << 10;
+/// Most headers of a call out.
+const HEADERS_MAX: usize = 32;
+/// Longest correlation of a call out.
+const CORRELATION_BYTES_MAX: usize = 255;
 /// Longest media type.
 const MEDIA_TYPE_BYTES_MAX: usize = 127;
 
@@ -40,7 +50,7 @@ fn invalid(detail: String) -> Checked {
     Err(Fault { code: "invalid", detail })
 }
 
-fn at_most(what: &str, length: usize, length_max: usize) -> Checked {
+pub(crate) fn at_most(what: &str, length: usize, length_max: usize) -> Checked {
     if length > length_max {
         let detail = format!("{what}: {length} is more than {length_max}");
         return Err(Fault { code: "too-large", detail });
@@ -117,6 +127,14 @@ pub(crate) fn notes(notes: &[(String, String)]) -> Checked {
     notes.iter().try_for_each(|(name, value)| attr(name, value))
 }
 
+/// Pairs that are kept beside a message: they are in its entry, and in the memory of those who may recall
+/// them.
+pub(crate) fn decision_notes(pairs: &[(String, String)]) -> Checked {
+    notes(pairs)?;
+    let bytes = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    at_most("bytes of notes", bytes, DECISION_NOTES_BYTES_MAX)
+}
+
 /// A stable word for programs.
 pub(crate) fn code(code: &str) -> Checked {
     at_most("bytes of a code", code.len(), CODE_BYTES_MAX)?;
@@ -146,6 +164,54 @@ pub(crate) fn note_key(key: &str) -> Checked {
     at_most("bytes of a key", key.len(), NOTE_KEY_BYTES_MAX)?;
     if key.is_empty() {
         return invalid("a key is empty".to_owned());
+    }
+    Ok(())
+}
+
+/// A timer's name.
+pub(crate) fn timer(name: &str) -> Checked {
+    at_most("bytes of a timer's name", name.len(), TIMER_BYTES_MAX)?;
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return invalid(format!("timer name {name:?} is empty or has control characters"));
+    }
+    Ok(())
+}
+
+/// Where a call out goes, and what it carries.
+pub(crate) fn outcall(path: &str, headers: &Attrs, body: &[u8], correlation: &str) -> Checked {
+    at_most("bytes of a path", path.len(), PATH_BYTES_MAX)?;
+    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return invalid(format!("path {path:?} is not / and visible ASCII"));
+    }
+    at_most("headers", headers.len(), HEADERS_MAX)?;
+    headers.iter().try_for_each(|(name, value)| header(name, value))?;
+    at_most("bytes of a body", body.len(), BODY_BYTES_MAX)?;
+    at_most("bytes of a correlation", correlation.len(), CORRELATION_BYTES_MAX)
+}
+
+/// A header that a plugin may set: those that say how a request is carried are the sender's.
+fn header(name: &str, value: &str) -> Checked {
+    at_most("bytes of a header's name", name.len(), ATTR_NAME_BYTES_MAX)?;
+    at_most("bytes of a header's value", value.len(), ATTR_VALUE_BYTES_MAX)?;
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return invalid(format!("header name {name:?}"));
+    }
+    if !value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+        return invalid(format!("the value of header {name:?} is not visible ASCII"));
+    }
+    const CARRIER: [&str; 8] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+    ];
+    if CARRIER.iter().any(|carrier| name.eq_ignore_ascii_case(carrier)) {
+        return invalid(format!("header {name:?} is the sender's to set"));
     }
     Ok(())
 }

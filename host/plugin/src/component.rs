@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use runtime::Instant;
 use wasmtime::component::InstancePre;
 use wasmtime::{Store, UpdateDeadline};
 
-use crate::bindings::exports::carillon::plugin::{lifecycle, message_handler};
+use crate::exports::Exports;
 use crate::host::Shared;
 use crate::journal::Subject;
 use crate::measure::Meters;
@@ -15,8 +16,8 @@ use crate::outcome::{self, Late};
 use crate::state::{Settings, State};
 use crate::watch::{Voice, Watch};
 use crate::{
-    BreakerRule, BreakerState, Call, Failure, Grant, Journal, Limits, LoadError, OnFailure,
-    Problem, Reply, check, convert,
+    BreakerRule, BreakerState, Call, Effect, Failure, Grant, Journal, Kind, Limits, LoadError,
+    OnFailure, Problem,
 };
 
 /// Bytes that one host call or one answer may carry. A guest that points a thousand fields at one text
@@ -42,9 +43,8 @@ pub struct Plugin {
     plugin: Voice,
     watch: Watch,
     settings: Arc<Settings>,
-    pre: InstancePre<State>,
-    lifecycle: lifecycle::GuestIndices,
-    message_handler: message_handler::GuestIndices,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) exports: Exports,
     meters: Meters,
     calls: AtomicU64,
     failures: AtomicU64,
@@ -58,7 +58,7 @@ pub(crate) struct Loaded {
     pub(crate) digest: String,
     pub(crate) on_failure: OnFailure,
     pub(crate) limits: Limits,
-    pub(crate) grant: Grant,
+    pub(crate) grant: Arc<Grant>,
     pub(crate) asks: Vec<&'static str>,
 }
 
@@ -70,12 +70,7 @@ impl Plugin {
         pre: InstancePre<State>,
         config: &serde_json::Value,
     ) -> Result<Self, LoadError> {
-        let missing = |fault: wasmtime::Error| LoadError::Shape {
-            name: loaded.name.clone(),
-            text: format!("{fault:#}"),
-        };
-        let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(missing)?;
-        let message_handler = message_handler::GuestIndices::new(&pre).map_err(missing)?;
+        let exports = Exports::probe(&loaded.name, &pre)?;
         let (journal, counted) = shared.known.meet(&loaded.name, &loaded.version);
         let plugin = Voice::new(&loaded.name, &loaded.version, journal);
         Ok(Self {
@@ -86,8 +81,7 @@ impl Plugin {
             loaded,
             shared,
             pre,
-            lifecycle,
-            message_handler,
+            exports,
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         })
@@ -108,9 +102,9 @@ impl Plugin {
         &self.loaded.digest
     }
 
-    /// The handlers it exports, by the name of their interface.
-    pub fn kinds(&self) -> &[&'static str] {
-        &["message-handler"]
+    /// What it can be asked about; never empty.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.exports.kinds
     }
 
     /// What its failure means for a message.
@@ -148,21 +142,32 @@ impl Plugin {
         self.plugin.journal()
     }
 
-    /// Asks it about a message. Dropping the future ends the call and drops its effects.
-    ///
-    /// # Errors
-    /// See [`Failure`]: nothing of the call is left.
-    pub async fn on_message(&self, call: Call) -> Result<Reply, Failure> {
-        let began = runtime::now();
-        let of = Subject::of(&call);
-        let calling = self.admitted(self.loaded.limits, |limits| self.message(limits, call));
-        let result = self.watch.over(of, calling).await;
+    /// Makes a call unless the plugin is left alone, when there is room for it.
+    pub(crate) async fn watched<T, F>(
+        &self,
+        of: Subject,
+        call: impl FnOnce(Limits) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.watch.over(of, self.admitted(self.loaded.limits, call)).await
+    }
+
+    /// Counts a call that ended: with a word and its fuel, or with a failure.
+    pub(crate) fn count(&self, outcome: Result<(&'static str, u64), &Failure>, began: Instant) {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        if result.is_err() {
+        if outcome.is_err() {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
-        self.meters.record(&result, runtime::now() - began);
-        result
+        self.meters.record(outcome, runtime::now() - began);
+    }
+
+    /// What a call asked for, and what it counted.
+    pub(crate) fn effects_of(&self, store: Store<State>) -> Vec<Effect> {
+        let buffer = store.into_data().buffer;
+        self.shared.series.record(self.plugin.name(), &buffer.samples, buffer.samples_dropped);
+        buffer.into_effects()
     }
 
     /// Loads every export once, and has the guest check its configuration.
@@ -202,56 +207,21 @@ impl Plugin {
         result.unwrap_or_else(|_elapsed| Err(outcome::late(&limits)))
     }
 
-    pub(crate) async fn message(&self, limits: Limits, call: Call) -> Result<Reply, Failure> {
-        let (context, message) = (convert::context(&call.context), convert::message(&call));
-        let mut store = self.store(&limits, Some(Box::new(call)));
-        let answer = self.ask(&mut store, &context, &message).await;
-        let answer = answer.map_err(|error| outcome::failure(&error, store.data(), &limits))?;
-        let decision = answer.map_err(|refusal| Failure::Refused {
-            code: outcome::cut(refusal.code, 64),
-            detail: outcome::cut(refusal.detail, WORDS_BYTES_MAX),
-            retryable: refusal.retryable,
-        })?;
-        let fuel = spent(&store, &limits);
-        if fuel > limits.fuel {
-            return Err(Failure::Fuel { fuel: limits.fuel });
-        }
-        let bad = |fault: check::Fault| Failure::BadOutput { text: fault.detail };
-        let verdict = convert::verdict(decision.verdict).map_err(bad)?;
-        check::notes(&decision.notes).map_err(bad)?;
-        Ok(Reply {
-            verdict,
-            notes: decision.notes,
-            effects: store.into_data().buffer.into_effects(),
-            fuel,
-        })
-    }
-
-    async fn ask(
-        &self,
-        store: &mut Store<State>,
-        context: &message_handler::Context,
-        message: &message_handler::Message,
-    ) -> wasmtime::Result<Result<message_handler::Decision, message_handler::Failure>> {
-        let instance = self.pre.instantiate_async(&mut *store).await?;
-        let guest = self.message_handler.load(&mut *store, &instance)?;
-        guest.call_on_message(store, context, message).await
-    }
-
     /// The guest's problems with its configuration; the inner error is an export of the wrong shape.
     async fn problems(
         &self,
         limits: Limits,
         config: String,
     ) -> Result<Result<Vec<Problem>, String>, Failure> {
-        let mut store = self.store(&limits, None);
+        let mut store = self.store(&limits, None, Subject::default());
         let instance = self.pre.instantiate_async(&mut store).await;
         let instance = instance.map_err(|error| outcome::failure(&error, store.data(), &limits))?;
-        if let Err(fault) = self.message_handler.load(&mut store, &instance) {
-            return Ok(Err(format!("its message-handler: {fault:#}")));
+        if let Err(text) = self.exports.load_all(&mut store, &instance) {
+            return Ok(Err(text));
         }
-        let guest = match self.lifecycle.load(&mut store, &instance) {
-            Ok(guest) => guest,
+        let guest = match self.exports.lifecycle(&mut store, &instance) {
+            Ok(Some(guest)) => guest,
+            Ok(None) => return Ok(Ok(Vec::new())),
             Err(fault) => return Ok(Err(format!("its lifecycle: {fault:#}"))),
         };
         let problems = guest.call_check_config(&mut store, &config).await;
@@ -264,10 +234,14 @@ impl Plugin {
     }
 
     /// A store for one call, with everything that bounds it.
-    fn store(&self, limits: &Limits, call: Option<Box<Call>>) -> Store<State> {
-        let notes_bytes_max = self.loaded.grant.kv.map_or(0, |kv| kv.bytes);
+    pub(crate) fn store(
+        &self,
+        limits: &Limits,
+        call: Option<Box<Call>>,
+        of: Subject,
+    ) -> Store<State> {
         let (plugin, settings) = (self.plugin.clone(), Arc::clone(&self.settings));
-        let state = State::new(plugin, settings, limits, call, notes_bytes_max);
+        let state = State::new(plugin, settings, limits, call, of, Arc::clone(&self.loaded.grant));
         let mut store = Store::new(&self.shared.engine, state);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(CARRIED_BYTES_MAX);
@@ -289,7 +263,7 @@ impl Plugin {
 }
 
 /// The guest's fuel and the price of what the host did for it.
-fn spent(store: &Store<State>, limits: &Limits) -> u64 {
+pub(crate) fn spent(store: &Store<State>, limits: &Limits) -> u64 {
     let guest = limits.fuel.saturating_sub(store.get_fuel().unwrap_or_default());
     guest.saturating_add(limits.fuel.saturating_sub(store.data().host_fuel_left))
 }

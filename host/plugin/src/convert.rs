@@ -1,10 +1,10 @@
 //! Between our types and those of the WIT.
 
-use model::{Attrs, Body, Message, Participant, Route};
+use model::{Attrs, Body, Cursor, Message, Participant, Route};
 
 use crate::bindings::carillon::plugin::types as wit;
 use crate::check::{self, Fault};
-use crate::{Call, Context, Verdict};
+use crate::{Context, Verdict};
 
 /// Media type of [`Body::Text`].
 const TEXT: &str = "text/plain";
@@ -14,7 +14,7 @@ const JSON: &str = "application/json";
 pub(crate) fn context(context: &Context) -> wit::Context {
     wit::Context {
         chat: context.chat.to_string(),
-        head: wit::Position { epoch: context.head.epoch, seq: context.head.seq },
+        head: position(context.head),
         now_ms: context.now_ms,
         status: context.status.name().to_owned(),
         started_ms: context.started_ms,
@@ -25,12 +25,16 @@ pub(crate) fn context(context: &Context) -> wit::Context {
     }
 }
 
-pub(crate) fn message(call: &Call) -> wit::Message {
-    let message: &Message = &call.message;
+/// A message; one that has no place yet is not stored.
+pub(crate) fn message(
+    at: Option<Cursor>,
+    message: &Message,
+    sender: wit::Participant,
+) -> wit::Message {
     wit::Message {
         id: message.id.to_string(),
-        at: None,
-        sender: participant(&call.sender),
+        at: at.map(position),
+        sender,
         kind: message.kind.clone(),
         route: match &message.route {
             Route::Everyone => wit::Route::Everyone,
@@ -46,6 +50,10 @@ pub(crate) fn message(call: &Call) -> wit::Message {
         sent_ms: message.sent_ms,
         time_ms: message.time_ms,
     }
+}
+
+pub(crate) fn position(at: Cursor) -> wit::Position {
+    wit::Position { epoch: at.epoch, seq: at.seq }
 }
 
 pub(crate) fn participant(participant: &Participant) -> wit::Participant {
@@ -100,6 +108,11 @@ pub(crate) fn attrs(attrs: Vec<wit::Attr>) -> Result<Attrs, Fault> {
     Ok(attrs)
 }
 
+/// Headers; of two with one name the later counts. They are checked with the rest of their call.
+pub(crate) fn headers(headers: Vec<wit::Attr>) -> Attrs {
+    headers.into_iter().collect()
+}
+
 pub(crate) fn verdict(verdict: wit::Verdict) -> Result<Verdict, Fault> {
     Ok(match verdict {
         wit::Verdict::Pass => Verdict::Pass,
@@ -110,9 +123,9 @@ pub(crate) fn verdict(verdict: wit::Verdict) -> Result<Verdict, Fault> {
             check::reason(&reason)?;
             Verdict::Reject { code, reason, retry_after_ms }
         }
-        wit::Verdict::Hold(_) => {
-            let detail = "the verdict is hold, and this version does not hold messages".to_owned();
-            return Err(Fault { code: "unavailable", detail });
+        wit::Verdict::Hold(wit::HoldSpec { reason, deadline_ms, accept_on_deadline }) => {
+            check::reason(&reason)?;
+            Verdict::Hold { reason, deadline_ms, accept: accept_on_deadline }
         }
     })
 }

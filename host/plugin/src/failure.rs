@@ -58,6 +58,12 @@ pub enum Failure {
         /// When somebody is let through again, at the earliest.
         retry_after_ms: u64,
     },
+    /// It does not export what it was asked for. Whoever asks looks at its kinds first.
+    #[error("{text}")]
+    Absent {
+        /// What it lacks.
+        text: String,
+    },
 }
 
 impl Failure {
@@ -72,6 +78,7 @@ impl Failure {
             Self::Refused { .. } => "refused",
             Self::Busy => "busy",
             Self::Paused { .. } => "paused",
+            Self::Absent { .. } => "absent",
         }
     }
 
@@ -83,7 +90,8 @@ impl Failure {
             Self::Trap { .. }
             | Self::Fuel { .. }
             | Self::Memory { .. }
-            | Self::BadOutput { .. } => false,
+            | Self::BadOutput { .. }
+            | Self::Absent { .. } => false,
         }
     }
 }

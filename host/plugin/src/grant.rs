@@ -19,8 +19,26 @@ pub struct Grant {
     pub post: bool,
     /// Change the chat and its members: attributes, status, start, end.
     pub chat_control: bool,
+    /// Start timers.
+    pub timers: bool,
+    /// Have these services called.
+    pub outcall: Vec<String>,
     /// Keep notes in the chat.
     pub kv: Option<KvGrant>,
+    /// Read earlier messages.
+    pub history: Option<HistoryGrant>,
+    /// Read what it decided before.
+    pub recall: bool,
+    /// Count and observe for the node's metrics.
+    pub metrics: bool,
+}
+
+/// `history = { messages = 20 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryGrant {
+    /// How many earlier messages one call may read.
+    pub messages: u32,
 }
 
 /// `kv = { bytes = "64KiB" }`.
@@ -33,11 +51,16 @@ pub struct KvGrant {
 }
 
 /// The interfaces of our WIT that are powers, and the TOML that grants each.
-pub(crate) const POWERS: [(&str, &str); 4] = [
+pub(crate) const POWERS: [(&str, &str); 9] = [
     ("roster", "roster = true"),
     ("post", "post = true"),
     ("chat-control", "chat-control = true"),
+    ("timers", "timers = true"),
+    ("outcall", "outcall = [\"SERVICE\"]"),
     ("kv", "kv = { bytes = \"64KiB\" }"),
+    ("history", "history = { messages = 20 }"),
+    ("recall", "recall = true"),
+    ("metrics", "metrics = true"),
 ];
 
 impl Grant {
@@ -48,7 +71,12 @@ impl Grant {
             "roster" => self.roster,
             "post" => self.post,
             "chat-control" => self.chat_control,
+            "timers" => self.timers,
+            "outcall" => !self.outcall.is_empty(),
             "kv" => self.kv.is_some(),
+            "history" => self.history.is_some(),
+            "recall" => self.recall,
+            "metrics" => self.metrics,
             _ => false,
         }
     }
@@ -66,7 +94,7 @@ impl Grant {
 
 #[cfg(test)]
 mod tests {
-    use super::{Grant, KvGrant};
+    use super::{Grant, HistoryGrant, KvGrant};
 
     #[test]
     fn a_grant_is_read_as_people_write_it() {
@@ -76,6 +104,14 @@ mod tests {
         .unwrap();
         assert_eq!(grant.kv, Some(KvGrant { bytes: 65_536 }));
         assert_eq!(grant.names(), ["roster", "chat-control", "kv"]);
-        assert!(toml::from_str::<Grant>("timers = true").is_err());
+        let grant: Grant = toml::from_str(
+            "timers = true\noutcall = [\"crm\"]\nhistory = { messages = 20 }\nrecall = true\nmetrics = true",
+        )
+        .unwrap();
+        assert_eq!(grant.names(), ["timers", "outcall", "history", "recall", "metrics"]);
+        assert_eq!(grant.history, Some(HistoryGrant { messages: 20 }));
+        let nobody: Grant = toml::from_str("outcall = []").unwrap();
+        assert_eq!(nobody.names(), [""; 0], "an empty list is nobody");
+        assert!(toml::from_str::<Grant>("sockets = true").is_err());
     }
 }

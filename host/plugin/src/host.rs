@@ -15,6 +15,7 @@ use crate::component::{Loaded, Plugin};
 use crate::engine::{self, Ticking};
 use crate::limits;
 use crate::manifest::Manifest;
+use crate::series::Series;
 use crate::watch::Known;
 use crate::{Compiler, Grant, Journal, Limits, LimitsWanted, LoadError, OnFailure, imports};
 
@@ -106,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Semaphore,
     /// Who was ever loaded.
     pub(crate) known: Known,
+    /// What guests count.
+    pub(crate) series: Series,
     cache: Option<Cache>,
     /// Compiling takes both processors and much memory: one at a time.
     compiling: Mutex<()>,
@@ -123,8 +126,9 @@ impl Host {
         let (engine, ticking) = engine::start(&config)?;
         let calls = Semaphore::new(usize::try_from(config.calls_max).unwrap_or(1));
         let compiling = Mutex::new(());
-        let known = Known::default();
-        let shared = Shared { config, engine, calls, known, cache, compiling, _ticking: ticking };
+        let (known, series) = (Known::default(), Series::default());
+        let shared =
+            Shared { config, engine, calls, known, series, cache, compiling, _ticking: ticking };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -182,7 +186,7 @@ impl Host {
             limits: limits::settle(limits, asked, self.shared.config.ceiling),
             name,
             digest,
-            grant,
+            grant: Arc::new(grant),
             asks,
         };
         let plugin = Plugin::new(Arc::clone(&self.shared), loaded, pre, &config)?;

@@ -128,7 +128,7 @@ mod tests {
     fn what_nobody_offers_is_named_without_a_line() {
         assert_eq!(check("wasi:cli/environment@0.2.6"), None);
         for import in [
-            "carillon:plugin/timers@0.1.0",
+            "carillon:plugin/sockets@0.1.0",
             "carillon:plugin/log@0.2.0",
             "wasi:http/outgoing-handler@0.2.0",
             "wasi:cli/environment@0.3.0",

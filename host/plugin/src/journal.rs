@@ -41,9 +41,9 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The message that `call` is about.
-    pub(crate) fn of(call: &Call) -> Self {
-        Self { chat: Some(call.context.chat), message: Some(call.message.id) }
+    /// The chat that `call` is about, and the message if it is about one.
+    pub(crate) fn of(call: &Call, message: Option<MessageId>) -> Self {
+        Self { chat: Some(call.context.chat), message }
     }
 }
 

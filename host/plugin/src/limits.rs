@@ -79,6 +79,9 @@ pub enum OnFailure {
     Reject,
     /// The chain goes on without it, and the stamp says so.
     Skip,
+    /// The message is kept back as if the handler had held it: it can still release it, and if it does
+    /// not, the message is dropped. Who comes and goes cannot be kept back, and is refused.
+    Hold,
 }
 
 #[cfg(test)]

@@ -134,7 +134,8 @@ mod tests {
     /// What the node's log says of a call that emits `text` a thousand times, and what is kept of it.
     fn flood(level: Level, text: &str) -> (Vec<String>, Vec<LogLine>) {
         let settings = Arc::new(Settings::new(&serde_json::Value::Null));
-        let mut state = State::new("flood".into(), settings, &Limits::default(), None, 0);
+        let mut state =
+            State::new("flood".into(), settings, &Limits::default(), None, Arc::default());
         let lines = Lines::default();
         tracing::subscriber::with_default(lines.clone(), || {
             for _ in 0..1_000 {

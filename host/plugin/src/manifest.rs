@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use crate::{Grant, LimitsWanted, OnFailure};
+use crate::{Grant, Kind, LimitsWanted, OnFailure};
 
 /// Name of the custom section.
 pub const SECTION: &str = "carillon:plugin-manifest";
@@ -37,39 +37,6 @@ pub struct Manifest {
     /// The version of the contract it was built against.
     #[serde(default)]
     pub wit: Option<String>,
-}
-
-/// What a plugin can handle; each is an interface that it exports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// What somebody wants to say, and who comes and goes.
-    Message,
-    /// What has happened in a chat.
-    Events,
-    /// Answers of services that it called.
-    Callback,
-    /// Calls and texts of telephones.
-    Twilio,
-    /// How long and how safely a chat is kept.
-    Policy,
-}
-
-impl Kind {
-    /// The interface that is exported.
-    pub const fn interface(self) -> &'static str {
-        match self {
-            Self::Message => "message-handler",
-            Self::Events => "chat-events",
-            Self::Callback => "callback-handler",
-            Self::Twilio => "twilio-handler",
-            Self::Policy => "persistence-policy",
-        }
-    }
-
-    fn message() -> Vec<Self> {
-        vec![Self::Message]
-    }
 }
 
 /// The manifest is not one.

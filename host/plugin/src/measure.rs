@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram, counter, histogram};
 
-use crate::{Failure, Reply};
+use crate::Failure;
 
 /// One word per way a call can end.
-const OUTCOMES: [&str; 12] = [
+const OUTCOMES: [&str; 15] = [
     "pass",
     "accept",
     "rewrite",
     "reject",
+    "hold",
+    "done",
     "trap",
     "fuel",
     "deadline",
@@ -20,6 +22,7 @@ const OUTCOMES: [&str; 12] = [
     "refused",
     "busy",
     "paused",
+    "absent",
 ];
 
 /// The meters of one version of a plugin, looked up once.
@@ -43,9 +46,10 @@ impl Meters {
         }
     }
 
-    pub(crate) fn record(&self, result: &Result<Reply, Failure>, took: Duration) {
+    /// Counts a call: the word of its answer and its fuel, or its failure.
+    pub(crate) fn record(&self, result: Result<(&'static str, u64), &Failure>, took: Duration) {
         let outcome = match result {
-            Ok(reply) => reply.verdict.name(),
+            Ok((answer, _fuel)) => answer,
             Err(failure) => failure.name(),
         };
         let index = OUTCOMES.iter().position(|each| *each == outcome);
@@ -53,9 +57,9 @@ impl Meters {
             counter.increment(1);
         }
         self.seconds.record(took);
-        if let Ok(reply) = result {
+        if let Ok((_answer, fuel)) = result {
             // A histogram is of floats; fuel stays far below where they lose whole numbers.
-            self.fuel.record(f64::from(u32::try_from(reply.fuel).unwrap_or(u32::MAX)));
+            self.fuel.record(f64::from(u32::try_from(fuel).unwrap_or(u32::MAX)));
         }
     }
 }

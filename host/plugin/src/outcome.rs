@@ -4,6 +4,7 @@ use rustc_demangle::demangle;
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use crate::exports::Absent;
 use crate::state::State;
 use crate::{Failure, Limits};
 
@@ -25,6 +26,9 @@ pub(crate) fn failure(error: &wasmtime::Error, state: &State, limits: &Limits) -
     }
     if error.downcast_ref::<Late>().is_some() {
         return late(limits);
+    }
+    if let Some(absent) = error.downcast_ref::<Absent>() {
+        return Failure::Absent { text: absent.to_string() };
     }
     let text = || with_printed(error, state);
     match error.downcast_ref::<Trap>() {

@@ -8,13 +8,20 @@ use std::time::Duration;
 
 use model::{Body, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant, Route};
 
-use crate::{Call, Context, Failure, Ids, Limits, Plugin};
+use crate::journal::Subject;
+use crate::{
+    Call, CallbackReply, Context, Event, Failure, Ids, Kind, Limits, Plugin, Stats, TwilioRequest,
+    convert,
+};
 
 /// How long it may take at least: it is asked beside others that are being compiled. Its fuel counts.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Who says what it is asked about.
 const SENDER: &str = "self-test";
+
+/// Where.
+const CHAT: ChatToken = ChatToken([0; 16]);
 
 impl Plugin {
     /// Asks every handler it exports about something harmless. The calls are not counted, and what they ask
@@ -26,20 +33,60 @@ impl Plugin {
     pub async fn self_test(&self) -> Result<(), Failure> {
         let limits = self.limits();
         let limits = Limits { deadline: limits.deadline.max(DEADLINE), ..limits };
-        let asked = self.admitted(limits, |limits| self.message(limits, call())).await;
-        match asked {
-            Ok(_) | Err(Failure::Refused { .. }) => Ok(()),
-            Err(failure) => Err(failure),
+        for kind in self.kinds() {
+            match self.test(*kind, limits).await {
+                Ok(()) | Err(Failure::Refused { .. }) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    async fn test(&self, kind: Kind, limits: Limits) -> Result<(), Failure> {
+        match kind {
+            Kind::Message => {
+                let message = convert::message(None, &message(), convert::participant(&sender()));
+                let of = Subject::of(&call(), None);
+                self.admitted(limits, |limits| self.message(limits, call(), message, of))
+                    .await
+                    .map(drop)
+            }
+            Kind::Events => {
+                let subject = Some(sender());
+                let event = Event { name: "member.joined", subject, attrs: Vec::new() };
+                self.admitted(limits, |limits| self.event(limits, call(), event)).await.map(drop)
+            }
+            Kind::Callback => {
+                let correlation = SENDER.to_owned();
+                let reply =
+                    CallbackReply { correlation, status: 200, body: Vec::new(), attempts: 1 };
+                self.admitted(limits, |limits| self.callback(limits, call(), reply)).await.map(drop)
+            }
+            Kind::Twilio => {
+                let channel = "voice".to_owned();
+                let request = TwilioRequest { channel, ..TwilioRequest::default() };
+                self.admitted(limits, |limits| self.request(limits, call(), request))
+                    .await
+                    .map(drop)
+            }
+            Kind::Policy => {
+                let stats = Stats::default();
+                self.admitted(limits, |limits| self.plan(limits, call(), "idle", stats))
+                    .await
+                    .map(drop)
+            }
         }
     }
 }
 
-/// A first message in a new chat.
-fn call() -> Call {
-    let chat = ChatToken([0; 16]);
-    let sender = Participant { id: SENDER.to_owned(), ..Participant::default() };
-    let message = Message {
-        id: MessageId::derive(0, chat, 1, 1, 0),
+fn sender() -> Participant {
+    Participant { id: SENDER.to_owned(), ..Participant::default() }
+}
+
+/// What it says.
+fn message() -> Message {
+    Message {
+        id: MessageId::derive(0, CHAT, 1, 1, 0),
         sender: SENDER.to_owned(),
         kind: "text".to_owned(),
         route: Route::Everyone,
@@ -48,10 +95,14 @@ fn call() -> Call {
         time_ms: 0,
         sent_ms: None,
         stamps: Vec::new(),
-    };
+    }
+}
+
+/// A call in a new chat.
+fn call() -> Call {
     Call {
         context: Context {
-            chat,
+            chat: CHAT,
             head: Cursor::default(),
             now_ms: 0,
             status: ChatStatus::Pending,
@@ -61,11 +112,12 @@ fn call() -> Call {
             participants: 1,
             chat_attrs: Arc::default(),
         },
-        message: Arc::new(message),
-        sender: sender.clone(),
         notes: Arc::default(),
-        roster: Arc::new([(SENDER.to_owned(), sender)].into()),
-        ids: Ids { partition: 0, chat, epoch: 1, turn: 1, next_index: 1 },
+        roster: Arc::new([(SENDER.to_owned(), sender())].into()),
+        waiting: None,
+        decisions: None,
+        past: None,
+        ids: Ids { partition: 0, chat: CHAT, epoch: 1, turn: 1, next_index: 1 },
         seed: 0,
     }
 }

@@ -14,7 +14,7 @@ use crate::engine::TABLE_ELEMENTS_MAX;
 use crate::journal::Subject;
 use crate::wasi::Wasi;
 use crate::watch::Voice;
-use crate::{Call, Limits};
+use crate::{Call, Grant, Limits};
 
 /// A plugin's configuration, taken apart once.
 #[derive(Debug)]
@@ -83,7 +83,13 @@ pub(crate) struct State {
     pub(crate) deadline: Instant,
     /// `None` while the guest checks its configuration: there is no chat then.
     pub(crate) call: Option<Box<Call>>,
+    /// The chat and the message that it is about.
+    of: Subject,
     pub(crate) buffer: Buffer,
+    /// What its plugin may do.
+    pub(crate) grant: Arc<Grant>,
+    /// Earlier messages that this call may still read.
+    pub(crate) history_left: u32,
     /// What the host may still do for this call, in fuel.
     pub(crate) host_fuel_left: u64,
     /// What this call may still log.
@@ -101,7 +107,7 @@ const LOG_BYTES_MAX: usize = 16 << 10;
 impl State {
     /// Which call this is.
     pub(crate) fn subject(&self) -> Subject {
-        self.call.as_deref().map(Subject::of).unwrap_or_default()
+        self.of
     }
 
     pub(crate) fn new(
@@ -109,8 +115,11 @@ impl State {
         settings: Arc<Settings>,
         limits: &Limits,
         call: Option<Box<Call>>,
-        notes_bytes_max: u64,
+        of: Subject,
+        grant: Arc<Grant>,
     ) -> Self {
+        let notes_bytes_max = grant.kv.map_or(0, |kv| kv.bytes);
+        let history_left = grant.history.map_or(0, |history| history.messages);
         let notes = call.as_ref().map(|call| Arc::clone(&call.notes)).unwrap_or_default();
         Self {
             plugin,
@@ -118,7 +127,10 @@ impl State {
             memory: Memory { left: limits.memory_bytes, denied: false },
             deadline: runtime::now() + limits.deadline,
             call,
+            of,
             buffer: Buffer::new(notes, notes_bytes_max),
+            grant,
+            history_left,
             host_fuel_left: limits.fuel,
             log_lines_left: LOG_LINES_MAX,
             log_bytes_left: LOG_BYTES_MAX,

@@ -149,7 +149,8 @@ impl Watch {
     }
 }
 
-/// What an end says of the guest. A guest that cannot decide is well; a host without room is not it.
+/// What an end says of the guest. A guest that cannot decide is well; a host without room is not it, nor is
+/// whoever asks it what it is not there for.
 fn ending<T>(result: &Result<T, Failure>) -> Ending {
     match result {
         Ok(_) | Err(Failure::Refused { .. }) => Ending::Answered,
@@ -160,7 +161,7 @@ fn ending<T>(result: &Result<T, Failure>) -> Ending {
             | Failure::Memory { .. }
             | Failure::BadOutput { .. },
         ) => Ending::Failed,
-        Err(Failure::Busy | Failure::Paused { .. }) => Ending::Neither,
+        Err(Failure::Busy | Failure::Paused { .. } | Failure::Absent { .. }) => Ending::Neither,
     }
 }
 

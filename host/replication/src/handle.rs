@@ -395,7 +395,7 @@ impl Replication {
     /// # Errors
     /// [`Failure`], also when this node has ended.
     pub async fn set_leaving(&self, node: &NodeId, leaving: bool) -> Result<bool, Failure> {
-        membership::set_leaving(&*self.session()?, node, leaving).await
+        membership::set_leaving(&*self.registered()?, node, leaving).await
     }
 
     /// Says whether this node could serve what it leads: while it could not, it takes nothing over if another
@@ -410,7 +410,7 @@ impl Replication {
     /// # Errors
     /// [`Failure`], also when this node has ended.
     pub async fn members(&self) -> Result<BTreeMap<NodeId, MemberRecord>, Failure> {
-        membership::members(&*self.session()?).await
+        membership::members(&*self.registered()?).await
     }
 
     /// Writes that this node leads nothing and takes nothing over, or that it does again, so that the others
@@ -420,7 +420,7 @@ impl Replication {
     /// # Errors
     /// [`Failure`], also when this node has ended.
     pub async fn set_draining(&self, draining: bool) -> Result<(), Failure> {
-        let session = self.session()?;
+        let session = self.registered()?;
         membership::set_draining(&session, &self.shared.config.node, draining).await.map(drop)
     }
 
@@ -430,8 +430,8 @@ impl Replication {
         drop(self.shared.inbox.send(Command::Event(Event::StayOn)).await);
     }
 
-    fn session(&self) -> Result<Arc<Session>, Failure> {
-        self.shared.session.get().and_then(Weak::upgrade).ok_or(Failure::Registry)
+    fn registered(&self) -> Result<Arc<Session>, Failure> {
+        self.session().ok_or(Failure::Registry)
     }
 
     /// Begins to give everything away; from then on nothing is taken over. [`Replication::led`] says how

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat::{Chats, Later, Ledger};
 use hashring::{NodeId, PartitionId, Partitions};
-use model::{ChatToken, Entry, encode::v1};
+use model::{ChatToken, Entry, encode};
 use replication::core::{Outcome, PartitionView, Role};
 use replication::{ForwardError, Host as _, RequestHead, RingView, Submission};
 use runtime::Tasks;
@@ -52,7 +52,7 @@ impl Memory {
             state: Mutex::new(state),
             appended: Notify::new(),
         };
-        memory.append(v1::encode(entry).ok()?.into());
+        memory.append(encode::encode(entry).ok()?.into());
         Some(Arc::new(memory))
     }
 

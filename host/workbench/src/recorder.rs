@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chat::{Handler, Later};
-use plugin::{Call, Failure, OnFailure, Plugin, Reply};
+use chat::{Handler, Later, Needs};
+use plugin::{Answered, Call, CallbackReply, Event, Failure, Kind, OnFailure, Plugin, Reply, Said};
 
 /// A fault that is made on purpose: the call fails like that instead of being made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,12 +87,32 @@ impl Handler for Recorder {
         self.plugin.on_failure()
     }
 
-    fn on_message(&self, call: Call) -> Later<'_, Result<Reply, Failure>> {
+    fn kinds(&self) -> &[Kind] {
+        self.plugin.kinds()
+    }
+
+    fn needs(&self) -> Needs {
+        Handler::needs(&*self.plugin)
+    }
+
+    fn on_event(&self, call: Call, event: Event) -> Later<'_, Result<Answered<()>, Failure>> {
+        Handler::on_event(&*self.plugin, call, event)
+    }
+
+    fn on_reply(
+        &self,
+        call: Call,
+        reply: CallbackReply,
+    ) -> Later<'_, Result<Answered<()>, Failure>> {
+        Handler::on_reply(&*self.plugin, call, reply)
+    }
+
+    fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>> {
         Box::pin(async move {
             let began = runtime::now();
             let reply = match self.fault {
                 Some(fault) => Err(fault.failure(&self.plugin)),
-                None => self.plugin.on_message(call).await,
+                None => self.plugin.on_message(call, said).await,
             };
             self.note(Heard { reply: reply.clone(), took: runtime::now() - began });
             reply

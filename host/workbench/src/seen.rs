@@ -61,8 +61,12 @@ impl Seen {
         self.fuel = self.fuel.max(reply.fuel);
         self.notes = reply.notes.into_iter().collect();
         self.effects.extend(reply.effects.iter().map(words));
-        if let Verdict::Reject { code, reason, .. } = reply.verdict {
-            (self.code, self.reason) = (Some(code), Some(reason));
+        match reply.verdict {
+            Verdict::Reject { code, reason, .. } => {
+                (self.code, self.reason) = (Some(code), Some(reason));
+            }
+            Verdict::Hold { reason, .. } => self.reason = Some(reason),
+            Verdict::Pass | Verdict::Accept | Verdict::Rewrite(_) => {}
         }
     }
 
@@ -82,9 +86,11 @@ impl Seen {
             Response::Joined { .. } => "joined",
             Response::Left => "left",
             Response::Ended { .. } => "ended",
-            Response::Created(_) | Response::Chat(_) | Response::Page(_) | Response::Owners(_) => {
-                "answered"
-            }
+            Response::Created(_)
+            | Response::Chat(_)
+            | Response::Page(_)
+            | Response::Owners(_)
+            | Response::OutcallDone { .. } => "answered",
         };
         answer.clone_into(&mut self.answer);
     }
@@ -126,6 +132,13 @@ fn words(effect: &Effect) -> String {
         Effect::MemberStatus { member, status } => format!("member {member} is {status}"),
         Effect::StartChat => "start the chat".to_owned(),
         Effect::EndChat { reason } => format!("end the chat: {reason}"),
+        Effect::Release { message } => format!("release {message}"),
+        Effect::DropHeld { message, reason } => format!("drop {message}: {reason}"),
+        Effect::StartTimer { name, after_ms } => format!("start timer {name} of {after_ms} ms"),
+        Effect::CancelTimer { name } => format!("cancel timer {name}"),
+        Effect::Outcall { service, path, body, .. } => {
+            format!("call {service} {path} with {} bytes", body.len())
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chat::{Chain, Handler, Later};
 use model::{Attrs, Body, MessageId, Route};
-use plugin::{Call, Draft, Effect, Failure, OnFailure, Reply, Verdict};
+use plugin::{Call, Draft, Effect, Failure, OnFailure, Reply, Said, Verdict};
 
 /// How long a slow one takes.
 const SLOW: Duration = Duration::from_millis(40);
@@ -48,9 +48,9 @@ impl Handler for Strict {
         OnFailure::Reject
     }
 
-    fn on_message(&self, call: Call) -> Later<'_, Result<Reply, Failure>> {
+    fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>> {
         Box::pin(async move {
-            let text = text(&call.message.body);
+            let text = text(&said.message.body);
             if text.starts_with("slow") {
                 runtime::sleep(SLOW).await;
             }
@@ -81,9 +81,9 @@ impl Handler for Helper {
         OnFailure::Skip
     }
 
-    fn on_message(&self, call: Call) -> Later<'_, Result<Reply, Failure>> {
+    fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>> {
         Box::pin(async move {
-            if !text(&call.message.body).starts_with("help") {
+            if !text(&said.message.body).starts_with("help") {
                 return reply(Verdict::Pass, Vec::new());
             }
             let ids = &call.ids;
@@ -91,7 +91,7 @@ impl Handler for Helper {
                 id: MessageId::derive(ids.partition, ids.chat, ids.epoch, ids.turn, ids.next_index),
                 kind: "text".into(),
                 route: Route::Everyone,
-                body: Body::Text(format!("of {}", text(&call.message.body))),
+                body: Body::Text(format!("of {}", text(&said.message.body))),
                 attrs: Attrs::new(),
             };
             reply(Verdict::Pass, vec![Effect::Post(draft)])

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hashring::PartitionId;
-use model::encode::v1;
+use model::encode;
 use model::{Answer, Change, Chat, ChatToken, Cursor, Entry, Message};
 
 use crate::invariants::{Verdict, must};
@@ -67,7 +67,7 @@ impl Oracle {
         if payload.first() == Some(&OPENING) {
             return Ok(());
         }
-        match v1::decode(payload) {
+        match encode::decode(payload) {
             Ok(entry) => self.take(epoch, &entry),
             Err(error) => must(false, "I1", || format!("{partition:?} {seq}: {error}")),
         }

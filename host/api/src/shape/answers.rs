@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use chat::{ChatView, Created, Owners, RingMember, RingView};
+use chat::{ChatView, Created, Owners, Pending, RingMember, RingView};
 use hashring::{NodeId, PartitionId, Position};
 use model::{Attrs, ChatStatus, ChatToken, Cursor, MessageId, Participant};
 use serde::{Serialize, Serializer};
@@ -68,9 +68,24 @@ pub(crate) struct ChatShape<'a> {
     /// Free pairs.
     #[schema(value_type = HashMap<String, String>)]
     attrs: &'a Attrs,
+    /// What it waits for, if that is anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<PendingShape>,
     /// The handlers that see its messages, with their versions.
     #[schema(value_type = HashMap<String, String>)]
     plugins: &'a BTreeMap<String, String>,
+}
+
+/// How much a chat waits for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Pending)]
+pub(crate) struct PendingShape {
+    /// Messages that are kept back.
+    held: usize,
+    /// Timers that run.
+    timers: usize,
+    /// Calls out that nobody has answered.
+    outcalls: usize,
 }
 
 /// Somebody in a chat.
@@ -240,8 +255,16 @@ impl<'a> ChatShape<'a> {
             max_participants: view.max_participants,
             participants: view.participants.iter().map(ParticipantShape::new).collect(),
             attrs: &view.attrs,
+            pending: PendingShape::new(view.pending),
             plugins: &view.plugins,
         }
+    }
+}
+
+impl PendingShape {
+    fn new(pending: Pending) -> Option<Self> {
+        let Pending { held, timers, outcalls } = pending;
+        (!pending.is_empty()).then_some(Self { held, timers, outcalls })
     }
 }
 

@@ -6,10 +6,10 @@ use chat::{Code, Config, Request, RequestOutcome, Response};
 use model::{Body, ChatStatus, MessageId, Route};
 use plugin::{Draft, Effect, Failure, OnFailure, Verdict};
 
-use crate::stage::scripted::{Scripted, chain, pass, reject, text, verdict, with};
+use crate::stage::scripted::{Asking, Scripted, chain, pass, reject, text, verdict, with};
 use crate::stage::{Stage, page, read, refused, send, sent, texts};
 
-fn draft(call: &plugin::Call, words: &str, route: Route) -> Effect {
+fn draft(call: &Asking, words: &str, route: Route) -> Effect {
     let ids = call.ids;
     Effect::Post(Draft {
         id: MessageId::derive(ids.partition, ids.chat, ids.epoch, ids.turn, ids.next_index),
@@ -130,7 +130,7 @@ async fn an_illegal_transition_is_the_chats_own_refusal() {
 #[tokio::test]
 async fn handlers_read_what_is_appended_and_not_committed() {
     let counts = Scripted::new("counts", |call| {
-        if call.message.kind != "text" {
+        if call.message().kind != "text" {
             return pass();
         }
         let count = call.notes.get("count").and_then(|value| value.first()).unwrap_or(&0) + 1;

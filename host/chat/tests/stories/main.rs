@@ -2,9 +2,13 @@
 
 #[cfg(test)]
 mod chaos;
+#[cfg(test)]
+mod events;
 mod generations;
 #[cfg(test)]
 mod handlers;
+#[cfg(test)]
+mod holding;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
@@ -19,3 +23,5 @@ mod snapshots;
 mod stage;
 #[cfg(test)]
 mod takeover;
+#[cfg(test)]
+mod timers;

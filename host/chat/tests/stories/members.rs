@@ -97,7 +97,7 @@ fn send_again(token: ChatToken) -> Request {
 
 #[tokio::test]
 async fn a_handler_adds_no_more_to_somebody_than_the_chat_can_hold() {
-    let tagger = Scripted::new("tagger", |call| match call.message.kind.as_str() {
+    let tagger = Scripted::new("tagger", |call| match call.message().kind.as_str() {
         "tag" => {
             let tag = |n: usize| Effect::MemberAttr {
                 member: "member-0".into(),
@@ -124,8 +124,8 @@ async fn a_handler_adds_no_more_to_somebody_than_the_chat_can_hold() {
 
 #[tokio::test]
 async fn a_handler_may_refuse_who_comes_with_a_message_and_then_neither_happens() {
-    let door = Scripted::new("door", |call| match call.message.kind.as_str() {
-        "member.join" if call.sender.id == "alice" => verdict(reject("not you")),
+    let door = Scripted::new("door", |call| match call.message().kind.as_str() {
+        "member.join" if call.message().sender == "alice" => verdict(reject("not you")),
         _ => pass(),
     });
     let stage = Stage::new(vec![chain(&[&door])], Config::default());
@@ -140,7 +140,7 @@ async fn a_handler_may_refuse_who_comes_with_a_message_and_then_neither_happens(
 
 #[tokio::test]
 async fn a_handler_may_refuse_a_join_and_count_it() {
-    let door = Scripted::new("door", |call| match call.message.kind.as_str() {
+    let door = Scripted::new("door", |call| match call.message().kind.as_str() {
         "member.join" => {
             let knocks = call.notes.get("knocks").map_or(0, Vec::len) + 1;
             let note = Effect::Note { key: "knocks".into(), value: Some(vec![1; knocks]) };
@@ -158,7 +158,7 @@ async fn a_handler_may_refuse_a_join_and_count_it() {
 
 #[tokio::test]
 async fn a_handler_may_keep_somebody_from_leaving() {
-    let door = Scripted::new("door", |call| match call.message.kind.as_str() {
+    let door = Scripted::new("door", |call| match call.message().kind.as_str() {
         "member.leave" => verdict(reject("stay")),
         _ => pass(),
     });
@@ -172,7 +172,7 @@ async fn a_handler_may_keep_somebody_from_leaving() {
 
 #[tokio::test]
 async fn the_status_of_somebody_unknown_brings_them_in_while_there_is_room() {
-    let status = Scripted::new("status", |call| match call.message.kind.as_str() {
+    let status = Scripted::new("status", |call| match call.message().kind.as_str() {
         "user.status" => {
             let status = "unavailable".into();
             with(Verdict::Pass, vec![Effect::MemberStatus { member: "bob".into(), status }])

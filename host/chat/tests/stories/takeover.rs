@@ -101,7 +101,7 @@ async fn s9_a_send_whose_entry_is_lost_is_stored_once_by_the_next_primary() {
 /// handler would take it now. It was refused, and stays so.
 #[tokio::test]
 async fn s10_a_bare_refusal_survives_a_take_over() {
-    let strict = Scripted::new("strict", |call| match call.message.kind.as_str() {
+    let strict = Scripted::new("strict", |call| match call.message().kind.as_str() {
         "text" => verdict(reject("never")),
         _ => pass(),
     });

@@ -1,7 +1,106 @@
 //! Entries as bytes.
 //!
 //! The first byte says what a log entry's payload is: 0 is replication's opening record and not ours,
-//! 1 is [`v1`]. A later version gets its own number and its own module, and decodes into today's
-//! [`Entry`](crate::Entry). The bytes are described in `docs/formats.md`.
+//! 1 is [`v1`], 2 is [`v2`]. A later version gets its own number and its own module, and decodes into
+//! today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node of the
+//! version before reads what it can understand. The bytes are described in `docs/formats.md`.
 
 pub mod v1;
+pub mod v2;
+
+use crate::Entry;
+
+/// The longest payload that is read. An entry is one request's message and what handlers added to it,
+/// each of them bounded far below; longer bytes are not ours.
+pub const ENTRY_BYTES_MAX: usize = 4 << 20;
+
+/// Most entries are smaller, so that most need one allocation.
+const ENTRY_BYTES_GUESS: usize = 768;
+
+/// Bytes that are no entry of the version that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The first byte is another one, or there is none. Another version may know it.
+    #[error("not an entry of this version")]
+    Kind,
+    /// More bytes than an entry has. Nothing was set aside for them.
+    #[error("an entry of {0} bytes")]
+    TooLong(usize),
+    /// The bytes end too early, say something impossible or go on after the end. Nothing of them is used.
+    #[error("a broken entry: {0}")]
+    Broken(String),
+}
+
+/// An entry's payload, in the lowest version that can say it.
+///
+/// # Errors
+/// [`DecodeError::TooLong`] when nobody would read it again.
+pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
+    if v1::says(entry) { write(v1::KIND, entry) } else { v2::encode(entry) }
+}
+
+/// The entry in a payload of any version.
+///
+/// # Errors
+/// [`DecodeError`]. Nothing that the bytes claim is believed before it is there.
+pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
+    match payload.first() {
+        Some(&v1::KIND) => v1::decode(payload),
+        Some(&v2::KIND) => v2::decode(payload),
+        Some(_) | None => Err(DecodeError::Kind),
+    }
+}
+
+fn write(kind: u8, entry: &Entry) -> Result<Vec<u8>, DecodeError> {
+    let broken = |error: postcard::Error| DecodeError::Broken(error.to_string());
+    let mut bytes = Vec::with_capacity(ENTRY_BYTES_GUESS);
+    bytes.push(kind);
+    let bytes = postcard::to_extend(entry, bytes).map_err(broken)?;
+    if bytes.len() > ENTRY_BYTES_MAX {
+        return Err(DecodeError::TooLong(bytes.len()));
+    }
+    Ok(bytes)
+}
+
+fn read(kind: u8, payload: &[u8]) -> Result<Entry, DecodeError> {
+    let rest = match payload.split_first() {
+        Some((found, rest)) if *found == kind => rest,
+        Some(_) | None => return Err(DecodeError::Kind),
+    };
+    if payload.len() > ENTRY_BYTES_MAX {
+        return Err(DecodeError::TooLong(payload.len()));
+    }
+    let (entry, left) = postcard::take_from_bytes(rest)
+        .map_err(|error: postcard::Error| DecodeError::Broken(error.to_string()))?;
+    if !left.is_empty() {
+        return Err(DecodeError::Broken(format!("{} bytes after the end", left.len())));
+    }
+    Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DecodeError, decode, encode, v1, v2};
+    use crate::{Change, ChatToken, Entry};
+
+    #[test]
+    fn an_entry_is_written_in_the_lowest_version_that_can_say_it() {
+        let entry = |change| Entry {
+            chat: ChatToken([1; 16]),
+            turn: 1,
+            time_ms: 1,
+            changes: vec![change],
+            remembered: None,
+        };
+        for (entry, kind) in
+            [(entry(Change::Start), v1::KIND), (entry(Change::Told { count: 1 }), v2::KIND)]
+        {
+            let bytes = encode(&entry).unwrap();
+            assert_eq!(bytes[0], kind);
+            assert_eq!(decode(&bytes), Ok(entry));
+        }
+        assert_eq!(decode(&[0, 1]), Err(DecodeError::Kind));
+        assert_eq!(decode(&[3, 1]), Err(DecodeError::Kind));
+        assert_eq!(decode(&[]), Err(DecodeError::Kind));
+    }
+}

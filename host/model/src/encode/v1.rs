@@ -1,41 +1,24 @@
 //! Entry, version 1: the byte 1, then the entry in postcard, and nothing after it.
+//!
+//! It knows the changes that there were before messages could be held: [`says`] tells whether an entry
+//! has others.
 
-use crate::Entry;
+use super::DecodeError;
+use crate::{Answer, Change, Entry};
 
 /// The first byte of a payload that holds an entry of this version.
 pub const KIND: u8 = 1;
 
-/// The longest payload that is read. An entry is one request's message and what handlers added to it,
-/// each of them bounded far below; longer bytes are not ours.
-pub const ENTRY_BYTES_MAX: usize = 4 << 20;
-
-/// Bytes that are no entry of this version.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// The first byte is another one, or there is none. Another version may know it.
-    #[error("not an entry of version 1")]
-    Kind,
-    /// More bytes than an entry has. Nothing was set aside for them.
-    #[error("an entry of {0} bytes")]
-    TooLong(usize),
-    /// The bytes end too early, say something impossible or go on after the end. Nothing of them is used.
-    #[error("a broken entry: {0}")]
-    Broken(String),
-}
-
 /// An entry's payload.
 ///
 /// # Errors
-/// [`DecodeError::TooLong`] when nobody would read it again.
+/// [`DecodeError::Kind`] for an entry that this version cannot say, [`DecodeError::TooLong`] when nobody
+/// would read it again.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
-    let broken = |error: postcard::Error| DecodeError::Broken(error.to_string());
-    let mut bytes = Vec::with_capacity(ENTRY_BYTES_GUESS);
-    bytes.push(KIND);
-    let bytes = postcard::to_extend(entry, bytes).map_err(broken)?;
-    if bytes.len() > ENTRY_BYTES_MAX {
-        return Err(DecodeError::TooLong(bytes.len()));
+    if !says(entry) {
+        return Err(DecodeError::Kind);
     }
-    Ok(bytes)
+    super::write(KIND, entry)
 }
 
 /// The entry in a payload.
@@ -43,29 +26,52 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
 /// # Errors
 /// [`DecodeError`]. Nothing that the bytes claim is believed before it is there.
 pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
-    let (KIND, rest) = payload.split_first().map_or((0, payload), |(kind, rest)| (*kind, rest))
-    else {
-        return Err(DecodeError::Kind);
-    };
-    if payload.len() > ENTRY_BYTES_MAX {
-        return Err(DecodeError::TooLong(payload.len()));
-    }
-    let (entry, left) = postcard::take_from_bytes(rest)
-        .map_err(|error: postcard::Error| DecodeError::Broken(error.to_string()))?;
-    if !left.is_empty() {
-        return Err(DecodeError::Broken(format!("{} bytes after the end", left.len())));
+    let entry = super::read(KIND, payload)?;
+    if !says(&entry) {
+        return Err(DecodeError::Broken("a change that version 1 does not have".to_owned()));
     }
     Ok(entry)
 }
 
-/// Most entries are smaller, so that most need one allocation.
-const ENTRY_BYTES_GUESS: usize = 768;
+/// Whether this version can say it.
+pub(super) fn says(entry: &Entry) -> bool {
+    let answer = entry.remembered.as_ref().map(|remembered| &remembered.answer);
+    let answers = match answer {
+        None | Some(Answer::Stored { .. } | Answer::Refused { .. }) => true,
+        Some(Answer::Held { .. }) => false,
+    };
+    answers
+        && entry.changes.iter().all(|change| match change {
+            Change::Create { .. }
+            | Change::Message(_)
+            | Change::Join { .. }
+            | Change::Leave { .. }
+            | Change::MemberStatus { .. }
+            | Change::MemberAttr { .. }
+            | Change::ChatAttr { .. }
+            | Change::Start
+            | Change::End { .. }
+            | Change::Note { .. }
+            | Change::Generation(_) => true,
+            Change::Hold { .. }
+            | Change::Lift { .. }
+            | Change::Settle { .. }
+            | Change::TimerStart { .. }
+            | Change::TimerEnd { .. }
+            | Change::Tell { .. }
+            | Change::Told { .. }
+            | Change::Outcall(_)
+            | Change::OutcallDone { .. }
+            | Change::Decided { .. } => false,
+        })
+}
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{DecodeError, ENTRY_BYTES_MAX, KIND, decode, encode};
+    use super::super::{DecodeError, ENTRY_BYTES_MAX};
+    use super::{KIND, decode, encode};
     use crate::{
         Answer, Attrs, Body, Change, ChatToken, Entry, Message, MessageId, Remembered, Route, Stamp,
     };
@@ -128,6 +134,15 @@ mod tests {
         }
         let longer = [bytes.as_slice(), &[0]].concat();
         assert!(matches!(decode(&longer), Err(DecodeError::Broken(_))));
+    }
+
+    #[test]
+    fn what_it_cannot_say_is_neither_written_nor_read() {
+        let mut newer = entry();
+        newer.changes.push(Change::Told { count: 1 });
+        assert_eq!(encode(&newer), Err(DecodeError::Kind));
+        let bytes = super::super::write(KIND, &newer).unwrap();
+        assert!(matches!(decode(&bytes), Err(DecodeError::Broken(_))));
     }
 
     #[test]

@@ -34,10 +34,12 @@ pub enum OnFailure {
     Reject,
     /// The message goes on without this handler.
     Skip,
+    /// The message is kept back for a while, then dropped.
+    Hold,
 }
 
 /// `[plugins.NAME.grant]`. `settings` and `log` are given to everyone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantConfig {
     /// See who is in the chat.
     pub roster: bool,
@@ -45,8 +47,18 @@ pub struct GrantConfig {
     pub post: bool,
     /// Start and end chats, set attributes and statuses.
     pub chat_control: bool,
+    /// Start timers.
+    pub timers: bool,
+    /// Have these services called.
+    pub outcall: Vec<String>,
     /// Keep notes of so many bytes in a chat.
     pub kv: Option<Size>,
+    /// Read so many earlier messages in a call.
+    pub history: Option<u32>,
+    /// Read what it decided before.
+    pub recall: bool,
+    /// Count and observe for the node's metrics.
+    pub metrics: bool,
 }
 
 /// `[plugins.NAME.limits]`: what one call may use. What is not said here is left to the manifest.
@@ -139,9 +151,12 @@ impl PluginConfig {
         grant.key(reading, "roster", &mut plugin.grant.roster);
         grant.key(reading, "post", &mut plugin.grant.post);
         grant.key(reading, "chat-control", &mut plugin.grant.chat_control);
-        if let Some(bytes) = kv(&mut grant, reading) {
-            plugin.grant.kv = Some(bytes);
-        }
+        grant.key(reading, "timers", &mut plugin.grant.timers);
+        grant.key(reading, "outcall", &mut plugin.grant.outcall);
+        plugin.grant.kv = kv(&mut grant, reading);
+        plugin.grant.history = history(&mut grant, reading);
+        grant.key(reading, "recall", &mut plugin.grant.recall);
+        grant.key(reading, "metrics", &mut plugin.grant.metrics);
         grant.done(reading);
 
         let mut limits = section.section(reading, "limits");
@@ -180,6 +195,16 @@ fn kv(grant: &mut Section<'_>, reading: &mut Reading<'_>) -> Option<Size> {
     granted.then_some(bytes)
 }
 
+/// `history = { messages = 20 }`.
+fn history(grant: &mut Section<'_>, reading: &mut Reading<'_>) -> Option<u32> {
+    let mut table = grant.section(reading, "history");
+    let mut messages = 20;
+    table.key(reading, "messages", &mut messages);
+    let granted = table.is_there();
+    table.done(reading);
+    granted.then_some(messages)
+}
+
 /// `file:PATH`; no other scheme exists.
 #[derive(Default)]
 struct Source(PathBuf);
@@ -192,7 +217,10 @@ impl FromKey for Source {
     }
 }
 
-words!(OnFailure, "\"reject\" or \"skip\"", "reject" => Self::Reject, "skip" => Self::Skip);
+words!(
+    OnFailure, "\"reject\", \"skip\" or \"hold\"",
+    "reject" => Self::Reject, "skip" => Self::Skip, "hold" => Self::Hold
+);
 
 /// The plugin's own part of the file, as it will see it. Dates become texts.
 fn json(value: &DeValue<'_>) -> serde_json::Value {

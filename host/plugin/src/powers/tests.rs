@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant, Route};
+use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, MessageId, Participant, Route};
 
-use super::{chat_control, kv, log, post, roster, settings, wit};
+use super::{chat_control, kv, log, outcall, post, roster, settings, timers, wit};
 use crate::state::{Settings, State};
-use crate::{Call, Context, Draft, Effect, Ids, Limits, Notes, Roster};
+use crate::{
+    Call, Context, Draft, Effect, Grant, HistoryGrant, Ids, KvGrant, Limits, Notes, Roster,
+};
 
 const CHAT: ChatToken = ChatToken([7; 16]);
 const IDS: Ids = Ids { partition: 9, chat: CHAT, epoch: 3, turn: 5, next_index: 1 };
@@ -32,28 +34,28 @@ fn call(status: ChatStatus) -> Call {
             participants: 3,
             chat_attrs: Arc::new(Attrs::new()),
         },
-        message: Arc::new(Message {
-            id: MessageId::derive(9, CHAT, 3, 5, 0),
-            sender: "alice".to_owned(),
-            kind: "text".to_owned(),
-            route: Route::Everyone,
-            body: Body::Text("hello".to_owned()),
-            attrs: Attrs::new(),
-            time_ms: 1_000,
-            sent_ms: None,
-            stamps: vec![],
-        }),
-        sender: member("alice", 3),
         notes: Arc::new(Notes::from([("seen".to_owned(), b"1".to_vec())])),
         roster: Arc::new(Roster::from(members.map(|member| (member.id.clone(), member)))),
+        waiting: None,
+        decisions: None,
+        past: None,
         ids: IDS,
         seed: 1,
     }
 }
 
+fn grant() -> Grant {
+    Grant {
+        kv: Some(KvGrant { bytes: 100 }),
+        history: Some(HistoryGrant { messages: 5 }),
+        outcall: vec!["crm".to_owned()],
+        ..Grant::default()
+    }
+}
+
 fn state_of(call: Option<Call>) -> State {
     let settings = Arc::new(Settings::new(&serde_json::json!({"words": ["a"], "name": "x"})));
-    State::new("guest".into(), settings, &Limits::default(), call.map(Box::new), 100)
+    State::new("guest".into(), settings, &Limits::default(), call.map(Box::new), Arc::new(grant()))
 }
 
 fn started() -> State {
@@ -180,11 +182,8 @@ fn a_chat_is_controlled_within_its_rules() {
         "invalid"
     );
     assert_eq!(code(chat_control::Host::end_chat(&mut state, "r".repeat(1025))), "too-large");
-    assert_eq!(code(chat_control::Host::release(&mut state, "id".into())), "unavailable");
-    assert_eq!(
-        code(chat_control::Host::drop_held(&mut state, "id".into(), "".into())),
-        "unavailable"
-    );
+    assert_eq!(code(chat_control::Host::release(&mut state, "id".into())), "invalid");
+    assert_eq!(code(chat_control::Host::drop_held(&mut state, "id".into(), "".into())), "invalid");
     let (name, value) = ("topic".to_owned(), "x".to_owned());
     let effects = effects(state);
     assert_eq!(effects[..2], [Effect::StartChat, Effect::ChatAttr { name, value }]);
@@ -230,4 +229,84 @@ fn every_call_of_the_host_costs_fuel() {
     state.host_fuel_left = 10;
     assert!(kv::Host::get(&mut state, "seen".into()).is_err());
     assert_eq!(state.host_fuel_left, 0);
+}
+
+#[test]
+fn what_happens_later_has_a_bound_and_a_form() {
+    let mut state = started();
+    for number in 0..16 {
+        timers::Host::start(&mut state, number.to_string(), 1_000).unwrap().unwrap();
+    }
+    assert_eq!(code(timers::Host::start(&mut state, "more".into(), 1_000)), "quota");
+    timers::Host::start(&mut state, "0".into(), 2_000).unwrap().unwrap();
+    timers::Host::cancel(&mut state, "1".into()).unwrap().unwrap();
+    timers::Host::start(&mut state, "more".into(), 1_000).unwrap().unwrap();
+    assert_eq!(code(timers::Host::start(&mut state, "".into(), 1_000)), "invalid");
+    let mut ended = state_of(Some(call(ChatStatus::Ended)));
+    assert_eq!(code(timers::Host::start(&mut ended, "late".into(), 1_000)), "invalid");
+
+    let mut state = started();
+    let mut queue = |service: &str, path: &str, header: (&str, &str), bytes: usize| {
+        let headers = vec![(header.0.to_owned(), header.1.to_owned())];
+        let (service, path) = (service.to_owned(), path.to_owned());
+        outcall::Host::queue(&mut state, service, path, headers, vec![0; bytes], String::new())
+    };
+    queue("crm", "/score", ("authorization", "{{secret:key}}"), 60_000).unwrap().unwrap();
+    for (service, path, header, bytes, expected) in [
+        ("erp", "/", ("a", "b"), 1, "denied"),
+        ("crm", "score", ("a", "b"), 1, "invalid"),
+        ("crm", "/a b", ("a", "b"), 1, "invalid"),
+        ("crm", "/", ("a b", "b"), 1, "invalid"),
+        ("crm", "/", ("a", "b\r\nc: d"), 1, "invalid"),
+        ("crm", "/", ("Host", "elsewhere"), 1, "invalid"),
+        ("crm", "/", ("a", "b"), 65_537, "too-large"),
+    ] {
+        assert_eq!(
+            code(queue(service, path, header, bytes)),
+            expected,
+            "{service} {path} {header:?}"
+        );
+    }
+    for _call in 0..3 {
+        queue("crm", "/", ("a", "b"), 60_000).unwrap().unwrap();
+    }
+    assert_eq!(code(queue("crm", "/", ("a", "b"), 60_000)), "quota");
+}
+
+#[test]
+fn only_who_holds_a_message_lets_it_go_and_once() {
+    let id = MessageId([5; 16]);
+    let hold = |plugin: &str| model::Hold {
+        plugin: plugin.to_owned(),
+        reason: String::new(),
+        deadline_ms: 1,
+        accept: true,
+    };
+    let message = model::Message {
+        id,
+        sender: "alice".to_owned(),
+        kind: "text".to_owned(),
+        route: Route::Everyone,
+        body: Body::Text("hello".to_owned()),
+        attrs: Attrs::new(),
+        time_ms: 1,
+        sent_ms: None,
+        stamps: Vec::new(),
+    };
+    let held = |plugin: &str| {
+        let held = model::Held {
+            message: Arc::new(message.clone()),
+            key: "k".to_owned(),
+            holds: vec![hold(plugin)],
+        };
+        let waiting = model::Waiting { held: [(id, held)].into(), ..model::Waiting::default() };
+        state_of(Some(Call { waiting: Some(Arc::new(waiting)), ..call(ChatStatus::Started) }))
+    };
+    let mut state = held("other");
+    assert_eq!(code(chat_control::Host::release(&mut state, id.to_string())), "invalid");
+    let mut state = held("guest");
+    chat_control::Host::release(&mut state, id.to_string()).unwrap().unwrap();
+    let again = chat_control::Host::drop_held(&mut state, id.to_string(), "no".into());
+    assert_eq!(code(again), "invalid", "it was let go");
+    assert_eq!(effects(state), [Effect::Release { message: id }]);
 }

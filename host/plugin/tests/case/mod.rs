@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant, Route};
 use plugin::{
-    Call, Context, Failure, Grant, Host, HostConfig, Ids, KvGrant, Limits, LimitsWanted, LoadError,
-    Notes, Plugin, Reply, Roster, Spec,
+    Call, Context, Failure, Grant, HistoryGrant, Host, HostConfig, Ids, KvGrant, Limits,
+    LimitsWanted, LoadError, Notes, Plugin, Reply, Roster, Said, Spec,
 };
 
 /// Limits that a busy machine does not reach by being busy.
@@ -41,7 +41,12 @@ pub(crate) fn everything() -> Grant {
         roster: true,
         post: true,
         chat_control: true,
+        timers: true,
+        outcall: vec!["crm".to_owned()],
         kv: Some(KvGrant { bytes: 4096 }),
+        history: Some(HistoryGrant { messages: 20 }),
+        recall: true,
+        metrics: true,
     }
 }
 
@@ -50,20 +55,25 @@ pub(crate) async fn load(spec: Spec) -> Result<Arc<Plugin>, LoadError> {
     HOST.load(spec).await
 }
 
-/// Alice says something in a started chat.
-pub(crate) fn call(kind: &str, body: Body) -> Call {
-    let chat = ChatToken([7; 16]);
-    let alice = Participant {
+/// Alice.
+pub(crate) fn alice() -> Participant {
+    Participant {
         id: "alice".to_owned(),
         role: "caller".to_owned(),
         status: "connected".to_owned(),
         heard_ms: 1_000,
         ordinal: 1,
         attrs: Attrs::new(),
-    };
+    }
+}
+
+const CHAT: ChatToken = ChatToken([7; 16]);
+
+/// A call in a started chat in which Alice is.
+pub(crate) fn call() -> Call {
     Call {
         context: Context {
-            chat,
+            chat: CHAT,
             head: Cursor { epoch: 3, seq: 4 },
             now_ms: 1_700_000_000_000,
             status: ChatStatus::Started,
@@ -73,26 +83,33 @@ pub(crate) fn call(kind: &str, body: Body) -> Call {
             participants: 1,
             chat_attrs: Arc::new(Attrs::new()),
         },
-        message: Arc::new(Message {
-            id: MessageId::derive(9, chat, 3, 5, 0),
-            sender: "alice".to_owned(),
-            kind: kind.to_owned(),
-            route: Route::Everyone,
-            body,
-            attrs: Attrs::new(),
-            time_ms: 1_700_000_000_000,
-            sent_ms: None,
-            stamps: vec![],
-        }),
-        roster: Arc::new(Roster::from([("alice".to_owned(), alice.clone())])),
-        sender: alice,
+        roster: Arc::new(Roster::from([("alice".to_owned(), alice())])),
         notes: Arc::new(Notes::new()),
-        ids: Ids { partition: 9, chat, epoch: 3, turn: 5, next_index: 1 },
+        waiting: None,
+        decisions: None,
+        past: None,
+        ids: Ids { partition: 9, chat: CHAT, epoch: 3, turn: 5, next_index: 1 },
         seed: 42,
     }
 }
 
+/// What Alice says in it.
+pub(crate) fn said(kind: &str, body: Body) -> Said {
+    let message = Message {
+        id: MessageId::derive(9, CHAT, 3, 5, 0),
+        sender: "alice".to_owned(),
+        kind: kind.to_owned(),
+        route: Route::Everyone,
+        body,
+        attrs: Attrs::new(),
+        time_ms: 1_700_000_000_000,
+        sent_ms: None,
+        stamps: vec![],
+    };
+    Said { message: Arc::new(message), sender: alice() }
+}
+
 /// Alice says `text` to `plugin`.
 pub(crate) async fn say(plugin: &Plugin, text: &str) -> Result<Reply, Failure> {
-    plugin.on_message(call("text", Body::Text(text.to_owned()))).await
+    plugin.on_message(call(), said("text", Body::Text(text.to_owned()))).await
 }

@@ -3,7 +3,7 @@
 use model::Body;
 use plugin::{LoadError, OnFailure, Problem, Spec, Verdict, pack};
 
-use crate::case::{call, load, say, spec};
+use crate::case::{call, load, said, say, spec};
 use crate::guests::Guest;
 use crate::{kept, note};
 
@@ -139,8 +139,8 @@ async fn a_body_reaches_the_guest_as_it_is() {
     // The message is the context's neighbour, too big for parameters: its place is at the pointer.
     let plugin = load(spec(Guest::default().build())).await.unwrap();
     let largest =
-        call("text", Body::Bytes { media_type: "a/b".to_owned(), bytes: vec![0; 65_536] });
-    assert_eq!(plugin.on_message(largest).await.unwrap().verdict, Verdict::Pass);
+        said("text", Body::Bytes { media_type: "a/b".to_owned(), bytes: vec![0; 65_536] });
+    assert_eq!(plugin.on_message(call(), largest).await.unwrap().verdict, Verdict::Pass);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Powers are imports, and an import that is not granted keeps the plugin out.
 
-use plugin::{Grant, KvGrant, LoadError, RefusedImport, Spec, Verdict};
+use plugin::{Grant, HistoryGrant, KvGrant, LoadError, RefusedImport, Spec, Verdict};
 
 use crate::case::{load, say, spec};
 use crate::guests::Guest;
@@ -13,6 +13,10 @@ fn importing(interfaces: &[&str]) -> Vec<u8> {
         "chat-control" => "\"start-chat\" (func (param i32))",
         "kv" => "\"delete\" (func (param i32 i32 i32))",
         "timers" => "\"cancel\" (func (param i32 i32 i32))",
+        "outcall" => "\"queue\" (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32))",
+        "history" => "\"before\" (func (param i64 i64 i32 i32))",
+        "recall" => "\"mine\" (func (param i32 i32))",
+        "metrics" => "\"count\" (func (param i32 i32 i64))",
         "wasi:http/outgoing-handler" => "\"handle\" (func (result i32))",
         other => panic!("{other}"),
     };
@@ -54,21 +58,26 @@ async fn everything_missing_is_told_at_once_with_the_line_that_grants_it() {
 
 #[tokio::test]
 async fn what_nobody_can_grant_is_named_without_a_line() {
-    let component = importing(&["timers", "wasi:http/outgoing-handler"]);
+    let component = importing(&["wasi:http/outgoing-handler"]);
     let refused = refusals(component, crate::case::everything()).await;
     let names: Vec<&str> = refused.iter().map(|refused| refused.import.as_str()).collect();
-    assert_eq!(names, ["carillon:plugin/timers@0.1.0", "wasi:http/outgoing-handler@0.2.0"]);
+    assert_eq!(names, ["wasi:http/outgoing-handler@0.2.0"]);
     assert!(refused.iter().all(|refused| refused.grant.is_none()), "{refused:?}");
 }
 
 #[tokio::test]
 async fn each_power_is_granted_alone() {
-    let kv = Some(KvGrant { bytes: 1 });
+    let (kv, history) = (Some(KvGrant { bytes: 1 }), Some(HistoryGrant { messages: 1 }));
     let grants = [
         ("roster", Grant { roster: true, ..Grant::default() }),
         ("post", Grant { post: true, ..Grant::default() }),
         ("chat-control", Grant { chat_control: true, ..Grant::default() }),
         ("kv", Grant { kv, ..Grant::default() }),
+        ("timers", Grant { timers: true, ..Grant::default() }),
+        ("outcall", Grant { outcall: vec!["crm".to_owned()], ..Grant::default() }),
+        ("history", Grant { history, ..Grant::default() }),
+        ("recall", Grant { recall: true, ..Grant::default() }),
+        ("metrics", Grant { metrics: true, ..Grant::default() }),
     ];
     for (power, grant) in &grants {
         let plugin =

@@ -12,6 +12,7 @@ mod guests;
 mod cache;
 mod calls;
 mod grants;
+mod kinds;
 mod looking;
 mod wasi;
 

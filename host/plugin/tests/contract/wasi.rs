@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::Body;
 use plugin::{Failure, Plugin, Verdict};
 
-use crate::case::{call, load, say, spec};
+use crate::case::{call, load, said, say, spec};
 use crate::guests::Guest;
 use crate::{kept, note};
 
@@ -56,9 +56,10 @@ async fn randomness_follows_from_the_call() {
 }
 
 async fn drawn(plugin: &Plugin, seed: u64) -> Vec<u8> {
-    let mut call = call("text", Body::Text("hello".to_owned()));
+    let mut call = call();
     call.seed = seed;
-    note(&plugin.on_message(call).await.unwrap()).unwrap()
+    let said = said("text", Body::Text("hello".to_owned()));
+    note(&plugin.on_message(call, said).await.unwrap()).unwrap()
 }
 
 #[tokio::test]

@@ -415,6 +415,24 @@ impl Stage {
         Self { world, chats, tasks }
     }
 
+    /// Lets everything go on until `met`.
+    pub(crate) async fn comes_to(&self, met: impl Fn() -> bool) {
+        for _turn in 0..10_000 {
+            if met() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("it never came to that");
+    }
+
+    /// Lets everything go on that can, so that what has not happened by then does not happen by itself.
+    pub(crate) async fn rest(&self) {
+        for _turn in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// From here on entries stay uncommitted.
     pub(crate) fn hold(&self) {
         self.world.look().commits = false;

@@ -1,28 +1,60 @@
 //! Handlers that do what a story wants.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use chat::{Chain, Handler, Later};
-use model::Body;
-use plugin::{Call, Effect, Failure, OnFailure, Reply, Verdict};
+use chat::{Chain, Handler, Later, Needs};
+use model::{Body, Message};
+use plugin::{
+    Answered, Call, CallbackReply, Effect, Event, Failure, Kind, OnFailure, Reply, Said, Verdict,
+};
 use tokio::sync::Semaphore;
 
-type Script = Box<dyn Fn(&Call) -> Result<Reply, Failure> + Send + Sync>;
+type Script = Box<dyn Fn(&Asking) -> Result<Reply, Failure> + Send + Sync>;
+type EventScript = Box<dyn Fn(&Call, &Event) -> Result<Vec<Effect>, Failure> + Send + Sync>;
+type ReplyScript = Box<dyn Fn(&Call, &CallbackReply) -> Result<Vec<Effect>, Failure> + Send + Sync>;
+
+const EVERY_KIND: [Kind; 3] = [Kind::Message, Kind::Events, Kind::Callback];
+
+/// A call and what somebody wants to say.
+pub(crate) struct Asking {
+    call: Call,
+    said: Said,
+}
+
+impl std::ops::Deref for Asking {
+    type Target = Call;
+
+    fn deref(&self) -> &Call {
+        &self.call
+    }
+}
+
+impl Asking {
+    pub(crate) fn message(&self) -> &Message {
+        &self.said.message
+    }
+}
 
 /// A handler with a script, and a gate that a story can close.
 pub(crate) struct Scripted {
     name: String,
     on_failure: OnFailure,
     script: Script,
+    on_event: Option<EventScript>,
+    on_reply: Option<ReplyScript>,
+    /// The events that it was told, by name.
+    pub(crate) told: Mutex<Vec<String>>,
     pub(crate) gate: Semaphore,
+    /// The gate of events.
+    pub(crate) ears: Semaphore,
     pub(crate) calls: AtomicUsize,
 }
 
 impl Scripted {
     pub(crate) fn new(
         name: &str,
-        script: impl Fn(&Call) -> Result<Reply, Failure> + Send + Sync + 'static,
+        script: impl Fn(&Asking) -> Result<Reply, Failure> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Self::with_policy(name, OnFailure::Reject, script)
     }
@@ -30,15 +62,48 @@ impl Scripted {
     pub(crate) fn with_policy(
         name: &str,
         on_failure: OnFailure,
-        script: impl Fn(&Call) -> Result<Reply, Failure> + Send + Sync + 'static,
+        script: impl Fn(&Asking) -> Result<Reply, Failure> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::plain(name, on_failure, Box::new(script)))
+    }
+
+    /// One that also listens.
+    pub(crate) fn listening(
+        name: &str,
+        script: impl Fn(&Asking) -> Result<Reply, Failure> + Send + Sync + 'static,
+        on_event: impl Fn(&Call, &Event) -> Result<Vec<Effect>, Failure> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let plain = Self::plain(name, OnFailure::Reject, Box::new(script));
+        Arc::new(Self { on_event: Some(Box::new(on_event)), ..plain })
+    }
+
+    /// One that gets answers to its calls out.
+    pub(crate) fn calling(
+        name: &str,
+        script: impl Fn(&Asking) -> Result<Reply, Failure> + Send + Sync + 'static,
+        on_reply: impl Fn(&Call, &CallbackReply) -> Result<Vec<Effect>, Failure> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let plain = Self::plain(name, OnFailure::Reject, Box::new(script));
+        Arc::new(Self { on_reply: Some(Box::new(on_reply)), ..plain })
+    }
+
+    fn plain(name: &str, on_failure: OnFailure, script: Script) -> Self {
+        Self {
             name: name.into(),
             on_failure,
-            script: Box::new(script),
+            script,
+            on_event: None,
+            on_reply: None,
+            told: Mutex::default(),
             gate: Semaphore::new(10_000),
+            ears: Semaphore::new(10_000),
             calls: AtomicUsize::new(0),
-        })
+        }
+    }
+
+    /// What it was told so far.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().clone()
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -68,11 +133,50 @@ impl Handler for Scripted {
         self.on_failure
     }
 
-    fn on_message(&self, call: Call) -> Later<'_, Result<Reply, Failure>> {
+    fn kinds(&self) -> &[Kind] {
+        if self.on_event.is_some() || self.on_reply.is_some() {
+            &EVERY_KIND
+        } else {
+            &EVERY_KIND[..1]
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { recall: true, history: true }
+    }
+
+    fn on_event(&self, call: Call, event: Event) -> Later<'_, Result<Answered<()>, Failure>> {
+        Box::pin(async move {
+            let _open = self.ears.acquire().await;
+            self.told.lock().unwrap().push(event.name.to_owned());
+            let effects = match &self.on_event {
+                Some(script) => script(&call, &event)?,
+                None => Vec::new(),
+            };
+            Ok(Answered { answer: (), effects, fuel: 0 })
+        })
+    }
+
+    fn on_reply(
+        &self,
+        call: Call,
+        reply: CallbackReply,
+    ) -> Later<'_, Result<Answered<()>, Failure>> {
+        Box::pin(async move {
+            self.told.lock().unwrap().push(reply.correlation.clone());
+            let effects = match &self.on_reply {
+                Some(script) => script(&call, &reply)?,
+                None => Vec::new(),
+            };
+            Ok(Answered { answer: (), effects, fuel: 0 })
+        })
+    }
+
+    fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>> {
         Box::pin(async move {
             let _open = self.gate.acquire().await;
             self.calls.fetch_add(1, Ordering::SeqCst);
-            (self.script)(&call)
+            (self.script)(&Asking { call, said })
         })
     }
 }
@@ -99,8 +203,8 @@ pub(crate) fn reject(reason: &str) -> Verdict {
 }
 
 /// What a call shows, if it is text.
-pub(crate) fn text(call: &Call) -> &str {
-    match &call.message.body {
+pub(crate) fn text(call: &Asking) -> &str {
+    match &call.message().body {
         Body::Text(text) => text,
         Body::Json(_) | Body::Bytes { .. } => "",
     }
