@@ -15,6 +15,7 @@ mod damage;
 mod defects;
 mod disks;
 mod faults;
+mod format;
 mod keeping;
 mod operations;
 mod random;
