@@ -16,13 +16,16 @@ use crate::{Error, World};
 pub fn component(module: &[u8], world: &World) -> Result<Vec<u8>, Error> {
     let (resolve, id) = world.resolve()?;
     let mut typed = module.to_vec();
-    let wrong = |fault: anyhow::Error| Error::Component { text: format!("{fault:#}") };
     // The C bindings bring the world along; said twice, it is merged.
     embed_component_metadata(&mut typed, &resolve, id, StringEncoding::UTF8).map_err(wrong)?;
     let mut encoder = ComponentEncoder::default();
     encoder.module(&typed).map_err(wrong)?;
     encoder.adapter(ADAPTER_NAME, ADAPTER).map_err(wrong)?;
     encoder.encode().map_err(wrong)
+}
+
+fn wrong(fault: impl std::fmt::Display) -> Error {
+    Error::Component { text: format!("{fault:#}") }
 }
 
 #[cfg(test)]
