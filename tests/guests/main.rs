@@ -4,6 +4,7 @@
 //! Single habits of running guests are in `host/plugin/tests/hostile.rs`, which needs no binary.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+#![expect(clippy::print_stdout, reason = "seeds, for whoever wants one again")]
 
 #[path = "../../host/plugin/tests/case/mod.rs"]
 #[expect(dead_code, reason = "the plugin crate's own tests use the rest")]

@@ -10,7 +10,6 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "an example ends where it fails")]
 
 #[path = "../tests/case/mod.rs"]
-#[expect(dead_code, reason = "the tests use the rest")]
 mod case;
 #[path = "../../../tests/src/guests.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the harness shares it with other crates' tests")]

@@ -101,6 +101,7 @@ mod tests {
 
     use super::{emit, line};
     use crate::bindings::carillon::plugin::log::Level;
+    use crate::journal::Subject;
     use crate::state::{Settings, State};
     use crate::{Limits, LogLine};
 
@@ -134,8 +135,8 @@ mod tests {
     /// What the node's log says of a call that emits `text` a thousand times, and what is kept of it.
     fn flood(level: Level, text: &str) -> (Vec<String>, Vec<LogLine>) {
         let settings = Arc::new(Settings::new(&serde_json::Value::Null));
-        let mut state =
-            State::new("flood".into(), settings, &Limits::default(), None, Arc::default());
+        let (of, grant) = (Subject::default(), Arc::default());
+        let mut state = State::new("flood".into(), settings, &Limits::default(), None, of, grant);
         let lines = Lines::default();
         tracing::subscriber::with_default(lines.clone(), || {
             for _ in 0..1_000 {

@@ -1,8 +1,8 @@
-//! What nodes ask each other about components: one byte, 2, and postcard.
+//! What nodes ask each other about components: the byte `R` and postcard.
 //!
-//! They travel as requests that one node runs for another, beside the chats' own, which begin with 1. A
-//! node that does not know them answers as to a request of another version, and the asker asks somebody
-//! else.
+//! They travel as requests that one node runs for another, beside the chats' own, which begin with their
+//! version: that will not be a letter. A node that does not know them answers as to a request of another
+//! version, and the asker asks somebody else.
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -12,7 +12,7 @@ use crate::Digest;
 use crate::preparation::Told;
 
 /// What a question and its answer begin with.
-const MARK: u8 = 2;
+const MARK: u8 = b'R';
 
 /// Bytes of one piece of a component: its answer is no longer than a page of messages, so that nothing
 /// waits behind it for long.

@@ -116,6 +116,11 @@ impl Oracle {
                 }
                 None
             }
+            // Nobody is kept back in these worlds.
+            Answer::Held { .. } => {
+                must(false, "P4", || format!("{token:?}: a message is held: {entry:?}"))?;
+                None
+            }
         };
         let key = (kept.sender.clone(), kept.key.clone());
         let answer = kept.answer.clone();

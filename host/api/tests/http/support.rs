@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use api::{Ask, Asking, Auth, Config, Server, Serving};
 use chat::{
-    CallContext, ChatView, Created, Durability, Owners, Page, Readiness, Refusal, Request,
+    CallContext, ChatView, Created, Durability, Owners, Page, Pending, Readiness, Refusal, Request,
     Response, RingView, Sent, Stored,
 };
 use hashring::{NodeId, PartitionId};
@@ -100,6 +100,7 @@ impl Pretender {
             Request::Show { token, .. } => Response::Chat(Box::new(view(token))),
             Request::Join { .. } => Response::Joined { ordinal: 3 },
             Request::Leave { .. } => Response::Left,
+            Request::OutcallDone(_) => Response::OutcallDone { waited: true },
             Request::Send(send) => Response::Sent(Sent {
                 replay: *self.replays.lock().unwrap(),
                 cursor: here,
@@ -213,6 +214,7 @@ fn view(token: ChatToken) -> ChatView {
         max_participants: Some(2),
         participants: vec![],
         attrs: Attrs::new(),
+        pending: Pending::default(),
         plugins: BTreeMap::from([("status".to_owned(), "0.1.0".to_owned())]),
     }
 }

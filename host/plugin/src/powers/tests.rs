@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, MessageId, Participant, Route};
 
 use super::{chat_control, kv, log, outcall, post, roster, settings, timers, wit};
+use crate::journal::Subject;
 use crate::state::{Settings, State};
 use crate::{
     Call, Context, Draft, Effect, Grant, HistoryGrant, Ids, KvGrant, Limits, Notes, Roster,
@@ -55,7 +56,8 @@ fn grant() -> Grant {
 
 fn state_of(call: Option<Call>) -> State {
     let settings = Arc::new(Settings::new(&serde_json::json!({"words": ["a"], "name": "x"})));
-    State::new("guest".into(), settings, &Limits::default(), call.map(Box::new), Arc::new(grant()))
+    let (limits, of) = (Limits::default(), Subject::default());
+    State::new("guest".into(), settings, &limits, call.map(Box::new), of, Arc::new(grant()))
 }
 
 fn started() -> State {

@@ -248,6 +248,6 @@ async fn counting_is_no_effect_and_a_flood_of_it_ends_with_the_fuel() {
     let flood = format!("(loop $again {once} (br $again))");
     let limits = plugin::LimitsWanted { fuel: Some(1_000_000), ..spec(Vec::new()).limits };
     let spec = plugin::Spec { limits, ..spec(counting(&flood).build()) };
-    let failure = say(&*load(spec).await.unwrap(), "hello").await.unwrap_err();
+    let failure = say(&load(spec).await.unwrap(), "hello").await.unwrap_err();
     assert_eq!(failure, Failure::Fuel { fuel: 1_000_000 });
 }

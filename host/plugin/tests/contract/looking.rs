@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plugin::{BreakerState, Failure, Host, HostConfig, LoadError, Plugin};
 
-use crate::case::{PATIENT, call, say, spec};
+use crate::case::{PATIENT, call, said, say, spec};
 use crate::guests::Guest;
 
 /// A host of its own: journals are by name, and every guest here has the same.
@@ -49,11 +49,11 @@ fn printing(text: &str, then: &str) -> Guest {
 async fn a_line_says_in_which_chat_and_about_which_message_it_was_said() {
     let (host, plugin) = load(saying("a \u{1b}[31mred\nline")).await;
     say(&plugin, "hello").await.unwrap();
-    let asked = call("text", model::Body::Text("hello".to_owned()));
+    let asked = said("text", model::Body::Text("hello".to_owned()));
     let page = plugin.journal().lines(None, 0);
     let [line] = page.lines.as_slice() else { panic!("{page:?}") };
     assert_eq!((line.number, line.level), (1, "warn"));
-    assert_eq!(line.of.chat, Some(asked.context.chat));
+    assert_eq!(line.of.chat, Some(call().context.chat));
     assert_eq!(line.of.message, Some(asked.message.id));
     assert_eq!(&*line.version, plugin.version());
     assert_eq!(line.text, "a \\u{1b}[31mred\\nline", "a terminal must not obey it");
@@ -88,7 +88,7 @@ async fn an_error_tells_the_panic_the_place_and_the_message() {
     let errors = plugin.journal().errors();
     let [error] = errors.as_slice() else { panic!("{errors:?}") };
     assert_eq!((error.kind, error.count), ("trap", 3));
-    let asked = call("text", model::Body::Text("hello".to_owned()));
+    let asked = said("text", model::Body::Text("hello".to_owned()));
     assert_eq!(error.of.message, Some(asked.message.id));
     for part in ["src/lib.rs:7", "unreachable", "in deeper < deep < on_message"] {
         assert!(error.text.contains(part), "{part}: {}", error.text);
