@@ -13,7 +13,8 @@ async fn refused(folder: &TempDir, plugins: &str) -> String {
     let started = run(&["node", "--config", &config]).await;
     assert_eq!(started.code, Some(2), "{started:?}");
     assert_eq!(started.out, "", "it was never ready");
-    assert_eq!(checked.err, started.err, "both tell the same");
+    // A node has a log, in which a version that cannot be prepared stands before the sentence.
+    assert!(started.err.ends_with(&checked.err), "{started:?}");
     checked.err
 }
 

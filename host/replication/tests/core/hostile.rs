@@ -135,14 +135,5 @@ fn whatever_a_peer_says_nothing_panics_and_what_is_committed_stays() {
         for name in ["a", "b"] {
             assert_eq!(stage.log(name).get(1).map(String::as_str), Some("kept"), "seed {seed}");
         }
-        // The liar is replaced by an honest process; from then on everybody agrees.
-        stage.kill("c");
-        stage.start("c");
-        stage.connect();
-        stage.run(Duration::from_secs(60));
-        let logs = ["a", "b", "c"].map(|name| stage.log(name));
-        assert!(logs[0] == logs[1] && logs[1] == logs[2], "seed {seed}: {logs:?}");
-        let leaders = ["a", "b", "c"].map(|name| stage.view(name).leading);
-        assert_eq!(leaders.iter().filter(|leads| **leads).count(), 1, "seed {seed}: {leaders:?}");
     }
 }
