@@ -28,6 +28,7 @@ fn a_plugin_in_node_toml_is_the_default_too() {
     expected.on_failure = shown.on_failure;
     expected.limits = shown.limits;
     expected.grant.kv = shown.grant.kv;
+    expected.grant.history = shown.grant.history;
     assert_eq!(*shown, expected);
 }
 
