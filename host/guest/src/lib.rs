@@ -2,7 +2,7 @@
 //!
 //! The [contract](wit::FILES) and the small [`World`] of one plugin; bindings for languages whose own tools
 //! have none ([`bindings`]: C and Go); and the way from the core module that a C or Go compiler leaves to a
-//! component ([`component`]). The generators are libraries here, because as commands they take longer to
+//! component (`component`). The generators are libraries here, because as commands they take longer to
 //! build than everything else of a small plugin together. Nothing here reads or writes files.
 
 pub mod bindings;

@@ -94,7 +94,7 @@ pub struct Context {
     pub chat_attrs: Arc<Attrs>,
 }
 
-/// The parts of [`MessageId::derive`], and the index that the next added message gets.
+/// The parts of [`model::MessageId::derive`], and the index that the next added message gets.
 #[derive(Clone, Copy, Debug)]
 pub struct Ids {
     /// The chat's partition.

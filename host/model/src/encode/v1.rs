@@ -1,6 +1,6 @@
 //! Entry, version 1: the byte 1, then the entry in postcard, and nothing after it.
 //!
-//! It knows the changes that there were before messages could be held: [`says`] tells whether an entry
+//! It knows the changes that there were before messages could be held: `says` tells whether an entry
 //! has others.
 
 use super::DecodeError;

@@ -1,6 +1,6 @@
 //! From an author's folder to one file that a node runs.
 //!
-//! Each language's own tools do the work, in [`recipes`]; here is what they have in common: the world is
+//! Each language's own tools do the work, in `recipes`; here is what they have in common: the world is
 //! written first, the manifest goes in last. Nothing is fetched: tools that are missing are named, with the
 //! command that installs them.
 
