@@ -3,6 +3,7 @@
 //! those somebody did.
 
 mod change;
+mod damage;
 mod disk;
 mod hostile;
 mod leading;

@@ -20,22 +20,22 @@ use wire::{
 use crate::stage::{P, id};
 
 /// Node b, connected to a and c.
-struct NodeB {
+pub(crate) struct NodeB {
     core: Core,
     now: Duration,
 }
 
 /// What came of something.
 #[derive(Debug, Default, PartialEq)]
-struct Outcome {
-    ops: Vec<LogOp>,
+pub(crate) struct Outcome {
+    pub(crate) ops: Vec<LogOp>,
     said: Vec<(NodeId, Message)>,
     alarms: Vec<Alarm>,
     reads: Vec<(u64, u64)>,
 }
 
 /// A log of entries of these epochs; entries of one epoch and place are the same, whatever is below.
-fn log(epochs: &[u64]) -> Vec<LogEntry> {
+pub(crate) fn log(epochs: &[u64]) -> Vec<LogEntry> {
     let mut chain = Chain::default();
     let mut entries = Vec::new();
     for (epoch, seq) in epochs.iter().zip(1..) {
@@ -62,7 +62,7 @@ fn wire(entries: &[LogEntry]) -> Vec<Entry> {
 }
 
 /// What a primary of `epoch` with this log sends from its entry `from` on.
-fn append(epoch: u64, epochs: &[u64], from: usize) -> Message {
+pub(crate) fn append(epoch: u64, epochs: &[u64], from: usize) -> Message {
     let log = log(epochs);
     let (before, entries) = log.split_at(from - 1);
     Message::Append(Append {
@@ -75,7 +75,7 @@ fn append(epoch: u64, epochs: &[u64], from: usize) -> Message {
 }
 
 impl NodeB {
-    fn with(disk: Restored) -> Self {
+    pub(crate) fn with(disk: Restored) -> Self {
         let config = CoreConfig {
             node: id("b"),
             store: 7,
@@ -104,7 +104,7 @@ impl NodeB {
         member
     }
 
-    fn tell(&mut self, event: Event) -> Outcome {
+    pub(crate) fn tell(&mut self, event: Event) -> Outcome {
         self.core.handle(self.now, event);
         let mut outcome = Outcome::default();
         while let Some(step) = self.core.poll() {
@@ -120,15 +120,15 @@ impl NodeB {
         outcome
     }
 
-    fn says(&mut self, from: &str, message: Message) -> Outcome {
+    pub(crate) fn says(&mut self, from: &str, message: Message) -> Outcome {
         self.tell(Event::Message { from: id(from), message })
     }
 
-    fn written(&mut self, ticket: u64) -> Vec<(NodeId, Message)> {
+    pub(crate) fn written(&mut self, ticket: u64) -> Vec<(NodeId, Message)> {
         self.tell(Event::Written { ticket }).said
     }
 
-    fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.core.view(P).end
     }
 }
@@ -137,7 +137,7 @@ fn ack(epoch: u64, matched: u64) -> (NodeId, Message) {
     (id("a"), Message::Ack(Ack { partition: P, epoch, matched }))
 }
 
-fn refused(outcome: &Outcome) -> RefuseWhy {
+pub(crate) fn refused(outcome: &Outcome) -> RefuseWhy {
     match outcome.said.as_slice() {
         [(_, Message::Refuse(refuse))] => refuse.why,
         said => panic!("no refusal: {said:?}"),
@@ -450,69 +450,4 @@ fn a_vote_is_no_while_the_leader_is_heard_or_the_asker_is_far_behind() {
     });
     assert!(vote(&mut far, ask(1, true)));
     assert!(!vote(&mut far, ask(0, true)), "ten thousand and one behind");
-}
-
-/// A member whose disk lost what followed these entries of epoch 2.
-fn damaged(epochs: &[u64]) -> NodeB {
-    let held = log(epochs);
-    let last = held.last().unwrap();
-    NodeB::with(Restored {
-        end: LogEnd { epoch: 2, seq: last.seq, chain: last.chain },
-        epochs: vec![(2, 1)],
-        promise: Some(Promise { epoch: 2, node: id("a"), boot: 1 }),
-        damaged: true,
-        ..Restored::default()
-    })
-}
-
-/// The record of an epoch that this node leads.
-fn led(primary: &str, epoch: u64) -> Event {
-    let member = |name: &str| Member { node: id(name), store: 7 };
-    let first = PartitionRecord::first(vec![member("a"), member("b"), member("c")], 2);
-    let record =
-        PartitionRecord { epoch, primary: Some(id(primary)), boot: 1, nonce: epoch, ..first };
-    Event::Record { partition: P, record, version: epoch }
-}
-
-/// Whether it says that it is damaged when c seals epoch 9.
-fn says_damaged(b: &mut NodeB) -> bool {
-    let seal = Message::Seal(Seal { seals: vec![Promised { partition: P, epoch: 9 }] });
-    b.says("c", seal);
-    let said = b.written(u64::MAX);
-    let sealed = said.iter().find_map(|(_, message)| match message {
-        Message::SealAnswer(answer) => answer.sealed.first().copied(),
-        _ => None,
-    });
-    sealed.unwrap().damaged
-}
-
-#[test]
-fn a_damaged_log_is_whole_with_all_that_its_epoch_committed_and_not_with_the_first_that_comes_back()
-{
-    let whole = [2, 2, 2, 2];
-    let given = |from: usize, to: usize| match append(2, &whole[..to], from) {
-        Message::Append(append) => Message::Append(Append { commit: 4, ..append }),
-        other => other,
-    };
-    for (to, is_damaged) in [(3, true), (4, false)] {
-        let mut b = damaged(&whole[..2]);
-        b.tell(led("a", 2));
-        b.says("a", given(3, to));
-        assert_eq!(b.end(), to as u64);
-        assert_eq!(says_damaged(&mut b), is_damaged, "given up to {to}");
-    }
-}
-
-#[test]
-fn a_damaged_member_takes_nothing_before_it_knows_what_it_may_have_promised() {
-    let mut b = damaged(&[2, 2]);
-    let entry = || append(2, &[2, 2, 2], 3);
-    assert!(matches!(refused(&b.says("a", entry())), RefuseWhy::Stale { .. }));
-    let seal = Message::Seal(Seal { seals: vec![Promised { partition: P, epoch: 4 }] });
-    assert!(matches!(refused(&b.says("c", seal)), RefuseWhy::Stale { .. }));
-    let promise = Promise { epoch: 3, node: id("c"), boot: 1 };
-    let outcome = b.tell(led("c", 3));
-    assert_eq!(outcome.ops, [LogOp::Promise { partition: P, promise }]);
-    assert_eq!(refused(&b.says("a", entry())), RefuseWhy::Stale { promised: 3 });
-    assert_eq!(b.end(), 2);
 }
