@@ -11,6 +11,7 @@ mod disk;
 mod entry;
 mod floor;
 mod folder;
+mod header;
 mod identity;
 mod index;
 mod indexer;

@@ -18,11 +18,12 @@ use std::time::Duration;
 use hashring::{NodeId, PartitionId};
 
 use crate::disk::Disk;
+use crate::header::{HEADER_BYTES, NoHeader};
 use crate::index::{self, Opened};
 use crate::ledger::{Doubt, Ledger, Location, Position};
 use crate::record::{Head, Kind, Seed};
 use crate::scan::{Found, Scan};
-use crate::value_file::{self, HEADER_BYTES, Header, MARK_BYTES, NoHeader, Room, ValueFile};
+use crate::value_file::{self, Header, MARK_BYTES, Room, ValueFile};
 use crate::{Damage, LogConfig, OpenError, Promise, Recovered, measure, read};
 
 /// So many damages are listed; a disk that has more is lost anyway.

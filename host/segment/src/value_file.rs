@@ -18,15 +18,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, is_full, sync_folder};
+use crate::header::{self, HEADER_BYTES, NoHeader};
 use crate::record::{HEAD_BYTES, Seed, array};
 
-/// Bytes before the first record.
-pub(crate) const HEADER_BYTES: u64 = 64;
 /// Behind the last record there is always room for a mark.
 pub(crate) const MARK_BYTES: u64 = 56;
 /// So much room is taken ahead: large enough that it happens every few seconds at most.
@@ -52,17 +50,6 @@ pub(crate) struct Header {
     pub(crate) previous_end: u64,
 }
 
-/// Why a header could not be read.
-#[derive(Debug)]
-pub(crate) enum NoHeader {
-    /// It does not verify.
-    Broken,
-    /// It verifies, and is of a version this one does not know.
-    Newer,
-    /// It could not be read.
-    Disk(io::Error),
-}
-
 /// The file that is written.
 #[derive(Debug)]
 pub(crate) struct ValueFile {
@@ -85,27 +72,11 @@ impl Header {
         bytes.extend_from_slice(&self.store.to_le_bytes());
         bytes.extend_from_slice(&u64::from(self.number).to_le_bytes());
         bytes.extend_from_slice(&self.previous_end.to_le_bytes());
-        bytes.resize(60, 0);
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        bytes
+        header::sealed(bytes)
     }
 
     pub(crate) fn read(file: &File) -> Result<Self, NoHeader> {
-        let mut bytes = [0; 64];
-        match file.read_exact_at(&mut bytes, 0) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(NoHeader::Broken);
-            }
-            read => read.map_err(NoHeader::Disk)?,
-        }
-        let (fields, crc) = bytes.split_at(60);
-        let whole = crc == crc32c::crc32c(fields).to_le_bytes() && fields.starts_with(&MAGIC);
-        if !whole {
-            return Err(NoHeader::Broken);
-        }
-        if u32::from_le_bytes(array(fields, 8)) != VERSION {
-            return Err(NoHeader::Newer);
-        }
+        let fields = &header::read(file, &MAGIC, VERSION)?;
         let number = u64::from_le_bytes(array(fields, 24));
         Ok(Self {
             store: u64::from_le_bytes(array(fields, 16)),

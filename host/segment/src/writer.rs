@@ -15,13 +15,14 @@ use std::time::Duration;
 use hashring::PartitionId;
 
 use crate::disk::is_full;
+use crate::header::HEADER_BYTES;
 use crate::ledger::{Location, Position};
 use crate::log::Shared;
 use crate::measure::Measures;
 use crate::queue::{Ending, Hints, Submission, Wait};
 use crate::record::{BODY_BYTES_MAX, Draft, Kind};
 use crate::space::SpaceWatch;
-use crate::value_file::{self, HEADER_BYTES, Header, MARK_BYTES, Room, ValueFile};
+use crate::value_file::{self, Header, MARK_BYTES, Room, ValueFile};
 use crate::{Chain, LogEntry, LogOp, Notice, Promise};
 
 /// A batch is written once it has so many bytes: enough that a sync costs little beside the writing, and

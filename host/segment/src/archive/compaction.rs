@@ -29,10 +29,10 @@ use crate::archive::store::{Archive, Damaged, Shared};
 use crate::archive::writer::Change;
 use crate::archive::{ReadError, measure};
 use crate::disk::{is_full, sync_folder};
+use crate::header::HEADER_BYTES;
 use crate::ledger::Position;
 use crate::record::{Draft, Kind, Seed};
 use crate::scan::{self, Scan};
-use crate::value_file::HEADER_BYTES;
 
 /// A file is compacted when so many hundredths of it are waste.
 const WASTE_PERCENT: u64 = 25;

@@ -18,14 +18,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::footer::{FOOTER_BYTES, Footer, Tally};
 use crate::disk::{Disk, is_full, sync_folder};
+use crate::header::{self, HEADER_BYTES, NoHeader};
 use crate::record::{Draft, Kind, Seed, array};
-use crate::value_file::{HEADER_BYTES, MARK_BYTES};
+use crate::value_file::MARK_BYTES;
 use crate::{Chain, ledger::Position};
 
 /// So much room is taken ahead: so many bytes come in a fraction of a second of bulk.
@@ -45,17 +45,6 @@ pub(crate) struct Header {
     pub(crate) store: u64,
     pub(crate) number: u32,
     pub(crate) made_ms: u64,
-}
-
-/// What is found instead of a header.
-#[derive(Debug)]
-pub(crate) enum NoHeader {
-    /// It does not verify.
-    Broken,
-    /// It is of a version this one does not know.
-    Newer,
-    /// It could not be read.
-    Disk(io::Error),
 }
 
 /// A file that is being written.
@@ -83,26 +72,11 @@ impl Header {
         bytes.extend_from_slice(&self.store.to_le_bytes());
         bytes.extend_from_slice(&u64::from(self.number).to_le_bytes());
         bytes.extend_from_slice(&self.made_ms.to_le_bytes());
-        bytes.resize(60, 0);
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        bytes
+        header::sealed(bytes)
     }
 
     pub(crate) fn read(file: &File) -> Result<Self, NoHeader> {
-        let mut bytes = [0; 64];
-        match file.read_exact_at(&mut bytes, 0) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(NoHeader::Broken);
-            }
-            read => read.map_err(NoHeader::Disk)?,
-        }
-        let (fields, crc) = bytes.split_at(60);
-        if crc != crc32c::crc32c(fields).to_le_bytes() || !fields.starts_with(&MAGIC) {
-            return Err(NoHeader::Broken);
-        }
-        if u32::from_le_bytes(array(fields, 8)) != VERSION {
-            return Err(NoHeader::Newer);
-        }
+        let fields = &header::read(file, &MAGIC, VERSION)?;
         let number = u64::from_le_bytes(array(fields, 24));
         Ok(Self {
             space: u32::from_le_bytes(array(fields, 12)),

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::archive::data_file::{DataFile, Header, NoHeader};
+use crate::archive::data_file::{DataFile, Header};
 use crate::archive::fact::{Fact, Sequence};
 use crate::archive::footer::{Footer, Tally};
 use crate::archive::index::{self, FileRow, Index};
@@ -21,10 +21,10 @@ use crate::archive::store::{ArchiveConfig, Damaged, Found};
 use crate::archive::writer::Change;
 use crate::archive::{OpenError, measure};
 use crate::disk::{Disk, sync_folder};
+use crate::header::{HEADER_BYTES, NoHeader};
 use crate::ledger::Position;
 use crate::record::{Head, Kind, Seed};
 use crate::scan::{self, Scan};
-use crate::value_file::HEADER_BYTES;
 
 /// So many rows are written in one transaction.
 const ROWS_MAX: usize = 4096;

@@ -14,10 +14,10 @@ use crate::archive::index::FileRow;
 use crate::archive::measure;
 use crate::archive::pace::Pace;
 use crate::archive::store::{Archive, Damaged, Shared};
+use crate::header::HEADER_BYTES;
 use crate::ledger::Position;
 use crate::record::Seed;
 use crate::scan::{self, Scan};
-use crate::value_file::HEADER_BYTES;
 
 /// What a scrub did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
