@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use segment::{LogEnd, LogEntry};
 
-use super::{Fold, Folds, PART_BYTES, Unused, close, decode, parts};
+use super::{Fold, Folds, PART_BYTES, Unused, VERSION, close, decode, parts};
 use crate::Sabotage;
 
 /// A log that grows by entries drawn at random.
@@ -216,18 +216,18 @@ fn bytes_that_cannot_be_are_refused() {
     fold(&mut folds, &entries);
     let whole = parts(&folds).next().unwrap();
     let refused = |bytes: &[u8]| again(&[Bytes::copy_from_slice(bytes)], folds.place);
-    let newer = [&[3], &whole[1..]].concat();
-    assert_eq!(refused(&newer), Err(Unused::Version(3)));
+    let newer = [&[VERSION + 1], &whole[1..]].concat();
+    assert_eq!(refused(&newer), Err(Unused::Version(VERSION + 1)));
     assert!(matches!(refused(&[]), Err(Unused::Strange(_))));
     for length in 1..whole.len() {
         let cut = refused(&whole[..length]);
         assert!(cut.is_err() || cut.is_ok_and(|made| made != folds), "{length} bytes");
     }
     // A chat in between is gone; places without a chat before them.
-    assert!(matches!(refused(&[1, 1, 3, 0]), Err(Unused::Strange("something of no chat"))));
+    assert!(matches!(refused(&[VERSION, 1, 3, 0]), Err(Unused::Strange("something of no chat"))));
     // A length that is not there sets nothing aside.
     assert!(matches!(
-        refused(&[1, 2, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]),
+        refused(&[VERSION, 2, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1]),
         Err(Unused::Strange(_))
     ));
     assert!(matches!(again(&[whole.clone(), whole], folds.place), Err(Unused::Strange(_))));
