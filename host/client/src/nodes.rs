@@ -5,7 +5,7 @@
 //! hop, an answer says who leads when that was another node, and when a leader does not answer the next
 //! of those who hold the chat is asked: one of them leads it soon.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) struct Nodes {
 #[derive(Debug, Default)]
 struct Known {
     /// By node id, where the ring says it answers.
-    addresses: HashMap<String, Target>,
+    addresses: BTreeMap<String, Target>,
     addresses_at: Option<Instant>,
     /// Each node counts the changes of the ring for itself.
     versions: HashMap<Target, u64>,
@@ -51,9 +51,9 @@ impl Nodes {
     }
 
     /// Where to send a request about `chat` now: to its leader, if that is known, otherwise to the next of
-    /// those who hold it, otherwise to one of those that were given, in turn. Passes over those that did
-    /// not answer lately and those that this request was at already (`tried`), as long as there is
-    /// anybody else.
+    /// those who hold it, otherwise to one of those that were given, in turn, otherwise to one that the ring
+    /// named. Passes over those that did not answer lately and those that this request was at already
+    /// (`tried`), as long as there is anybody else.
     pub(crate) fn choose(
         &self,
         chat: Option<ChatToken>,
@@ -65,7 +65,9 @@ impl Nodes {
         let first = known.turn.checked_rem(self.given.len())?;
         let places = chat.and_then(|chat| known.places.get(&chat));
         let in_turn = self.given.iter().cycle().skip(first).take(self.given.len());
-        let all: Vec<&Target> = places.into_iter().flatten().chain(in_turn).collect();
+        // All that were given may be somewhere else by now.
+        let named = known.addresses.values();
+        let all: Vec<&Target> = places.into_iter().flatten().chain(in_turn).chain(named).collect();
         let is_well = |target: &Target| !known.shunned.contains_key(target);
         let is_new = |target: &Target| !tried.contains(target);
         let find = |fits: &dyn Fn(&Target) -> bool| all.iter().copied().find(|one| fits(one));
@@ -233,6 +235,18 @@ mod tests {
         assert_eq!(ask(&[target(3), target(1)]), Some(target(2)));
         let later = now + SHUN_FOR;
         assert_eq!(nodes.choose(Some(CHAT), &[], later), Some(target(2)));
+    }
+
+    /// Both that were given had come back at other ports, and who holds the chat was forgotten, because it was
+    /// led by a node of an unknown address: nobody was asked who was there.
+    #[test]
+    fn the_ring_names_somebody_when_all_that_were_given_are_gone() {
+        let (nodes, now) = (nodes(), runtime::now());
+        nodes.learn_primary(CHAT, "n4");
+        assert_eq!(nodes.choose(Some(CHAT), &[target(1), target(2)], now), Some(target(3)));
+        nodes.shun(&target(1), now);
+        nodes.shun(&target(2), now);
+        assert_eq!(nodes.choose(None, &[], now), Some(target(3)));
     }
 
     #[test]
