@@ -159,11 +159,19 @@ impl Driver {
                 Some(Event::Confirm { token: self.waiting.add(reply), partition })
             }
             Command::PeerUp(link) => self.links.up(*link),
-            Command::Message { from, generation, message } => {
-                self.links.message(from, generation, message)
+            Command::Messages { from, generation, messages } => {
+                for message in messages {
+                    let said = self.links.message(&from, generation, message);
+                    self.hear(now, said);
+                }
+                None
             }
             Command::PeerDown { node, generation } => self.links.down(node, generation),
         };
+        self.hear(now, event);
+    }
+
+    fn hear(&mut self, now: Time, event: Option<Event>) {
         if let Some(event) = event {
             self.core.handle(now, event);
         }

@@ -48,14 +48,14 @@ pub(crate) enum Command {
     },
     /// A connection has greeted.
     PeerUp(Box<Link>),
-    /// A peer said something on its connection of this generation.
-    Message {
+    /// A peer said something on its connection of this generation: what came in one piece, in order.
+    Messages {
         /// Who.
         from: NodeId,
         /// Over which of its connections.
         generation: u64,
         /// What.
-        message: Message,
+        messages: Vec<Message>,
     },
     /// A connection ended.
     PeerDown {

@@ -51,4 +51,9 @@ impl Incoming {
             }
         }
     }
+
+    /// A further frame of what came with the last one.
+    pub(crate) fn further(&mut self) -> Result<Option<Frame>, IncomingError> {
+        Ok(self.frames.next()?)
+    }
 }

@@ -32,8 +32,13 @@ impl Links {
     }
 
     /// A peer said something. `None` if it did so on a connection that does not count any more.
-    pub(crate) fn message(&self, from: NodeId, generation: u64, message: Message) -> Option<Event> {
-        self.counts(&from, generation).then_some(Event::Message { from, message })
+    pub(crate) fn message(
+        &self,
+        from: &NodeId,
+        generation: u64,
+        message: Message,
+    ) -> Option<Event> {
+        self.counts(from, generation).then(|| Event::Message { from: from.clone(), message })
     }
 
     /// A connection ended. `None` if it did not count any more.

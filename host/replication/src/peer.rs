@@ -14,7 +14,7 @@ use quinn::{Connection, VarInt};
 use runtime::Tasks;
 use tokio::sync::Semaphore;
 use wire::limits::FRAME_BYTES_MAX;
-use wire::{Hello, Kind, Message, Refusal, codec};
+use wire::{Frame, Hello, Kind, Message, Refusal, codec};
 
 use crate::forward;
 use crate::greeting::Greeted;
@@ -186,28 +186,49 @@ async fn read_all(
     }
 }
 
+/// Hands on what a peer says. What came in one piece is handed on together: the driver is woken for each
+/// piece, and not for each message.
 async fn read_messages(net: &Net, node: &NodeId, generation: u64, mut from: Incoming) -> Ended {
     loop {
-        let frame = match from.next().await {
-            Ok(Some(frame)) => frame,
-            Ok(None) => return Ended::Lost("the stream ended".to_owned()),
-            Err(IncomingError::Malformed(error)) => return Ended::Malformed(error),
-            Err(error) => return Ended::Lost(error.to_string()),
+        let (mut messages, mut next) = (Vec::new(), from.next().await);
+        let ended = loop {
+            match next.map_or_else(|error| Err(error.into()), message) {
+                Ok(message) => messages.push(message),
+                Err(ended) => break Some(ended),
+            }
+            match from.further() {
+                Ok(None) => break None,
+                further => next = further,
+            }
         };
-        // Whoever dialled has judged the answer to its greeting, and comes to say that it goes.
-        if frame.kind == Kind::Refusal {
-            return match codec::decode::<Refusal>(Kind::Refusal, &frame) {
-                Ok(refusal) => Ended::Refused(refusal),
-                Err(error) => Ended::Malformed(error),
-            };
+        if !messages.is_empty() {
+            let command = Command::Messages { from: node.clone(), generation, messages };
+            if net.inbox.send(command).await.is_err() {
+                return Ended::Stopping;
+            }
         }
-        let message = match codec::decode::<Message>(Kind::Message, &frame) {
-            Ok(message) => message,
-            Err(error) => return Ended::Malformed(error),
-        };
-        let command = Command::Message { from: node.clone(), generation, message };
-        if net.inbox.send(command).await.is_err() {
-            return Ended::Stopping;
+        if let Some(ended) = ended {
+            return ended;
+        }
+    }
+}
+
+/// The message of a frame, or how the connection ends with it.
+fn message(frame: Option<Frame>) -> Result<Message, Ended> {
+    let frame = frame.ok_or_else(|| Ended::Lost("the stream ended".to_owned()))?;
+    // Whoever dialled has judged the answer to its greeting, and comes to say that it goes.
+    if frame.kind == Kind::Refusal {
+        let refusal = codec::decode::<Refusal>(Kind::Refusal, &frame).map_err(Ended::Malformed)?;
+        return Err(Ended::Refused(refusal));
+    }
+    codec::decode::<Message>(Kind::Message, &frame).map_err(Ended::Malformed)
+}
+
+impl From<IncomingError> for Ended {
+    fn from(error: IncomingError) -> Self {
+        match error {
+            IncomingError::Malformed(error) => Self::Malformed(error),
+            other => Self::Lost(other.to_string()),
         }
     }
 }

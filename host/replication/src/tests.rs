@@ -1,5 +1,6 @@
 //! Nodes without a core on real loopback sockets: who is let in, what comes over, and what does not.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,8 @@ struct Node {
     dialler: Dialler,
     ending: Ending,
     commands: mpsc::Receiver<Command>,
+    /// Said together with what was heard last.
+    heard: VecDeque<Message>,
 }
 
 fn id(name: &str) -> NodeId {
@@ -114,7 +117,7 @@ fn node_with(pem: &Pem, certified: &str, ours: Hello) -> Node {
     let ending = Ending::default();
     ending.stops(net.tasks.stop());
     let dialler = Dialler::new(net.clone(), endpoint.clone(), ending.clone());
-    Node { net, fingerprint, endpoint, dialler, ending, commands }
+    Node { net, fingerprint, endpoint, dialler, ending, commands, heard: VecDeque::new() }
 }
 
 impl Node {
@@ -146,10 +149,13 @@ impl Node {
     }
 
     async fn message(&mut self) -> Message {
-        match self.command().await {
-            Command::Message { message, .. } => message,
-            other => panic!("{other:?}"),
+        if self.heard.is_empty() {
+            match self.command().await {
+                Command::Messages { messages, .. } => self.heard.extend(messages),
+                other => panic!("{other:?}"),
+            }
         }
+        self.heard.pop_front().expect("nobody is told of nothing")
     }
 
     /// Connects by hand, as a node that keeps no rules may.
@@ -221,6 +227,25 @@ async fn two_nodes_greet_and_talk_in_both_directions_and_in_order() {
     to_a.push(&Message::Beat(beat.clone()));
     flush(&mut to_a).await;
     assert_eq!(a.message().await, Message::Beat(beat));
+}
+
+#[tokio::test]
+async fn what_comes_in_one_piece_is_handed_on_together() {
+    let (_a, mut to_b, mut b, _to_a) = pair().await;
+    for matched in 0..100 {
+        to_b.push(&ack(matched));
+    }
+    flush(&mut to_b).await;
+    let (mut pieces, mut heard) = (0, Vec::new());
+    while heard.len() < 100 {
+        match b.command().await {
+            Command::Messages { messages, .. } => heard.extend(messages),
+            other => panic!("{other:?}"),
+        }
+        pieces += 1;
+    }
+    assert_eq!(heard, (0..100).map(ack).collect::<Vec<_>>());
+    assert!(pieces < 10, "two or three packets came as {pieces} pieces");
 }
 
 fn append(seq: u64, bytes: usize) -> Message {
@@ -304,9 +329,9 @@ async fn what_an_older_connection_still_held_is_never_heard_after_the_newer_is_u
     let (_older, _older_streams) = a.greet(&b).await;
     let older = b.link().await;
     let older_number = older.generation;
-    assert!(links.message(id("a"), older_number, ack(1)).is_none(), "not before it is up");
+    assert!(links.message(&id("a"), older_number, ack(1)).is_none(), "not before it is up");
     assert!(matches!(links.up(*older), Some(Event::PeerUp { boot: 1, .. })));
-    assert!(links.message(id("a"), older_number, ack(1)).is_some());
+    assert!(links.message(&id("a"), older_number, ack(1)).is_some());
     let (_newer, _newer_streams) = a.greet(&b).await;
     let newer = loop {
         if let Command::PeerUp(link) = b.command().await {
@@ -315,11 +340,11 @@ async fn what_an_older_connection_still_held_is_never_heard_after_the_newer_is_u
     };
     let newer_number = newer.generation;
     assert!(links.up(*newer).is_some());
-    assert!(links.message(id("a"), older_number, ack(2)).is_none());
+    assert!(links.message(&id("a"), older_number, ack(2)).is_none());
     assert!(links.down(id("a"), older_number).is_none(), "the newer is still there");
-    assert!(links.message(id("a"), newer_number, ack(3)).is_some());
+    assert!(links.message(&id("a"), newer_number, ack(3)).is_some());
     assert!(matches!(links.down(id("a"), newer_number), Some(Event::PeerDown { .. })));
-    assert!(links.message(id("a"), newer_number, ack(4)).is_none());
+    assert!(links.message(&id("a"), newer_number, ack(4)).is_none());
 }
 
 #[tokio::test]
@@ -364,7 +389,7 @@ async fn what_is_no_frame_closes_the_connection_and_leaves_the_node() {
     control.write_all(&[0, 0, 1, 0]).await.unwrap();
     assert_eq!(closed(&connection).await.0, code::MALFORMED);
     while let Ok(command) = b.commands.try_recv() {
-        assert!(!matches!(command, Command::Message { .. }), "{command:?}");
+        assert!(!matches!(command, Command::Messages { .. }), "{command:?}");
     }
     let (_connection, _greeted) = a.greet(&b).await;
 }
