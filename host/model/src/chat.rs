@@ -71,6 +71,9 @@ pub struct Chat {
     pub waiting: Option<Arc<Waiting>>,
     /// How many calls out were ever asked for.
     pub outcalls: u64,
+    /// Nothing of it counts any more. No snapshot holds such a chat.
+    #[serde(skip)]
+    pub forgotten: bool,
 }
 
 impl Chat {
@@ -95,6 +98,7 @@ impl Chat {
             decisions: BTreeMap::new(),
             waiting: None,
             outcalls: 0,
+            forgotten: false,
         }
     }
 
@@ -207,6 +211,7 @@ impl Chat {
                 let told = usize::try_from(*count).unwrap_or(usize::MAX);
                 waiting.notices.drain(..told.min(waiting.notices.len()));
             }),
+            Change::Forget => self.forgotten = true,
             _ => {}
         }
     }
@@ -234,6 +239,13 @@ impl Chat {
     /// When it was over, if it is at `now_ms`: ended, or expired.
     pub fn over_ms(&self, now_ms: u64) -> Option<u64> {
         self.ended_ms.or_else(|| self.expires_ms().filter(|at| now_ms > *at))
+    }
+
+    /// Whether it has been over for `since_ms` at `now_ms`, and nothing of that is still to be told: then it
+    /// may be forgotten.
+    pub fn may_be_forgotten(&self, now_ms: u64, since_ms: u64) -> bool {
+        let over = self.over_ms(now_ms);
+        over.is_some_and(|at| now_ms >= at.saturating_add(since_ms)) && !self.is_due()
     }
 
     /// What it waits for, to add something.

@@ -163,6 +163,8 @@ pub enum Change {
         /// The decision.
         decision: Decision,
     },
+    /// The chat is forgotten: its token means nothing any more. It was over, and this is its last change.
+    Forget,
 }
 
 /// Why a message that was kept back is stored nowhere.

@@ -1,12 +1,13 @@
 //! Entries as bytes.
 //!
 //! The first byte says what a log entry's payload is: 0 is replication's opening record and not ours,
-//! 1 is [`v1`], 2 is [`v2`]. A later version gets its own number and its own module, and decodes into
-//! today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node of the
+//! 1 is [`v1`], 2 is [`v2`], 3 is [`v3`]. A later version gets its own number and its own module, and decodes
+//! into today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node of the
 //! version before reads what it can understand. The bytes are described in `docs/formats.md`.
 
 pub mod v1;
 pub mod v2;
+pub mod v3;
 
 use crate::Entry;
 
@@ -36,7 +37,10 @@ pub enum DecodeError {
 /// # Errors
 /// [`DecodeError::TooLong`] when nobody would read it again.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
-    if v1::says(entry) { write(v1::KIND, entry) } else { v2::encode(entry) }
+    if v1::says(entry) {
+        return write(v1::KIND, entry);
+    }
+    if v2::says(entry) { write(v2::KIND, entry) } else { v3::encode(entry) }
 }
 
 /// The entry in a payload of any version.
@@ -47,6 +51,7 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
     match payload.first() {
         Some(&v1::KIND) => v1::decode(payload),
         Some(&v2::KIND) => v2::decode(payload),
+        Some(&v3::KIND) => v3::decode(payload),
         Some(_) | None => Err(DecodeError::Kind),
     }
 }
@@ -80,7 +85,7 @@ fn read(kind: u8, payload: &[u8]) -> Result<Entry, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeError, decode, encode, v1, v2};
+    use super::{DecodeError, decode, encode, v1, v2, v3};
     use crate::{Change, ChatToken, Entry};
 
     #[test]
@@ -92,15 +97,17 @@ mod tests {
             changes: vec![change],
             remembered: None,
         };
-        for (entry, kind) in
-            [(entry(Change::Start), v1::KIND), (entry(Change::Told { count: 1 }), v2::KIND)]
-        {
+        for (entry, kind) in [
+            (entry(Change::Start), v1::KIND),
+            (entry(Change::Told { count: 1 }), v2::KIND),
+            (entry(Change::Forget), v3::KIND),
+        ] {
             let bytes = encode(&entry).unwrap();
             assert_eq!(bytes[0], kind);
             assert_eq!(decode(&bytes), Ok(entry));
         }
         assert_eq!(decode(&[0, 1]), Err(DecodeError::Kind));
-        assert_eq!(decode(&[3, 1]), Err(DecodeError::Kind));
+        assert_eq!(decode(&[4, 1]), Err(DecodeError::Kind));
         assert_eq!(decode(&[]), Err(DecodeError::Kind));
     }
 }

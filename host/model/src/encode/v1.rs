@@ -62,7 +62,8 @@ pub(super) fn says(entry: &Entry) -> bool {
             | Change::Told { .. }
             | Change::Outcall(_)
             | Change::OutcallDone { .. }
-            | Change::Decided { .. } => false,
+            | Change::Decided { .. }
+            | Change::Forget => false,
         })
 }
 

@@ -1,9 +1,10 @@
 //! Entry, version 2: the byte 2, then the entry in postcard, and nothing after it.
 //!
-//! The same as version 1 with more changes and one more answer behind those that it has.
+//! The same as version 1 with more changes and one more answer behind those that it has. It does not know
+//! that a chat can be forgotten.
 
 use super::DecodeError;
-use crate::Entry;
+use crate::{Change, Entry};
 
 /// The first byte of a payload that holds an entry of this version.
 pub const KIND: u8 = 2;
@@ -11,8 +12,12 @@ pub const KIND: u8 = 2;
 /// An entry's payload.
 ///
 /// # Errors
-/// [`DecodeError::TooLong`] when nobody would read it again.
+/// [`DecodeError::Kind`] for an entry that this version cannot say, [`DecodeError::TooLong`] when nobody
+/// would read it again.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
+    if !says(entry) {
+        return Err(DecodeError::Kind);
+    }
     super::write(KIND, entry)
 }
 
@@ -21,14 +26,24 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
 /// # Errors
 /// [`DecodeError`]. Nothing that the bytes claim is believed before it is there.
 pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
-    super::read(KIND, payload)
+    let entry = super::read(KIND, payload)?;
+    if !says(&entry) {
+        return Err(DecodeError::Broken("a change that version 2 does not have".to_owned()));
+    }
+    Ok(entry)
+}
+
+/// Whether this version can say it.
+pub(super) fn says(entry: &Entry) -> bool {
+    entry.changes.iter().all(|change| !matches!(change, Change::Forget))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{decode, encode};
+    use super::super::DecodeError;
+    use super::{KIND, decode, encode};
     use crate::{
         Answer, Attrs, Body, Change, ChatToken, Cursor, Decision, Dropped, Entry, Happened, Hold,
         Message, MessageId, Outcall, Remembered, Route,
@@ -131,6 +146,15 @@ mod tests {
     #[test]
     fn what_was_encoded_is_read_back() {
         assert_eq!(decode(&encode(&entry()).unwrap()), Ok(entry()));
+    }
+
+    #[test]
+    fn what_it_cannot_say_is_neither_written_nor_read() {
+        let mut newer = entry();
+        newer.changes.push(Change::Forget);
+        assert_eq!(encode(&newer), Err(DecodeError::Kind));
+        let bytes = super::super::write(KIND, &newer).unwrap();
+        assert!(matches!(decode(&bytes), Err(DecodeError::Broken(_))));
     }
 
     #[test]
