@@ -130,6 +130,7 @@ impl Chats {
             }
         });
         tasks.spawn("chat-agenda", Arc::clone(&shared).tend_all());
+        tasks.spawn("chat-forget", Arc::clone(&shared).forget_all());
         Self { shared }
     }
 

@@ -29,8 +29,27 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// What two copies must not share: as the ring places them.
     pub spread: Spread,
+    /// When chats that are over are forgotten.
+    pub collect: Collect,
     /// Rules to break, so that a simulation can show that it notices. The node never sets this.
     pub sabotage: Sabotage,
+}
+
+/// When chats that are over are forgotten, and how much of that is done at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collect {
+    /// How often a node looks for them among the chats it leads.
+    pub every: Duration,
+    /// How long it rests after each that it forgets.
+    pub pause: Duration,
+    /// How long they must have been over; `None`: none is ever forgotten.
+    pub forget: Option<Duration>,
+}
+
+impl Default for Collect {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(60), pause: Duration::from_millis(100), forget: None }
+    }
 }
 
 /// Rules to break on purpose. All false is correct.
@@ -63,6 +82,7 @@ impl Default for Config {
             patience: Duration::from_secs(2),
             snapshot_entries: 4096,
             spread: Spread::Node,
+            collect: Collect::default(),
             sabotage: Sabotage::default(),
         }
     }

@@ -152,6 +152,18 @@ impl Conversation {
         (live.committed.chat.turn > 0).then(|| live.committed.places.head())
     }
 
+    /// Whether it is forgotten by what is appended, and by what is committed.
+    pub(crate) fn forgotten(&self) -> (bool, bool) {
+        let live = locked(&self.live);
+        (live.appended.forgotten, live.committed.chat.forgotten)
+    }
+
+    /// Whether it is old enough at `now_ms`, and is not forgotten yet.
+    pub(crate) fn may_be_forgotten(&self, now_ms: u64, age_ms: u64) -> bool {
+        let chat = &locked(&self.live).appended;
+        !chat.forgotten && chat.may_be_forgotten(now_ms, age_ms)
+    }
+
     /// The turn that the next entry must have.
     pub(crate) fn next_turn(&self) -> u64 {
         locked(&self.live).appended.turn

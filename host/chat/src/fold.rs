@@ -111,6 +111,9 @@ impl Folds {
             }
             let fold = self.chats.entry(entry.chat).or_insert_with(|| Fold::new(entry.chat));
             fold.apply(*epoch, *seq, &entry);
+            if fold.chat.forgotten {
+                self.chats.remove(&entry.chat);
+            }
         }
         self.place = LogEnd { epoch: *epoch, seq: *seq, chain: *chain };
         Ok(())

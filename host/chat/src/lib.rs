@@ -26,6 +26,7 @@ mod duty;
 mod effects;
 mod fingerprint;
 mod fold;
+mod forgetting;
 mod forward;
 mod history;
 mod keeper;
@@ -54,7 +55,7 @@ mod turn;
 
 pub use chain::{Chain, Handler, LiveChain, Needs};
 pub use chats::{Chats, Readiness, RingMember, RingView};
-pub use config::{Config, Sabotage};
+pub use config::{Collect, Config, Sabotage};
 pub use effects::SYSTEM;
 pub use ledger::{Later, Ledger};
 pub use refusal::{Code, Refusal, RequestOutcome};

@@ -38,6 +38,8 @@ pub(crate) struct Meters {
     pub(crate) events_failed: Counter,
     /// Looks at what is due in a chat that did not end in an entry.
     pub(crate) tended_again: Counter,
+    /// Chats that were forgotten, because they had been over for long.
+    pub(crate) forgotten: Counter,
     /// How long folding a partition's log took.
     pub(crate) load_seconds: Histogram,
     /// How long making and keeping a snapshot of a partition took.
@@ -65,6 +67,7 @@ impl Meters {
             told: counter!("carillon_events_told_total"),
             events_failed: counter!("carillon_events_failed_total"),
             tended_again: counter!("carillon_chats_tended_again_total"),
+            forgotten: counter!("carillon_chats_forgotten_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),
             snapshot_seconds: histogram!("carillon_snapshot_seconds"),
         }

@@ -3,7 +3,7 @@
 //! Only what is committed, in pages that end where the reader has seen enough, the page is full or the
 //! chat ends. A cursor counts hidden messages too, so a page can move a reader on and show nothing.
 
-use model::Cursor;
+use model::{Chat, Cursor};
 use tokio::sync::SemaphorePermit;
 
 use crate::chats::{Asked, Shared};
@@ -14,6 +14,9 @@ use crate::{Code, Page, Read, Refusal, Response, Stored, history};
 
 /// Bytes of a page, about: an answer between nodes carries it with room to spare.
 const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Said to those who wait in a chat when it is forgotten.
+const FORGOTTEN: &str = "the chat is forgotten";
 
 /// Messages looked at in one go.
 const STRETCH_MAX: usize = 128;
@@ -50,13 +53,17 @@ impl Shared {
                 waiting = Some(self.wait_place()?);
             }
             let at = scan.at;
-            let more = conversation.until(reign, asked.waits_until, |_, head| head.seq > at);
+            let news = |chat: &Chat, head: Cursor| head.seq > at || chat.forgotten;
+            let more = conversation.until(reign, asked.waits_until, news);
             tokio::select! {
                 biased;
                 () = self.stopping.stopped() => {}
                 _more = more => {
                     if reign.closed().is_stopped() {
                         return Err(Interrupt::Ended { appended: false });
+                    }
+                    if conversation.forgotten().1 {
+                        return Err(Refusal::new(Code::UnknownChat, FORGOTTEN).into());
                     }
                 }
             }

@@ -174,7 +174,7 @@ impl Reign {
         locked(&self.chats).values().map(Arc::clone).collect()
     }
 
-    /// Forgets a chat that never came to be.
+    /// Forgets a chat that never came to be, or is not to be any more.
     pub(crate) fn forget(&self, token: ChatToken) {
         locked(&self.chats).remove(&token);
     }
@@ -193,7 +193,8 @@ impl Reign {
         if self.closed.is_stopped() {
             return Err(NotAppended::Closed);
         }
-        if conversation.next_turn() != entry.turn {
+        // Nothing follows the entry that forgets a chat: it would begin another one.
+        if conversation.next_turn() != entry.turn || conversation.forgotten().0 {
             return Err(NotAppended::Moved);
         }
         let seq = log.next;
@@ -225,6 +226,10 @@ impl Reign {
         for Pending { seq, conversation, entry } in ready {
             let (weights, wake) = conversation.commit(self.epoch, seq, &entry);
             locked(&self.recent).keep(&conversation, &weights);
+            if conversation.forgotten().1 {
+                self.forget(conversation.token);
+                continue;
+            }
             wakes.extend(wake.map(|at| (conversation.token, at)));
         }
         wakes

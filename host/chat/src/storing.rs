@@ -29,7 +29,19 @@ impl Shared {
         asked: &Asked<'_>,
     ) -> Result<Arc<Conversation>, Interrupt> {
         let known = reign.conversation(token).filter(|chat| chat.head().is_some());
-        match known {
+        if let Some(conversation) = &known
+            && conversation.forgotten().0
+        {
+            // Whether it stays forgotten is known when that is committed.
+            let patience = asked.deadline.min(runtime::now() + self.config.patience);
+            if !conversation.until(reign, patience, |chat, _| chat.forgotten).await {
+                if reign.closed().is_stopped() {
+                    return Err(Interrupt::Ended { appended: false });
+                }
+                return Err(not_committed(Code::NotReady, "the chat is being forgotten").into());
+            }
+        }
+        match known.filter(|conversation| !conversation.forgotten().0) {
             Some(conversation) => Ok(conversation),
             None => {
                 if !self.config.sabotage.no_confirm {

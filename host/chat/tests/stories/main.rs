@@ -4,6 +4,9 @@
 mod chaos;
 #[cfg(test)]
 mod events;
+#[cfg(test)]
+mod forgetting;
+#[cfg(test)]
 mod generations;
 #[cfg(test)]
 mod handlers;
