@@ -21,7 +21,7 @@ use runtime::{Stop, Tasks};
 use segment::{Folder, Log, LogConfig, Recovered};
 
 use crate::announcing::Announcement;
-use crate::config::{AuthMode, Config, Positions, Reserve};
+use crate::config::{AuthMode, Config, Forget, Positions, Reserve};
 use crate::credentials::Issuer;
 use crate::generations::{self, Peers};
 use crate::handlers;
@@ -455,6 +455,14 @@ fn chats(config: &Config) -> chat::Config {
         waiting_max: config.limits.waiting,
         timeout: config.replication.timeout.0,
         spread: config.spread(),
+        collect: chat::Collect {
+            every: config.collect.every.0,
+            pause: config.collect.pause.0,
+            forget: match config.collect.forget {
+                Forget::Off => None,
+                Forget::After(age) => Some(age.0),
+            },
+        },
         ..chat::Config::default()
     }
 }

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::read::Reading;
 use super::sections::{AuthMode, Positions};
-use super::{Config, Fault, LimitsConfig, RegistryKind, Size, registry};
+use super::{Config, Fault, LimitsConfig, RegistryKind, Size, Span, registry};
 
 /// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
 /// one round.
@@ -20,6 +21,9 @@ const VALUE_FILE_MAX: Size = Size(1 << 30);
 const MESSAGE_BYTES_MAX: Size = Size(1 << 20);
 /// Positions of one node; more do not spread a load better.
 const POSITIONS_MAX: usize = 1024;
+
+/// How often chats that are over may be looked for: each look goes over all that a node leads.
+const COLLECT_EVERY_MIN: Span = Span(Duration::from_millis(100));
 
 /// Generations of a plugin that are kept: one to go back to at least.
 const GENERATIONS: std::ops::RangeInclusive<u8> = 2..=8;
@@ -172,6 +176,11 @@ fn bounds(config: &Config, reading: &mut Reading<'_>) {
     if !(VALUE_FILE_MIN..=VALUE_FILE_MAX).contains(&file) {
         let fix = format!("Write {VALUE_FILE_MIN} to {VALUE_FILE_MAX}");
         reading.fault("storage.value_file", format!("storage.value_file is {file}"), fix);
+    }
+    let every = config.collect.every;
+    if every < COLLECT_EVERY_MIN {
+        let fix = format!("Write {COLLECT_EVERY_MIN} or more");
+        reading.fault("collect.every", format!("collect.every is {every}"), fix);
     }
     let bytes = config.limits.message_bytes;
     if bytes == Size(0) || bytes > MESSAGE_BYTES_MAX {

@@ -21,8 +21,8 @@ pub use fault::{Fault, Faults};
 pub use plugins::{Ceiling, GrantConfig, LimitsConfig, OnFailure, PluginConfig, Rollouts};
 pub use registry::{Registry, RegistryKind};
 pub use sections::{
-    Auth, AuthMode, Cluster, Limits, Listener, Log, LogFormat, NodeSection, Positions, Quic,
-    Replication, Ring, Spread, Storage,
+    Auth, AuthMode, Cluster, Collect, Forget, Limits, Listener, Log, LogFormat, NodeSection,
+    Positions, Quic, Replication, Ring, Spread, Storage,
 };
 pub use units::{Reserve, Size, Span};
 
@@ -49,6 +49,8 @@ pub struct Config {
     pub replication: Replication,
     /// Value files and the disk below them.
     pub storage: Storage,
+    /// Chats that are over.
+    pub collect: Collect,
     /// Who may ask.
     pub auth: Auth,
     /// What is written to standard error.

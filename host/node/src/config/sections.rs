@@ -123,6 +123,26 @@ pub struct Storage {
     pub reserve: Reserve,
 }
 
+/// `[collect]`: chats that are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collect {
+    /// How often a node looks for those that are to be forgotten.
+    pub every: Span,
+    /// How long it rests after each.
+    pub pause: Span,
+    /// How long they must have been over.
+    pub forget: Forget,
+}
+
+/// `collect.forget`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forget {
+    /// No chat is forgotten.
+    Off,
+    /// Those that have been over for so long.
+    After(Span),
+}
+
 /// `[auth]`: who may ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
@@ -236,6 +256,13 @@ impl Default for Storage {
     }
 }
 
+impl Default for Collect {
+    fn default() -> Self {
+        let (every, pause) = (Span(Duration::from_secs(60)), Span(Duration::from_millis(100)));
+        Self { every, pause, forget: Forget::Off }
+    }
+}
+
 impl Default for Auth {
     fn default() -> Self {
         Self {
@@ -322,6 +349,12 @@ impl Config {
         table.key(reading, "reserve", &mut self.storage.reserve);
         table.done(reading);
 
+        let mut table = root.section(reading, "collect");
+        table.key(reading, "every", &mut self.collect.every);
+        table.key(reading, "pause", &mut self.collect.pause);
+        table.key(reading, "forget", &mut self.collect.forget);
+        table.done(reading);
+
         let mut table = root.section(reading, "auth");
         table.key(reading, "mode", &mut self.auth.mode);
         table.key(reading, "jwks", &mut self.auth.jwks);
@@ -365,6 +398,16 @@ words!(
     Spread, "\"node\", \"host\" or \"zone\"",
     "node" => Self::Node, "host" => Self::Host, "zone" => Self::Zone
 );
+
+impl FromKey for Forget {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        let wanted = "\"off\", or how long chats must have been over: \"30d\"";
+        if text(value, wanted)? == "off" {
+            return Ok(Self::Off);
+        }
+        Span::from_key(value).map(Self::After).map_err(|_not_a_time| wanted.to_owned())
+    }
+}
 
 impl FromKey for Positions {
     fn from_key(value: &DeValue<'_>) -> Result<Self, String> {

@@ -69,6 +69,11 @@ fn values_that_do_not_fit_each_other_are_refused() {
             "[quic]\ncert = \"a.pem\"\n",
             "line 1: [quic] has some of cert, key and ca, but no key, no ca",
         ),
+        ("[collect]\nevery = \"50ms\"\n", "line 2: collect.every is 50ms. Write 100ms or more"),
+        (
+            "[collect]\nforget = \"never\"\n",
+            "line 2: collect.forget is not a value it can have. Write \"off\", or how long",
+        ),
         ("[cluster]\npartitions = 100\n", "line 2: cluster.partitions is 100"),
         ("[ring]\npositions = 0\n", "line 2: ring.positions is empty"),
         (
