@@ -21,12 +21,14 @@ fn number(name: &str) -> Option<u64> {
 struct Ran {
     report: Report,
     book: Book,
+    forgotten: u64,
 }
 
 fn run(seed: u64, sabotage: Sabotage) -> Result<Ran, Violation> {
     let (report, world) = run_chats(seed, sabotage)?;
+    let forgotten = world.talk.as_ref().map_or(0, |talk| talk.oracle.forgotten());
     let book = world.talk.map(|talk| talk.people.book).unwrap_or_default();
-    Ok(Ran { report, book })
+    Ok(Ran { report, book, forgotten })
 }
 
 #[test]
@@ -46,10 +48,11 @@ fn no_seed_breaks_a_promise() {
     let (stored, shown) = (sum(|it| it.book.stored), sum(|it| it.book.shown));
     let kept = sum(|it| it.report.counts.snapshots);
     let read = sum(|it| it.report.counts.snapshots_read);
+    let forgotten = sum(|it| it.forgotten);
     println!(
         "{seeds} seeds: {} s simulated, {} reigns, {stored} stored, {} of them again, {} local, {} \
          refused, {} unknown, {shown} shown, {} confirmed reads, {} behind, {} crashes, {kept} snapshots \
-         kept and {read} read",
+         kept and {read} read, {forgotten} chats forgotten",
         sum(|it| it.report.lasted) / 1_000_000,
         sum(|it| it.report.counts.opened),
         sum(|it| it.book.replays),
@@ -61,6 +64,7 @@ fn no_seed_breaks_a_promise() {
         sum(|it| it.report.counts.crashes),
     );
     assert!(stored > seeds * 10 && shown > seeds * 20, "nothing happens: {stored}, {shown}");
+    assert!(forgotten > seeds / 4, "nothing is forgotten: {forgotten}");
     assert!(kept > seeds * 5 && read > seeds, "no snapshots: {kept}, {read}");
 }
 

@@ -28,7 +28,14 @@ pub(crate) type Told<T> = Result<T, Violation>;
 
 /// A calm world with chats and nobody in it who does anything unasked.
 pub(crate) fn calm(nodes: usize, sabotage: Sabotage) -> Setup {
-    let habits = Habits { persons: 4, chats: 1, pause: (ms(1), ms(1)), ends: false, plain: true };
+    let habits = Habits {
+        persons: 4,
+        chats: 1,
+        pause: (ms(1), ms(1)),
+        ends: false,
+        ends_per_mille: 0,
+        plain: true,
+    };
     let config = chat::Config { sabotage, ..chat::Config::default() };
     let chats = ChatSetup { config, habits, busy_per_mille: 0, lost_per_mille: 0 };
     Setup { chats: Some(chats), ..Setup::calm(nodes, 2) }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chat::Collect;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use replication::core::{Limits, Sabotage, Timings};
@@ -162,6 +163,7 @@ impl Setup {
             chats: random.random_range(1..4),
             pause: *pick(&mut random, &[(ms(5), ms(60)), (ms(20), ms(300)), (ms(100), ms(900))]),
             ends: random.random_bool(0.4),
+            ends_per_mille: 0,
             plain: random.random_bool(0.6),
         };
         let config = chat::Config {
@@ -183,8 +185,18 @@ impl Setup {
             plan.extend(faults::plan(&mut random, &clocks, (ms(1_500), base.healed)));
         }
         let partitions = *pick(&mut random, &[1, 1, 2]);
+        let ring = random.random_bool(0.3);
+        let mut chats = chats;
+        if chats.habits.ends && random.random_bool(0.6) {
+            chats.habits.ends_per_mille = 150;
+            chats.config.collect = Collect {
+                every: Duration::from_millis(random.random_range(50..1_000)),
+                pause: Duration::from_millis(10),
+                forget: Some(Duration::from_millis(random.random_range(0..4_000))),
+            };
+        }
         let setup = Self { partitions, load: None, plan, chats: Some(chats), ..base };
-        if random.random_bool(0.3) { setup.with_ring(seed) } else { setup }
+        if ring { setup.with_ring(seed) } else { setup }
     }
 }
 

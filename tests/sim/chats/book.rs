@@ -309,16 +309,13 @@ impl Book {
         let Some(token) = asked.what.token() else { return Ok(()) };
         match refusal.code {
             // Every token that clients use was acknowledged.
-            Code::UnknownChat => must(false, "I11", || "the chat exists".to_owned()),
+            Code::UnknownChat => {
+                self.is_nowhere(asked, attempt, token);
+                must(oracle.is_forgotten(token), "I11", || "the chat exists".to_owned())
+            }
             Code::ChatEnded => {
                 self.over.insert(token, true);
-                if let What::Send { key, .. } = &asked.what {
-                    let key = (token, asked.name.clone(), key.clone());
-                    let of = self.keys.entry(key).or_default();
-                    if let Some((_, end)) = of.attempts.get_mut(attempt) {
-                        *end = Some(true);
-                    }
-                }
+                self.is_nowhere(asked, attempt, token);
                 must(oracle.is_over(token), "R14", || "an end that is not committed".to_owned())
             }
             Code::Behind => {
@@ -336,6 +333,15 @@ impl Book {
                     must(refusal.retryable, "P4", || "refused for good".to_owned())
                 }
             },
+        }
+    }
+
+    /// This attempt of a send stored nothing.
+    fn is_nowhere(&mut self, asked: &Operation, attempt: usize, token: ChatToken) {
+        let What::Send { key, .. } = &asked.what else { return };
+        let of = self.keys.entry((token, asked.name.clone(), key.clone())).or_default();
+        if let Some((_, end)) = of.attempts.get_mut(attempt) {
+            *end = Some(true);
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct OfChat {
     /// By sender and key.
     pub(crate) keys: BTreeMap<(String, String), Kept>,
     strikes: u8,
+    /// It is forgotten: nothing follows, and nobody is told of it who asks from then on.
+    forgotten: bool,
 }
 
 /// All chats of a world.
@@ -80,7 +82,9 @@ impl Oracle {
             messages: Vec::new(),
             keys: BTreeMap::new(),
             strikes: 0,
+            forgotten: false,
         });
+        must(!of.forgotten, "I7", || format!("{token:?} is forgotten, and goes on: {entry:?}"))?;
         must(entry.turn == of.chat.turn, "R12", || {
             format!("{token:?}: turn {} is committed after {} turns", entry.turn, of.chat.turn)
         })?;
@@ -95,6 +99,10 @@ impl Oracle {
         for message in entry.messages() {
             let cursor = Cursor { epoch, seq: of.messages.len() as u64 + 1 };
             of.messages.push(Said { cursor, message: Arc::clone(message) });
+        }
+        if entry.changes.contains(&Change::Forget) {
+            must(of.chat.ended_ms.is_some(), "I7", || format!("{token:?} is forgotten, and open"))?;
+            of.forgotten = true;
         }
         of.chat.apply(entry);
         let Some(kept) = &entry.remembered else { return Ok(()) };
@@ -142,6 +150,16 @@ impl Oracle {
     /// What a key was answered.
     pub(crate) fn kept(&self, token: ChatToken, sender: &str, key: &str) -> Option<&Kept> {
         self.chats.get(&token)?.keys.get(&(sender.to_owned(), key.to_owned()))
+    }
+
+    /// Whether a chat is forgotten.
+    pub(crate) fn is_forgotten(&self, token: ChatToken) -> bool {
+        self.chats.get(&token).is_some_and(|of| of.forgotten)
+    }
+
+    /// How many are.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.chats.values().map(|of| u64::from(of.forgotten)).sum()
     }
 
     /// Whether a chat is over.

@@ -16,6 +16,9 @@ use crate::agenda::{Time, ms};
 /// How often one message is tried.
 const TRIES_MAX: u32 = 8;
 
+/// Chats of a world in which they come and go.
+const CHATS_MAX: usize = 24;
+
 /// How much clients do in a world with chats.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Habits {
@@ -25,6 +28,8 @@ pub(crate) struct Habits {
     pub(crate) pause: (Time, Time),
     /// Chats are ended now and then.
     pub(crate) ends: bool,
+    /// How many of a thousand things that clients do end one, beside that: then there are always new ones.
+    pub(crate) ends_per_mille: u32,
     /// Nobody asks for help, which adds messages that no client sent.
     pub(crate) plain: bool,
 }
@@ -111,11 +116,16 @@ impl People {
         if let Some(plan) = &it.plan {
             return Some(plan.what());
         }
-        let grows = self.chats.len() < habits.chats && random.random_bool(0.1);
+        let often = habits.ends_per_mille;
+        let most = if often > 0 { CHATS_MAX } else { habits.chats };
+        let grows = self.chats.len() < most && random.random_bool(0.1);
         if self.chats.is_empty() || grows {
             return Some(What::Create);
         }
         let token = self.chats[random.random_range(0..self.chats.len())];
+        if often > 0 && random.random_ratio(often, 1000) {
+            return Some(What::End { token });
+        }
         if let Some((token, cursor, id)) = it.local.take()
             && random.random_bool(0.5)
         {

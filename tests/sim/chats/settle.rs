@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use chat::{Durability, Read, Response};
+use chat::{Code, Durability, Read, Response};
 use model::ChatToken;
 
 use replication::core::Event;
@@ -87,8 +87,17 @@ impl World {
         Some(match heard {
             Heard::Answered(Response::Sent(sent)) => sent.durability == Durability::Quorum,
             Heard::Answered(_) => true,
-            Heard::Refused(_) | Heard::Lost => false,
+            // Only of one that is forgotten: the book has seen to that.
+            Heard::Refused(refusal) => refusal.code == Code::UnknownChat,
+            Heard::Lost => false,
         })
+    }
+
+    /// Whether it was said that there is no such chat.
+    fn is_unknown(&self, number: u64) -> bool {
+        let talk = self.talk.as_ref();
+        let heard = talk.and_then(|talk| talk.people.results.get(&number));
+        matches!(heard, Some(Heard::Refused(refusal)) if refusal.code == Code::UnknownChat)
     }
 
     /// Every node tells every chat the same: all that is committed; and so does who leads next, who folds
@@ -105,7 +114,7 @@ impl World {
         self.ask_again()?;
         let Some(talk) = &self.talk else { return Ok(()) };
         talk.people.book.check_end(&talk.oracle)?;
-        if talk.people.habits.plain { talk.record.judge() } else { Ok(()) }
+        if talk.people.habits.plain { talk.record.judge(&talk.oracle) } else { Ok(()) }
     }
 
     fn read_all(&mut self) -> Verdict {
@@ -139,7 +148,8 @@ impl World {
     fn ask_again(&mut self) -> Verdict {
         let Some(talk) = &self.talk else { return Ok(()) };
         let mut again = Vec::new();
-        for (token, of) in &talk.oracle.chats {
+        let known = |token: &ChatToken| !talk.oracle.is_forgotten(*token);
+        for (token, of) in talk.oracle.chats.iter().filter(|(token, _)| known(token)) {
             for ((sender, key), kept) in of.keys.iter().take(AGAIN_MAX) {
                 let person = sender.strip_prefix('p').and_then(|number| number.parse().ok());
                 if let (Some(person), Some(said)) = (person, &kept.said) {
@@ -154,6 +164,9 @@ impl World {
             let number = self.ask_node((person, None), node, what).unwrap_or_default();
             let in_time = self.run_until(OPEN_MAX, |world| world.result(number).is_some())?;
             must(in_time, "I16", || "a repeat is not answered".to_owned())?;
+            if self.is_unknown(number) {
+                continue;
+            }
             let heard = self.talk.as_ref().and_then(|talk| talk.people.results.get(&number));
             let same = matches!(heard, Some(Heard::Answered(Response::Sent(sent)))
                 if sent.replay && sent.cursor == cursor);
@@ -174,6 +187,9 @@ impl World {
             let answered = |world: &Self| world.result(number).is_some();
             let in_time: Result<bool, Violation> = self.run_until(OPEN_MAX, answered);
             must(in_time?, "I16", || format!("{token:?} is not read at n{}", node + 1))?;
+            if self.is_unknown(number) {
+                return Ok(());
+            }
             let now = self.agenda.now();
             let Some(talk) = &mut self.talk else { return Ok(()) };
             let Some(Heard::Answered(Response::Page(page))) = talk.people.results.get(&number)
