@@ -2,37 +2,72 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Says when to stop. Clones hear the same signal; [`Stop::child`] can also be stopped alone.
+///
+/// Everything that waits for anything also listens to one of these, so listening costs a look: who listens
+/// is registered once, and not at each of its polls.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(CancellationToken);
+pub struct Stop {
+    token: CancellationToken,
+    given: Arc<Given>,
+}
+
+/// Whether a signal was given, to be read without the token's lock. Set before the token wakes anybody.
+#[derive(Debug, Default)]
+struct Given {
+    own: AtomicBool,
+    parent: Option<Arc<Self>>,
+}
 
 impl Stop {
     /// A signal of its own that also hears this one.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self(self.0.child_token())
+        let parent = Some(Arc::clone(&self.given));
+        let given = Arc::new(Given { own: AtomicBool::new(false), parent });
+        Self { token: self.token.child_token(), given }
     }
 
     /// Gives the signal. Giving it twice is the same as once.
     pub fn stop(&self) {
-        self.0.cancel();
+        self.given.own.store(true, Ordering::Release);
+        self.token.cancel();
     }
 
     /// Whether the signal was given.
     pub fn is_stopped(&self) -> bool {
-        self.0.is_cancelled()
+        self.given.is()
     }
 
     /// Waits for the signal. Cancel-safe.
     pub async fn stopped(&self) {
-        self.0.cancelled().await;
+        let mut woken = std::pin::pin!(self.token.cancelled());
+        let mut listens: Option<Waker> = None;
+        std::future::poll_fn(|cx| {
+            if self.is_stopped() {
+                return Poll::Ready(());
+            }
+            if listens.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                return Poll::Pending;
+            }
+            listens = Some(cx.waker().clone());
+            woken.as_mut().poll(cx)
+        })
+        .await;
+    }
+}
+
+impl Given {
+    fn is(&self) -> bool {
+        self.own.load(Ordering::Acquire) || self.parent.as_ref().is_some_and(|parent| parent.is())
     }
 }
 
@@ -124,6 +159,11 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+
     use super::{Stop, Tasks};
 
     #[tokio::test]
@@ -147,6 +187,26 @@ mod tests {
         tasks.stop().stopped().await;
         tasks.finish().await;
         assert_eq!(tasks.failed().as_deref(), Some("breaks: on purpose"));
+    }
+
+    #[test]
+    fn who_listens_is_woken_whoever_polls_it_last() {
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let stop = Stop::default().child();
+        let counts = [(); 2].map(|()| Arc::new(Count(AtomicUsize::new(0))));
+        let wakers = counts.clone().map(Waker::from);
+        let mut stopped = Box::pin(stop.stopped());
+        for waker in [&wakers[0], &wakers[0], &wakers[1], &wakers[1]] {
+            assert!(stopped.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+        }
+        stop.stop();
+        assert_eq!(counts.map(|count| count.0.load(Ordering::SeqCst)), [0, 1]);
+        assert!(stopped.as_mut().poll(&mut Context::from_waker(&wakers[0])).is_ready());
     }
 
     #[tokio::test]
