@@ -151,7 +151,10 @@ impl Plugin {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.watch.over(of, self.admitted(self.loaded.limits, call)).await
+        let limits = self.loaded.limits;
+        // Put away while it runs: it is large, and everything around it would carry room for it, twice.
+        let call = Box::pin(call(limits));
+        self.watch.over(of, self.admitted(limits, call)).await
     }
 
     /// Counts a call that ended: with a word and its fuel, or with a failure.
@@ -175,7 +178,8 @@ impl Plugin {
         let name = || self.loaded.name.clone();
         let limits = self.loaded.limits;
         let limits = Limits { deadline: limits.deadline.max(CHECK_DEADLINE), ..limits };
-        let checking = self.admitted(limits, |limits| self.problems(limits, config.to_string()));
+        let problems = Box::pin(self.problems(limits, config.to_string()));
+        let checking = self.admitted(limits, problems);
         let checked = self.watch.over(Subject::default(), checking).await;
         match checked {
             Ok(Ok(problems)) if problems.is_empty() => Ok(()),
@@ -186,14 +190,11 @@ impl Plugin {
     }
 
     /// Runs a call when there is room, and ends it when its time is up even if it waits in the host.
-    pub(crate) async fn admitted<T, F>(
+    pub(crate) async fn admitted<T>(
         &self,
         limits: Limits,
-        call: impl FnOnce(Limits) -> F,
-    ) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let deadline = limits.deadline;
         let permit = match self.shared.calls.try_acquire() {
             Ok(permit) => permit,
@@ -202,7 +203,7 @@ impl Plugin {
                 .map_err(|_elapsed| Failure::Busy)?
                 .map_err(|_closed| Failure::Busy)?,
         };
-        let result = runtime::timeout(deadline, call(limits)).await;
+        let result = runtime::timeout(deadline, call).await;
         drop(permit);
         result.unwrap_or_else(|_elapsed| Err(outcome::late(&limits)))
     }

@@ -47,31 +47,33 @@ impl Plugin {
             Kind::Message => {
                 let message = convert::message(None, &message(), convert::participant(&sender()));
                 let of = Subject::of(&call(), None);
-                self.admitted(limits, |limits| self.message(limits, call(), message, of))
+                self.admitted(limits, Box::pin(self.message(limits, call(), message, of)))
                     .await
                     .map(drop)
             }
             Kind::Events => {
                 let subject = Some(sender());
                 let event = Event { name: "member.joined", subject, attrs: Vec::new() };
-                self.admitted(limits, |limits| self.event(limits, call(), event)).await.map(drop)
+                self.admitted(limits, Box::pin(self.event(limits, call(), event))).await.map(drop)
             }
             Kind::Callback => {
                 let correlation = SENDER.to_owned();
                 let reply =
                     CallbackReply { correlation, status: 200, body: Vec::new(), attempts: 1 };
-                self.admitted(limits, |limits| self.callback(limits, call(), reply)).await.map(drop)
+                self.admitted(limits, Box::pin(self.callback(limits, call(), reply)))
+                    .await
+                    .map(drop)
             }
             Kind::Twilio => {
                 let channel = "voice".to_owned();
                 let request = TwilioRequest { channel, ..TwilioRequest::default() };
-                self.admitted(limits, |limits| self.request(limits, call(), request))
+                self.admitted(limits, Box::pin(self.request(limits, call(), request)))
                     .await
                     .map(drop)
             }
             Kind::Policy => {
                 let stats = Stats::default();
-                self.admitted(limits, |limits| self.plan(limits, call(), "idle", stats))
+                self.admitted(limits, Box::pin(self.plan(limits, call(), "idle", stats)))
                     .await
                     .map(drop)
             }
