@@ -169,7 +169,7 @@ impl<G: Grant> Asked<G> {
             return Ok(Bytes::new());
         }
         if let Err(problem) = self.media_type() {
-            return Err(self.refuse(problem).await);
+            return Err(Box::pin(self.refuse(problem)).await);
         }
         let too_large = || {
             let detail = format!("a request has at most {BODY_BYTES_MAX} bytes");
@@ -177,7 +177,7 @@ impl<G: Grant> Asked<G> {
         };
         let at_least = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
         if at_least > BODY_BYTES_MAX {
-            return Err(self.refuse(too_large()).await);
+            return Err(Box::pin(self.refuse(too_large())).await);
         }
         match runtime::timeout(
             self.edge.config.patience.body,
@@ -186,7 +186,7 @@ impl<G: Grant> Asked<G> {
         .await
         {
             Ok(Ok(Some(bytes))) => Ok(bytes),
-            Ok(Ok(None)) => Err(self.refuse(too_large()).await),
+            Ok(Ok(None)) => Err(Box::pin(self.refuse(too_large())).await),
             Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
             Err(_elapsed) => {
                 let detail = "the body took too long to arrive";
@@ -232,25 +232,45 @@ impl<G: Grant> Asked<G> {
     }
 
     /// Asks the chats, who may take `wait` longer than usual. Only what the grant covers.
-    pub(crate) async fn ask(self, request: Request, wait: Duration) -> Result<Response, Problem> {
-        if !self.grant.covers(&request) {
+    ///
+    /// The request is let go first: what was read of it stands in the connection's buffer, which is used
+    /// again for the next one if nobody holds any of it by then.
+    pub(crate) fn ask(
+        self,
+        request: Request,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Response, Problem>> + Send + use<G> {
+        let within = self.edge.config.patience.answer + wait;
+        let call = self.call(&request, within);
+        async move {
+            let (edge, context) = call?;
+            let answer = edge.ask.call(request, context);
+            match runtime::timeout(within + LATE_MAX, answer).await {
+                Ok(answer) => answer.map_err(Problem::from),
+                Err(_elapsed) => {
+                    let refusal = Refusal::new(Code::Timeout, "no answer in time");
+                    Err(refusal.with_outcome(RequestOutcome::Unknown).into())
+                }
+            }
+        }
+    }
+
+    /// Whom to ask, and what is said beside the request.
+    fn call(
+        self,
+        request: &Request,
+        within: Duration,
+    ) -> Result<(Arc<Edge>, CallContext), Problem> {
+        if !self.grant.covers(request) {
             return Err(Problem::new(Code::Internal, "an endpoint asked beyond its grant"));
         }
-        let within = self.edge.config.patience.answer + wait;
         let context = CallContext {
             deadline: runtime::now() + within,
             request_id: self.id().to_owned(),
             seen: self.seen()?,
             hop: 0,
         };
-        let answer = self.edge.ask.call(request, context);
-        match runtime::timeout(within + LATE_MAX, answer).await {
-            Ok(answer) => answer.map_err(Problem::from),
-            Err(_elapsed) => {
-                let refusal = Refusal::new(Code::Timeout, "no answer in time");
-                Err(refusal.with_outcome(RequestOutcome::Unknown).into())
-            }
-        }
+        Ok((self.edge, context))
     }
 
     fn seen(&self) -> Result<Option<Cursor>, Problem> {

@@ -216,7 +216,7 @@ impl LiveChain {
         let mut live = self.live.subscribe();
         let left = until.saturating_duration_since(runtime::now());
         let there = live.wait_for(|live| live.as_ref().is_some_and(late_enough));
-        runtime::timeout(left, there).await.ok()?.ok()?.clone()
+        Box::pin(runtime::timeout(left, there)).await.ok()?.ok()?.clone()
     }
 }
 

@@ -319,13 +319,13 @@ impl Shared {
                     max_participants: *max_participants,
                     attrs: attrs.clone(),
                 };
-                self.create_somewhere(request, create, &asked).await
+                Box::pin(self.create_somewhere(request, create, &asked)).await
             }
             Request::Owners { token } => Answer::Done(Ok(Response::Owners(self.owners(*token)))),
             _ => {
                 let token = request.token().unwrap_or(ChatToken([0; 16]));
                 let partition = self.ledger.partitions().of_key(&token.key());
-                Box::pin(self.route(partition, request, &asked)).await
+                self.route(partition, request, &asked).await
             }
         }
     }

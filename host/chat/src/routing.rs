@@ -96,7 +96,7 @@ impl Shared {
                     }
                     Err(Interrupt::Behind) => {
                         journey.behind = true;
-                        self.another_leader(partition, until).await;
+                        Box::pin(self.another_leader(partition, until)).await;
                     }
                 },
                 // Not what says that nothing was done, if an earlier try here was appended.
@@ -110,11 +110,12 @@ impl Shared {
                     journey.behind = false;
                     let to = Destination { node: &node, partition, known };
                     let sent_on = self.send_on(to, request, asked, &mut journey);
-                    if let Some(result) = self.unless_stopping(request, asked, sent_on).await {
+                    let sent_on = Box::pin(self.unless_stopping(request, asked, sent_on));
+                    if let Some(result) = sent_on.await {
                         return Answer::Done(result);
                     }
                     if journey.hint.is_none() {
-                        self.another_leader(partition, until).await;
+                        Box::pin(self.another_leader(partition, until)).await;
                     }
                 }
                 Leader::Nobody => {
@@ -192,7 +193,8 @@ impl Shared {
         }
     }
 
-    /// Runs a request on a reign.
+    /// Runs a request on a reign. Sends are by far the most frequent ones: everything else is put away while
+    /// it runs, so that a send does not carry the room for it along.
     async fn run(&self, reign: &Reign, request: &Request, asked: &Asked<'_>) -> Ran {
         let ignored = self.config.sabotage.ignore_seen;
         if !ignored && asked.context.seen.is_some_and(|seen| seen.epoch > reign.epoch) {
@@ -204,17 +206,19 @@ impl Shared {
                 self.count(&ran, asked);
                 ran
             }
-            Request::Read(read) => self.read(reign, read, asked).await,
-            Request::Show { token, confirmed } => self.show(reign, *token, *confirmed, asked).await,
+            Request::Read(read) => Box::pin(self.read(reign, read, asked)).await,
+            Request::Show { token, confirmed } => {
+                Box::pin(self.show(reign, *token, *confirmed, asked)).await
+            }
             Request::Join { token, id, role, attrs } => {
                 let joiner = Joiner { id, role: role.as_deref(), attrs };
-                self.join(reign, *token, joiner, asked).await
+                Box::pin(self.join(reign, *token, joiner, asked)).await
             }
-            Request::Leave { token, id } => self.leave(reign, *token, id, asked).await,
+            Request::Leave { token, id } => Box::pin(self.leave(reign, *token, id, asked)).await,
             Request::End { token, sender } => {
-                self.end(reign, *token, sender.as_deref(), asked).await
+                Box::pin(self.end(reign, *token, sender.as_deref(), asked)).await
             }
-            Request::OutcallDone(done) => self.outcall_done(reign, done, asked).await,
+            Request::OutcallDone(done) => Box::pin(self.outcall_done(reign, done, asked)).await,
             // Neither is about a chat that is led somewhere.
             Request::Create { .. } | Request::Owners { .. } => {
                 Err(Refusal::new(Code::Internal, "a request went the wrong way").into())
@@ -261,6 +265,15 @@ impl Shared {
         if !matches!(leader, Leader::Nobody) {
             return leader;
         }
+        Box::pin(self.wait_for_leader(partition, writes, until)).await
+    }
+
+    async fn wait_for_leader(
+        &self,
+        partition: PartitionId,
+        writes: bool,
+        until: Instant,
+    ) -> Leader {
         loop {
             let reigns = self.reigns_changed.notified();
             tokio::pin!(reigns);

@@ -27,7 +27,8 @@ impl Shared {
         let seen = conversation.appended(Some(key), reign.epoch);
         if let Some(known) = seen.known.filter(|_| !self.key_timed_out(&seen)) {
             drop(turn);
-            return self.replay(reign, &conversation, send, &said, &seen, known, asked).await;
+            let again = self.replay(reign, &conversation, send, &said, &seen, known, asked);
+            return Box::pin(again).await;
         }
         let acks = self.acks(send)?;
         self.check(send)?;

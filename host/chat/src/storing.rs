@@ -45,7 +45,7 @@ impl Shared {
             Some(conversation) => Ok(conversation),
             None => {
                 if !self.config.sabotage.no_confirm {
-                    self.confirm(reign, asked).await?;
+                    Box::pin(self.confirm(reign, asked)).await?;
                 }
                 Err(Refusal::new(Code::UnknownChat, "there is no such chat").into())
             }
@@ -217,7 +217,7 @@ impl Shared {
         refusal: Refusal,
         asked: &Asked<'_>,
     ) -> Interrupt {
-        match self.barrier(reign, conversation, seen, asked).await {
+        match Box::pin(self.barrier(reign, conversation, seen, asked)).await {
             Ok(()) => refusal.into(),
             Err(interrupt) => interrupt,
         }

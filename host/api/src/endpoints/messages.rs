@@ -88,6 +88,12 @@ pub(super) struct ReadQuery {
 )]
 /// Send a message.
 pub(super) async fn send(mut asked: Asked<InChat<Sends>>) -> Answered {
+    let said = said(&mut asked).await?;
+    sent(asked.ask(Request::Send(said), Duration::ZERO).await?)
+}
+
+/// What somebody wants to send. Nothing of the body is held any more then.
+async fn said(asked: &mut Asked<InChat<Sends>>) -> Result<Send, Problem> {
     let token = asked.chat();
     let query: SendQuery = asked.query()?;
     let acks = count("w", query.w.as_deref())?;
@@ -109,19 +115,8 @@ pub(super) async fn send(mut asked: Asked<InChat<Sends>>) -> Answered {
     let (text, json, base64, media_type) = (new.text, new.json, new.base64, new.media_type);
     let body = NewBody { text, json, base64, media_type };
     let body = check::body(body, asked.edge().config.message_bytes)?;
-    let request = Request::Send(Send {
-        token,
-        key,
-        acks,
-        copies,
-        sender,
-        kind,
-        route,
-        body,
-        attrs: new.attrs,
-        sent_ms: new.sent_ms,
-    });
-    sent(asked.ask(request, Duration::ZERO).await?)
+    let (attrs, sent_ms) = (new.attrs, new.sent_ms);
+    Ok(Send { token, key, acks, copies, sender, kind, route, body, attrs, sent_ms })
 }
 
 fn sent(response: Response) -> Answered {
