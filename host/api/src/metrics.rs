@@ -54,7 +54,7 @@ fn renderer() -> Option<&'static PrometheusHandle> {
 }
 
 /// What is counted for one endpoint. Handles are made once: a request must not look them up.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct EndpointCounters {
     answers: [Counter; 3],
     seconds: Histogram,

@@ -29,7 +29,7 @@ pub(crate) fn fresh() -> HeaderValue {
     let mut text = String::with_capacity(32);
     // Writing to a string cannot fail, and a short name would still be a name.
     let _infallible = write!(text, "{:032x}", rand::random::<u128>());
-    HeaderValue::from_str(&text).unwrap_or_else(|_not_hex| HeaderValue::from_static("none"))
+    HeaderValue::try_from(text).unwrap_or_else(|_not_hex| HeaderValue::from_static("none"))
 }
 
 /// The name of a request that went through [`ensure`].

@@ -39,7 +39,8 @@ pub(crate) struct Conversation {
 /// What the lock guards.
 #[derive(Debug)]
 struct Live {
-    appended: Chat,
+    /// Shared with those who look at it: it is copied if it goes on while one of them still does.
+    appended: Arc<Chat>,
     uncommitted: usize,
     /// What is committed; but its keys are those of what is appended.
     committed: Fold,
@@ -59,7 +60,7 @@ pub(crate) struct TurnGuard<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Appended {
     /// The chat after everything appended.
-    pub(crate) chat: Chat,
+    pub(crate) chat: Arc<Chat>,
     /// Its last message.
     pub(crate) head: Cursor,
     /// What is known of the key asked about.
@@ -116,7 +117,7 @@ impl Conversation {
         }
         let _place = Queued::take(&self.queued)?;
         let left = deadline.saturating_duration_since(runtime::now());
-        let held = runtime::timeout(left, self.turns.lock()).await.ok()?;
+        let held = Box::pin(runtime::timeout(left, self.turns.lock())).await.ok()?;
         Some(TurnGuard { _held: held })
     }
 
@@ -128,7 +129,7 @@ impl Conversation {
         // What is not committed was appended in this epoch.
         let head = if seq == committed.seq { committed } else { Cursor { epoch, seq } };
         Appended {
-            chat: live.appended.clone(),
+            chat: Arc::clone(&live.appended),
             head,
             known: key.and_then(|key| live.committed.keys.find(key)),
             uncommitted: live.uncommitted,
@@ -178,7 +179,7 @@ impl Conversation {
         for (sender, key) in entry.settled() {
             live.committed.keys.settle(sender, key, seq, live.appended.messages);
         }
-        live.appended.apply(entry);
+        Arc::make_mut(&mut live.appended).apply(entry);
         live.uncommitted += 1;
     }
 
@@ -299,7 +300,7 @@ impl From<Fold> for Conversation {
             turns: tokio::sync::Mutex::new(()),
             queued: AtomicUsize::new(0),
             live: Mutex::new(Live {
-                appended: fold.chat.clone(),
+                appended: Arc::new(fold.chat.clone()),
                 uncommitted: 0,
                 committed: fold,
                 recent: VecDeque::new(),

@@ -16,11 +16,15 @@ struct Said<'a> {
     attrs: &'a Attrs,
 }
 
+/// What most messages say beside their body takes less, so that most need one allocation.
+const ROOM_BYTES: usize = 128;
+
 /// SHA-256 over what was said, in postcard.
 pub(crate) fn fingerprint(send: &Send) -> [u8; 32] {
     let said = Said { kind: &send.kind, route: &send.route, body: &send.body, attrs: &send.attrs };
     // Cannot fail: texts, lists and maps into memory.
-    let bytes = postcard::to_stdvec(&said).unwrap_or_default();
+    let room = Vec::with_capacity(send.body.len() + ROOM_BYTES);
+    let bytes = postcard::to_extend(&said, room).unwrap_or_default();
     Sha256::new().chain_update(b"carillon body 1").chain_update(bytes).finalize().into()
 }
 

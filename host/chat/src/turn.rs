@@ -235,6 +235,8 @@ impl<'a> Turn<'a> {
         let own = u32::try_from(own).unwrap_or(u32::MAX);
         self.keep_decisions(Cursor { epoch, seq: chat.messages + u64::from(own) + 1 });
         let mut changes = self.play.changes;
+        // Nearly always it is the only one.
+        changes.reserve_exact(1);
         changes.insert(at, Change::Message(message));
         Played::Stored { changes, own }
     }

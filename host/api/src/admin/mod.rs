@@ -99,9 +99,9 @@ impl Routes {
         A: Future<Output = Answered> + Send + 'static,
     {
         let desk = Arc::clone(&self.desk);
-        let counters = EndpointCounters::new(name);
+        let counters = Arc::new(EndpointCounters::new(name));
         let answer = move |request: Request| {
-            let counters = counters.clone();
+            let counters = Arc::clone(&counters);
             let id = request_id::of(request.headers()).to_owned();
             let answering = Order::admit(Arc::clone(&desk), request).map(&endpoint);
             async move {

@@ -111,10 +111,10 @@ impl Routes {
         A: Future<Output = Answered> + Send + 'static,
     {
         let edge = Arc::clone(&self.edge);
-        let counters = EndpointCounters::new(name);
+        let counters = Arc::new(EndpointCounters::new(name));
         let answer = move |request: Request| {
             let (edge, counters, endpoint) =
-                (Arc::clone(&edge), counters.clone(), endpoint.clone());
+                (Arc::clone(&edge), Arc::clone(&counters), endpoint.clone());
             let id = request.headers().get(request_id::REQUEST_ID).cloned();
             async move {
                 let began = runtime::now();

@@ -216,7 +216,9 @@ impl Follower {
             return Next::Nothing;
         }
         let Some(prev) = self.prev(tail) else { return self.read(self.next - 1, limits) };
-        let mut entries = Vec::new();
+        let wanted = if nothing { 0 } else { tail.end().seq + 1 - self.next };
+        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let mut entries = Vec::with_capacity(wanted.min(limits.append_entries_max));
         let mut bytes = 0;
         let mut seq = self.next;
         while !nothing && seq <= tail.end().seq && entries.len() < limits.append_entries_max {
