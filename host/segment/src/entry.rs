@@ -87,6 +87,14 @@ pub enum LogOp {
         /// What is promised.
         promise: Promise,
     },
+    /// Keeps that the log lacks something that was there: it is damaged until it has an entry of a later
+    /// epoch.
+    Doubt {
+        /// Whose log.
+        partition: PartitionId,
+        /// Nothing of what is missing is of a later epoch.
+        epoch: u64,
+    },
     /// Keeps what is known to be committed: a hint that never asks for a sync of its own.
     Commit {
         /// Of which partition.

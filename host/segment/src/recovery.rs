@@ -19,12 +19,12 @@ use hashring::{NodeId, PartitionId};
 
 use crate::disk::Disk;
 use crate::header::{HEADER_BYTES, NoHeader};
-use crate::index::{self, Opened};
+use crate::index::{self, Index, Opened};
 use crate::ledger::{Doubt, Ledger, Location, Position};
 use crate::record::{Head, Kind, Seed};
 use crate::scan::{Found, Scan};
 use crate::value_file::{self, Header, MARK_BYTES, Room, ValueFile};
-use crate::{Damage, LogConfig, OpenError, Promise, Recovered, measure, read};
+use crate::{Chain, Damage, LogConfig, OpenError, Promise, Recovered, measure, read};
 
 /// So many damages are listed; a disk that has more is lost anyway.
 const DAMAGES_MAX: usize = 1000;
@@ -55,12 +55,10 @@ pub(crate) fn recover(disk: &dyn Disk, config: &LogConfig) -> Result<Ready, Open
         loaded.checkpoint = Position::default();
         index = index.and_then(|opened| index::rebuild(config, opened));
     }
-    let mut recovery = Recovery::new(config, loaded.ledger);
+    let known = index.as_ref().map(|opened| &opened.index);
+    let mut recovery = Recovery::new(config, loaded.ledger, known);
     let file = recovery.run(disk, loaded.checkpoint, evidence)?;
     recovery.compare(&before);
-    if let Some(opened) = &index {
-        recovery.lowered(opened);
-    }
     let doubts = recovery.ledger.settle();
     let told = Recovered {
         partitions: recovery.ledger.iter().map(|(id, log)| (id, log.restored())).collect(),
@@ -89,6 +87,8 @@ fn fits(config: &LogConfig, opened: &Opened, ledger: &Ledger) -> bool {
 /// A log being recovered.
 pub(crate) struct Recovery<'a> {
     config: &'a LogConfig,
+    /// Where entries below the bases stand.
+    index: Option<&'a Index>,
     pub(crate) ledger: Ledger,
     damages: Vec<Damage>,
     entries: u64,
@@ -109,9 +109,9 @@ struct Tail {
 }
 
 impl<'a> Recovery<'a> {
-    pub(crate) fn new(config: &'a LogConfig, ledger: Ledger) -> Self {
+    pub(crate) fn new(config: &'a LogConfig, ledger: Ledger, index: Option<&'a Index>) -> Self {
         let damages = Vec::new();
-        Self { config, ledger, damages, entries: 0, cut_bytes: 0 }
+        Self { config, index, ledger, damages, entries: 0, cut_bytes: 0 }
     }
 
     /// Scans everything from `from` on and makes the last file ready for the writer. `evidence` is a place
@@ -163,13 +163,14 @@ impl<'a> Recovery<'a> {
         }
     }
 
-    /// Completes the bases that went down: their chains are in the index.
-    fn lowered(&mut self, opened: &Opened) {
-        let lowered = self.ledger.iter().filter(|(_, log)| log.lowered && log.base.seq > 0);
-        for (partition, seq) in lowered.map(|(id, log)| (id, log.base.seq)).collect::<Vec<_>>() {
-            let found = opened.index.locations(partition, seq, seq, 1).unwrap_or_default();
-            if let Some((_, location)) = found.first() {
-                self.ledger.partition_mut(partition).base.chain = location.chain;
+    /// Completes a base that went down: its chain is in the index, and the next entry must continue it.
+    fn lower(&mut self, partition: PartitionId) {
+        let log = self.ledger.partition_mut(partition);
+        let seq = log.base.seq;
+        if log.lowered && seq > 0 && log.base.chain == Chain::default() {
+            let found = self.index.and_then(|index| index.locations(partition, seq, seq, 1).ok());
+            if let Some((_, location)) = found.unwrap_or_default().first() {
+                log.base.chain = location.chain;
             }
         }
     }
@@ -288,7 +289,10 @@ impl<'a> Recovery<'a> {
         let log = self.ledger.partition_mut(partition);
         match head.kind {
             Kind::Entry if at >= log.applied => self.entry(at, head, body),
-            Kind::Cut if at >= log.applied => log.cut(head.seq, at),
+            Kind::Cut if at >= log.applied => {
+                log.cut(head.seq, at);
+                self.lower(partition);
+            }
             Kind::Doubt if at >= log.applied => {
                 log.miss(head.epoch, u64::MAX);
                 log.doubt = Doubt::Missing;

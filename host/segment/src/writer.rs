@@ -16,7 +16,7 @@ use hashring::PartitionId;
 
 use crate::disk::is_full;
 use crate::header::HEADER_BYTES;
-use crate::ledger::{Location, Position};
+use crate::ledger::{Doubt, Location, Position};
 use crate::log::Shared;
 use crate::measure::Measures;
 use crate::queue::{Ending, Hints, Submission, Wait};
@@ -71,6 +71,7 @@ enum Change {
     Entry { partition: PartitionId, seq: u64, location: Location },
     Cut { partition: PartitionId, after: u64, at: Position },
     Promise { partition: PartitionId, promise: Promise },
+    Doubt { partition: PartitionId, epoch: u64 },
 }
 
 /// Why the writer ends.
@@ -210,6 +211,10 @@ impl<N: Fn(Notice)> Writer<N> {
                 self.record(draft)?;
                 self.changes.push(Change::Promise { partition, promise });
             }
+            LogOp::Doubt { partition, epoch } => {
+                self.record(Draft::bare(Kind::Doubt, partition, epoch, 0))?;
+                self.changes.push(Change::Doubt { partition, epoch });
+            }
             LogOp::Commit { partition, seq } => {
                 let ledger = self.shared.ledger();
                 let known = ledger.partition(partition).map_or(0, |log| log.commit);
@@ -329,6 +334,11 @@ impl<N: Fn(Notice)> Writer<N> {
                 }
                 Change::Cut { partition, after, at } => {
                     ledger.partition_mut(partition).cut(after, at);
+                }
+                Change::Doubt { partition, epoch } => {
+                    let log = ledger.partition_mut(partition);
+                    log.miss(epoch, u64::MAX);
+                    log.doubt = Doubt::Missing;
                 }
                 Change::Promise { partition, promise } => {
                     ledger.partition_mut(partition).promise(&promise);

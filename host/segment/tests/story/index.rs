@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use hashring::PartitionId;
+use segment::LogOp;
+
 use crate::support::{Expected, append, apply, commit, config, cut, folder, follow, open, promise};
 
 const FILE: u64 = 64 << 10;
@@ -142,4 +145,52 @@ fn a_log_that_is_begun_anew_below_the_index_is_that_after_every_restart() {
     drop(log);
     check(folder.path(), &model, 0..=5);
     check(folder.path(), &model, 0..=5);
+}
+
+/// A log that is taken back below what is indexed, and given the rest again, is damaged until an entry of
+/// a later epoch; and nothing of what it was given again is lost by a start.
+#[test]
+fn a_log_that_was_taken_back_is_whole_again_with_a_later_epoch() {
+    for (indexed, refilled) in [(true, true), (true, false), (false, true), (false, false)] {
+        let folder = folder();
+        let mut model = BTreeMap::new();
+        let log = open(config(folder.path(), FILE));
+        let entries = follow(&[], 3, &[&b"entry"[..]; 100]);
+        let ops = [append(0, entries.clone()), commit(0, 100)];
+        ops.iter().for_each(|op| apply(&mut model, op));
+        log.write(ops.to_vec());
+        if indexed {
+            // A start in good order finds all of it in the index.
+            drop(log);
+        } else {
+            log.log.abandon();
+        }
+        let log = open(config(folder.path(), FILE));
+        let ops = vec![LogOp::Doubt { partition: PartitionId(0), epoch: 3 }, cut(0, 40)];
+        ops.iter().for_each(|op| apply(&mut model, op));
+        log.write(ops);
+        if refilled {
+            let again = append(0, entries[40..].to_vec());
+            apply(&mut model, &again);
+            log.write(vec![again]);
+        }
+        log.holds(&model);
+        log.log.abandon();
+        for _ in 0..2 {
+            let log = open(config(folder.path(), FILE));
+            assert_eq!(log.recovered.damages, []);
+            log.restored(&model);
+            log.holds(&model);
+            assert!(log.recovered.partitions[&PartitionId(0)].damaged, "{indexed} {refilled}");
+        }
+        let log = open(config(folder.path(), FILE));
+        let later = append(0, follow(&model[&0].entries, 4, &[b"later"]));
+        apply(&mut model, &later);
+        log.write(vec![later]);
+        log.log.abandon();
+        let log = open(config(folder.path(), FILE));
+        log.restored(&model);
+        log.holds(&model);
+        assert!(!log.recovered.partitions[&PartitionId(0)].damaged, "{indexed} {refilled}");
+    }
 }

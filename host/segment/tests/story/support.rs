@@ -178,7 +178,7 @@ pub(crate) fn apply(model: &mut BTreeMap<u16, Expected>, op: &LogOp) {
         LogOp::Promise { partition, promise } => {
             model.entry(partition.0).or_default().promise = Some(promise.clone());
         }
-        LogOp::Commit { .. } => {}
+        LogOp::Doubt { .. } | LogOp::Commit { .. } => {}
     }
 }
 
