@@ -44,6 +44,8 @@ pub struct Config {
     pub weight: u32,
     /// How long the core is patient.
     pub timings: Timings,
+    /// How many bytes a second of its own log it reads to see that they are still what was written; 0: none.
+    pub scrub: u64,
 }
 
 /// What a node's replication is made of.

@@ -18,7 +18,7 @@ use crate::ending::Failure;
 use crate::handle::{Host, Shared};
 use crate::inbox::{Command, Notices};
 use crate::links::Links;
-use crate::reads::{Read, Reads};
+use crate::reads::{Aside, Read, Reads};
 use crate::registrar::Wish;
 use crate::{core, metric};
 
@@ -182,7 +182,13 @@ impl Driver {
         while let Some(step) = self.core.poll() {
             match step {
                 Step::Write { ticket, ops } => self.write(ticket, ops)?,
-                Step::Send { to, message } => self.links.push(&to, &message),
+                Step::Send { to, message } => {
+                    if let wire::Message::Refuse(refuse) = &message {
+                        metric::turned_away(&self.shared.config.node, refuse.why);
+                        tracing::debug!(%to, ?refuse, "refused");
+                    }
+                    self.links.push(&to, &message);
+                }
                 Step::Cas { partition, expect, record } => {
                     wishes.push(Wish { partition, expect, record });
                 }
@@ -191,6 +197,17 @@ impl Driver {
                     if let Some(refused) = self.reads.submit(read) {
                         self.core.handle(now, refused);
                     }
+                }
+                Step::PutAside { partition, after, differs } => {
+                    let aside = Aside { partition, after, differs };
+                    if let Some(refused) = self.reads.put_aside(aside) {
+                        self.core.handle(now, refused);
+                    }
+                }
+                Step::Mended { partition, after } => {
+                    let node = &self.shared.config.node;
+                    metric::mended(node);
+                    tracing::warn!(%node, %partition, after, "the log goes on from what the others have");
                 }
                 Step::Opened { partition, epoch, seq } => self.host.opened(partition, epoch, seq),
                 Step::Closed { partition, epoch } => self.host.closed(partition, epoch),
@@ -257,7 +274,13 @@ impl Driver {
         let node = &self.shared.config.node;
         metric::alarm(node, alarm);
         let what = match alarm {
-            Alarm::Divergent => "members hold different entries: the partition is stopped here",
+            Alarm::Divergent => {
+                "members hold different entries: this node's log is mended if enough others agree, and takes \
+                 nothing until then"
+            }
+            Alarm::Unreadable => {
+                "an entry of the log cannot be read: it is mended if enough others have it"
+            }
             Alarm::RegistryBehind => "the registry's record is older than what was promised",
             Alarm::Damaged => "too few undamaged members to seal",
         };

@@ -230,6 +230,12 @@ pub(crate) async fn partitions(session: Arc<Session>, inbox: Inbox, stop: Stop) 
                 missing.retain(|key| records.iter().all(|(found, _)| found != key));
                 for key in missing.iter().filter(|key| partition_of(key).is_some()) {
                     foreign.pass_over(session.node(), "missing", key, u64::MAX);
+                    if let Some(partition) = partition_of(key) {
+                        let event = Event::RecordGone { partition };
+                        if inbox.send(Command::Event(event)).await.is_err() {
+                            return;
+                        }
+                    }
                 }
                 for (key, value) in records {
                     if !tell(&session, &mut foreign, &inbox, &key, &value).await {

@@ -34,8 +34,8 @@ impl Foreign {
                 "is no member's record, and is passed over. If no other program needs it, delete it"
             }
             "missing" => {
-                "is gone: whoever leads its partition goes on, and nobody takes over from it. Put the record back \
-                 as it was, then start those who hold it again, one after another"
+                "is gone: whoever leads its partition goes on and writes it anew. If nobody leads it, put the record \
+                 back as it was, then start those who hold it again, one after another"
             }
             "partition" => "is no partition's record: it changes nothing until somebody mends it",
             "authority" => {

@@ -1,8 +1,9 @@
 //! What the floors above hold of replication.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -20,7 +21,8 @@ use crate::core::{Event, Outcome, PartitionView, Why};
 use crate::ending::{Ending, Failure};
 use crate::inbox::{Command, Inbox};
 use crate::peers::Peers;
-use crate::{forward, membership};
+use crate::reads::unreadable;
+use crate::{evidence, forward, membership};
 
 /// How soon an entry that is on its way to the log is looked for again: about one sync.
 const READ_AGAIN: Duration = Duration::from_millis(2);
@@ -49,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) session: OnceLock<Weak<Session>>,
     /// The cluster's id, once it is known.
     pub(crate) cluster: OnceLock<u64>,
+    /// The data folder, once it is known.
+    pub(crate) folder: OnceLock<PathBuf>,
     pub(crate) progress: watch::Sender<Progress>,
 }
 
@@ -305,10 +309,20 @@ impl Replication {
                 Ok(page) => return Some(page),
                 Err(error) => {
                     tracing::error!(%partition, from, %error, "reading the log");
+                    if let Some(event) = unreadable(&error) {
+                        // If the queue is full it is found again.
+                        drop(self.shared.inbox.try_send(Command::Event(event)));
+                    }
                     return None;
                 }
             }
         }
+    }
+
+    /// Of which partitions something was put aside that the others do not have, and is there still. Blocks for
+    /// a moment on the disk.
+    pub fn evidence(&self) -> BTreeSet<PartitionId> {
+        self.shared.folder.get().map(|folder| evidence::found(folder)).unwrap_or_default()
     }
 
     /// What is known of this node's own snapshot of a partition without reading it.

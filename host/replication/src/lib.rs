@@ -11,6 +11,7 @@ pub mod core;
 
 mod config;
 mod ending;
+mod evidence;
 mod handle;
 mod start;
 
@@ -19,6 +20,7 @@ mod inbox;
 mod links;
 mod reads;
 mod registrar;
+mod scrub;
 
 mod follow;
 mod foreign;

@@ -1,6 +1,7 @@
 //! What replication counts. Several nodes may share a process, so everything says whose it is.
 
 use hashring::NodeId;
+use wire::RefuseWhy;
 
 use crate::core::{Alarm, Moving};
 
@@ -13,6 +14,20 @@ pub(crate) fn connected(node: &NodeId, up: bool) {
 /// A connection was closed because of what came over it.
 pub(crate) fn malformed(node: &NodeId) {
     metrics::counter!("carillon_peer_malformed_total", "node" => node.to_string()).increment(1);
+}
+
+/// An append, a seal or a question of another node was refused; nothing was changed by it.
+pub(crate) fn turned_away(node: &NodeId, why: RefuseWhy) {
+    let why = match why {
+        RefuseWhy::Stale { .. } => "stale",
+        RefuseWhy::Gap { .. } => "gap",
+        RefuseWhy::Full => "full",
+        RefuseWhy::NotMember => "not-member",
+        RefuseWhy::Divergent => "divergent",
+        RefuseWhy::Busy => "busy",
+    };
+    let labels = [("node", node.to_string()), ("why", why.to_owned())];
+    metrics::counter!("carillon_peer_turned_away_total", &labels).increment(1);
 }
 
 /// A greeting was refused, here or there.
@@ -29,11 +44,28 @@ pub(crate) fn busy(node: &NodeId) {
 pub(crate) fn alarm(node: &NodeId, alarm: Alarm) {
     let kind = match alarm {
         Alarm::Divergent => "divergent",
+        Alarm::Unreadable => "unreadable",
         Alarm::RegistryBehind => "registry-behind",
         Alarm::Damaged => "damaged",
     };
     let labels = [("node", node.to_string()), ("kind", kind.to_owned())];
     metrics::counter!("carillon_partition_alarms_total", &labels).increment(1);
+}
+
+/// A log was taken back to what the others have.
+pub(crate) fn mended(node: &NodeId) {
+    metrics::counter!("carillon_logs_mended_total", "node" => node.to_string()).increment(1);
+}
+
+/// The scrub has read so many bytes.
+pub(crate) fn scrubbed(node: &NodeId, bytes: u64) {
+    let label = [("node", node.to_string())];
+    metrics::counter!("carillon_log_scrubbed_bytes_total", &label).increment(bytes);
+}
+
+/// The scrub went through everything.
+pub(crate) fn scrub_round(node: &NodeId) {
+    metrics::counter!("carillon_log_scrub_rounds_total", "node" => node.to_string()).increment(1);
 }
 
 /// Whether the registry can be reached, and how many sessions it gave.

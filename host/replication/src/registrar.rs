@@ -22,7 +22,7 @@ pub(crate) const BATCHES_WAITING_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Wish {
     pub(crate) partition: PartitionId,
-    pub(crate) expect: u64,
+    pub(crate) expect: Option<u64>,
     pub(crate) record: PartitionRecord,
 }
 
@@ -60,7 +60,7 @@ async fn write(session: &Session, batch: Vec<Wish>) -> Vec<(Wish, CasResult)> {
         .iter()
         .map(|wish| Cas {
             key: partition_key(wish.partition),
-            expect: Some(wish.expect),
+            expect: wish.expect,
             data: Some(registry::encode(&wish.record)),
         })
         .collect();
@@ -96,8 +96,14 @@ async fn write(session: &Session, batch: Vec<Wish>) -> Vec<(Wish, CasResult)> {
 
 /// What it means that `current` stands there after `wish` was tried.
 fn found(wish: &Wish, current: Option<Value>) -> CasResult {
-    let Some(current) = current else { return CasResult::Lost { current: None } };
-    if current.version == wish.expect {
+    let Some(current) = current else {
+        // One that is to be created may yet come; one that is to be replaced cannot.
+        return match wish.expect {
+            None => CasResult::Unknown,
+            Some(_) => CasResult::Lost { current: None },
+        };
+    };
+    if wish.expect == Some(current.version) {
         return CasResult::Unknown;
     }
     match registry::decode::<PartitionRecord>(&current.data) {
@@ -126,11 +132,14 @@ mod tests {
 
     #[test]
     fn a_write_is_known_by_its_nonce_whatever_was_answered() {
-        let wish = Wish { partition: PartitionId(3), expect: 4, record: record(77) };
+        let wish = Wish { partition: PartitionId(3), expect: Some(4), record: record(77) };
         assert!(matches!(found(&wish, stands(77, 5)), CasResult::Won { version: 5 }));
         assert!(matches!(found(&wish, stands(78, 5)), CasResult::Lost { current: Some((_, 5)) }));
         assert!(matches!(found(&wish, stands(70, 4)), CasResult::Unknown), "it may yet come");
         assert!(matches!(found(&wish, None), CasResult::Lost { current: None }));
+        let anew = Wish { partition: PartitionId(3), expect: None, record: record(77) };
+        assert!(matches!(found(&anew, stands(77, 0)), CasResult::Won { version: 0 }));
+        assert!(matches!(found(&anew, None), CasResult::Unknown), "it may yet come");
         let foreign = Some(Value { data: b"{}".to_vec(), version: 6 });
         assert!(matches!(found(&wish, foreign), CasResult::Lost { current: None }));
     }
@@ -149,7 +158,7 @@ mod tests {
         let versions: Vec<u64> = versions.into_iter().map(Result::unwrap).collect();
         let wish = |partition, expect| Wish {
             partition: PartitionId(partition),
-            expect,
+            expect: Some(expect),
             record: record(9),
         };
         let done = write(&session, vec![wish(0, versions[0]), wish(1, 12_345)]).await;

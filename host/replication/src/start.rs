@@ -5,6 +5,7 @@
 //! sockets closed and its session ended, as after a crash.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -27,12 +28,13 @@ use crate::follow::{self, RingFollower};
 use crate::foreign::Foreign;
 use crate::forward::CALLS_MAX;
 use crate::handle::{Host, Replication, Shared};
-use crate::inbox::{COMMANDS_WAITING_MAX, Command};
+use crate::inbox::{COMMANDS_WAITING_MAX, Command, Inbox};
 use crate::links::Links;
 use crate::membership::Membership;
 use crate::peer::Net;
 use crate::peers::{Peers, code};
 use crate::reads::Reads;
+use crate::scrub::Scrub;
 use crate::transport::{self, EndpointError};
 use crate::trust::Trust;
 use crate::{listener, metric, registrar};
@@ -76,6 +78,7 @@ pub fn bind(config: Config, parts: Parts) -> Result<(Replication, Driver), Start
         cut_since: Mutex::default(),
         session: OnceLock::new(),
         cluster: OnceLock::new(),
+        folder: OnceLock::new(),
         progress: watch::Sender::default(),
         config: Arc::new(config),
     });
@@ -161,7 +164,10 @@ impl Driver {
             follow::session(Arc::clone(&session), filler.clone(), stop.clone()),
         );
         tasks.spawn("partition records", follow::partitions(session, filler.clone(), stop.clone()));
-        let reads = Reads::start(shared.log.clone(), filler)
+        let data = folder.path().to_owned();
+        shared.folder.get_or_init(|| data.clone());
+        scrub(&shared, &data, &filler, tasks);
+        let reads = Reads::start(shared.log.clone(), data, filler)
             .map_err(|error| Failure::Log(error.to_string()))?;
         let running = driver::Driver {
             core: Core::new(core_config(&shared.config, &folder), parts.restored, rand::random()),
@@ -181,6 +187,22 @@ impl Driver {
         };
         running.run(stop).await
     }
+}
+
+/// Reads the log in the background, if that is configured.
+fn scrub(shared: &Shared, folder: &Path, inbox: &Inbox, tasks: &Tasks) {
+    let (config, stop) = (Arc::clone(&shared.config), tasks.stop().clone());
+    let (log, inbox, folder) = (shared.log.clone(), inbox.clone(), folder.to_owned());
+    if config.scrub == 0 {
+        return;
+    }
+    tasks.spawn("log scrub", async move {
+        let (node, partitions) = (config.node.clone(), config.partitions.count());
+        let begin = move || Scrub::new(node, log, &folder, partitions, config.scrub, inbox);
+        if let Some(scrub) = runtime::blocking(begin).await {
+            scrub.run(stop).await;
+        }
+    });
 }
 
 /// Takes the node's places, if it belongs there, and finds its cluster.

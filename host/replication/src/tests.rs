@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use quinn::{Connection, ConnectionError, Endpoint};
 use runtime::{Stop, Tasks};
@@ -52,6 +52,7 @@ pub(crate) fn place(node: &str, authority: &str) -> registry::PositionRecord {
 
 mod belief;
 mod heard;
+mod malformed;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -358,40 +359,6 @@ async fn an_earlier_life_of_a_node_stops_itself() {
     runtime::timeout(PATIENCE, earlier.net.tasks.stop().stopped()).await.unwrap();
     let failure = earlier.ending.failure().unwrap().to_string();
     assert!(failure.contains("process life 1 of node a was followed by life 2"), "{failure}");
-}
-
-#[tokio::test]
-async fn what_is_no_frame_closes_the_connection_and_leaves_the_node() {
-    let authority = Authority::new("test").unwrap();
-    let mut b = node(&authority, "b", hello("b", 1));
-    let a = node(&authority, "a", hello("a", 1));
-    let mut misplaced = BytesMut::new();
-    codec::encode(Kind::Hello, &hello("a", 1), &mut misplaced).unwrap();
-    let mut body = BytesMut::new();
-    codec::encode_raw(Kind::Message, &[0xff; 40], &mut body).unwrap();
-    let oversized = u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_le_bytes();
-    for bytes in [&oversized[..], &[6, 0, 0, 0, 9, 3, 0, 0, 0, 0], &misplaced, &body] {
-        let (connection, mut greeted) = a.greet(&b).await;
-        greeted.control_out.write_all(bytes).await.unwrap();
-        assert_eq!(closed(&connection).await.0, code::MALFORMED, "{bytes:?} on the control stream");
-        let (connection, _greeted) = a.greet(&b).await;
-        let mut log = connection.open_uni().await.unwrap();
-        log.write_all(bytes).await.unwrap();
-        assert_eq!(closed(&connection).await.0, code::MALFORMED, "{bytes:?} on the log stream");
-        let (connection, _greeted) = a.greet(&b).await;
-        let (mut call, _) = connection.open_bi().await.unwrap();
-        call.write_all(bytes).await.unwrap();
-        assert_eq!(closed(&connection).await.0, code::MALFORMED, "{bytes:?} as a call");
-    }
-    // A greeting has its own, smaller bound.
-    let connection = a.connect(&b).await;
-    let (mut control, _) = connection.open_bi().await.unwrap();
-    control.write_all(&[0, 0, 1, 0]).await.unwrap();
-    assert_eq!(closed(&connection).await.0, code::MALFORMED);
-    while let Ok(command) = b.commands.try_recv() {
-        assert!(!matches!(command, Command::Messages { .. }), "{command:?}");
-    }
-    let (_connection, _greeted) = a.greet(&b).await;
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ pub use frame::{Frame, Frames, Kind, VERSION};
 pub use hello::{Hello, PROTOCOL, Reason, Refusal};
 pub use message::{
     Ack, Append, Beat, BeatAnswer, Chain, End, Entry, Fetch, Fetched, HandOver, HandOverAnswer,
-    Lead, Message, PreVote, PreVoteAnswer, PreVoteAsk, Promised, Refuse, RefuseWhy, Seal,
-    SealAnswer, Sealed, Vote,
+    Lead, Look, Looked, Message, PreVote, PreVoteAnswer, PreVoteAsk, Promised, Refuse, RefuseWhy,
+    Seal, SealAnswer, Sealed, Vote,
 };
 pub use request::{NotRun, RequestHead};

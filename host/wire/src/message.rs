@@ -40,6 +40,10 @@ pub enum Message {
     HandOver(HandOver),
     /// Answer to a hand-over.
     HandOverAnswer(HandOverAnswer),
+    /// "What have you there?"
+    Look(Look),
+    /// Answer to a look.
+    Looked(Looked),
 }
 
 /// One log entry.
@@ -164,7 +168,7 @@ pub enum RefuseWhy {
     Full,
     /// The record known here does not name the refuser's store.
     NotMember,
-    /// The logs contradict each other. The refuser has stopped this partition.
+    /// The logs contradict each other: nothing is taken or said of this partition.
     Divergent,
     /// The refuser is a learner of as many partitions as it can be at a time; try again later.
     Busy,
@@ -286,4 +290,30 @@ pub struct HandOverAnswer {
     pub epoch: u64,
     /// Whether the receiver goes on to take over.
     pub taken: bool,
+}
+
+/// From a member whose log contradicts its primary's, to the others: what do their disks hold?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The epoch that is open.
+    pub epoch: u64,
+    /// The place that is asked for.
+    pub seq: u64,
+}
+
+/// Answer to a [`Look`], of a member that has promised that epoch and whose log is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The epoch.
+    pub epoch: u64,
+    /// The entry at that place, as its disk has it; its last one, if the log is shorter.
+    pub place: End,
+    /// Everything up to here was verified in this epoch, and is on its disk.
+    pub verified: u64,
+    /// Everything up to here is known to be committed.
+    pub commit: u64,
 }

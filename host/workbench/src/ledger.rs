@@ -4,7 +4,6 @@
 //! effects above it is what a node runs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use chat::{Chats, Later, Ledger};
@@ -132,7 +131,7 @@ impl Ledger for Memory {
             commit: end,
             committed: None,
             end,
-            stale: Duration::ZERO,
+            ..PartitionView::default()
         })
     }
 

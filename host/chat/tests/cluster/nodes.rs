@@ -95,6 +95,7 @@ impl Cluster {
                 zone: String::new(),
                 weight: 1,
                 timings: Timings::default(),
+                scrub: 0,
             };
             let (replication, driver) = replication::bind(config, parts).unwrap();
             let tasks = Tasks::current(Stop::default());

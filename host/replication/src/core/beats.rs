@@ -110,7 +110,7 @@ impl Partition {
             Doing::Lead(leader) if leader.alive || !leader.open() => {
                 (leader.epoch, leader.record.ensemble.as_slice())
             }
-            Doing::Candidate(_) | Doing::Lead(_) | Doing::Follow | Doing::Stopped => return None,
+            Doing::Candidate(_) | Doing::Lead(_) | Doing::Follow => return None,
         };
         Some((Lead { partition: self.id, epoch, commit: self.commit }, members))
     }

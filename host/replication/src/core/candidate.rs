@@ -32,6 +32,8 @@ pub(super) struct Candidate {
     /// When it last asked.
     asked: Time,
     alarmed: bool,
+    /// Who contradicts this node's log. Which of the two is right is not known, so they do not count.
+    contradict: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,12 @@ impl Candidate {
     /// A claim that was won by the primary of the epoch before.
     pub(super) fn of_change(record: PartitionRecord, now: Time) -> Self {
         let phase = Phase::Sealing { sealed: Vec::new() };
-        Self { record, phase, progress: now, asked: now, alarmed: false }
+        Self::new(record, phase, now)
+    }
+
+    fn new(record: PartitionRecord, phase: Phase, now: Time) -> Self {
+        let contradict = Vec::new();
+        Self { record, phase, progress: now, asked: now, alarmed: false, contradict }
     }
 
     /// Whether its epoch has another ensemble than the last open one.
@@ -109,13 +116,8 @@ impl Partition {
             nonce: cx.nonce(),
         };
         cx.cas(self.id, version, claim.clone());
-        self.doing = Doing::Candidate(Box::new(Candidate {
-            record: claim,
-            phase: Phase::Claiming { expect: version },
-            progress: cx.now,
-            asked: cx.now,
-            alarmed: false,
-        }));
+        let phase = Phase::Claiming { expect: version };
+        self.doing = Doing::Candidate(Box::new(Candidate::new(claim, phase, cx.now)));
         self.touch(cx);
     }
 
@@ -123,7 +125,9 @@ impl Partition {
     pub(super) fn on_cas_done(&mut self, cx: &mut Shared, nonce: u64, result: CasResult) {
         match result {
             CasResult::Won { version } => {
-                self.cas_won(cx, nonce, version);
+                if self.cas_won(cx, nonce, version) {
+                    self.is_as_known();
+                }
             }
             // Nothing is known: it is tried again with the next beat.
             CasResult::Unknown => {}
@@ -133,7 +137,7 @@ impl Partition {
                         !candidate.claimed() && candidate.nonce() == nonce
                     }
                     Doing::Lead(leader) => leader.opens_with(nonce),
-                    Doing::Follow | Doing::Stopped => false,
+                    Doing::Follow => false,
                 };
                 let won = current.as_ref().is_some_and(|(record, _)| record.nonce == nonce);
                 if ours && !won {
@@ -142,8 +146,12 @@ impl Partition {
                 } else if !won {
                     self.change_lost(cx, nonce);
                 }
-                if let Some((record, version)) = current {
-                    self.on_record(cx, record, version);
+                match current {
+                    Some((record, version)) => self.on_record(cx, record, version),
+                    // It was to be written anew and is there: what stands there is no record, and an
+                    // operator's. If it was deleted again, that is told.
+                    None if self.writes_anew() => self.astray = None,
+                    None => self.on_record_gone(cx),
                 }
             }
         }
@@ -171,7 +179,7 @@ impl Partition {
                 self.change_won(cx, version);
                 true
             }
-            Doing::Candidate(_) | Doing::Lead(_) | Doing::Follow | Doing::Stopped => false,
+            Doing::Candidate(_) | Doing::Lead(_) | Doing::Follow => false,
         }
     }
 
@@ -250,6 +258,15 @@ impl Partition {
         let own = sealed.iter().find(|(node, _)| *node == cx.config.node);
         let Some((_, own)) = own.cloned() else { return };
         let rank = |end: wire::End| (end.epoch, end.seq);
+        let contradicts = |end: wire::End| rank(end) == rank(own.end) && end != own.end;
+        let mut sealed = sealed.clone();
+        let contradict = &mut candidate.contradict;
+        sealed.retain(|(node, sealed)| {
+            if contradicts(sealed.end) && !contradict.contains(node) {
+                contradict.push(node.clone());
+            }
+            !contradict.contains(node)
+        });
         let best = sealed.iter().max_by_key(|(_, sealed)| rank(sealed.end)).cloned();
         let Some((from, best)) = best else { return };
         // A log that lost entries says nothing about what was committed, unless everybody is asked.
@@ -258,26 +275,21 @@ impl Partition {
         let all = sealed.len() == members || cx.config.sabotage.no_seal;
         let enough = (sound && whole) || all;
         if !enough {
-            if sealed.len() >= needed && !candidate.alarmed {
-                candidate.alarmed = true;
-                cx.alarm(self.id, Alarm::Damaged);
+            let alarm = match candidate.contradict.is_empty() {
+                true => Alarm::Damaged,
+                false => Alarm::Divergent,
+            };
+            let many = sealed.len() + candidate.contradict.len() >= needed;
+            if many && !std::mem::replace(&mut candidate.alarmed, true) {
+                cx.alarm(self.id, alarm);
             }
             return;
         }
-        let sealed = std::mem::take(match &mut candidate.phase {
-            Phase::Sealing { sealed } => sealed,
-            Phase::Claiming { .. } | Phase::Fetching { .. } => return,
-        });
         if rank(own.end) < rank(best.end) && !cx.config.sabotage.no_seal {
             let best = to_log(best.end);
             candidate.phase = Phase::Fetching { sealed, from, best, after: best.seq };
             candidate.came_further(cx.now);
             self.go_on_fetching(cx);
-            return;
-        }
-        let contradicted = |end: wire::End| rank(end) == rank(own.end) && end != own.end;
-        if sealed.iter().any(|(_, sealed)| contradicted(sealed.end)) {
-            self.stop(cx);
             return;
         }
         self.open(cx, &sealed);
@@ -328,8 +340,8 @@ impl Partition {
         match self.take(cx, prev, fetched.entries, epoch - 1) {
             Ok(_) => {}
             Err(Misfit::Malformed) => return,
-            Err(Misfit::Divergent) => {
-                self.stop(cx);
+            Err(Misfit::Divergent(_)) => {
+                self.source_contradicts(cx, from, epoch);
                 return;
             }
         }
@@ -344,6 +356,24 @@ impl Partition {
             let sealed = std::mem::take(sealed);
             self.open(cx, &sealed);
         }
+    }
+
+    /// The log that is fetched from contradicts this node's: it is not counted, and the others may be enough.
+    pub(super) fn source_contradicts(&mut self, cx: &mut Shared, from: &NodeId, epoch: u64) {
+        let own = self.sealed(epoch);
+        let me = cx.config.node.clone();
+        let Doing::Candidate(candidate) = &mut self.doing else { return };
+        let Phase::Fetching { sealed, from: source, .. } = &mut candidate.phase else { return };
+        if source != from || candidate.record.epoch != epoch {
+            return;
+        }
+        let mut sealed = std::mem::take(sealed);
+        for (_, answer) in sealed.iter_mut().filter(|(node, _)| *node == me) {
+            *answer = own;
+        }
+        candidate.contradict.push(from.clone());
+        candidate.phase = Phase::Sealing { sealed };
+        self.count_sealed(cx);
     }
 
     /// Appends the opening entry, and becomes a leader that may not serve yet.
@@ -375,8 +405,13 @@ impl Partition {
         let Doing::Candidate(candidate) = &self.doing else { return };
         let timings = cx.config.timings;
         if cx.now.saturating_sub(candidate.progress) >= timings.progress || cx.draining {
+            let contradicted = !candidate.contradict.is_empty();
             self.step_down(cx);
-            self.back_off(cx);
+            if contradicted {
+                self.stand_back(cx);
+            } else {
+                self.back_off(cx);
+            }
         } else if cx.now.saturating_sub(candidate.asked) >= timings.resend {
             if let Doing::Candidate(candidate) = &mut self.doing {
                 candidate.asked = cx.now;

@@ -63,6 +63,16 @@ impl Changing {
         self.claim.as_ref().is_some_and(|claim| claim.nonce == nonce)
     }
 
+    /// Its claim of which nobody knows what became, to be made again.
+    pub(super) fn take_claim(&mut self) -> Option<PartitionRecord> {
+        self.claim.take()
+    }
+
+    /// A claim is on its way.
+    pub(super) fn put_claim(&mut self, claim: PartitionRecord) {
+        self.claim = Some(claim);
+    }
+
     /// The learner's copy.
     pub(super) fn learner_mut(&mut self) -> Option<&mut Follower> {
         self.learner.as_mut().map(|learner| &mut learner.follower)

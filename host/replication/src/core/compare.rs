@@ -3,8 +3,8 @@
 //! Now and then a primary reads one committed entry of its own log, any of them, and asks each member that
 //! holds it whether what it has there is the same. The question is an append of nothing after that place, so
 //! a member answers it by the rule for all appends: it reads the entry from its own disk, which verifies
-//! it, and if the chain is another one it does nothing more for the partition and an operator hears of it. A
-//! chain covers everything before it, and so does the comparison.
+//! it, and if the chain is another one an operator hears of it and the log is mended ([`mending`](super::mending)).
+//! A chain covers everything before it, and so does the comparison.
 
 use segment::{LogEnd, LogEntry};
 use wire::{Append, Message};

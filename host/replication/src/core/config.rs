@@ -169,6 +169,8 @@ pub struct Sabotage {
     pub change_in_place: bool,
     /// Counts a node as a member whatever its store.
     pub count_by_node: bool,
+    /// Takes its log back to what the primary alone says, and counts as whole at once.
+    pub mend_alone: bool,
     /// After a change, serves and commits by the new ensemble before the record says open.
     pub c_early: bool,
 }

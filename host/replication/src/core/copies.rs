@@ -43,6 +43,9 @@ impl Partition {
         if let RefuseWhy::Stale { promised } = refuse.why {
             self.depose(cx, promised);
         }
+        if refuse.why == RefuseWhy::Divergent {
+            self.source_contradicts(cx, from, refuse.epoch);
+        }
         let timings = cx.config.timings;
         let Doing::Lead(leader) = &mut self.doing else { return };
         if refuse.epoch != leader.epoch {
@@ -73,10 +76,8 @@ impl Partition {
                     follower.full = true;
                     follower.pause(cx.now, timings.resend);
                 }
-                RefuseWhy::Stale { .. }
-                | RefuseWhy::NotMember
-                | RefuseWhy::Divergent
-                | RefuseWhy::Busy => {
+                RefuseWhy::Divergent => follower.contradicts(cx.now, timings.retry_max),
+                RefuseWhy::Stale { .. } | RefuseWhy::NotMember | RefuseWhy::Busy => {
                     follower.pause(cx.now, timings.retry_max);
                 }
             }

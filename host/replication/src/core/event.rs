@@ -48,6 +48,11 @@ pub enum Event {
         /// The version a compare-and-set of it must expect.
         version: u64,
     },
+    /// A partition's record was looked for, and there is none.
+    RecordGone {
+        /// Which.
+        partition: PartitionId,
+    },
     /// Who is on the ring, and who should hold what by it. Told whenever that is another than before.
     Roster(Box<Roster>),
     /// How a compare-and-set ended.
@@ -72,6 +77,22 @@ pub enum Event {
         request: u64,
         /// From the seq asked for, without gaps; `None` if the log could not be read.
         entries: Option<Vec<LogEntry>>,
+    },
+    /// An entry of this node's own log cannot be read: what stands there is not what was written.
+    Unreadable {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which entry.
+        seq: u64,
+    },
+    /// A [`Step::PutAside`](super::Step::PutAside) ended.
+    PutAside {
+        /// Which partition.
+        partition: PartitionId,
+        /// The seq it was to be put aside after.
+        after: u64,
+        /// Whether it is on disk.
+        done: bool,
     },
     /// Whether the disk is full. Told before the writer has to refuse: a refused write is kept by the
     /// driver and tried again, with nothing overtaking it.

@@ -30,6 +30,8 @@ pub(super) struct Follower {
     pub(super) round: u64,
     /// It said that its disk is full.
     pub(super) full: bool,
+    /// It said that its log contradicts what it was sent.
+    pub(super) differs: bool,
     /// The next seq to send.
     next: u64,
     /// Nothing up to here is under way.
@@ -106,6 +108,7 @@ impl Follower {
             heard: now,
             round: 0,
             full: false,
+            differs: false,
             next,
             floor: next.saturating_sub(1),
             probing: true,
@@ -135,6 +138,7 @@ impl Follower {
         self.heard = now;
         self.sent = now;
         self.full = false;
+        self.differs = false;
         self.not_before = now;
         self.probing = false;
         self.awaiting = self.next > self.matched + 1;
@@ -152,6 +156,9 @@ impl Follower {
 
     /// It may share everything up to `seq`, but not what it was sent.
     pub(super) fn gap(&mut self, seq: u64, now: Time, pause: Duration) {
+        if std::mem::take(&mut self.differs) {
+            self.not_before = now;
+        }
         if seq > self.floor || seq < self.matched {
             // Not a step back: whoever answers so again and again is not asked in a hurry. An answer
             // that was under way when the step was made ends the pause with the next acknowledgement.
@@ -166,6 +173,13 @@ impl Follower {
     pub(super) fn pause(&mut self, now: Time, pause: Duration) {
         self.not_before = now + pause;
         self.restart(self.next.min(self.floor.max(self.matched) + 1));
+    }
+
+    /// Its log contradicts what it was sent: what it has counts for nothing.
+    pub(super) fn contradicts(&mut self, now: Time, pause: Duration) {
+        self.differs = true;
+        self.pause(now, pause);
+        self.matched = 0;
     }
 
     /// It is connected, maybe anew: what it had not acknowledged may be lost. A new process has to say

@@ -131,6 +131,11 @@ impl Leader {
         self.serving && self.alive && self.confirmed(self.floor)
     }
 
+    /// Whether it serves, and enough members have confirmed it in this round or later.
+    pub(super) fn leads_as_of(&self, round: u64) -> bool {
+        self.open() && self.leading() && self.confirmed(round)
+    }
+
     /// Whether enough members have answered a beat of this round or a later one.
     fn confirmed(&self, round: u64) -> bool {
         round == 0 || self.count(|follower| follower.round >= round)
@@ -415,11 +420,17 @@ impl Partition {
             self.tick_hand_over(cx);
             self.tick_change(cx);
             self.tick_compare(cx);
+            self.tick_restoring(cx);
             return;
         }
         if now.saturating_sub(leader.progress) >= timings.progress {
+            let contradicted = !leader.count(|follower| !follower.differs);
             self.step_down(cx);
-            self.back_off(cx);
+            if contradicted {
+                self.stand_back(cx);
+            } else {
+                self.back_off(cx);
+            }
             return;
         }
         if let Phase::Opening { expect } = leader.phase

@@ -13,7 +13,7 @@ use wire::{
 
 use super::convert::{entry_to_log, entry_to_wire, to_log, to_wire};
 use super::opening;
-use super::partition::{Doing, Partition, ReadFor};
+use super::partition::{Partition, ReadFor};
 use super::shared::Shared;
 use super::writer::After;
 
@@ -30,8 +30,8 @@ pub(super) struct Deferred {
 pub(super) enum Misfit {
     /// They do not follow each other as they claim; nobody who is right sends that.
     Malformed,
-    /// The same place holds something else, or something committed is contradicted.
-    Divergent,
+    /// The place of this seq holds something else, or something committed is contradicted.
+    Divergent(u64),
 }
 
 impl Partition {
@@ -60,13 +60,13 @@ impl Partition {
         let (epoch, commit) = (append.epoch, append.commit);
         let fits = match place == prev {
             true => self.take(cx, prev, append.entries, epoch),
-            false => Err(Misfit::Divergent),
+            false => Err(Misfit::Divergent(prev.seq)),
         };
         match fits {
             Ok(last) => self.matches(cx, from, epoch, last, commit),
             Err(Misfit::Malformed) => {}
-            Err(Misfit::Divergent) => {
-                self.stop(cx);
+            Err(Misfit::Divergent(seq)) => {
+                self.contradicted(cx, from, boot, seq);
                 self.refuse(cx, from, epoch, RefuseWhy::Divergent);
             }
         }
@@ -80,7 +80,7 @@ impl Partition {
         boot: u64,
         append: &Append,
     ) -> Option<RefuseWhy> {
-        if matches!(self.doing, Doing::Stopped) {
+        if self.blocked() {
             return Some(RefuseWhy::Divergent);
         }
         let own = self.own_epoch().is_some_and(|own| own >= append.epoch);
@@ -173,7 +173,9 @@ impl Partition {
             let same = new.is_none() && self.tail.epoch_at(entry.seq) == Some(entry.epoch);
             let place = self.tail.place(entry.seq).filter(|_| same);
             match place {
-                Some(place) if place.chain != entry.chain => return Err(Misfit::Divergent),
+                Some(place) if place.chain != entry.chain => {
+                    return Err(Misfit::Divergent(entry.seq));
+                }
                 Some(_) => {}
                 None => {
                     if before.chain.next(entry.epoch, entry.seq, &entry.payload) != entry.chain {
@@ -183,7 +185,7 @@ impl Partition {
             }
             if !same && new.is_none() {
                 if entry.seq <= self.commit {
-                    return Err(Misfit::Divergent);
+                    return Err(Misfit::Divergent(entry.seq));
                 }
                 new = Some(at);
             }
@@ -202,7 +204,7 @@ impl Partition {
 
     /// A candidate asks for a promise and what the log is.
     pub(super) fn on_seal(&mut self, cx: &mut Shared, from: &NodeId, boot: u64, epoch: u64) {
-        if matches!(self.doing, Doing::Stopped) {
+        if self.blocked() {
             self.refuse(cx, from, epoch, RefuseWhy::Divergent);
             return;
         }
@@ -238,7 +240,7 @@ impl Partition {
 
     /// A candidate asks for entries.
     pub(super) fn on_fetch(&mut self, cx: &mut Shared, from: &NodeId, boot: u64, fetch: Fetch) {
-        if matches!(self.doing, Doing::Stopped) {
+        if self.blocked() {
             self.refuse(cx, from, fetch.epoch, RefuseWhy::Divergent);
             return;
         }
@@ -254,16 +256,16 @@ impl Partition {
             cx.send(from, Message::Fetched(fetched));
             return;
         }
-        self.give(cx, from, fetch);
+        self.give(cx, from, boot, fetch);
     }
 
     /// Gives a candidate what follows an entry that it and this node hold, from memory or the disk.
-    fn give(&mut self, cx: &mut Shared, to: &NodeId, fetch: Fetch) {
+    fn give(&mut self, cx: &mut Shared, to: &NodeId, boot: u64, fetch: Fetch) {
         let after = to_log(fetch.after);
         let end = self.tail.end().seq;
         let from = match self.tail.place(after.seq) {
             Some(place) if place != after => {
-                self.stop(cx);
+                self.contradicted(cx, to, boot, after.seq);
                 return self.refuse(cx, to, fetch.epoch, RefuseWhy::Divergent);
             }
             Some(_) => after.seq + 1,
@@ -278,14 +280,14 @@ impl Partition {
         }
         let request = cx.read(self.id, from, false);
         self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Fetch(..)));
-        self.reads.push((request, ReadFor::Fetch(to.clone(), fetch)));
+        self.reads.push((request, ReadFor::Fetch(to.clone(), boot, fetch)));
     }
 
     /// What a candidate asked for was read.
     pub(super) fn on_fetch_read(
         &mut self,
         cx: &mut Shared,
-        to: &NodeId,
+        (to, boot): (&NodeId, u64),
         fetch: Fetch,
         entries: Vec<LogEntry>,
     ) {
@@ -296,7 +298,7 @@ impl Partition {
             Some(first) if first.seq == fetch.after.seq => {
                 let (epoch, seq, chain) = (first.epoch, first.seq, first.chain);
                 self.tail.note(LogEnd { epoch, seq, chain });
-                self.give(cx, to, fetch);
+                self.give(cx, to, boot, fetch);
             }
             Some(first) if first.seq == fetch.after.seq + 1 => {
                 self.send_fetched(cx, to, &fetch, entries);

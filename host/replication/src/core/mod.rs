@@ -9,8 +9,9 @@
 //!
 //! Start reading at `partition`: what a node knows of one partition. `member`, `suspicion`, `candidate`
 //! and `leader` are what it does for it, in the order in which a node comes to do it; `hand_over` is how
-//! it stops in good order, and `change`, with `roster`, `plan` and `learner`, how it gets another ensemble.
-//! `compare` looks whether the logs are still the same. `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
+//! it stops in good order, and `change`, with `roster`, `plan` and `learner`, how it gets another ensemble;
+//! `restoring` writes a record anew that is gone.
+//! `compare` looks whether the logs are still the same, and `mending` makes them so. `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
 //! the log, `writer` the disk, `peers` and `beats` the others. Time matters only at beats: nothing here
 //! waits for less than one.
 
@@ -27,11 +28,13 @@ mod hand_over;
 mod leader;
 mod learner;
 mod member;
+mod mending;
 mod opening;
 mod partition;
 mod peers;
 mod plan;
 mod quorum;
+mod restoring;
 mod roster;
 mod shared;
 mod status;
@@ -115,6 +118,9 @@ impl Core {
             Event::Read { partition, request, entries } => {
                 self.with(partition, |at, cx| at.on_read(cx, request, entries));
             }
+            Event::RecordGone { .. } | Event::Unreadable { .. } | Event::PutAside { .. } => {
+                self.handle_loss(event);
+            }
             Event::WriterFull(full) => {
                 self.cx.full = full.then_some(self.cx.now);
                 self.each(Partition::touch);
@@ -149,6 +155,22 @@ impl Core {
                 self.each(Partition::touch);
                 self.each(Partition::consider);
             }
+        }
+    }
+
+    /// Something is gone, or is not what was written.
+    fn handle_loss(&mut self, event: Event) {
+        match event {
+            Event::RecordGone { partition } => {
+                self.with(partition, |at, cx| at.on_record_gone(cx));
+            }
+            Event::Unreadable { partition, seq } => {
+                self.with(partition, |at, cx| at.on_unreadable(cx, seq));
+            }
+            Event::PutAside { partition, after, done } => {
+                self.with(partition, |at, cx| at.on_put_aside(cx, after, done));
+            }
+            _ => {}
         }
     }
 
@@ -204,6 +226,7 @@ impl Core {
             match after {
                 After::Ack { to, ack } => self.cx.send(&to, Message::Ack(ack)),
                 After::Sealed { to, sealed } => self.cx.send_sealed(&to, sealed),
+                After::Looked { to, looked } => self.cx.send(&to, Message::Looked(looked)),
                 After::Own { partition, epoch, seq } => {
                     self.with(partition, |at, cx| at.on_own_synced(cx, epoch, seq));
                 }
@@ -268,6 +291,12 @@ impl Core {
             }
             Message::Fetched(fetched) => {
                 self.with(fetched.partition, |at, cx| at.on_fetched(cx, from, fetched));
+            }
+            Message::Look(look) => {
+                self.with(look.partition, |at, cx| at.on_look(cx, from, look));
+            }
+            Message::Looked(looked) => {
+                self.with(looked.partition, |at, cx| at.on_looked(cx, from, looked));
             }
             Message::HandOver(hand_over) => {
                 self.with(hand_over.partition, |at, cx| at.on_hand_over(cx, from, hand_over));

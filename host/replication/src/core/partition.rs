@@ -14,6 +14,8 @@ use super::Time;
 use super::candidate::Candidate;
 use super::leader::Leader;
 use super::member::Deferred;
+use super::mending::Mending;
+use super::restoring::Astray;
 use super::roster::Wanted;
 use super::shared::Shared;
 use super::status::Glance;
@@ -54,6 +56,16 @@ pub(super) struct Partition {
     pub(super) dirty: bool,
     pub(super) shown: Glance,
     behind_since: Option<Time>,
+    /// The record is gone, or older than it was.
+    pub(super) astray: Option<Astray>,
+    /// The log is not what the others have, or cannot be read.
+    pub(super) mending: Option<Box<Mending>>,
+    /// An entry that cannot be read, and when something is done about it next.
+    pub(super) unreadable: Option<(u64, Time)>,
+    /// The last epoch in which an operator heard of a contradiction.
+    pub(super) complained: u64,
+    /// How often the log went back to what the others have.
+    pub(super) mended: u64,
 }
 
 /// A record and what a compare-and-set of it must expect.
@@ -72,8 +84,6 @@ pub(super) enum Doing {
     Candidate(Box<Candidate>),
     /// Lead: it has appended the opening entry.
     Lead(Box<Leader>),
-    /// Nothing, until an operator has looked.
-    Stopped,
 }
 
 /// For what the own log is read.
@@ -82,15 +92,19 @@ pub(super) enum ReadFor {
     /// To learn the chain at a place.
     Place(u64),
     /// For a candidate that fetches.
-    Fetch(NodeId, wire::Fetch),
+    Fetch(NodeId, u64, wire::Fetch),
     /// For a member that is behind, in an epoch this node leads.
     Follower(NodeId, u64),
     /// To compare the members' logs with it, in an epoch this node leads.
     Compare(u64),
+    /// For a member that mends its log.
+    Look(NodeId, wire::Look),
+    /// To compare it with the primary's, while it is mended.
+    Own,
 }
 
 /// So long the record may be behind a promise before an operator hears of it.
-const BEHIND: Time = Time::from_secs(10);
+pub(super) const BEHIND: Time = Time::from_secs(10);
 
 impl Partition {
     /// A partition with what the disk held of it.
@@ -117,6 +131,11 @@ impl Partition {
             dirty: false,
             shown: Glance::default(),
             behind_since: None,
+            astray: None,
+            mending: None,
+            unreadable: None,
+            complained: 0,
+            mended: 0,
         }
     }
 
@@ -133,7 +152,7 @@ impl Partition {
         match &self.doing {
             Doing::Candidate(candidate) if candidate.claimed() => Some(candidate.epoch()),
             Doing::Lead(leader) => Some(leader.epoch),
-            Doing::Follow | Doing::Candidate(_) | Doing::Stopped => None,
+            Doing::Follow | Doing::Candidate(_) => None,
         }
     }
 
@@ -145,13 +164,19 @@ impl Partition {
     /// A record was read.
     pub(super) fn on_record(&mut self, cx: &mut Shared, record: PartitionRecord, version: u64) {
         if let Some(known) = &self.record {
-            // Late reads are normal. One that is newer by version and older by epoch is of a registry
-            // that was put back: it changes nothing here.
-            let older = record.epoch < known.record.epoch;
-            if older && version > known.version {
+            // Late reads are normal. One that stays so is of a registry that was put back: it changes nothing
+            // here.
+            if record.epoch < known.record.epoch {
                 self.behind_since.get_or_insert(cx.now);
+                self.on_older_record(cx, version);
+                return;
             }
-            if older || (record.epoch == known.record.epoch && version <= known.version) {
+            // The same write at another version: it was deleted, and put back as it was.
+            let again = record.nonce == known.record.nonce && version != known.version;
+            if record.epoch == known.record.epoch && version <= known.version && !again {
+                if version == known.version {
+                    self.is_as_known();
+                }
                 return;
             }
         }
@@ -167,9 +192,7 @@ impl Partition {
         self.remember(cx, &record);
         self.record = Some(Known { record, version });
         self.touch(cx);
-        if epoch >= self.promised {
-            self.behind_since = None;
-        }
+        self.is_as_known();
         if newer {
             self.suspicion.new_epoch(cx.now);
         }
@@ -181,12 +204,20 @@ impl Partition {
             Doing::Candidate(candidate) if !candidate.claimed() => candidate.epoch() <= epoch,
             Doing::Candidate(candidate) => candidate.epoch() < epoch,
             Doing::Lead(leader) => leader.epoch < epoch,
-            Doing::Follow | Doing::Stopped => false,
+            Doing::Follow => false,
         };
         if over {
             self.step_down(cx);
         }
         self.consider(cx);
+    }
+
+    /// The record that stands there is the one that is known.
+    pub(super) fn is_as_known(&mut self) {
+        self.astray = None;
+        if self.record.as_ref().is_some_and(|known| known.record.epoch >= self.promised) {
+            self.behind_since = None;
+        }
     }
 
     /// Promises anew what may have been lost: an epoch is in the record before anybody promises it, and this
@@ -234,6 +265,8 @@ impl Partition {
     /// Leads and takes over no more.
     pub(super) fn step_down(&mut self, cx: &mut Shared) {
         self.touch(cx);
+        // A primary gives away what it cannot read; whoever follows has it mended at once.
+        self.unreadable = self.unreadable.map(|(seq, _)| (seq, cx.now));
         match std::mem::replace(&mut self.doing, Doing::Follow) {
             Doing::Lead(mut leader) => {
                 if leader.serving {
@@ -248,17 +281,7 @@ impl Partition {
             Doing::Candidate(candidate) if candidate.changes() => {
                 self.moving(cx, Moving::GivenUp);
             }
-            Doing::Stopped => self.doing = Doing::Stopped,
             Doing::Follow | Doing::Candidate(_) => {}
-        }
-    }
-
-    /// The logs contradict each other: this node does nothing for the partition any more.
-    pub(super) fn stop(&mut self, cx: &mut Shared) {
-        if !matches!(self.doing, Doing::Stopped) {
-            self.step_down(cx);
-            self.doing = Doing::Stopped;
-            cx.alarm(self.id, Alarm::Divergent);
         }
     }
 
@@ -277,9 +300,11 @@ impl Partition {
             entries.unwrap_or_default().into_iter().take_while(own).collect();
         match purpose {
             ReadFor::Place(seq) => self.on_place(cx, seq, &entries),
-            ReadFor::Fetch(to, fetch) => self.on_fetch_read(cx, &to, fetch, entries),
+            ReadFor::Fetch(to, boot, fetch) => self.on_fetch_read(cx, (&to, boot), fetch, entries),
             ReadFor::Follower(node, epoch) => self.on_follower_read(cx, &node, epoch, entries),
             ReadFor::Compare(epoch) => self.on_compare_read(cx, epoch, &entries),
+            ReadFor::Look(to, look) => self.on_look_read(cx, &to, look, &entries),
+            ReadFor::Own => self.on_own_read(cx, &entries),
         }
     }
 
@@ -320,11 +345,11 @@ impl Partition {
             cx.writer.push(&mut self.slot, op);
         }
         self.watch_record(cx);
+        self.tick_mending(cx);
         match &self.doing {
             Doing::Follow => self.suspect(cx),
             Doing::Candidate(_) => self.tick_candidate(cx),
             Doing::Lead(_) => self.tick_leader(cx),
-            Doing::Stopped => {}
         }
     }
 
@@ -346,7 +371,6 @@ impl Partition {
             Doing::Follow => self.consider(cx),
             Doing::Candidate(_) => self.ask_again(cx, Some(node)),
             Doing::Lead(leader) => leader.peer_up(node, boot, cx.now),
-            Doing::Stopped => {}
         }
         self.touch(cx);
     }

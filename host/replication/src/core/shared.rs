@@ -170,7 +170,12 @@ impl Shared {
 
     /// Writes a partition's record if it is still at version `expect`.
     pub(super) fn cas(&mut self, partition: PartitionId, expect: u64, record: PartitionRecord) {
-        self.out.questions.push(Step::Cas { partition, expect, record });
+        self.out.questions.push(Step::Cas { partition, expect: Some(expect), record });
+    }
+
+    /// Writes a partition's record if there is none.
+    pub(super) fn create(&mut self, partition: PartitionId, record: PartitionRecord) {
+        self.out.questions.push(Step::Cas { partition, expect: None, record });
     }
 
     /// Reads this node's own log, what one append carries or, if it is `long`, more of it; the number the

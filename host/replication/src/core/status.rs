@@ -26,6 +26,9 @@ pub(super) struct Glance {
     /// How often another ensemble was wanted.
     wanted: u64,
     stale: Time,
+    damaged: bool,
+    unreadable: bool,
+    mended: u64,
 }
 
 impl Partition {
@@ -48,6 +51,10 @@ impl Partition {
             committed: self.tail.place(self.commit),
             end: self.tail.end().seq,
             stale: self.stale(cx),
+            damaged: self.damaged,
+            unreadable: self.unreadable.map(|(seq, _)| seq),
+            mended: self.mended,
+            differing: self.differing(),
         }
     }
 
@@ -60,6 +67,9 @@ impl Partition {
             leading: self.leading(),
             live: self.live(cx),
             closed_for: self.closed_for(cx),
+            damaged: self.damaged,
+            unreadable: self.unreadable.is_some(),
+            mended: self.mended,
             ..self.shown
         };
         if now != self.shown {
@@ -75,7 +85,7 @@ impl Partition {
         let stale = if stale > 2 * cx.config.timings.beat { stale } else { Time::ZERO };
         let learner = match &self.doing {
             Doing::Lead(leader) => leader.changing.learner.as_ref().map(|it| it.follower.matched),
-            Doing::Follow | Doing::Candidate(_) | Doing::Stopped => None,
+            Doing::Follow | Doing::Candidate(_) => None,
         };
         let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.version);
         let now = Glance { end, commit, learner, wanted, stale, ..self.shown };
@@ -91,10 +101,10 @@ impl Partition {
 
     fn role(&self, cx: &Shared) -> Role {
         match &self.doing {
-            Doing::Stopped => Role::Stopped,
             Doing::Candidate(_) => Role::Candidate,
             Doing::Lead(leader) if leader.serving => Role::Primary,
             Doing::Lead(_) => Role::Candidate,
+            Doing::Follow if self.blocked() => Role::Mending,
             Doing::Follow => match &self.record {
                 Some(known) if known.record.names(&cx.config.node, cx.config.store) => Role::Member,
                 Some(_) | None if cx.is_learning(self.id) => Role::Learner,
@@ -107,6 +117,13 @@ impl Partition {
     fn wanted_nodes(&self) -> Vec<NodeId> {
         let members = self.wanted.iter().flat_map(|wanted| &wanted.members);
         members.map(|member| member.node.clone()).collect()
+    }
+
+    /// Members whose logs contradict this one's, as far as it leads.
+    fn differing(&self) -> Vec<NodeId> {
+        let Doing::Lead(leader) = &self.doing else { return Vec::new() };
+        let differ = leader.followers.iter().filter(|follower| follower.differs);
+        differ.map(|follower| follower.member.node.clone()).collect()
     }
 
     fn learners(&self, cx: &Shared) -> Vec<LearnerView> {
@@ -126,7 +143,9 @@ impl Partition {
         let live = match (&self.doing, &self.record) {
             (Doing::Lead(leader), _) => {
                 let others = leader.followers.iter().filter(|follower| {
-                    !follower.full && cx.peers.live(&follower.member, cx.now, patience)
+                    !follower.full
+                        && !follower.differs
+                        && cx.peers.live(&follower.member, cx.now, patience)
                 });
                 1 + others.count()
             }

@@ -27,8 +27,8 @@ pub enum Step {
     Cas {
         /// Which partition.
         partition: PartitionId,
-        /// The version it must have.
-        expect: u64,
+        /// The version it must have; `None`: there must be none.
+        expect: Option<u64>,
         /// The new record.
         record: PartitionRecord,
     },
@@ -44,6 +44,23 @@ pub enum Step {
         entries_max: usize,
         /// At most so many payload bytes, but at least one entry.
         bytes_max: usize,
+    },
+    /// Put what this node's log has after `after` aside, as evidence: it is about to be dropped. Answer with
+    /// [`Event::PutAside`](super::Event::PutAside).
+    PutAside {
+        /// Which partition.
+        partition: PartitionId,
+        /// The last entry that stays.
+        after: u64,
+        /// The first that differs from what the others have, or cannot be read.
+        differs: u64,
+    },
+    /// The log went back to what the others have, and is given the rest again. To be counted.
+    Mended {
+        /// Which partition.
+        partition: PartitionId,
+        /// The last entry that stayed.
+        after: u64,
     },
     /// This node leads: the record says open, and everything up to `seq` is committed.
     Opened {
@@ -166,9 +183,11 @@ pub enum StopReason {
 /// What an operator should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alarm {
-    /// Two members hold different entries for one place, or one that was committed is contradicted.
-    /// The partition is stopped on this node.
+    /// Two members hold different entries for one place, or one that was committed is contradicted. If enough
+    /// others agree, this node's log is mended; if not, it takes and says nothing.
     Divergent,
+    /// An entry of this node's log cannot be read. It is mended if enough others have it.
+    Unreadable,
     /// The registry's record is older than what this node has promised.
     RegistryBehind,
     /// A member with damage does not count in a seal, and without it there are too few.

@@ -110,6 +110,7 @@ impl Partition {
         });
         named
             && matches!(self.doing, Doing::Follow)
+            && !self.blocked()
             && cx.session.is_ok()
             && !cx.draining
             && !cx.writer.stuck(cx.now, cx.config.timings.lead)
@@ -176,8 +177,8 @@ impl Partition {
         let end: LogEnd = self.tail.end();
         let leads = match &self.doing {
             Doing::Lead(leader) => leader.alive,
-            Doing::Candidate(_) | Doing::Stopped => true,
-            Doing::Follow => false,
+            Doing::Candidate(_) => true,
+            Doing::Follow => self.blocked(),
         };
         let newest = self.record.as_ref().map_or(0, |known| known.record.epoch);
         let near = ask.end.seq.saturating_add(cx.config.limits.behind_entries_max) >= end.seq;
@@ -187,6 +188,12 @@ impl Partition {
             && (ask.ready || !cx.ready)
             && near;
         Vote { partition: self.id, epoch: ask.epoch, yes, end: to_wire(end) }
+    }
+
+    /// So many contradict this node's log that it could not lead: others are let try first.
+    pub(super) fn stand_back(&mut self, cx: &mut Shared) {
+        self.back_off(cx);
+        self.suspicion.not_before = cx.now + 3 * cx.config.timings.retry_max;
     }
 
     /// It was tried in vain: the next time is a while away, and longer each time.

@@ -23,8 +23,8 @@ pub enum Role {
     Candidate,
     /// It serves.
     Primary,
-    /// It contradicts the others and waits for an operator.
-    Stopped,
+    /// Its log contradicts the others', and takes and says nothing until it is mended.
+    Mending,
 }
 
 /// A partition as this node knows it.
@@ -59,6 +59,14 @@ pub struct PartitionView {
     pub end: u64,
     /// How long ago the leader was heard; zero while leading.
     pub stale: Duration,
+    /// The log lost something, and its word counts for little until it is whole again.
+    pub damaged: bool,
+    /// An entry that cannot be read on this node's disk.
+    pub unreadable: Option<u64>,
+    /// How often this process took its log back to what the others have.
+    pub mended: u64,
+    /// As primary: members whose logs contradict this one's.
+    pub differing: Vec<NodeId>,
 }
 
 /// A node that is given a partition's log to become a member.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
 use segment::{LogEntry, LogOp};
-use wire::{Ack, Sealed};
+use wire::{Ack, Looked, Sealed};
 
 use super::Time;
 
@@ -43,6 +43,13 @@ pub(super) enum After {
         to: NodeId,
         /// What.
         sealed: Sealed,
+    },
+    /// To a member that mends its log.
+    Looked {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        looked: Looked,
     },
     /// To this node as primary: its own log is on disk up to here.
     Own {
@@ -111,6 +118,7 @@ impl Writer {
         let stays = |after: &After| match after {
             After::Ack { ack, .. } => ack.partition != partition,
             After::Sealed { sealed, .. } => sealed.partition != partition,
+            After::Looked { looked, .. } => looked.partition != partition,
             After::Own { .. } | After::Promised { .. } => true,
         };
         self.afters.retain(stays);

@@ -13,6 +13,7 @@ mod change;
 #[expect(dead_code, unreachable_pub, reason = "shared with other crates, which need more of it")]
 #[path = "../../../../tests/src/ensemble/mod.rs"]
 mod ensemble;
+mod mending;
 mod support;
 #[expect(dead_code, unreachable_pub, reason = "shared with other crates")]
 #[path = "../../../../tests/src/wait.rs"]

@@ -32,6 +32,8 @@ pub(crate) struct Cluster {
     copies: u8,
     commit: u8,
     pub(crate) timings: Timings,
+    /// Bytes a second that nodes started from now on read of their logs.
+    pub(crate) scrub: u64,
     nodes: BTreeMap<&'static str, Node>,
     /// Where the test itself waits.
     waiting: Runtime,
@@ -112,6 +114,7 @@ impl Cluster {
             copies,
             commit,
             timings: Timings::default(),
+            scrub: 0,
             nodes: BTreeMap::new(),
             waiting: Builder::new_current_thread().enable_all().build().unwrap(),
         }
@@ -182,7 +185,30 @@ impl Cluster {
             zone: String::new(),
             weight: 1,
             timings: self.timings,
+            scrub: self.scrub,
         }
+    }
+
+    /// Where a node keeps everything.
+    pub(crate) fn data(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The log of a node that does not run, to be written by hand.
+    pub(crate) fn open_log(&self, name: &str) -> (Log, std::sync::mpsc::Receiver<segment::Notice>) {
+        let node: NodeId = name.parse().unwrap();
+        let count = self.partitions.count();
+        let folder = Folder::open(&self.data(name), &node, count, Vec::new).unwrap();
+        let config = LogConfig {
+            folder: folder.logs(),
+            store: folder.store(),
+            partitions: count,
+            value_file_bytes_max: 64 << 20,
+            reserve: Reserve::Bytes(0),
+        };
+        let (told, notices) = std::sync::mpsc::channel();
+        let (log, _) = Log::open(config, move |notice| drop(told.send(notice))).unwrap();
+        (log, notices)
     }
 
     /// Ends a node as a crash would: its log mid-way, its sockets without a word.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hashring::PartitionId;
-use registry::PartitionRecord;
+use registry::{PartitionRecord, PartitionState};
 use replication::core::Outcome;
 
 use crate::ensemble::{Ensemble, Intruder, registry};
@@ -126,4 +126,33 @@ fn what_another_program_writes_into_it_is_passed_over() {
     let (after, _) = cluster.block_on(intruder.get(&record)).unwrap();
     let after: PartitionRecord = registry::decode(&after).unwrap();
     assert!(after.epoch > 0);
+}
+
+#[test]
+fn a_record_that_is_deleted_is_written_anew_by_whoever_leads() {
+    let Some(ensemble) = start() else { return };
+    let mut cluster = on(&ensemble);
+    all_serve(&cluster, "before");
+    let intruder: Intruder = cluster.block_on(ensemble.intruder());
+    let partition = PartitionId(5);
+    let path = format!("{ROOT}/partitions/005");
+    let record = |cluster: &Cluster| {
+        let found = cluster.block_on(intruder.get(&path));
+        found.and_then(|(data, _)| registry::decode::<PartitionRecord>(&data).ok())
+    };
+    let before = record(&cluster).unwrap();
+    cluster.block_on(intruder.delete(&path));
+    cluster.until("the record is there again, and open", |cluster| {
+        let now = record(cluster);
+        now.is_some_and(|now| {
+            now.state == PartitionState::Open
+                && now.epoch > before.epoch
+                && now.ensemble == before.ensemble
+        })
+    });
+    cluster.until_open();
+    all_serve(&cluster, "after");
+    cluster.kill(cluster.leader(partition).unwrap());
+    cluster.until_open();
+    all_serve(&cluster, "without one");
 }

@@ -12,6 +12,10 @@ pub(crate) struct Disk {
     pub(crate) promise: Option<Promise>,
     pub(crate) commit: u64,
     pub(crate) damaged: bool,
+    /// What is missing is of this epoch or a lower one.
+    pub(crate) doubted: u64,
+    /// These cannot be read.
+    pub(crate) unreadable: Vec<u64>,
 }
 
 /// Does what a writer does.
@@ -24,17 +28,25 @@ pub(crate) fn apply(disk: &mut BTreeMap<PartitionId, Disk>, op: LogOp) {
                 assert_eq!(entry.seq, end.seq + 1, "a gap on disk");
                 let chain = end.chain.next(entry.epoch, entry.seq, &entry.payload);
                 assert_eq!(entry.chain, chain, "a broken chain on disk");
+                disk.damaged &= entry.epoch <= disk.doubted;
                 disk.entries.push(entry);
             }
         }
         LogOp::Cut { partition, after } => {
-            disk.entry(partition).or_default().entries.retain(|entry| entry.seq <= after);
+            let disk = disk.entry(partition).or_default();
+            disk.entries.retain(|entry| entry.seq <= after);
+            disk.unreadable.retain(|seq| *seq <= after);
         }
         LogOp::Promise { partition, promise } => {
             let disk = disk.entry(partition).or_default();
             let before = disk.promise.as_ref().map_or(0, |promise| promise.epoch);
             assert!(promise.epoch >= before, "a promise falls");
             disk.promise = Some(promise);
+        }
+        LogOp::Doubt { partition, epoch } => {
+            let disk = disk.entry(partition).or_default();
+            disk.damaged = true;
+            disk.doubted = epoch;
         }
         LogOp::Commit { partition, seq } => disk.entry(partition).or_default().commit = seq,
     }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use replication::core::{Alarm, Event, Outcome, Role, Step, Why};
+use replication::core::{Event, Outcome, Role, Step, Why};
 
 use wire::{Ack, Message};
 
 use crate::stage::{P, Stage, id};
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_send_is_answered_when_as_many_members_hold_it_as_it_asked_for() {
@@ -180,31 +179,4 @@ impl Stage {
     fn submit_acks(&mut self, name: &str, acks: u8) -> u64 {
         self.submit(name, &format!("for {acks}"), acks)
     }
-}
-
-#[test]
-fn a_member_whose_committed_log_is_another_one_stops_when_it_is_compared() {
-    let mut stage = Stage::new(&["a", "b", "c"], 1, 2);
-    stage.limits.tail_entries_max = 1;
-    for name in ["a", "b", "c"] {
-        stage.start(name);
-    }
-    stage.run(SECOND);
-    for n in 0..20 {
-        stage.submit("a", &format!("entry {n}"), 3);
-        stage.quiet();
-    }
-    stage.run(10 * MINUTE);
-    assert!(["a", "b", "c"].iter().all(|name| stage.node(name).alarms.is_empty()), "all equal");
-    // Another history at the same places, valid in itself.
-    let disk = stage.node("c").disk.get_mut(&P).unwrap();
-    let mut chain = segment::Chain::default();
-    for entry in &mut disk.entries {
-        entry.payload = [&entry.payload[..], b"?"].concat().into();
-        chain = chain.next(entry.epoch, entry.seq, &entry.payload);
-        entry.chain = chain;
-    }
-    stage.until("c stops", |stage| stage.view("c").role == Role::Stopped);
-    assert_eq!(stage.node("c").alarms, [Alarm::Divergent]);
-    assert!(stage.view("a").leading && stage.view("b").role == Role::Member);
 }

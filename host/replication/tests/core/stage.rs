@@ -64,6 +64,9 @@ pub(crate) struct Node {
     pub(crate) store: u64,
     pub(crate) told: Vec<Step>,
     pub(crate) moves: Vec<Moving>,
+    /// What was put aside: after which entry, and the first that differs.
+    pub(crate) aside: Vec<(u64, u64)>,
+    pub(crate) mended: Vec<u64>,
     pub(crate) answers: BTreeMap<u64, Outcome>,
     pub(crate) alarms: Vec<Alarm>,
     pub(crate) stopped: bool,
@@ -119,6 +122,8 @@ impl Stage {
                 store: 7,
                 told: Vec::new(),
                 moves: Vec::new(),
+                aside: Vec::new(),
+                mended: Vec::new(),
                 answers: BTreeMap::new(),
                 alarms: Vec::new(),
                 stopped: false,
@@ -378,6 +383,15 @@ impl Stage {
         self.now - begun
     }
 
+    /// The same within an hour: what is looked for only now and then.
+    pub(crate) fn until_long(&mut self, what: &str, is: impl Fn(&Self) -> bool) {
+        let begun = self.now;
+        while !is(self) {
+            assert!(self.now - begun < Duration::from_secs(3600), "an hour without: {what}");
+            self.run(PACE);
+        }
+    }
+
     fn act(&mut self, name: &NodeId, step: Step) {
         let node = self.nodes.get_mut(name).unwrap();
         match step {
@@ -393,7 +407,15 @@ impl Stage {
             }
             Step::Read { partition, request, from, entries_max, bytes_max } => {
                 let disk = node.disk.entry(partition).or_default();
-                let entries = Some(disk.read(from, entries_max, bytes_max));
+                let entries = disk.read(from, entries_max, bytes_max);
+                let broken = entries.iter().find(|it| disk.unreadable.contains(&it.seq));
+                if let Some(seq) = broken.map(|entry| entry.seq) {
+                    self.tell(&name.to_string(), Event::Unreadable { partition, seq });
+                    let entries = None;
+                    return self
+                        .tell(&name.to_string(), Event::Read { partition, request, entries });
+                }
+                let entries = Some(entries);
                 self.tell(&name.to_string(), Event::Read { partition, request, entries });
             }
             Step::Answer { token, outcome } => {
@@ -404,6 +426,12 @@ impl Stage {
             Step::Alarm { alarm, .. } => node.alarms.push(alarm),
             Step::Viewed { .. } => {}
             Step::Moving { how, .. } => node.moves.push(how),
+            Step::Mended { after, .. } => node.mended.push(after),
+            Step::PutAside { partition, after, differs } => {
+                node.aside.push((after, differs));
+                let done = Event::PutAside { partition, after, done: true };
+                self.tell(&name.to_string(), done);
+            }
             step @ (Step::Opened { .. } | Step::Closed { .. } | Step::Committed { .. }) => {
                 node.told.push(step);
             }
@@ -413,19 +441,19 @@ impl Stage {
     fn compare_and_set(
         &mut self,
         partition: PartitionId,
-        expect: u64,
+        expect: Option<u64>,
         record: PartitionRecord,
     ) -> CasResult {
         let opens = record.state == PartitionState::Open;
         if self.cas == Cas::Lost || (self.cas == Cas::NoOpening && opens) {
             return CasResult::Unknown;
         }
-        let current = self.records.get_mut(&partition).unwrap();
-        if current.1 != expect {
-            return CasResult::Lost { current: Some(current.clone()) };
+        let current = self.records.get(&partition).cloned();
+        if current.as_ref().map(|(_, version)| *version) != expect {
+            return CasResult::Lost { current };
         }
-        *current = (record, expect + 1);
-        let (record, version) = current.clone();
+        let version = expect.map_or(0, |version| version + 1);
+        self.records.insert(partition, (record.clone(), version));
         let result = match self.cas {
             Cas::Done | Cas::NoOpening => CasResult::Won { version },
             Cas::DoneUnknown | Cas::Lost => CasResult::Unknown,

@@ -6,7 +6,6 @@ mod asking;
 pub(crate) mod scripted;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use chat::{Chain, Chats, Config, Later, Ledger, LiveChain, Request, Response, Sent};
@@ -222,7 +221,7 @@ impl Ledger for Node {
             commit: inner.committed,
             committed: inner.at(inner.committed),
             end: inner.log.len() as u64,
-            stale: Duration::ZERO,
+            ..PartitionView::default()
         })
     }
 
