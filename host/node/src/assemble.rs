@@ -446,6 +446,7 @@ fn settings(
         zone: config.node.zone.clone(),
         weight: config.node.weight,
         timings: timings(config),
+        scrub: config.storage.scrub.0,
     }
 }
 

@@ -3,12 +3,14 @@
 //! Nothing is kept here but what no part knows: since when the process runs, and whether somebody told
 //! it to give everything away.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LinesInfo, Movement,
-    Operate, PartitionInfo, Partitions, PluginInfo, ProgressInfo, PushedInfo, RegistryInfo,
+    About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LinesInfo, LogHealth,
+    Movement, Operate, PartitionInfo, Partitions, PluginInfo, ProgressInfo, PushedInfo,
+    RegistryInfo,
 };
 use bytes::Bytes;
 use chat::{Code, Refusal, RingView};
@@ -75,6 +77,7 @@ impl Operate for Operator {
     fn partitions(&self) -> Partitions {
         let view = self.replication.ring();
         let all = self.replication.partitions().all();
+        let evidence = self.replication.evidence();
         Partitions {
             copies: self.replication.copies(),
             commit: self.replication.commit(),
@@ -84,7 +87,7 @@ impl Operate for Operator {
                 Spread::Zone => "zone",
             },
             settle_ms: ms(self.replication.settle()),
-            partitions: all.map(|partition| self.partition(partition, &view.ring)).collect(),
+            partitions: all.map(|it| self.partition(it, &view.ring, &evidence)).collect(),
         }
     }
 
@@ -242,7 +245,12 @@ impl Operator {
         })
     }
 
-    fn partition(&self, partition: PartitionId, ring: &Ring) -> PartitionInfo {
+    fn partition(
+        &self,
+        partition: PartitionId,
+        ring: &Ring,
+        evidence: &BTreeSet<PartitionId>,
+    ) -> PartitionInfo {
         let view = self.replication.view(partition);
         let partitions = self.replication.partitions();
         let copies = usize::from(self.replication.copies());
@@ -267,7 +275,7 @@ impl Operator {
                 Role::Member => "member",
                 Role::Candidate => "candidate",
                 Role::Primary => "primary",
-                Role::Stopped => "stopped",
+                Role::Mending => "mending",
             },
             ensemble: view.ensemble.clone(),
             wanted,
@@ -275,6 +283,13 @@ impl Operator {
             commit: view.commit,
             stale_ms: ms(view.stale),
             moves: view.learners.iter().map(movement).collect(),
+            log: LogHealth {
+                damaged: view.damaged,
+                unreadable: view.unreadable,
+                mended: view.mended,
+                evidence: evidence.contains(&partition),
+            },
+            differing: view.differing.clone(),
         }
     }
 }

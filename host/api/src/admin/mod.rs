@@ -35,7 +35,7 @@ pub use generations::{
 };
 pub use looking::{ErrorInfo, LineInfo, LinesInfo};
 pub use operate::{
-    About, Doing, Going, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
+    About, Doing, Going, LogHealth, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
 };
 
 use order::Order;

@@ -141,6 +141,23 @@ pub struct PartitionInfo {
     pub stale_ms: u64,
     /// Who is being brought in; known to the primary.
     pub moves: Vec<Movement>,
+    /// What is wrong with this node's log.
+    pub log: LogHealth,
+    /// Members whose logs contradict the primary's; known to the primary.
+    pub differing: Vec<NodeId>,
+}
+
+/// What is wrong with a node's log of a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogHealth {
+    /// It lost something, and counts for little until it is whole again.
+    pub damaged: bool,
+    /// An entry that cannot be read.
+    pub unreadable: Option<u64>,
+    /// How often the process took it back to what the others have.
+    pub mended: u64,
+    /// What it held instead is put aside in the data folder, for somebody to look at.
+    pub evidence: bool,
 }
 
 /// A node that is being given a partition.

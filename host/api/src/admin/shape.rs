@@ -122,6 +122,16 @@ struct PartitionShape<'a> {
     lag: u64,
     stale_ms: u64,
     moves: Vec<MovementShape<'a>>,
+    log: LogShape,
+    differing: &'a [NodeId],
+}
+
+#[derive(Debug, Serialize)]
+struct LogShape {
+    damaged: bool,
+    unreadable: Option<u64>,
+    mended: u64,
+    evidence: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -160,6 +170,13 @@ impl<'a> PartitionShape<'a> {
             lag: info.end.saturating_sub(info.commit),
             stale_ms: info.stale_ms,
             moves: info.moves.iter().map(MovementShape::new).collect(),
+            log: LogShape {
+                damaged: info.log.damaged,
+                unreadable: info.log.unreadable,
+                mended: info.log.mended,
+                evidence: info.log.evidence,
+            },
+            differing: &info.differing,
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use api::admin::{
     About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LineInfo, LinesInfo,
-    LinkInfo, Movement, NodeProgressInfo, Operate, PartitionInfo, Partitions, PastInfo, PluginInfo,
-    PowerInfo, ProgressInfo, PushedInfo, RegistryInfo,
+    LinkInfo, LogHealth, Movement, NodeProgressInfo, Operate, PartitionInfo, Partitions, PastInfo,
+    PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo,
 };
 use api::{Config, Drained, Patience, Server, Serving};
 use bytes::Bytes;
@@ -72,6 +72,8 @@ impl Operate for Pretender {
             commit: 10,
             stale_ms: 0,
             moves: vec![movement],
+            log: LogHealth { unreadable: Some(7), ..LogHealth::default() },
+            differing: vec![node("n2")],
         };
         let partitions = vec![partition];
         Partitions { copies: 2, commit: 2, spread: "host", settle_ms: 60_000, partitions }
@@ -284,6 +286,8 @@ async fn a_node_tells_who_it_is_and_how_it_does() {
             "ensemble": ["n1", "n2"], "wanted": ["n1", "n3"], "end": 12, "commit": 10, "lag": 2,
             "stale_ms": 0,
             "moves": [{"node": "n3", "bytes_done": 10, "bytes_total": 40, "left_ms": 300}],
+            "log": {"damaged": false, "unreadable": 7, "mended": 0, "evidence": false},
+            "differing": ["n2"],
         }],
     });
     assert_eq!(partitions, expected);

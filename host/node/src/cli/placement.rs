@@ -48,6 +48,19 @@ pub(super) struct Partition {
     pub(super) ensemble: Vec<NodeId>,
     pub(super) wanted: Vec<NodeId>,
     pub(super) moves: Vec<Movement>,
+    #[serde(default)]
+    log: LogHealth,
+    #[serde(default)]
+    differing: Vec<NodeId>,
+}
+
+/// What is wrong with the log of the node that was asked.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct LogHealth {
+    damaged: bool,
+    unreadable: Option<u64>,
+    mended: u64,
+    evidence: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -191,6 +204,31 @@ fn balance(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// What somebody should look at.
+/// What is wrong with the logs, as the node that was asked knows it.
+fn flaws(partition: &Partition) -> Vec<String> {
+    let Partition { partition: number, log, differing, .. } = partition;
+    let mut flaws = Vec::new();
+    for node in differing {
+        flaws.push(format!("partition {number}: the log of {node} is not what the others have"));
+    }
+    if log.damaged {
+        flaws.push(format!(
+            "partition {number}: this node's log lost something, and is given it again"
+        ));
+    }
+    if let Some(seq) = log.unreadable {
+        flaws.push(format!("partition {number}: this node cannot read entry {seq} of its log"));
+    }
+    if log.evidence {
+        flaws.push(format!(
+            "partition {number}: this node's log held what the others do not have ({} times since it was started): look at \
+             evidence/{number:03}.evidence in its data folder, then remove it",
+            log.mended
+        ));
+    }
+    flaws
+}
+
 fn notes(ring: &Ring, placement: &Placement) -> Vec<String> {
     let count = |of: &dyn Fn(&&Partition) -> bool| placement.partitions.iter().filter(of).count();
     let mut notes = Vec::new();
@@ -227,6 +265,7 @@ fn notes(ring: &Ring, placement: &Placement) -> Vec<String> {
             placement.settle_ms.div_ceil(1000)
         ));
     }
+    notes.extend(placement.partitions.iter().flat_map(flaws));
     notes
 }
 
@@ -370,5 +409,22 @@ mod tests {
         assert_eq!((&absent["node"], &absent["state"]), (&json!("b"), &json!("absent")));
         assert_eq!((&absent["holds"], &absent["positions"]), (&json!(4), &json!(0)));
         assert_eq!(json["balance"]["leads"], 1.0, "who is not there says nothing of balance");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_logs_is_noted() {
+        let mut placed = placement(&["a", "b"]);
+        placed.partitions[1].differing = vec!["b".parse().unwrap()];
+        placed.partitions[2].log =
+            super::LogHealth { damaged: true, unreadable: Some(9), mended: 1, evidence: true };
+        let text = table(&ring(), &placed).text();
+        for note in [
+            "partition 1: the log of b is not what the others have",
+            "partition 2: this node's log lost something",
+            "partition 2: this node cannot read entry 9",
+            "evidence/002.evidence",
+        ] {
+            assert!(text.contains(note), "{note}: {text}");
+        }
     }
 }

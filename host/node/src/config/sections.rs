@@ -121,6 +121,8 @@ pub struct Storage {
     pub value_file: Size,
     /// What stays free; below it sends are refused and reads go on.
     pub reserve: Reserve,
+    /// How much of the logs is read again in a second, to see that it is still what was written.
+    pub scrub: Size,
 }
 
 /// `[collect]`: chats that are over.
@@ -252,7 +254,7 @@ impl Default for Replication {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { value_file: Size(1 << 30), reserve: Reserve::Percent(5) }
+        Self { value_file: Size(1 << 30), reserve: Reserve::Percent(5), scrub: Size(1 << 20) }
     }
 }
 
@@ -347,6 +349,7 @@ impl Config {
         let mut table = root.section(reading, "storage");
         table.key(reading, "value_file", &mut self.storage.value_file);
         table.key(reading, "reserve", &mut self.storage.reserve);
+        table.key(reading, "scrub", &mut self.storage.scrub);
         table.done(reading);
 
         let mut table = root.section(reading, "collect");
