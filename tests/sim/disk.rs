@@ -4,7 +4,7 @@
 //! written. The *durable* one is what a crash leaves: whole batches that were synced, and of the batch
 //! under way any prefix, entry by entry.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hashring::PartitionId;
 use rand::RngExt;
@@ -19,6 +19,10 @@ pub(crate) struct Image {
     pub(crate) commit: u64,
     /// Where the log ended before it lost entries. Mended when it is as good again.
     pub(crate) lost: Option<LogEnd>,
+    /// From here on it holds what nobody ever wrote.
+    pub(crate) altered: Option<u64>,
+    /// Entries that cannot be read.
+    pub(crate) unreadable: BTreeSet<u64>,
 }
 
 impl Image {
@@ -108,6 +112,8 @@ pub(crate) struct Disk {
     /// The names of new files are not synced: a rule broken on purpose. What was there before the last
     /// file began, and how many batches are in it.
     pub(crate) unnamed: Option<(Images, u32)>,
+    /// One of its logs once held what nobody ever wrote.
+    pub(crate) was_altered: bool,
 }
 
 /// Batches of one file.
@@ -125,6 +131,7 @@ impl Disk {
             queued: VecDeque::new(),
             writing: Vec::new(),
             unnamed: None,
+            was_altered: false,
         }
     }
 
@@ -212,6 +219,42 @@ impl Disk {
         self.logical = self.durable.clone();
     }
 
+    /// The entries of one log from `first` on say something else, and all of it verifies.
+    pub(crate) fn alter(&mut self, partition: PartitionId, first: u64) {
+        let Some(image) = self.durable.get_mut(&partition) else { return };
+        let Some(mut before) = image.at(first.saturating_sub(1)) else { return };
+        let skip = usize::try_from(first - 1).unwrap_or(usize::MAX);
+        for entry in image.entries.iter_mut().skip(skip) {
+            let kind = entry.payload.first().copied().unwrap_or(1);
+            entry.payload = [&[kind], &b"altered"[..], &entry.payload].concat().into();
+            before.chain = before.chain.next(entry.epoch, entry.seq, &entry.payload);
+            entry.chain = before.chain;
+        }
+        image.altered = Some(first);
+        self.was_altered = true;
+        self.logical = self.durable.clone();
+    }
+
+    /// An entry of one log cannot be read any more.
+    pub(crate) fn rot(&mut self, partition: PartitionId, seq: u64) {
+        for images in [&mut self.durable, &mut self.logical] {
+            if let Some(image) = images.get_mut(&partition) {
+                image.unreadable.insert(seq);
+            }
+        }
+    }
+
+    /// Whether there are entries that cannot be read.
+    pub(crate) fn is_rotten(&self) -> bool {
+        self.durable.values().any(|image| !image.unreadable.is_empty())
+    }
+
+    /// The first of these entries that cannot be read.
+    pub(crate) fn broken(&self, partition: PartitionId, entries: &[LogEntry]) -> Option<u64> {
+        let unreadable = &image(&self.durable, partition).unreadable;
+        entries.iter().map(|entry| entry.seq).find(|seq| unreadable.contains(seq))
+    }
+
     /// What a process that starts now finds.
     pub(crate) fn restored(&self) -> BTreeMap<PartitionId, Restored> {
         self.durable.iter().map(|(partition, image)| (*partition, image.restored())).collect()
@@ -237,7 +280,14 @@ impl Disk {
 
 /// The log of a partition, or that of one that has nothing yet.
 pub(crate) fn image(images: &Images, partition: PartitionId) -> &Image {
-    static EMPTY: Image = Image { entries: Vec::new(), promise: None, commit: 0, lost: None };
+    static EMPTY: Image = Image {
+        entries: Vec::new(),
+        promise: None,
+        commit: 0,
+        lost: None,
+        altered: None,
+        unreadable: BTreeSet::new(),
+    };
     images.get(&partition).unwrap_or(&EMPTY)
 }
 
@@ -250,6 +300,13 @@ fn apply(images: &mut Images, op: &LogOp) -> Result<(), String> {
         LogOp::Cut { partition, after } => {
             let image = images.entry(*partition).or_default();
             image.entries.truncate(usize::try_from(*after).unwrap_or(usize::MAX));
+            image.altered = image.altered.filter(|first| first <= after);
+            image.unreadable.retain(|seq| seq <= after);
+            Ok(())
+        }
+        LogOp::Doubt { partition, epoch } => {
+            let lost = LogEnd { epoch: *epoch, seq: u64::MAX, ..LogEnd::default() };
+            images.entry(*partition).or_default().lost = Some(lost);
             Ok(())
         }
         LogOp::Promise { partition, promise } => {
@@ -270,6 +327,8 @@ fn pieces(op: LogOp) -> Vec<LogOp> {
             .into_iter()
             .map(|entry| LogOp::Append { partition, entries: vec![entry] })
             .collect(),
-        LogOp::Cut { .. } | LogOp::Promise { .. } | LogOp::Commit { .. } => vec![op],
+        LogOp::Cut { .. } | LogOp::Promise { .. } | LogOp::Doubt { .. } | LogOp::Commit { .. } => {
+            vec![op]
+        }
     }
 }

@@ -26,6 +26,20 @@ pub(crate) enum Fault {
         down: Time,
         entries: usize,
     },
+    /// As a crash, and what the disk holds of a partition says something else from some place on that all
+    /// members have.
+    Alter {
+        node: usize,
+        down: Time,
+    },
+    /// An entry that all members have cannot be read on this node any more.
+    Rot {
+        node: usize,
+    },
+    /// A partition's record is deleted.
+    Vanish {
+        partition: u16,
+    },
     /// As a crash, and the data directory is a new one.
     Wipe {
         node: usize,
@@ -133,6 +147,9 @@ pub(crate) enum Kind {
     Clock,
     Leave,
     Gone,
+    Alter,
+    Rot,
+    Vanish,
 }
 
 impl Kind {
@@ -193,6 +210,9 @@ pub(crate) fn of_kind(
             let entries = random.random_range(1..20);
             plan.push((at, Fault::Damage { node, down: lasts / 2, entries }));
         }
+        Kind::Alter => plan.push((at, Fault::Alter { node, down: lasts / 4 })),
+        Kind::Vanish => plan.push((at, Fault::Vanish { partition: random.random_range(0..3) })),
+        Kind::Rot => plan.push((at, Fault::Rot { node })),
         Kind::Break => plan.push((at, Fault::Break { pair: (node.min(peer), node.max(peer)) })),
         Kind::OneWay => {
             lasting(Fault::Cut { from: node, to: peer }, Fault::Uncut { from: node, to: peer });

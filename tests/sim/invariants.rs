@@ -98,6 +98,29 @@ impl History {
         must(!lost, "I7", || format!("store {store} cuts {partition:?} after {after}: committed"))
     }
 
+    /// A store takes its log back to `after`, to be given the rest again. R32: what it may have helped to commit
+    /// is on as many other disks as make a commit.
+    pub(crate) fn mends(
+        &self,
+        store: u64,
+        partition: PartitionId,
+        after: u64,
+        record: &PartitionRecord,
+    ) -> Verdict {
+        let others = mask(&record.ensemble) & !(1 << store);
+        for end in self.truth.get(&partition).into_iter().flatten().filter(|end| end.seq > after) {
+            let content = self.contents.get(&(partition, end.epoch, end.seq));
+            let holds = content.is_some_and(|it| it.held & (1 << store) != 0);
+            let holders = content.map_or(0, |it| (it.held & others).count_ones());
+            must(!holds || holders >= u32::from(record.commit), "R32", || {
+                format!(
+                    "store {store} drops {partition:?} {end:?}, which only {holders} others hold"
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     /// Everything after a seq is on the disk of a store no more: it cut it.
     pub(crate) fn gone(&mut self, store: u64, partition: PartitionId, after: u64) {
         for ((of, _, seq), content) in &mut self.contents {
@@ -249,7 +272,9 @@ impl History {
                 self.shown(partition)
             )
         })?;
-        let same = seq == 0 || log.at(seq).is_none_or(|end| self.is_true(partition, end));
+        let altered = log.altered.is_some_and(|first| first <= seq);
+        let same =
+            seq == 0 || altered || log.at(seq).is_none_or(|end| self.is_true(partition, end));
         must(same, "I10", || format!("{node} believes another {partition:?} {seq} committed"))
     }
 
@@ -290,7 +315,9 @@ impl History {
         (partition, epoch, end): (PartitionId, u64, LogEnd),
         durable: &Image,
     ) -> Verdict {
-        let synced = durable.promised() >= epoch && self.was_held(store, partition, end);
+        let altered = durable.altered.is_some_and(|first| first <= end.seq);
+        let held = altered || self.was_held(store, partition, end);
+        let synced = durable.promised() >= epoch && held;
         must(synced, "I4", || {
             format!("store {store} answers a seal of {partition:?} {epoch}: not synced")
         })?;

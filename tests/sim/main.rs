@@ -29,9 +29,13 @@ mod invariants;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod mending;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod records;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]

@@ -301,6 +301,8 @@ fn stream(message: &Message) -> Option<PartitionId> {
         Message::Fetched(fetched) => Some(fetched.partition),
         Message::HandOver(hand_over) => Some(hand_over.partition),
         Message::HandOverAnswer(answer) => Some(answer.partition),
+        Message::Look(look) => Some(look.partition),
+        Message::Looked(looked) => Some(looked.partition),
         Message::Beat(_)
         | Message::BeatAnswer(_)
         | Message::PreVote(_)

@@ -1,7 +1,7 @@
 //! The registry as nodes meet it: compare-and-set whose result may stay unknown, watches that are late,
 //! merged and sometimes tell an old record, sessions that are lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashring::PartitionId;
 use rand::rngs::StdRng;
@@ -26,7 +26,7 @@ pub(crate) struct Manners {
 #[derive(Clone, Debug)]
 struct Cas {
     partition: PartitionId,
-    expect: u64,
+    expect: Option<u64>,
     record: PartitionRecord,
     result: Option<CasResult>,
 }
@@ -60,6 +60,10 @@ pub(crate) struct Registry {
     random: StdRng,
     /// Every record a partition ever had; its version is its place, from 1.
     records: BTreeMap<PartitionId, Vec<PartitionRecord>>,
+    /// Records that somebody deleted.
+    gone: BTreeSet<PartitionId>,
+    /// The versions of records that somebody put back, which no node wrote.
+    put_back: BTreeSet<(PartitionId, u64)>,
     sessions: Vec<Session>,
     under_way: BTreeMap<u64, Cas>,
     count: u64,
@@ -71,6 +75,8 @@ impl Registry {
             manners,
             random: StdRng::seed_from_u64(seed ^ 0x7265_6769),
             records: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            put_back: BTreeSet::new(),
             sessions: (0..nodes).map(|_| Session::default()).collect(),
             under_way: BTreeMap::new(),
             count: 0,
@@ -82,7 +88,27 @@ impl Registry {
         self.records.entry(partition).or_default().push(record);
     }
 
-    /// The record as it stands.
+    /// Somebody deletes a record.
+    pub(crate) fn delete(&mut self, agenda: &mut Agenda, partition: PartitionId) {
+        self.gone.insert(partition);
+        self.changed(agenda, partition);
+    }
+
+    pub(crate) fn is_gone(&self, partition: PartitionId) -> bool {
+        self.gone.contains(&partition)
+    }
+
+    /// Somebody puts a record back, as it was some versions ago.
+    pub(crate) fn put_back(&mut self, agenda: &mut Agenda, partition: PartitionId, ago: usize) {
+        let Some(records) = self.records.get_mut(&partition) else { return };
+        let Some(record) = records.iter().rev().nth(ago).cloned() else { return };
+        records.push(record);
+        self.put_back.insert((partition, records.len() as u64));
+        self.gone.remove(&partition);
+        self.changed(agenda, partition);
+    }
+
+    /// The record as it stands, or stood before it was deleted.
     pub(crate) fn current(&self, partition: PartitionId) -> &PartitionRecord {
         self.records[&partition].last().expect("a partition has a record from the start")
     }
@@ -119,7 +145,7 @@ impl Registry {
         &mut self,
         agenda: &mut Agenda,
         (node, boot): (usize, u64),
-        (partition, expect): (PartitionId, u64),
+        (partition, expect): (PartitionId, Option<u64>),
         record: PartitionRecord,
     ) {
         self.count += 1;
@@ -146,16 +172,24 @@ impl Registry {
         let reached = up && !(lost && self.random.random_bool(0.5));
         let asked = self.under_way.get_mut(&cas)?;
         let records = self.records.get_mut(&asked.partition)?;
-        let before = records.last()?.clone();
+        let put_back = &self.put_back;
+        let written = (1..)
+            .zip(records.iter())
+            .filter(|(version, _)| !put_back.contains(&(asked.partition, *version)));
+        let before = written.last()?.1.clone();
+        let current = records.last()?.clone();
         let version = records.len() as u64;
-        let won = reached && version == asked.expect;
+        let gone = self.gone.contains(&asked.partition);
+        let stands = Some(version).filter(|_| !gone);
+        let won = reached && stands == asked.expect;
         asked.result = Some(match (up && !lost, won) {
             (false, _) => CasResult::Unknown,
             (true, true) => CasResult::Won { version: version + 1 },
-            (true, false) => CasResult::Lost { current: Some((before.clone(), version)) },
+            (true, false) => CasResult::Lost { current: stands.map(|version| (current, version)) },
         });
         let (partition, record) = (asked.partition, asked.record.clone());
         if won {
+            self.gone.remove(&partition);
             records.push(record.clone());
             self.changed(agenda, partition);
         }
@@ -188,13 +222,17 @@ impl Registry {
         agenda: &mut Agenda,
         node: usize,
         (session, partition): (u64, PartitionId),
-    ) -> Option<(PartitionRecord, u64)> {
+    ) -> Option<(Option<PartitionRecord>, u64)> {
         let delay = self.delay() + ms(200);
         let stale = self.random.random_ratio(self.manners.stale_per_mille, 1000);
         let records = self.records.get(&partition)?;
         let current = records.len() as u64;
         let seen = self.sessions.get_mut(node).filter(|seen| seen.up && seen.count == session)?;
         let told = seen.told.entry(partition).or_default();
+        if self.gone.contains(&partition) {
+            *told = 0;
+            return Some((None, 0));
+        }
         if *told == current {
             return None;
         }
@@ -204,7 +242,7 @@ impl Registry {
         if version != current {
             agenda.after(delay, Happening::Watch { node, session, partition });
         }
-        Some((records[usize::try_from(version - 1).ok()?].clone(), version))
+        Some((Some(records[usize::try_from(version - 1).ok()?].clone()), version))
     }
 
     /// Stops the compare-and-sets of a node, or lets them go on.

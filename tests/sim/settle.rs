@@ -15,6 +15,8 @@ use crate::world::World;
 const OPEN_MAX: Time = ms(10_000);
 /// Then logs become equal; one resend, one beat and room.
 const EQUAL_MAX: Time = ms(6_000);
+/// What cannot be read is mended in turn: a primary gives the partition away first, twice at most.
+const MENDED_MAX: Time = ms(80_000);
 /// So long after everything is equal nothing is under way.
 const QUIET: Time = ms(1_500);
 /// Looking costs more than most happenings.
@@ -32,7 +34,9 @@ impl World {
         }
         must(self.probed(&mut probes), "I16", || format!("not open: {}", self.describe()))?;
         self.settle_ring()?;
-        let until = self.agenda.now() + EQUAL_MAX;
+        let rotten = self.nodes.iter().any(|it| it.disk.is_rotten());
+        let patience = if rotten { MENDED_MAX } else { EQUAL_MAX };
+        let until = self.agenda.now() + patience;
         let partitions: Vec<PartitionId> = self.partitions().collect();
         let equal = |world: &Self| partitions.iter().all(|it| world.is_equal(*it));
         while self.agenda.now() < until && !equal(self) {
@@ -106,7 +110,9 @@ impl World {
             self.lives().filter(|(node, life)| record.names(&self.nodes[*node].id, life.store));
         self.history.shown(partition) == end.seq
             && members.all(|(node, life)| {
-                let same = self.nodes[node].durable(partition).end() == end;
+                let log = self.nodes[node].durable(partition);
+                let whole = log.altered.is_none() && log.unreadable.is_empty();
+                let same = log.end() == end && whole;
                 same && life.core.view(partition).commit == end.seq
             })
     }

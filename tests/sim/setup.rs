@@ -134,6 +134,20 @@ impl Setup {
         Self::random(seed, sabotage).with_ring(seed)
     }
 
+    /// The world of a seed in which disks lie or records vanish.
+    pub(crate) fn random_losses(seed: u64, sabotage: Sabotage) -> Self {
+        let base = Self::random(seed, sabotage);
+        let mut random = StdRng::seed_from_u64(seed ^ 0x6c69_6573);
+        let mut plan = base.plan;
+        // What the rules promise to survive is one loss: this one.
+        plan.retain(|(_, kind)| *kind != Kind::Lose);
+        let kind = *pick(&mut random, &[Kind::Alter, Kind::Alter, Kind::Rot, Kind::Vanish]);
+        let kinds = BTreeSet::from([kind]);
+        plan.extend(faults::plan(&mut random, &kinds, (ms(3_000), base.healed)));
+        let commits = vec![2; base.commits.len()];
+        Self { commits, copies: 3, members: 3, losses: 1, plan, ..base }
+    }
+
     /// The same with a ring: more nodes than hold a partition, that come, go and leave.
     fn with_ring(self, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed ^ 0x7269_6e67);

@@ -133,9 +133,19 @@ impl World {
                 self.counts.given_up += u64::from(how == Moving::GivenUp);
                 Ok(())
             }
+            Step::PutAside { partition, after, .. } => {
+                let done = !self.random.random_ratio(self.setup.unread_per_mille, 1000);
+                self.tell(node, Came::Event(Event::PutAside { partition, after, done }));
+                Ok(())
+            }
+            Step::Mended { .. } => {
+                self.counts.mended += 1;
+                Ok(())
+            }
             Step::Stop { reason } => must(false, "I12", || format!("{by:?} stops: {reason:?}")),
             Step::Alarm { partition, alarm } => {
-                let good = alarm != Alarm::Divergent;
+                let altered = self.nodes.iter().any(|it| it.disk.was_altered);
+                let good = alarm != Alarm::Divergent || altered;
                 must(good, "I1", || format!("{by:?} sees divergent logs of {partition:?}"))
             }
         }
@@ -154,9 +164,18 @@ impl World {
                 LogOp::Cut { partition, after } => {
                     self.counts.cuts += 1;
                     let log = self.nodes[node].log(*partition);
-                    self.history.cut(store, *partition, log, *after)?;
+                    let mends = ops.iter().any(
+                        |op| matches!(op, LogOp::Doubt { partition: of, .. } if of == partition),
+                    );
+                    match mends {
+                        true => {
+                            let record = self.registry.current(*partition);
+                            self.history.mends(store, *partition, *after, record)?;
+                        }
+                        false => self.history.cut(store, *partition, log, *after)?,
+                    }
                 }
-                LogOp::Promise { .. } => {}
+                LogOp::Promise { .. } | LogOp::Doubt { .. } => {}
                 LogOp::Commit { partition, seq } => {
                     let it = &self.nodes[node];
                     self.history.knows(&it.id, *partition, *seq, it.log(*partition))?;

@@ -7,7 +7,7 @@ use rand::RngExt;
 use replication::core::Event;
 
 use crate::agenda::{Happening, Time, ms};
-use crate::disk::{Disk, Pace};
+use crate::disk::{Disk, Pace, image};
 use crate::faults::{self, Fault, Kind};
 use crate::invariants::Verdict;
 use crate::network::pair;
@@ -18,7 +18,7 @@ use crate::world::World;
 impl World {
     /// Trouble of a kind comes. Half of it hits whoever leads, where it hurts most.
     pub(crate) fn trouble(&mut self, kind: Kind) -> Verdict {
-        if kind == Kind::Lose {
+        if matches!(kind, Kind::Lose | Kind::Alter | Kind::Rot) {
             if self.setup.losses == 0 {
                 return Ok(());
             }
@@ -43,6 +43,15 @@ impl World {
             Fault::Damage { node, down, entries } => {
                 self.crash_for(node, down)?;
                 self.damage(node, entries);
+                Ok(())
+            }
+            Fault::Alter { node, down } => {
+                self.crash_for(node, down)?;
+                self.alter(node);
+                Ok(())
+            }
+            Fault::Rot { node } => {
+                self.rot(node);
                 Ok(())
             }
             Fault::Wipe { node, down } => {
@@ -92,6 +101,9 @@ impl World {
             }
             Fault::Leave { node, leaving } => self.set_leaving(node, leaving),
             Fault::Ring { node, on } => self.set_on_ring(node, on),
+            Fault::Vanish { partition } if partition < self.setup.partitions => {
+                self.registry.delete(&mut self.agenda, PartitionId(partition));
+            }
             Fault::Ready { node, ready } => self.tell(node, Came::Event(Event::Ready(ready))),
             Fault::HandOver { partition } if partition < self.setup.partitions => {
                 let partition = PartitionId(partition);
@@ -152,6 +164,55 @@ impl World {
         for partition in self.partitions() {
             self.nodes[node].disk.damage(partition, entries);
         }
+    }
+
+    /// The log of a stopped node says something else from a place on that every member has on its disk.
+    pub(crate) fn alter(&mut self, node: usize) {
+        for partition in self.partitions() {
+            if let Some(first) = self.common(node, partition) {
+                let store = self.nodes[node].disk.store;
+                self.history.gone(store, partition, first - 1);
+                self.nodes[node].disk.alter(partition, first);
+            }
+        }
+    }
+
+    /// An entry of a node's log that every member has cannot be read any more; something looks there soon.
+    pub(crate) fn rot(&mut self, node: usize) {
+        for partition in self.partitions() {
+            if let Some(seq) = self.common(node, partition) {
+                self.nodes[node].disk.rot(partition, seq);
+                self.tell(node, Came::Event(Event::Unreadable { partition, seq }));
+            }
+        }
+    }
+
+    /// What cannot be read on a node is found, whatever was forgotten since.
+    fn scrub(&mut self, node: usize) {
+        for partition in self.partitions() {
+            let first =
+                image(&self.nodes[node].disk.durable, partition).unreadable.first().copied();
+            if let Some(seq) = first {
+                self.tell(node, Came::Event(Event::Unreadable { partition, seq }));
+            }
+        }
+    }
+
+    /// A committed place that is on the disks of all members, this node one of them.
+    pub(crate) fn common(&mut self, node: usize, partition: PartitionId) -> Option<u64> {
+        let record = self.registry.current(partition).clone();
+        let disk = &self.nodes[node].disk;
+        let shown = self.history.shown(partition);
+        if !record.names(&self.nodes[node].id, disk.store) || shown == 0 {
+            return None;
+        }
+        let seq = self.random.random_range(1..=shown);
+        let holds = |store: u64| {
+            let disk = self.nodes.iter().map(|it| &it.disk).find(|it| it.store == store);
+            let end = disk.and_then(|disk| image(&disk.durable, partition).at(seq));
+            end.is_some_and(|end| self.history.is_true(partition, end))
+        };
+        record.ensemble.iter().all(|member| holds(member.store)).then_some(seq)
     }
 
     /// The data directory of a stopped node is a new one.
@@ -233,6 +294,12 @@ impl World {
         self.registry.manners.unknown_per_mille = 0;
         self.registry.manners.stale_per_mille = 0;
         self.setup.unread_per_mille = 0;
+        for partition in self.partitions() {
+            // An operator puts back what nobody was there to write anew.
+            if self.registry.is_gone(partition) {
+                self.registry.put_back(&mut self.agenda, partition, 0);
+            }
+        }
         if let Some(chats) = &mut self.setup.chats {
             (chats.busy_per_mille, chats.lost_per_mille) = (0, 0);
         }
@@ -255,6 +322,7 @@ impl World {
             self.set_leaving(node, false);
             self.tell(node, Came::Event(Event::WriterFull(false)));
             self.tell(node, Came::Event(Event::Ready(true)));
+            self.scrub(node);
         }
         Ok(())
     }

@@ -48,6 +48,8 @@ pub(crate) struct Counts {
     /// Snapshots that were kept, and that were read to go on from.
     pub(crate) snapshots: u64,
     pub(crate) snapshots_read: u64,
+    /// Logs that went back to what the others have.
+    pub(crate) mended: u64,
 }
 
 /// Nodes, what is between them, and the book of what they said.
@@ -209,7 +211,11 @@ impl World {
                 let entries = self.nodes[node].disk.read(partition, from, max);
                 if self.nodes[node].life_of(boot).is_some() {
                     let fails = self.random.random_ratio(self.setup.unread_per_mille, 1000);
-                    let entries = Some(entries).filter(|_| !fails);
+                    let broken = self.nodes[node].disk.broken(partition, &entries);
+                    if let Some(seq) = broken {
+                        self.tell(node, Came::Event(Event::Unreadable { partition, seq }));
+                    }
+                    let entries = Some(entries).filter(|_| !fails && broken.is_none());
                     self.tell(node, Came::Event(Event::Read { partition, request, entries }));
                 }
                 Ok(())
@@ -253,9 +259,12 @@ impl World {
             }
             Happening::Watch { node, session, partition } => {
                 let read = self.registry.watch(&mut self.agenda, node, (session, partition));
-                if let Some((record, version)) = read {
-                    self.tell(node, Came::Event(Event::Record { partition, record, version }));
-                }
+                let event = match read {
+                    Some((Some(record), version)) => Event::Record { partition, record, version },
+                    Some((None, _)) => Event::RecordGone { partition },
+                    None => return Ok(()),
+                };
+                self.tell(node, Came::Event(event));
             }
             Happening::Session { node, boot }
                 if self.nodes[node].life_of(boot).is_some() && !self.registry.is_up(node) =>
@@ -310,7 +319,7 @@ impl World {
                     self.history.promises(store, *partition, promise)?;
                 }
                 LogOp::Cut { partition, after } => self.history.gone(store, *partition, *after),
-                LogOp::Commit { .. } => {}
+                LogOp::Doubt { .. } | LogOp::Commit { .. } => {}
             }
         }
         Ok(())
