@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     RegistryLeader,
     /// `kill -9` of every ZooKeeper server.
     RegistryAll,
+    /// No ZooKeeper server for two minutes.
+    RegistryAway,
     /// A node's session is ended by somebody else.
     Expiry,
     /// A node's wall clock steps, and steps back.
@@ -68,11 +70,14 @@ pub(crate) struct Injected {
     pub(crate) healed: u64,
     /// When every node knew a leader of every partition again.
     pub(crate) well: u64,
+    /// How long a client that was attached to a node standing still waited for its answer, from when the node
+    /// went on, in microseconds.
+    pub(crate) answered: Option<u64>,
 }
 
 impl Kind {
     /// Every kind, and how often each happens beside the others.
-    pub(crate) const ALL: [(Self, u32); 15] = [
+    pub(crate) const ALL: [(Self, u32); 16] = [
         (Self::Kill, 40),
         (Self::KillAll, 4),
         (Self::Pause, 12),
@@ -84,6 +89,7 @@ impl Kind {
         (Self::Loss, 2),
         (Self::RegistryLeader, 4),
         (Self::RegistryAll, 2),
+        (Self::RegistryAway, 1),
         (Self::Expiry, 8),
         (Self::Clock, 4),
         (Self::SyncError, 8),
@@ -102,6 +108,7 @@ impl Kind {
             | Self::Zombie
             | Self::RegistryLeader
             | Self::RegistryAll
+            | Self::RegistryAway
             | Self::Expiry => true,
         }
     }
@@ -120,6 +127,7 @@ impl Kind {
             Self::Loss => "5 % of datagrams lost",
             Self::RegistryLeader => "ZooKeeper leader kill -9",
             Self::RegistryAll => "ZooKeeper ensemble kill -9",
+            Self::RegistryAway => "ZooKeeper gone for 2 min",
             Self::Expiry => "session expired by another",
             Self::Clock => "wall clock steps",
             Self::SyncError => "fdatasync fails (EIO)",
@@ -135,16 +143,18 @@ impl Kind {
         rng: &mut StdRng,
     ) -> Injected {
         let begun = clock.us();
+        let mut answered = None;
         let detail = match self {
             Self::Kill => kill(deployment, rng).await,
             Self::KillAll => kill_all(deployment),
             Self::Pause => pause(deployment, rng, 1_000..4_000).await,
-            Self::Zombie => pause(deployment, rng, 7_500..10_000).await,
+            Self::Zombie => zombie(deployment, rng, clock, &mut answered).await,
             Self::Cut | Self::OneWay | Self::Bridge | Self::NoRegistry | Self::Loss => {
                 self.part(deployment, rng).await
             }
             Self::RegistryLeader => registry_leader(deployment).await,
-            Self::RegistryAll => registry_all(deployment).await,
+            Self::RegistryAll => registry_all(deployment, Duration::from_secs(10)).await,
+            Self::RegistryAway => registry_all(deployment, Duration::from_secs(120)).await,
             Self::Expiry => expiry(deployment, rng).await,
             Self::Clock => step_clock(deployment, rng).await,
             Self::SyncError => sync_error(deployment, rng).await,
@@ -152,7 +162,7 @@ impl Kind {
         };
         let healed = clock.us();
         deployment.restore().await;
-        Injected { kind: self, detail, begun, healed, well: clock.us() }
+        Injected { kind: self, detail, begun, healed, well: clock.us(), answered }
     }
 
     async fn part(self, deployment: &Deployment, rng: &mut StdRng) -> String {
@@ -223,6 +233,32 @@ async fn pause(deployment: &Deployment, rng: &mut StdRng, ms: std::ops::Range<u6
     node.name.clone()
 }
 
+/// A node stands still for longer than its session, with a client attached that sends to a chat it led; how
+/// soon that one is answered, in whatever words, once the node goes on.
+async fn zombie(
+    deployment: &Deployment,
+    rng: &mut StdRng,
+    clock: Clock,
+    answered: &mut Option<u64>,
+) -> String {
+    let (one, ..) = three(deployment, rng);
+    let node = &deployment.nodes[one];
+    let http = node.http();
+    let token = http.create().await;
+    node.signal(Signal::STOP);
+    let attached = tokio::spawn(async move {
+        let answer = http.try_send(&token, "attached", "attached", "is anybody there?").await;
+        (clock.us(), answer.is_ok())
+    });
+    hold(rng, 7_500..10_000).await;
+    let resumed = clock.us();
+    node.signal(Signal::CONT);
+    if let Ok((at, true)) = attached.await {
+        *answered = Some(at.saturating_sub(resumed));
+    }
+    node.name.clone()
+}
+
 async fn registry_leader(deployment: &Deployment) -> String {
     let ensemble = &deployment.ensemble;
     let leader = ensemble.leader().await;
@@ -232,12 +268,12 @@ async fn registry_leader(deployment: &Deployment) -> String {
     format!("server {leader}")
 }
 
-async fn registry_all(deployment: &Deployment) -> String {
+async fn registry_all(deployment: &Deployment, away: Duration) -> String {
     let ensemble = &deployment.ensemble;
     for server in 1..=3 {
         ensemble.kill(server).await;
     }
-    runtime::sleep(Duration::from_secs(10)).await;
+    runtime::sleep(away).await;
     // At the same time: alone none of them serves.
     let restart = |server| ensemble.restart(server);
     tokio::join!(restart(1), restart(2), restart(3));

@@ -35,6 +35,9 @@ pub(crate) struct Row {
     pub(crate) uncured: u64,
     /// From the end of the cause until every node knew a leader of every partition, in seconds.
     pub(crate) well_max_s: f64,
+    /// After a pause: from when the node went on until a client attached to it was answered, at most, in
+    /// seconds.
+    pub(crate) answered_max_s: Option<f64>,
 }
 
 /// For how long chats could not be written to.
@@ -97,6 +100,11 @@ impl Figures {
             row.overlapped += u64::from(hit > 0);
             row.operations += hit;
             row.well_max_s = row.well_max_s.max((fault.well - fault.healed) as f64 / 1e6);
+            if let Some(us) = fault.answered {
+                let seconds = us as f64 / 1e6;
+                let most = row.answered_max_s.map_or(seconds, |most| most.max(seconds));
+                row.answered_max_s = Some(most);
+            }
         }
         for (kind, us) in times {
             faults.entry(kind).or_default().sends = Times::of(us);
@@ -184,12 +192,19 @@ mod tests {
 
     #[test]
     fn what_a_fault_did_not_touch_is_clean() {
-        let fault =
-            Injected { kind: Fault::Kill, detail: String::new(), begun: 10, healed: 20, well: 30 };
+        let fault = Injected {
+            kind: Fault::Zombie,
+            detail: String::new(),
+            begun: 10,
+            healed: 20,
+            well: 30,
+            answered: Some(500_000),
+        };
         let samples = [send(0, 5, 0), send(8, 12, 0), send(25, 29, 0), send(31, 40, 0)];
         let figures = Figures::of(&samples, 0, &[fault]);
-        let row = &figures.faults[&Fault::Kill];
+        let row = &figures.faults[&Fault::Zombie];
         assert_eq!((row.injected, row.overlapped, row.operations), (1, 1, 1));
         assert_eq!((row.sends.count, figures.clean.count), (2, 2));
+        assert_eq!(row.answered_max_s, Some(0.5));
     }
 }

@@ -45,6 +45,8 @@ use workload::{Amount, Workload};
 
 /// How long the long form makes faults, in seconds; unset, only the short form runs.
 const SECONDS: &str = "FAULTS_SECONDS";
+/// Measures what a slowed member costs, and nothing else.
+const SLOWED: &str = "FAULTS_SLOWED";
 /// Decides the order of faults and what clients do.
 const SEED: &str = "SEED";
 
@@ -76,6 +78,32 @@ fn a_cluster_of_processes_survives_a_long_run_of_faults() {
     inside::run("a_cluster_of_processes_survives_a_long_run_of_faults", true, |place| {
         block_on(long(place, Duration::from_secs(seconds)));
     });
+}
+
+#[test]
+fn what_a_slowed_member_costs_is_measured() {
+    if number(SLOWED).is_none() {
+        tests::skipped(
+            "what a slowed member costs; FAULTS_SLOWED=1 measures it on a quiet machine",
+        );
+        return;
+    }
+    inside::run("what_a_slowed_member_costs_is_measured", true, |place| block_on(slowed(place)));
+}
+
+/// Three times the three figures, so that their spread is seen as well.
+async fn slowed(place: Place) {
+    let tools = Tools::look(&place);
+    if !tools.strace {
+        return tests::skipped("a slowed member: there is no strace");
+    }
+    let shape =
+        Shape { nodes: 3, servers: 3, partitions: 256, small_disk: None, false_clock: false };
+    let started = Deployment::start(&place, &shape).await;
+    let mut deployment = started.unwrap_or_else(|reason| panic!("there is no cluster: {reason}"));
+    for _ in 0..3 {
+        println!("{}", measure::slowed(&mut deployment, 64, Duration::from_secs(15)).await);
+    }
 }
 
 async fn short(place: Place) {

@@ -36,7 +36,11 @@ pub(crate) struct Slowed {
     /// Sends a second with W = 2, and how long each took.
     pub(crate) per_second: f64,
     pub(crate) plain: Times,
-    /// The same while one member that leads none of these chats takes 200 ms longer for each sync.
+    /// The same while one member that leads none of these chats is gone: every commit needs both others, and
+    /// that is all a slow one can cost by itself.
+    pub(crate) gone_per_second: f64,
+    pub(crate) gone: Times,
+    /// The same while it is there and takes 200 ms longer for each sync.
     pub(crate) slow_per_second: f64,
     pub(crate) slow: Times,
 }
@@ -129,7 +133,7 @@ async fn send(
     door.ask(node, ask).await.map(|answer| (answer.status, answer.body))
 }
 
-/// Measures three processes with W = 2, then the same with one member's syncs slowed.
+/// Measures three processes with W = 2, then the same with one member gone, then with its syncs slowed.
 pub(crate) async fn slowed(deployment: &mut Deployment, clients: usize, each: Duration) -> Slowed {
     let last = deployment.nodes.len() - 1;
     let slow = deployment.nodes[last].name.clone();
@@ -141,6 +145,7 @@ pub(crate) async fn slowed(deployment: &mut Deployment, clients: usize, each: Du
     let (plain, per_second) = closed_loop(deployment, &others, clients, each).await;
     deployment.nodes[last].kill();
     deployment.led().await;
+    let (gone, gone_per_second) = closed_loop(deployment, &others, clients, each).await;
     deployment.nodes[last].spawn(&[
         "strace",
         "-D",
@@ -160,7 +165,7 @@ pub(crate) async fn slowed(deployment: &mut Deployment, clients: usize, each: Du
     let (slow, slow_per_second) = closed_loop(deployment, &others, clients, each).await;
     deployment.nodes[last].kill();
     deployment.restore().await;
-    Slowed { per_second, plain, slow_per_second, slow }
+    Slowed { per_second, plain, gone_per_second, gone, slow_per_second, slow }
 }
 
 /// Chats that this node does not lead, with who does.
@@ -227,9 +232,12 @@ impl fmt::Display for Slowed {
         write!(
             f,
             "| sends/s of three processes, W = 2; p50, p99, max (ms) | {:.0}; {} |\n\
-             | the same with a member that leads none of the chats slowed by 200 ms a sync | {:.0}; {} |",
+             | the same without the member that leads none of the chats | {:.0}; {} |\n\
+             | the same with that member slowed by 200 ms a sync | {:.0}; {} |",
             self.per_second,
             Shown(self.plain),
+            self.gone_per_second,
+            Shown(self.gone),
             self.slow_per_second,
             Shown(self.slow)
         )

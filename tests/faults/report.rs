@@ -25,6 +25,8 @@ pub(crate) struct Told {
 
 /// Within this long after a primary's death the others must lead all that it led.
 const TAKE_OVER_MAX_S: f64 = 6.0;
+/// Within this long after a node that stood still goes on, whoever is attached to it is answered.
+const ANSWERED_MAX_S: f64 = 2.0;
 
 impl Told {
     /// What the long form must also show: that every kind of fault met operations, and how soon others lead.
@@ -33,6 +35,10 @@ impl Told {
         for (kind, row) in &self.figures.faults {
             let words = kind.words();
             assert!(row.overlapped > 0, "SEED={}: no operation met {words}: {row:?}", self.seed);
+        }
+        for row in self.figures.faults.values() {
+            let late = row.answered_max_s.filter(|seconds| *seconds > ANSWERED_MAX_S);
+            assert_eq!(late, None, "SEED={}: an answer so long after a pause", self.seed);
         }
         let take_overs = self.take_overs.iter().flat_map(|measured| &measured.all_s);
         for seconds in take_overs {
@@ -64,6 +70,20 @@ impl Told {
         let json = serde_json::to_vec_pretty(self).expect("figures are JSON");
         std::fs::write(&path, json).expect("the target folder can be written");
         path
+    }
+}
+
+impl Told {
+    /// How soon clients of a node that stood still are answered.
+    fn resumed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = self.figures.faults.values().filter_map(|row| row.answered_max_s);
+        for seconds in told {
+            writeln!(
+                f,
+                "| a pause longer than the session: attached clients are answered after it, max | {seconds:.2} s |"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -158,6 +178,7 @@ impl fmt::Display for Told {
             "| all members equal after the last fault | {:.1} s; {} partitions, {} entries |",
             self.ended.converged_s, compared.partitions, compared.entries
         )?;
+        self.resumed(f)?;
         if let Some(take_overs) = &self.take_overs {
             writeln!(f, "{take_overs}")?;
         }

@@ -1,5 +1,8 @@
 //! Processes that come to a cluster, leave it, and die for good.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::Value;
 use tests::carillon::{Carillon, run};
 use tests::{Http, eventually};
@@ -21,20 +24,52 @@ struct Seen<'a> {
     moved: Vec<Value>,
 }
 
+/// So long a process stands still: shorter than its session with ZooKeeper lives, which is 2 s.
+const STILL: Duration = Duration::from_millis(1_200);
+
 impl Seen<'_> {
+    /// Whether somebody has seen `name` being brought in.
+    fn toward(&self, name: &str) -> Option<&Value> {
+        self.moved.iter().find(|one| one["node"] == name)
+    }
+
+    /// Looks until a move to `name` is seen. Meanwhile its process stands still most of the time, so that
+    /// nothing is brought in before somebody looks.
+    async fn until_seen(&mut self, name: &str, process: &Carillon) {
+        eventually("a move that is seen", async || {
+            process.signal(Signal::STOP);
+            let begun = runtime::now();
+            let mut looked = Ok(());
+            while looked.is_ok() && self.toward(name).is_none() && begun.elapsed() < STILL {
+                looked = self.look().await.map(drop);
+            }
+            process.signal(Signal::CONT);
+            looked?;
+            self.toward(name).map(drop).ok_or_else(|| "none yet".to_owned())
+        })
+        .await;
+    }
+
+    /// Looks once at what all operators see; the partitions as the first of them does.
+    async fn look(&mut self) -> Result<Vec<Value>, String> {
+        let mut first = Vec::new();
+        for (index, admin) in self.admins.iter().enumerate() {
+            let path = "/admin/v1/partitions";
+            let all = Http::new(admin).ask("GET", path, &[], None).await?.only(200)?.body;
+            let all = all["partitions"].as_array().cloned().unwrap_or_default();
+            self.moved.extend(all.iter().filter_map(|one| one["moves"].get(0).cloned()));
+            if index == 0 {
+                first = all;
+            }
+        }
+        Ok(first)
+    }
+
     /// Looks until every partition is as it `should` be.
     async fn until(&mut self, what: &str, should: impl Fn(&Value) -> bool) {
         eventually(what, async || {
-            let mut wrong = Vec::new();
-            for (index, admin) in self.admins.iter().enumerate() {
-                let path = "/admin/v1/partitions";
-                let all = Http::new(admin).ask("GET", path, &[], None).await?.only(200)?.body;
-                let all = all["partitions"].as_array().cloned().unwrap_or_default();
-                self.moved.extend(all.iter().filter_map(|one| one["moves"].get(0).cloned()));
-                if index == 0 {
-                    wrong = all.into_iter().filter(|one| !should(one)).collect();
-                }
-            }
+            let mut wrong = self.look().await?;
+            wrong.retain(|one| !should(one));
             if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:?}")) }
         })
         .await;
@@ -80,11 +115,11 @@ async fn a_fourth_process_joins_leaves_comes_back_and_is_replaced_when_it_is_dea
         if there { Ok(()) } else { Err(ring.to_string()) }
     })
     .await;
+    seen.until_seen("d", &fourth).await;
     seen.until("d to hold what the ring has for it", in_place).await;
     let toward: Vec<&Value> = seen.moved.iter().filter(|one| one["node"] == "d").collect();
-    println!("d was seen being brought in {} times", toward.len());
-    // A fast machine is done before anybody looks; what was seen says how far it was.
-    assert!(toward.iter().all(|one| one["bytes_done"].is_u64()), "{toward:?}");
+    let told = |one: &&Value| one["bytes_done"].is_u64() && one["bytes_total"].is_u64();
+    assert!(!toward.is_empty() && toward.iter().all(told), "{toward:?}");
     assert!(operators(&["ring", "moves"]).await.contains("every partition is where it should be"));
 
     // It is declared gone, holds nothing soon, and is taken back.

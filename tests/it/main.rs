@@ -25,6 +25,7 @@ mod operators;
 mod process;
 mod processes;
 mod quorum;
+mod registry_away;
 mod service_registry;
 mod shipped_plugins;
 mod stopping;

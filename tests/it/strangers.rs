@@ -163,6 +163,20 @@ async fn what_does_not_belong_below_the_root_is_passed_over_and_counted() {
             three.node(0).said().contains(path.trim_start_matches(root).trim_start_matches('/'))
         );
     }
+    // Another cluster's record where this one's stood: whoever joined this one stays in it, and says so.
+    let cluster = format!("{root}/cluster");
+    let (kept, _) = intruder.get(&cluster).await.expect("a record");
+    intruder.put(&cluster, br#"{"id": 1, "partitions": 16}"#).await;
+    let before = counted(three.node(0), "carillon_registry_foreign_total", "cluster").await;
+    // It is looked at with the ring.
+    intruder.put(&format!("{root}/hashring/look"), b"{}").await;
+    eventually("the other cluster to be counted", async || {
+        let now = counted(three.node(0), "carillon_registry_foreign_total", "cluster").await;
+        if now == before + 1 { Ok(()) } else { Err(now) }
+    })
+    .await;
+    assert!(three.node(0).said().contains("is not the cluster that this node joined"));
+    intruder.put(&cluster, &kept).await;
     // A partition whose record somebody deletes goes on, and everybody says so.
     let record = format!("{root}/partitions/000");
     let (kept, _) = intruder.get(&record).await.expect("a record");
