@@ -15,6 +15,7 @@ mod certificates;
 mod clients;
 mod comings;
 mod disk;
+mod following;
 mod generations;
 mod handlers;
 mod kazoo;

@@ -11,6 +11,7 @@ mod artefacts;
 pub mod carillon;
 mod cluster;
 pub mod ensemble;
+mod events;
 mod expiry;
 pub mod guests;
 pub mod history;
@@ -22,6 +23,7 @@ mod wait;
 
 pub use artefacts::{binary, component};
 pub use cluster::{Cluster, shipped};
+pub use events::Events;
 pub use expiry::expire_session;
 pub use http::{Answer, Http, texts};
 pub use skip::skipped;

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::auth::{Caller, Denied, Grant, InChat, Needs};
+use crate::connected::Connected;
 use crate::endpoints::Edge;
 use crate::problem::Problem;
 use crate::{check, request_id};
@@ -240,18 +241,10 @@ impl<G: Grant> Asked<G> {
         request: Request,
         wait: Duration,
     ) -> impl Future<Output = Result<Response, Problem>> + Send + use<G> {
-        let within = self.edge.config.patience.answer + wait;
-        let call = self.call(&request, within);
+        let call = self.call(&request, wait);
         async move {
             let (edge, context) = call?;
-            let answer = edge.ask.call(request, context);
-            match runtime::timeout(within + LATE_MAX, answer).await {
-                Ok(answer) => answer.map_err(Problem::from),
-                Err(_elapsed) => {
-                    let refusal = Refusal::new(Code::Timeout, "no answer in time");
-                    Err(refusal.with_outcome(RequestOutcome::Unknown).into())
-                }
-            }
+            settle(&edge, request, context).await
         }
     }
 
@@ -259,28 +252,79 @@ impl<G: Grant> Asked<G> {
     fn call(
         self,
         request: &Request,
-        within: Duration,
+        wait: Duration,
     ) -> Result<(Arc<Edge>, CallContext), Problem> {
-        if !self.grant.covers(request) {
-            return Err(Problem::new(Code::Internal, "an endpoint asked beyond its grant"));
-        }
-        let context = CallContext {
-            deadline: runtime::now() + within,
-            request_id: self.id().to_owned(),
-            seen: self.seen()?,
-            hop: 0,
-        };
+        let context = context(&self.edge, &self.grant, request, wait, self.id(), self.seen()?)?;
         Ok((self.edge, context))
     }
 
-    fn seen(&self) -> Result<Option<Cursor>, Problem> {
+    /// The connection it came over.
+    pub(crate) fn connected(&self) -> Result<Connected, Problem> {
+        let connected = self.parts.extensions.get::<Connected>().cloned();
+        connected.ok_or_else(|| Problem::new(Code::Internal, "a request without a connection"))
+    }
+
+    /// A header's text, if it is there and is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    /// What the client has seen: the answer may not be older.
+    pub(crate) fn seen(&self) -> Result<Option<Cursor>, Problem> {
         let Some(seen) = self.parts.headers.get(SEEN) else { return Ok(None) };
         let seen = seen.to_str().ok().and_then(|seen| seen.parse().ok());
         seen.map(Some).ok_or_else(|| Problem::invalid("Carillon-Seen: not a cursor"))
     }
 }
 
+/// Asks the chats for whoever has `grant`, and only what it covers.
+pub(crate) async fn put(
+    edge: &Edge,
+    grant: &impl Grant,
+    request: Request,
+    wait: Duration,
+    request_id: &str,
+    seen: Option<Cursor>,
+) -> Result<Response, Problem> {
+    let context = context(edge, grant, &request, wait, request_id, seen)?;
+    settle(edge, request, context).await
+}
+
+/// What is said beside a request that may take `wait` longer than usual, if the grant covers it.
+fn context(
+    edge: &Edge,
+    grant: &impl Grant,
+    request: &Request,
+    wait: Duration,
+    request_id: &str,
+    seen: Option<Cursor>,
+) -> Result<CallContext, Problem> {
+    if !grant.covers(request) {
+        return Err(Problem::new(Code::Internal, "an endpoint asked beyond its grant"));
+    }
+    let deadline = runtime::now() + edge.config.patience.answer + wait;
+    Ok(CallContext { deadline, request_id: request_id.to_owned(), seen, hop: 0 })
+}
+
+/// The chats' answer, or none in time.
+async fn settle(edge: &Edge, request: Request, context: CallContext) -> Result<Response, Problem> {
+    let within = context.deadline.saturating_duration_since(runtime::now()) + LATE_MAX;
+    let answer = edge.ask.call(request, context);
+    match runtime::timeout(within, answer).await {
+        Ok(answer) => answer.map_err(Problem::from),
+        Err(_elapsed) => {
+            let refusal = Refusal::new(Code::Timeout, "no answer in time");
+            Err(refusal.with_outcome(RequestOutcome::Unknown).into())
+        }
+    }
+}
+
 impl<S: Needs> Asked<InChat<S>> {
+    /// Takes the grant, and leaves the rest: for an answer that goes on.
+    pub(crate) fn into_grant(self) -> (Arc<Edge>, InChat<S>) {
+        (self.edge, self.grant)
+    }
+
     /// The chat that it is about.
     pub(crate) fn chat(&self) -> ChatToken {
         self.grant.chat()

@@ -13,11 +13,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use runtime::Stop;
 use tokio::net::TcpStream;
 use tower::Service;
 
 use crate::Patience;
+use crate::connected::Connected;
 use crate::metrics::ConnectionCounters;
 use crate::request_id;
 use crate::socket::Socket;
@@ -32,9 +32,9 @@ pub(crate) async fn serve(
     router: Router,
     counters: ConnectionCounters,
     patience: Patience,
-    draining: Stop,
-    stop: Stop,
+    connected: Connected,
 ) {
+    let (draining, stop) = (connected.draining().clone(), connected.stop().clone());
     let first_byte = tokio::select! {
         biased;
         () = draining.stopped() => return,
@@ -44,7 +44,7 @@ pub(crate) async fn serve(
         counters.too_slow.increment(1);
         return;
     }
-    let service = service_fn(move |request| answer(router.clone(), request));
+    let service = service_fn(move |request| answer(router.clone(), connected.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
@@ -78,9 +78,13 @@ pub(crate) async fn serve(
 }
 
 /// Answers one request. Everything that is in every answer is done here.
-async fn answer(mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
-    let mut request = request;
+async fn answer(
+    mut router: Router,
+    connected: Connected,
+    mut request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let id = request_id::ensure(request.headers_mut());
+    request.extensions_mut().insert(connected);
     let mut response = router.call(request).await?;
     response.headers_mut().insert(request_id::REQUEST_ID, id);
     Ok(response)

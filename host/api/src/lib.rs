@@ -16,6 +16,7 @@ mod asked;
 pub mod auth;
 mod check;
 mod config;
+mod connected;
 mod connection;
 mod crowd;
 mod endpoints;
@@ -26,6 +27,7 @@ mod request_id;
 mod server;
 mod shape;
 mod socket;
+mod stream;
 
 pub use ask::{Ask, Asking};
 pub use auth::{Auth, JwtConfig, KeySetError};

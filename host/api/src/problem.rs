@@ -80,6 +80,11 @@ impl Problem {
         self.refusal.code
     }
 
+    /// Whether the same may go better later.
+    pub(crate) fn is_retryable(&self) -> bool {
+        self.refusal.retryable
+    }
+
     /// What was wrong.
     pub(crate) fn detail(&self) -> &str {
         &self.refusal.detail

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::admin::{self, Operate};
+use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::metrics::{self, ConnectionCounters};
 use crate::problem::Problem;
@@ -248,15 +249,15 @@ fn admit(stream: TcpStream, peer: IpAddr, gate: &Arc<Gate>, router: &Router, tas
         gate.counters.crowded.increment(1);
         return refuse(stream, "too many connections from this address", gate, tasks);
     };
-    let (draining, stop) = (gate.draining.clone(), tasks.stop().clone());
+    let draining = gate.draining.clone();
     let (router, counters) = (router.clone(), gate.counters.clone());
     let patience = gate.patience;
     counters.open.increment(1.0);
+    let connected = Connected::new(slot, place, draining, tasks.clone());
     tasks.spawn("http connection", async move {
         let open = counters.open.clone();
-        connection::serve(stream, router, counters, patience, draining, stop).await;
+        connection::serve(stream, router, counters, patience, connected).await;
         open.decrement(1.0);
-        drop((slot, place));
     });
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use chat::{Code, Request, SYSTEM};
 use model::ChatToken;
 
+use super::Auth;
 use super::claims::{Identity, Scope};
 use super::reason::Reason;
 use crate::check;
@@ -210,6 +211,14 @@ impl<S: Needs> InChat<S> {
     /// The chat.
     pub(crate) fn chat(&self) -> ChatToken {
         self.chat
+    }
+
+    /// Whether the token that this was granted to is one still. To be asked by what goes on for long.
+    pub(crate) fn still_valid(&self, auth: &Auth) -> Result<(), Problem> {
+        auth.still_valid(&self.caller).map_err(|reason| {
+            auth.count(reason);
+            reason.problem()
+        })
     }
 
     /// Who speaks, if somebody has to: `said` is what the request says in `field`.

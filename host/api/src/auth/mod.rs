@@ -120,6 +120,17 @@ impl Auth {
         identified.map(Caller::Known)
     }
 
+    /// Whether somebody who was let in may stay: a token ends also while something goes on for it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn still_valid(&self, caller: &Caller) -> Result<(), Reason> {
+        match (&self.0, caller) {
+            (Some(jwt), Caller::Known(identity)) => identity.still_valid(jwt.time.now_s()),
+            (None, _) | (_, Caller::Open) => Ok(()),
+        }
+    }
+
     /// Counts a refusal.
     pub(crate) fn count(&self, reason: Reason) {
         if let Some(jwt) = &self.0 {

@@ -157,11 +157,7 @@ pub(super) async fn read(asked: Asked<InChat<Reads>>) -> Answered {
     let token = asked.chat();
     let query: ReadQuery = asked.query()?;
     let wait = wait(query.wait.as_deref())?;
-    // What was not UTF-8 in the address has become this character.
-    if query.r#as.as_ref().is_some_and(|reader| reader.contains(char::REPLACEMENT_CHARACTER)) {
-        return Err(Problem::invalid("as: not UTF-8"));
-    }
-    let reader = asked.grant().speaker_if_any("as", query.r#as)?;
+    let reader = reader(&asked, query.r#as)?;
     let request = Request::Read(Read {
         token,
         after: cursor("after", query.after.as_deref())?,
@@ -177,7 +173,19 @@ pub(super) async fn read(asked: Asked<InChat<Reads>>) -> Answered {
     }
 }
 
-fn cursor(field: &str, text: Option<&str>) -> Result<Option<Cursor>, Problem> {
+/// Who reads, by what the query says in `as`.
+pub(super) fn reader(
+    asked: &Asked<InChat<Reads>>,
+    said: Option<String>,
+) -> Result<Option<String>, Problem> {
+    // What was not UTF-8 in the address has become this character.
+    if said.as_ref().is_some_and(|reader| reader.contains(char::REPLACEMENT_CHARACTER)) {
+        return Err(Problem::invalid("as: not UTF-8"));
+    }
+    asked.grant().speaker_if_any("as", said)
+}
+
+pub(super) fn cursor(field: &str, text: Option<&str>) -> Result<Option<Cursor>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let wrong = |_not_ours| Problem::invalid(format!("{field}: not a cursor"));
     text.parse().map(Some).map_err(wrong)

@@ -5,6 +5,7 @@
 
 mod chats;
 mod document;
+mod events;
 mod health;
 mod members;
 mod messages;
@@ -88,6 +89,7 @@ fn routes(ask: Arc<dyn Ask>, auth: Auth, config: Config) -> Routes {
         .on(MethodFilter::DELETE, MEMBER, "leave", members::leave)
         .on(MethodFilter::POST, MESSAGES, "send", messages::send)
         .on(MethodFilter::GET, MESSAGES, "read", messages::read)
+        .on(MethodFilter::GET, "/v1/chats/{token}/events", "events", events::events)
         .on(MethodFilter::GET, "/v1/ring", "ring", ring::ring)
         .on(MethodFilter::GET, "/healthz", "healthz", health::healthz)
         .on(MethodFilter::GET, "/readyz", "readyz", health::readyz)
@@ -166,7 +168,7 @@ pub(crate) fn json(status: StatusCode, shape: &impl Serialize) -> Answered {
 }
 
 /// The chats answered another question than the one they were asked.
-fn mismatch() -> Problem {
+pub(crate) fn mismatch() -> Problem {
     Problem::new(Code::Internal, "an answer to another question")
 }
 

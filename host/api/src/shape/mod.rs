@@ -11,5 +11,5 @@ pub(crate) use answers::{
     ChatShape, CreatedShape, EndedShape, HealthyShape, HeldShape, JoinedShape, OwnersShape,
     ReadyShape, RingShape, Shown,
 };
-pub(crate) use message::{PageShape, RouteShape, SentShape};
+pub(crate) use message::{MessageShape, PageShape, RouteShape, SentShape};
 pub(crate) use questions::{Ending, NewBody, NewChat, NewMember, NewMessage};

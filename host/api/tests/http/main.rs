@@ -13,5 +13,6 @@ mod bad_input;
 mod bounds;
 mod operators;
 mod pages;
+mod streams;
 mod support;
 mod tokens;

@@ -17,6 +17,7 @@ use runtime::{Stop, Tasks};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// A token that is well-formed.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -31,6 +32,8 @@ pub(crate) struct Pretender {
     replays: Mutex<bool>,
     readiness: Mutex<Readiness>,
     elsewhere: Mutex<Option<NodeId>>,
+    /// Messages after the first.
+    said: watch::Sender<Vec<Stored>>,
     waiting: AtomicUsize,
     page: AtomicUsize,
     drained: Stop,
@@ -66,6 +69,14 @@ impl Pretender {
     /// Gives pages of so many large messages from now on.
     pub(crate) fn answer_with_pages_of(&self, messages: usize) {
         self.page.store(messages, Ordering::SeqCst);
+    }
+
+    /// Somebody says something: after the first message, and after what was said before.
+    pub(crate) fn say(&self, text: &str) {
+        self.said.send_modify(|said| {
+            let seq = 2 + u64::try_from(said.len()).unwrap();
+            said.push(Stored { cursor: Cursor { epoch: 1, seq }, ..stored(text) });
+        });
     }
 
     /// How many readers wait.
@@ -112,9 +123,25 @@ impl Pretender {
             Request::Read(read) => {
                 self.waiting.fetch_add(1, Ordering::SeqCst);
                 let _waiting = Waiting(&self.waiting);
+                let mut said = self.said.subscribe();
+                let after = read.after.map_or(0, |after| after.seq);
+                let is_new = |stored: &Stored| stored.cursor.seq > after;
                 tokio::select! {
+                    biased;
+                    _ = said.wait_for(|said| said.iter().any(is_new)) => {}
                     () = self.drained.stopped() => {}
                     () = runtime::sleep(Duration::from_millis(read.wait_ms.into())) => {}
+                }
+                let new: Vec<Stored> =
+                    said.borrow().iter().filter(|one| is_new(one)).cloned().collect();
+                if let (Some(_), Some(last)) = (read.after, new.last()) {
+                    let cursor = last.cursor;
+                    return Response::Page(Page {
+                        messages: new,
+                        cursor,
+                        head: cursor,
+                        more: false,
+                    });
                 }
                 let messages = match (read.after, self.page.load(Ordering::SeqCst)) {
                     (Some(_), _) => vec![],

@@ -1,0 +1,49 @@
+//! What is counted of streams.
+
+use ::metrics::{Gauge, gauge};
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Its client is gone, or took nothing for too long.
+    Client,
+    /// The node takes its leave.
+    Draining,
+    /// The chats, or the token, say no.
+    Refused,
+}
+
+/// Counted as open until it is dropped, and then why it ended.
+#[derive(Debug)]
+pub(crate) struct Open {
+    sort: &'static str,
+    open: Gauge,
+    why: Ended,
+}
+
+impl Open {
+    /// One more is open. Unless it is said otherwise, it ends because of its client.
+    pub(crate) fn new(sort: &'static str) -> Self {
+        let open = gauge!("carillon_streams", "sort" => sort);
+        open.increment(1.0);
+        Self { sort, open, why: Ended::Client }
+    }
+
+    /// It ends, and this is why.
+    pub(crate) fn ends(&mut self, why: Ended) {
+        self.why = why;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.open.decrement(1.0);
+        let why = match self.why {
+            Ended::Client => "client",
+            Ended::Draining => "draining",
+            Ended::Refused => "refused",
+        };
+        ::metrics::counter!("carillon_streams_ended_total", "sort" => self.sort, "why" => why)
+            .increment(1);
+    }
+}
