@@ -12,13 +12,17 @@ use bytes::{Bytes, BytesMut};
 use chat::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap,
+    TRANSFER_ENCODING,
+};
 use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 use model::{ChatToken, Cursor};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::auth::{Caller, Denied, Grant, InChat, Needs};
+use crate::auth::{Caller, Denied, Grant, InChat, Needs, Public};
 use crate::connected::Connected;
 use crate::endpoints::Edge;
 use crate::problem::Problem;
@@ -50,6 +54,17 @@ pub(crate) struct Asked<G> {
     parts: Parts,
     body: Body,
     grant: G,
+}
+
+/// What an endpoint that stops speaking HTTP goes on with.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) connected: Connected,
+    pub(crate) request_id: String,
+    /// Who asks; nobody if a token is wanted and the request brought none.
+    pub(crate) caller: Option<Caller>,
+    pub(crate) upgrade: OnUpgrade,
 }
 
 /// Whether a request must have a body.
@@ -145,17 +160,12 @@ impl<G: Grant> Asked<G> {
             Problem::invalid(format!("Idempotency-Key: {is}; 1 to {max} visible ASCII characters"))
         };
         let key = match (keys.next(), keys.next()) {
-            (Some(key), None) => key.as_bytes(),
+            (Some(key), None) => key.to_str().map_err(|_not_ascii| rule("invisible characters"))?,
             (None, _) => return Err(rule("missing")),
             (Some(_), Some(_)) => return Err(rule("more than one")),
         };
-        if key.is_empty() || key.len() > check::KEY_BYTES_MAX {
-            return Err(rule("wrong length"));
-        }
-        if !key.iter().all(u8::is_ascii_graphic) {
-            return Err(rule("invisible characters"));
-        }
-        String::from_utf8(key.to_vec()).map_err(|_not_ascii| rule("invisible characters"))
+        check::key(key).map_err(rule)?;
+        Ok(key.to_owned())
     }
 
     /// The body, as bytes.
@@ -249,11 +259,7 @@ impl<G: Grant> Asked<G> {
     }
 
     /// Whom to ask, and what is said beside the request.
-    fn call(
-        self,
-        request: &Request,
-        wait: Duration,
-    ) -> Result<(Arc<Edge>, CallContext), Problem> {
+    fn call(self, request: &Request, wait: Duration) -> Result<(Arc<Edge>, CallContext), Problem> {
         let context = context(&self.edge, &self.grant, request, wait, self.id(), self.seen()?)?;
         Ok((self.edge, context))
     }
@@ -274,6 +280,33 @@ impl<G: Grant> Asked<G> {
         let Some(seen) = self.parts.headers.get(SEEN) else { return Ok(None) };
         let seen = seen.to_str().ok().and_then(|seen| seen.parse().ok());
         seen.map(Some).ok_or_else(|| Problem::invalid("Carillon-Seen: not a cursor"))
+    }
+}
+
+impl Asked<Public> {
+    /// Every header.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// Goes on without HTTP. Who asks is looked at here if the request says it, as a browser's cannot;
+    /// what they may is asked for everything they do.
+    pub(crate) async fn upgrade(mut self) -> Result<Handshake, Problem> {
+        let connected = self.connected()?;
+        let request_id = self.id().to_owned();
+        let upgrade = self.parts.extensions.remove::<OnUpgrade>();
+        let missing = || Problem::new(Code::Internal, "a connection that can only speak HTTP");
+        let upgrade = upgrade.ok_or_else(missing)?;
+        let brought = self.parts.headers.contains_key(AUTHORIZATION);
+        let caller = match self.edge.auth.identify(&mut self.parts.headers).await {
+            Ok(caller) => Some(caller),
+            Err(_none_yet) if !brought => None,
+            Err(reason) => {
+                self.edge.auth.count(reason);
+                return Err(reason.problem());
+            }
+        };
+        Ok(Handshake { edge: self.edge, connected, request_id, caller, upgrade })
     }
 }
 

@@ -32,6 +32,15 @@ pub(crate) const MEDIA_TYPE_BYTES_MAX: usize = 127;
 pub(crate) const JSON_DEPTH_MAX: usize = 64;
 /// Bytes of an idempotency key.
 pub(crate) const KEY_BYTES_MAX: usize = 255;
+
+/// Whether it can be an idempotency key; if not, what is wrong with it.
+pub(crate) fn key(key: &str) -> Result<(), &'static str> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return Err("wrong length");
+    }
+    let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible { Ok(()) } else { Err("invisible characters") }
+}
 /// The largest integer that every client's language can hold.
 pub(crate) const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// Ten years in seconds.

@@ -35,6 +35,11 @@ impl Connected {
         &self.draining
     }
 
+    /// The listener's tasks.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     /// Given when the node ends, whatever is under way.
     pub(crate) fn stop(&self) -> &Stop {
         self.tasks.stop()

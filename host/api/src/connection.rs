@@ -50,7 +50,8 @@ pub(crate) async fn serve(
         .header_read_timeout(patience.head)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Socket::new(stream, patience.stall)), service);
+        .serve_connection(TokioIo::new(Socket::new(stream, patience.stall)), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     // One signal is listened to at a time: both are looked at whenever the connection does anything.
     let ended = tokio::select! {

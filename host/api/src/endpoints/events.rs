@@ -53,7 +53,7 @@ pub(super) struct EventsQuery {
 /// Follow a chat.
 pub(super) async fn events(asked: Asked<InChat<Reads>>) -> Answered {
     let query: EventsQuery = asked.query()?;
-    let reader = reader(&asked, query.r#as)?;
+    let reader = reader(asked.grant(), query.r#as)?;
     let last = asked.header(LAST_EVENT_ID).filter(|last| !last.is_empty());
     let after = match last {
         Some(last) => cursor("Last-Event-ID", Some(last))?,

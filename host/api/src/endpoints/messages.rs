@@ -9,7 +9,7 @@ use model::{Cursor, Route};
 use serde::Deserialize;
 
 use super::chats::confirmed;
-use super::{Answered, json, mismatch};
+use super::{Answered, Edge, json, mismatch};
 use crate::asked::{Asked, Presence, parse};
 use crate::auth::{InChat, Reads, Sends};
 use crate::check;
@@ -94,18 +94,44 @@ pub(super) async fn send(mut asked: Asked<InChat<Sends>>) -> Answered {
 
 /// What somebody wants to send. Nothing of the body is held any more then.
 async fn said(asked: &mut Asked<InChat<Sends>>) -> Result<Send, Problem> {
-    let token = asked.chat();
     let query: SendQuery = asked.query()?;
     let acks = count("w", query.w.as_deref())?;
     let copies = count("n", query.n.as_deref())?;
-    if acks.zip(copies).is_some_and(|(acks, copies)| acks > copies) {
-        return Err(Problem::invalid("w: at most n"));
-    }
+    let placing = Placing { acks, copies };
+    placing.check()?;
     // The body is read even if the key is missing: whoever sends it should be able to read the answer.
     let body = asked.body(Presence::Required).await?;
     let key = asked.key()?;
     let new: NewMessage<'_> = parse(&body)?;
-    let sender = asked.grant().speaker("sender", new.sender)?;
+    new_send(asked.edge(), asked.grant(), new, key, placing)
+}
+
+/// How many nodes are to hold a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placing {
+    /// Before the answer; the cluster's commit quorum if nothing is said.
+    pub(crate) acks: Option<u8>,
+    /// In all.
+    pub(crate) copies: Option<u8>,
+}
+
+impl Placing {
+    fn check(self) -> Result<(), Problem> {
+        let beyond = self.acks.zip(self.copies).is_some_and(|(acks, copies)| acks > copies);
+        if beyond { Err(Problem::invalid("w: at most n")) } else { Ok(()) }
+    }
+}
+
+/// A message to send, as the chats take it, from what a client says.
+pub(crate) fn new_send(
+    edge: &Edge,
+    grant: &InChat<Sends>,
+    new: NewMessage<'_>,
+    key: String,
+    placing: Placing,
+) -> Result<Send, Problem> {
+    placing.check()?;
+    let sender = grant.speaker("sender", new.sender)?;
     let kind = new.kind.unwrap_or_else(|| check::KIND_DEFAULT.to_owned());
     check::kind(&kind)?;
     let route = new.route.map_or(Route::Everyone, Route::from);
@@ -114,8 +140,9 @@ async fn said(asked: &mut Asked<InChat<Sends>>) -> Result<Send, Problem> {
     check::at_most("sent_ms", new.sent_ms.unwrap_or_default(), check::INTEGER_MAX)?;
     let (text, json, base64, media_type) = (new.text, new.json, new.base64, new.media_type);
     let body = NewBody { text, json, base64, media_type };
-    let body = check::body(body, asked.edge().config.message_bytes)?;
-    let (attrs, sent_ms) = (new.attrs, new.sent_ms);
+    let body = check::body(body, edge.config.message_bytes)?;
+    let Placing { acks, copies } = placing;
+    let (token, attrs, sent_ms) = (grant.chat(), new.attrs, new.sent_ms);
     Ok(Send { token, key, acks, copies, sender, kind, route, body, attrs, sent_ms })
 }
 
@@ -157,7 +184,7 @@ pub(super) async fn read(asked: Asked<InChat<Reads>>) -> Answered {
     let token = asked.chat();
     let query: ReadQuery = asked.query()?;
     let wait = wait(query.wait.as_deref())?;
-    let reader = reader(&asked, query.r#as)?;
+    let reader = reader(asked.grant(), query.r#as)?;
     let request = Request::Read(Read {
         token,
         after: cursor("after", query.after.as_deref())?,
@@ -173,16 +200,25 @@ pub(super) async fn read(asked: Asked<InChat<Reads>>) -> Answered {
     }
 }
 
-/// Who reads, by what the query says in `as`.
+/// Who follows a chat, and after which message, by what a client says.
+pub(crate) fn follow_from(
+    grant: &InChat<Reads>,
+    said: Option<String>,
+    after: Option<&str>,
+) -> Result<(Option<String>, Option<Cursor>), Problem> {
+    Ok((reader(grant, said)?, cursor("after", after)?))
+}
+
+/// Who reads, by what is said in `as`.
 pub(super) fn reader(
-    asked: &Asked<InChat<Reads>>,
+    grant: &InChat<Reads>,
     said: Option<String>,
 ) -> Result<Option<String>, Problem> {
     // What was not UTF-8 in the address has become this character.
     if said.as_ref().is_some_and(|reader| reader.contains(char::REPLACEMENT_CHARACTER)) {
         return Err(Problem::invalid("as: not UTF-8"));
     }
-    asked.grant().speaker_if_any("as", said)
+    grant.speaker_if_any("as", said)
 }
 
 pub(super) fn cursor(field: &str, text: Option<&str>) -> Result<Option<Cursor>, Problem> {

@@ -11,6 +11,7 @@ mod members;
 mod messages;
 mod page;
 mod ring;
+mod socket;
 pub(crate) mod told;
 
 use std::future::Future;
@@ -35,6 +36,7 @@ use crate::{Ask, Auth, Config, request_id};
 
 pub use document::openapi;
 pub(crate) use health::counted;
+pub(crate) use messages::{Placing, follow_from, new_send};
 
 /// What every endpoint has.
 pub(crate) struct Edge {
@@ -90,6 +92,7 @@ fn routes(ask: Arc<dyn Ask>, auth: Auth, config: Config) -> Routes {
         .on(MethodFilter::POST, MESSAGES, "send", messages::send)
         .on(MethodFilter::GET, MESSAGES, "read", messages::read)
         .on(MethodFilter::GET, "/v1/chats/{token}/events", "events", events::events)
+        .on(MethodFilter::GET, "/v1/ws", "socket", socket::socket)
         .on(MethodFilter::GET, "/v1/ring", "ring", ring::ring)
         .on(MethodFilter::GET, "/healthz", "healthz", health::healthz)
         .on(MethodFilter::GET, "/readyz", "readyz", health::readyz)

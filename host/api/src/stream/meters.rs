@@ -5,8 +5,12 @@ use ::metrics::{Gauge, gauge};
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// Its client is gone, or took nothing for too long.
+    /// Its client is gone.
     Client,
+    /// Its client took nothing for too long.
+    Slow,
+    /// Its client said nothing, not even that it is there.
+    Silent,
     /// The node takes its leave.
     Draining,
     /// The chats, or the token, say no.
@@ -40,6 +44,8 @@ impl Drop for Open {
         self.open.decrement(1.0);
         let why = match self.why {
             Ended::Client => "client",
+            Ended::Slow => "slow",
+            Ended::Silent => "silent",
             Ended::Draining => "draining",
             Ended::Refused => "refused",
         };

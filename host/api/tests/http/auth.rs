@@ -87,7 +87,7 @@ async fn every_endpoint_wants_its_scope_and_its_chat_and_the_public_ones_are_the
         edge.pretender.forget();
     }
     public.sort();
-    let expected = ["/", "/healthz", "/openapi.json", "/page/{file}", "/readyz"];
+    let expected = ["/", "/healthz", "/openapi.json", "/page/{file}", "/readyz", "/v1/ws"];
     assert_eq!(public, expected, "whoever adds one says here that anybody may ask it");
 }
 

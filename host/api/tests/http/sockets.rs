@@ -1,0 +1,240 @@
+//! Many chats over one WebSocket.
+
+use chat::{Code, Refusal, Request};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::support::{Edge, PATIENCE, TOKEN, edge};
+
+const HANDSHAKE: &str = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// A client's end.
+struct Socket(WebSocketStream<TcpStream>);
+
+impl Socket {
+    /// Opens a socket, and takes its greeting.
+    async fn open(edge: &Edge) -> Self {
+        let mut stream = TcpStream::connect(edge.address).await.unwrap();
+        let head = format!("GET /v1/ws HTTP/1.1\r\nhost: a\r\n{HANDSHAKE}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Not a byte beyond its end: what follows are frames.
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(runtime::timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        assert!(head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{head}");
+        let wire = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+        let mut socket = Self(wire);
+        assert_eq!(socket.next().await, json!({"type": "hello", "protocol": 1}));
+        socket
+    }
+
+    async fn say(&mut self, frame: &Value) {
+        self.0.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    async fn message(&mut self) -> Message {
+        let next = runtime::timeout(PATIENCE, self.0.next()).await.expect("a frame in time");
+        next.expect("the socket goes on").unwrap()
+    }
+
+    async fn next(&mut self) -> Value {
+        loop {
+            if let Message::Text(text) = self.message().await {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+
+    async fn ask(&mut self, frame: Value) -> Value {
+        self.say(&frame).await;
+        self.next().await
+    }
+
+    async fn follow(&mut self, chat: &str) {
+        let told = self.ask(json!({"type": "sub", "chat": chat, "as": "bob"})).await;
+        assert_eq!(
+            (&told["type"], &told["chat"], &told["head"]),
+            (&json!("subbed"), &json!(chat), &json!("1-1"))
+        );
+        let told = self.next().await;
+        assert_eq!((&told["type"], &told["message"]["text"]), (&json!("msg"), &json!("hello")));
+    }
+}
+
+fn send(key: &str) -> Value {
+    json!({"type": "send", "chat": TOKEN, "key": key, "message": {"sender": "alice", "text": "hi"}})
+}
+
+fn is_error(told: &Value, code: &str) -> bool {
+    told["type"] == "error" && told["code"] == code && told["problem"]["code"] == code
+}
+
+#[tokio::test]
+async fn many_chats_are_followed_and_sent_to_over_one_socket() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    let other = "f".repeat(32);
+    for chat in [TOKEN, &other] {
+        socket.follow(chat).await;
+    }
+    edge.pretender.say("alpha");
+    let mut told = [socket.next().await, socket.next().await];
+    told.sort_by_key(|told| told["chat"].to_string());
+    for (told, chat) in told.iter().zip([TOKEN, &other]) {
+        assert_eq!((&told["chat"], &told["message"]["text"]), (&json!(chat), &json!("alpha")));
+        assert_eq!(told["message"]["cursor"], "1-2");
+    }
+    let gone = socket.ask(json!({"type": "unsub", "chat": TOKEN})).await;
+    assert_eq!(gone, json!({"type": "unsubbed", "chat": TOKEN}));
+    edge.pretender.say("beta");
+    assert_eq!(socket.next().await["chat"], json!(other), "the other goes on, and it alone");
+    let receipt = socket.ask(send("k1")).await;
+    assert_eq!((&receipt["type"], &receipt["key"]), (&json!("receipt"), &json!("k1")));
+    assert_eq!(
+        (&receipt["replay"], &receipt["sent"]["durability"]),
+        (&json!(false), &json!("quorum"))
+    );
+    assert_eq!(socket.ask(json!({"type": "ping"})).await, json!({"type": "pong"}));
+}
+
+#[tokio::test]
+async fn messages_are_answered_by_their_keys_however_many_are_on_their_way() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    for number in 0..200 {
+        socket.say(&send(&format!("k{number}"))).await;
+    }
+    let mut keys = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        let receipt = socket.next().await;
+        assert_eq!(receipt["type"], "receipt");
+        assert!(keys.insert(receipt["key"].to_string()));
+    }
+    edge.pretender.refuse_next(Refusal::new(Code::ChatEnded, "the chat has ended"));
+    let refused = socket.ask(send("late")).await;
+    assert!(is_error(&refused, "chat-ended"), "{refused}");
+    assert_eq!((&refused["chat"], &refused["key"]), (&json!(TOKEN), &json!("late")));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_frame_is_told_and_the_socket_goes_on() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    for (frame, code, detail) in [
+        (json!({"type": "sub", "chat": "x"}), "unknown-chat", ""),
+        (json!({"type": "sub", "chat": TOKEN, "after": "x"}), "invalid-request", "after"),
+        (json!({"type": "unsub", "chat": TOKEN}), "invalid-request", "chat"),
+        (
+            json!({"type": "send", "chat": TOKEN, "key": "", "message": {"sender": "a", "text": "b"}}),
+            "invalid-request",
+            "key",
+        ),
+        (
+            json!({"type": "send", "chat": TOKEN, "key": "k", "message": {"text": "b"}}),
+            "invalid-request",
+            "sender",
+        ),
+        (
+            json!({"type": "send", "chat": TOKEN, "key": "k", "w": 3, "n": 2, "message": {"sender": "a", "text": "b"}}),
+            "invalid-request",
+            "w",
+        ),
+        (json!(["sub"]), "invalid-request", "object"),
+    ] {
+        let told = socket.ask(frame.clone()).await;
+        assert!(is_error(&told, code), "{frame}: {told}");
+        assert!(told["detail"].as_str().unwrap().contains(detail), "{frame}: {told}");
+    }
+    socket.0.send(Message::binary(vec![1, 2])).await.unwrap();
+    assert!(is_error(&socket.next().await, "invalid-request"));
+    assert!(edge.pretender.asked().is_empty(), "nothing of it was asked of the chats");
+    edge.pretender.refuse_next(Refusal::new(Code::UnknownChat, "no chat has this token"));
+    let told = socket.ask(json!({"type": "sub", "chat": TOKEN})).await;
+    assert!(is_error(&told, "unknown-chat") && told["chat"] == TOKEN, "{told}");
+    socket.follow(TOKEN).await;
+    let told = socket.ask(json!({"type": "sub", "chat": TOKEN})).await;
+    assert!(is_error(&told, "invalid-request"), "{told}");
+}
+
+#[tokio::test]
+async fn a_socket_follows_so_many_chats_and_no_more() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    let chat = |number: u32| format!("{number:032x}");
+    for number in 0..1024 {
+        socket.follow(&chat(number)).await;
+    }
+    let told = socket.ask(json!({"type": "sub", "chat": chat(1024)})).await;
+    assert!(is_error(&told, "overloaded"), "{told}");
+    socket.ask(json!({"type": "unsub", "chat": chat(0)})).await;
+    socket.follow(&chat(1024)).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_large_or_none_ends_the_socket_with_a_reason() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    // The server may close before all of it is written.
+    let _refused = socket.0.send(Message::text("x".repeat(2 << 20))).await;
+    let Message::Close(Some(close)) = socket.message().await else { panic!("no close") };
+    assert_eq!(u16::from(close.code), 1009);
+
+    let mut socket = Socket::open(&edge).await;
+    // A client's frames are masked; this one is not.
+    socket.0.get_mut().write_all(&[0x81, 1, b'x']).await.unwrap();
+    let Message::Close(Some(close)) = socket.message().await else { panic!("no close") };
+    assert_eq!(u16::from(close.code), 1002);
+}
+
+#[tokio::test]
+async fn a_node_that_stops_answers_what_is_on_its_way_and_takes_its_leave() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    socket.follow(TOKEN).await;
+    let leave = async {
+        let told = socket.next().await;
+        assert_eq!(told["type"], "drain");
+        let Message::Close(Some(close)) = socket.message().await else { panic!("no close") };
+        assert_eq!(u16::from(close.code), 1001);
+        // Its own end of the close.
+        let _ended = runtime::timeout(PATIENCE, socket.0.next()).await;
+    };
+    let (drained, ()) = tokio::join!(edge.serving.drain(PATIENCE), leave);
+    assert_eq!(drained, api::Drained::Done);
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_leaves_nobody_who_waits() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    socket.follow(TOKEN).await;
+    drop(socket);
+    let waiting = async {
+        while edge.pretender.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    runtime::timeout(PATIENCE, waiting).await.expect("nobody waits any more");
+    // Its place among the connections is free again, too.
+    assert_eq!(edge.serving.drain(PATIENCE).await, api::Drained::Done);
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_gets_an_answer_of_http() {
+    let edge = edge().await;
+    let plain = edge.get("/v1/ws").await;
+    assert_eq!((plain.status, plain.code().as_str()), (400, "invalid-request"));
+    let foreign = format!("GET /v1/ws HTTP/1.1\r\nhost: a\r\norigin: http://b\r\n{HANDSHAKE}\r\n");
+    let foreign = edge.raw(foreign).await;
+    assert_eq!((foreign.status, foreign.code().as_str()), (403, "forbidden"));
+    assert!(edge.pretender.asked().iter().all(|(request, _)| !matches!(request, Request::Read(_))));
+}
