@@ -74,6 +74,8 @@ pub struct Chat {
     /// Nothing of it counts any more. No snapshot holds such a chat.
     #[serde(skip)]
     pub forgotten: bool,
+    /// The [mark](crate::Lineup::mark) of the handlers that were recorded last; 0: none were.
+    pub lineup: u64,
 }
 
 impl Chat {
@@ -99,6 +101,7 @@ impl Chat {
             waiting: None,
             outcalls: 0,
             forgotten: false,
+            lineup: 0,
         }
     }
 
@@ -162,6 +165,10 @@ impl Chat {
             }
             Change::Note { plugin, key, value } => self.note(plugin, key, value.as_deref()),
             Change::Generation(generation) => self.generation = self.generation.max(*generation),
+            Change::Lineup(lineup) => {
+                self.generation = self.generation.max(lineup.generation);
+                self.lineup = lineup.mark();
+            }
             later => self.later(later, time_ms),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attrs, ChatToken, Decision, Happened, Hold, Message, MessageId, Outcall};
+use crate::{Attrs, ChatToken, Decision, Happened, Hold, Lineup, Message, MessageId, Outcall};
 
 /// What one turn did to a chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,12 @@ pub enum Change {
     },
     /// The chat is forgotten: its token means nothing any more. It was over, and this is its last change.
     Forget,
+    /// From this turn on the chat is handled by these handlers, or later ones: as [`Change::Generation`], which
+    /// is how it was written before, and who they are.
+    Lineup(Arc<Lineup>),
+    /// The message of this turn as it came, where a handler refused or rewrote it. It changes nothing and is
+    /// shown to nobody: with it the decision can be made again.
+    Asked(Arc<Message>),
 }
 
 /// Why a message that was kept back is stored nowhere.
@@ -183,6 +189,14 @@ impl Entry {
     pub fn messages(&self) -> impl Iterator<Item = &Arc<Message>> {
         self.changes.iter().filter_map(|change| match change {
             Change::Message(message) => Some(message),
+            _ => None,
+        })
+    }
+
+    /// The message of its turn as it came, if a handler refused or rewrote it.
+    pub fn asked(&self) -> Option<&Arc<Message>> {
+        self.changes.iter().find_map(|change| match change {
+            Change::Asked(message) => Some(message),
             _ => None,
         })
     }

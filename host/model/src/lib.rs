@@ -7,6 +7,7 @@ mod decided;
 pub mod encode;
 mod entry;
 mod keys;
+mod lineup;
 mod message;
 mod participant;
 mod waiting;
@@ -17,6 +18,7 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use decided::{DECISION_BYTES_MAX, DECISIONS_MAX, Decision, Decisions};
 pub use entry::{Answer, Change, Dropped, Entry, Remembered};
 pub use keys::{KEYS_MAX, KeyHash, Keys, Known};
+pub use lineup::{Lineup, Link};
 pub use message::{Attrs, Body, Message, MessageId, Route, Stamp};
 pub use participant::{ChatStatus, Participant};
 pub use waiting::{

@@ -113,6 +113,16 @@ impl Body {
     }
 }
 
+/// For people: text as it is, and of bytes only how many.
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::Json(text) => f.write_str(text),
+            Self::Bytes { media_type, bytes } => write!(f, "{} bytes of {media_type}", bytes.len()),
+        }
+    }
+}
+
 /// What a handler decided about a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {

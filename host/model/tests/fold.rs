@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{Attrs, Body, Change, Chat, ChatStatus, ChatToken, Entry, Message, MessageId, Route};
+use model::{
+    Attrs, Body, Change, Chat, ChatStatus, ChatToken, Entry, Lineup, Message, MessageId, Route,
+};
 
 const TOKEN: ChatToken = ChatToken([1; 16]);
 
@@ -195,6 +197,9 @@ fn the_same_entries_make_the_same_chat() {
 
 #[test]
 fn the_generation_of_a_chat_only_rises() {
+    let lineup = Lineup { generation: 5, handlers: Vec::new() };
+    let chat = after(vec![create(None, None), Change::Lineup(Arc::new(lineup))]);
+    assert_eq!(chat.generation, 5);
     let chat = after(vec![create(None, None), Change::Generation(3), Change::Generation(2)]);
     assert_eq!(chat.generation, 3);
 }

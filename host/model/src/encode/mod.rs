@@ -9,7 +9,7 @@ pub mod v1;
 pub mod v2;
 pub mod v3;
 
-use crate::Entry;
+use crate::{ChatToken, Entry};
 
 /// The longest payload that is read. An entry is one request's message and what handlers added to it,
 /// each of them bounded far below; longer bytes are not ours.
@@ -56,6 +56,15 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
     }
 }
 
+/// The chat of an entry, whatever else is in it: what passes over the entries of other chats need not decode
+/// them. `None`: it is no entry.
+pub fn chat_of(payload: &[u8]) -> Option<ChatToken> {
+    match payload.split_first()? {
+        (&(v1::KIND | v2::KIND | v3::KIND), rest) => rest.first_chunk().copied().map(ChatToken),
+        _ => None,
+    }
+}
+
 fn write(kind: u8, entry: &Entry) -> Result<Vec<u8>, DecodeError> {
     let broken = |error: postcard::Error| DecodeError::Broken(error.to_string());
     let mut bytes = Vec::with_capacity(ENTRY_BYTES_GUESS);
@@ -85,7 +94,7 @@ fn read(kind: u8, payload: &[u8]) -> Result<Entry, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeError, decode, encode, v1, v2, v3};
+    use super::{DecodeError, chat_of, decode, encode, v1, v2, v3};
     use crate::{Change, ChatToken, Entry};
 
     #[test]
@@ -101,13 +110,16 @@ mod tests {
             (entry(Change::Start), v1::KIND),
             (entry(Change::Told { count: 1 }), v2::KIND),
             (entry(Change::Forget), v3::KIND),
+            (entry(Change::Lineup(Default::default())), v3::KIND),
         ] {
             let bytes = encode(&entry).unwrap();
             assert_eq!(bytes[0], kind);
+            assert_eq!(chat_of(&bytes), Some(ChatToken([1; 16])));
             assert_eq!(decode(&bytes), Ok(entry));
         }
         assert_eq!(decode(&[0, 1]), Err(DecodeError::Kind));
         assert_eq!(decode(&[4, 1]), Err(DecodeError::Kind));
         assert_eq!(decode(&[]), Err(DecodeError::Kind));
+        assert_eq!((chat_of(&[0; 40]), chat_of(&[1; 10])), (None, None));
     }
 }

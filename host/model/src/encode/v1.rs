@@ -63,7 +63,9 @@ pub(super) fn says(entry: &Entry) -> bool {
             | Change::Outcall(_)
             | Change::OutcallDone { .. }
             | Change::Decided { .. }
-            | Change::Forget => false,
+            | Change::Forget
+            | Change::Lineup(_)
+            | Change::Asked(_) => false,
         })
 }
 

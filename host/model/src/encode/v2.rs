@@ -35,7 +35,9 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 
 /// Whether this version can say it.
 pub(super) fn says(entry: &Entry) -> bool {
-    entry.changes.iter().all(|change| !matches!(change, Change::Forget))
+    let newer =
+        |change: &Change| matches!(change, Change::Forget | Change::Lineup(_) | Change::Asked(_));
+    !entry.changes.iter().any(newer)
 }
 
 #[cfg(test)]
@@ -150,11 +152,13 @@ mod tests {
 
     #[test]
     fn what_it_cannot_say_is_neither_written_nor_read() {
-        let mut newer = entry();
-        newer.changes.push(Change::Forget);
-        assert_eq!(encode(&newer), Err(DecodeError::Kind));
-        let bytes = super::super::write(KIND, &newer).unwrap();
-        assert!(matches!(decode(&bytes), Err(DecodeError::Broken(_))));
+        for change in [Change::Forget, Change::Asked(message()), Change::Lineup(Arc::default())] {
+            let mut newer = entry();
+            newer.changes.push(change);
+            assert_eq!(encode(&newer), Err(DecodeError::Kind));
+            let bytes = super::super::write(KIND, &newer).unwrap();
+            assert!(matches!(decode(&bytes), Err(DecodeError::Broken(_))));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Entry, version 3: the byte 3, then the entry in postcard, and nothing after it.
 //!
-//! The same as version 2 with one more change behind those that it has: that the chat is forgotten.
+//! The same as version 2 with more changes behind those that it has: that the chat is forgotten, who the handlers
+//! are, and what they were asked where the entry would not say it.
 
 use super::DecodeError;
 use crate::Entry;
@@ -26,26 +27,83 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode};
-    use crate::{Change, ChatToken, Entry};
+    use std::sync::Arc;
 
-    fn entry() -> Entry {
+    use super::{decode, encode};
+    use crate::{
+        Answer, Attrs, Body, Change, ChatToken, Entry, Lineup, Link, Message, MessageId,
+        Remembered, Route,
+    };
+
+    fn forget() -> Entry {
         let (chat, changes) = (ChatToken([9; 16]), vec![Change::Forget]);
         Entry { chat, turn: 7, time_ms: 300, changes, remembered: None }
+    }
+
+    fn decided() -> Entry {
+        let message = Message {
+            id: MessageId([7; 16]),
+            sender: "alice".into(),
+            kind: "text".into(),
+            route: Route::Everyone,
+            body: Body::Text("bad".into()),
+            attrs: Attrs::new(),
+            time_ms: 300,
+            sent_ms: Some(299),
+            stamps: Vec::new(),
+        };
+        let link = Link {
+            plugin: "m".into(),
+            version: "0.1.0".into(),
+            digest: [5; 32],
+            setup: 0x0102_0304_0506_0708,
+        };
+        let refused = Answer::Refused {
+            plugin: "m".into(),
+            reason_code: "no".into(),
+            reason: "because".into(),
+            retry_after_ms: None,
+        };
+        Entry {
+            chat: ChatToken([9; 16]),
+            turn: 2,
+            time_ms: 300,
+            changes: vec![
+                Change::Lineup(Arc::new(Lineup { generation: 4, handlers: vec![link] })),
+                Change::Asked(Arc::new(message)),
+            ],
+            remembered: Some(Remembered {
+                sender: "alice".into(),
+                key: "k1".into(),
+                body_hash: [3; 32],
+                answer: refused,
+            }),
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The bytes of a real log: when this breaks, logs on disks are no longer readable.
     #[test]
     fn an_entry_has_the_bytes_it_always_had() {
-        let hex: String =
-            encode(&entry()).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, include_str!("../../tests/golden/entry.v3.hex").trim());
+        let golden = include_str!("../../tests/golden/entry.v3.hex").trim();
+        assert_eq!(hex(&encode(&forget()).unwrap()), golden);
+        let golden = include_str!("../../tests/golden/entry.v3.decided.hex").trim();
+        assert_eq!(hex(&encode(&decided()).unwrap()), golden);
     }
 
     #[test]
-    fn what_was_encoded_is_read_back_and_every_cut_is_refused() {
-        let bytes = encode(&entry()).unwrap();
-        assert_eq!(decode(&bytes), Ok(entry()));
+    fn what_was_encoded_is_read_back() {
+        for entry in [forget(), decided()] {
+            assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn every_cut_is_refused() {
+        let bytes = encode(&decided()).unwrap();
         for length in 0..bytes.len() {
             assert!(decode(&bytes[..length]).is_err(), "{length} bytes");
         }
