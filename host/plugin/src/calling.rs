@@ -34,6 +34,7 @@ impl Plugin {
         let result = self.watched(of, |limits| self.message(limits, call, message, of)).await;
         let outcome = result.as_ref().map(|reply| (reply.verdict.name(), reply.fuel));
         self.count(outcome, began);
+        self.answers.count(&result);
         result
     }
 

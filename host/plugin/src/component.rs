@@ -17,15 +17,15 @@ use crate::state::{Settings, State};
 use crate::watch::{Voice, Watch};
 use crate::{
     BreakerRule, BreakerState, Call, Effect, Failure, Grant, Journal, Kind, Limits, LoadError,
-    OnFailure, Problem,
+    OnFailure, Problem, Tally, tally,
 };
 
 /// Bytes that one host call or one answer may carry. A guest that points a thousand fields at one text
 /// ends here, and not at the host's memory.
 const CARRIED_BYTES_MAX: usize = 1 << 20;
 
-/// How long `check-config` may take at least. Nobody waits for it but whoever loads the plugin, perhaps
-/// on a machine that is busy compiling; its fuel is the limit that counts.
+/// How long `check-config` may take at least, and a call that nobody made. Nobody waits for it but whoever
+/// loads the plugin, perhaps on a machine that is busy compiling; its fuel is the limit that counts.
 const CHECK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Most problems of a configuration that are repeated.
@@ -38,16 +38,29 @@ const WORDS_BYTES_MAX: usize = 1 << 10;
 ///
 /// Dropping it lets its calls finish: they hold what they need.
 pub struct Plugin {
-    loaded: Loaded,
+    loaded: Arc<Loaded>,
     shared: Arc<Shared>,
     plugin: Voice,
-    watch: Watch,
     settings: Arc<Settings>,
     pub(crate) pre: InstancePre<State>,
-    pub(crate) exports: Exports,
-    meters: Meters,
+    pub(crate) exports: Arc<Exports>,
+    /// How long a call may take.
+    deadline: Duration,
+    watch: Watch,
+    /// `None`: its calls are nobody's, and leave no trace but their answer.
+    meters: Option<Meters>,
     calls: AtomicU64,
     failures: AtomicU64,
+    pub(crate) answers: tally::Counts,
+}
+
+/// Whether what a plugin does counts for anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// For its journal, its breaker and the node's metrics.
+    Here,
+    /// For nothing.
+    Nowhere,
 }
 
 /// What is known of a plugin beside its code.
@@ -55,7 +68,9 @@ pub struct Plugin {
 pub(crate) struct Loaded {
     pub(crate) name: String,
     pub(crate) version: String,
+    pub(crate) sha256: [u8; 32],
     pub(crate) digest: String,
+    pub(crate) setup: u64,
     pub(crate) on_failure: OnFailure,
     pub(crate) limits: Limits,
     pub(crate) grant: Arc<Grant>,
@@ -69,21 +84,38 @@ impl Plugin {
         loaded: Loaded,
         pre: InstancePre<State>,
         config: &serde_json::Value,
+        counts: Counts,
     ) -> Result<Self, LoadError> {
-        let exports = Exports::probe(&loaded.name, &pre)?;
-        let (journal, counted) = shared.known.meet(&loaded.name, &loaded.version);
-        let plugin = Voice::new(&loaded.name, &loaded.version, journal);
+        let exports = Arc::new(Exports::probe(&loaded.name, &pre)?);
+        let (plugin, watch, meters) = match counts {
+            Counts::Here => {
+                let (journal, counted) = shared.known.meet(&loaded.name, &loaded.version);
+                let plugin = Voice::new(&loaded.name, &loaded.version, journal);
+                let watch = Watch::new(plugin.clone(), BreakerRule::default());
+                (plugin, watch, Some(Meters::new(&loaded.name, &counted)))
+            }
+            Counts::Nowhere => {
+                let plugin = Voice::aside(&loaded.name, &loaded.version);
+                (plugin.clone(), Watch::aside(plugin), None)
+            }
+        };
+        let deadline = match counts {
+            Counts::Here => loaded.limits.deadline,
+            Counts::Nowhere => loaded.limits.deadline.max(CHECK_DEADLINE),
+        };
         Ok(Self {
-            watch: Watch::new(plugin.clone(), BreakerRule::default()),
+            deadline,
             plugin,
             settings: Arc::new(Settings::new(config)),
-            meters: Meters::new(&loaded.name, &counted),
-            loaded,
+            watch,
+            meters,
+            loaded: Arc::new(loaded),
             shared,
             pre,
             exports,
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            answers: tally::Counts::default(),
         })
     }
 
@@ -100,6 +132,37 @@ impl Plugin {
     /// SHA-256 of the component as it was given, in hex.
     pub fn digest(&self) -> &str {
         &self.loaded.digest
+    }
+
+    /// The same in bytes.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.loaded.sha256
+    }
+
+    /// What it was given (configuration, grants, limits, failure policy), in one number: with another one it
+    /// may decide otherwise.
+    pub fn setup(&self) -> u64 {
+        self.loaded.setup
+    }
+
+    /// The same plugin for calls that nobody made: they count nowhere, open no breaker, and what it says is
+    /// in a journal of its own. Each may take its deadline, and at least `deadline`.
+    pub fn aside(&self, deadline: Duration) -> Self {
+        let plugin = Voice::aside(&self.loaded.name, &self.loaded.version);
+        Self {
+            deadline: deadline.max(self.loaded.limits.deadline),
+            watch: Watch::aside(plugin.clone()),
+            plugin,
+            loaded: Arc::clone(&self.loaded),
+            shared: Arc::clone(&self.shared),
+            settings: Arc::clone(&self.settings),
+            pre: self.pre.clone(),
+            exports: Arc::clone(&self.exports),
+            meters: None,
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            answers: tally::Counts::default(),
+        }
     }
 
     /// What it can be asked about; never empty.
@@ -132,6 +195,11 @@ impl Plugin {
         (self.calls.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
     }
 
+    /// What it answered to messages since it was loaded.
+    pub fn tally(&self) -> Tally {
+        self.answers.tally()
+    }
+
     /// Whether it is called at all.
     pub fn breaker(&self) -> BreakerState {
         self.watch.state()
@@ -151,7 +219,7 @@ impl Plugin {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let limits = self.loaded.limits;
+        let limits = Limits { deadline: self.deadline, ..self.loaded.limits };
         // Put away while it runs: it is large, and everything around it would carry room for it, twice.
         let call = Box::pin(call(limits));
         self.watch.over(of, self.admitted(limits, call)).await
@@ -163,13 +231,17 @@ impl Plugin {
         if outcome.is_err() {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
-        self.meters.record(outcome, runtime::now() - began);
+        if let Some(meters) = &self.meters {
+            meters.record(outcome, runtime::now() - began);
+        }
     }
 
     /// What a call asked for, and what it counted.
     pub(crate) fn effects_of(&self, store: Store<State>) -> Vec<Effect> {
         let buffer = store.into_data().buffer;
-        self.shared.series.record(self.plugin.name(), &buffer.samples, buffer.samples_dropped);
+        if self.meters.is_some() {
+            self.shared.series.record(self.plugin.name(), &buffer.samples, buffer.samples_dropped);
+        }
         buffer.into_effects()
     }
 

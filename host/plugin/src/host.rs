@@ -11,7 +11,7 @@ use wasmtime::component::Component;
 
 use crate::cache::Cache;
 use crate::compiler::NotCompiled;
-use crate::component::{Loaded, Plugin};
+use crate::component::{Counts, Loaded, Plugin};
 use crate::engine::{self, Ticking};
 use crate::limits;
 use crate::manifest::Manifest;
@@ -157,6 +157,24 @@ impl Host {
         spec: Spec,
         told: &(dyn Fn(Loading) + Send + Sync),
     ) -> Result<Arc<Plugin>, LoadError> {
+        self.load_as(spec, Counts::Here, told).await
+    }
+
+    /// As [`Host::load`], for calls that nobody made; see [`Plugin::aside`]. Its deadline is that of a check of
+    /// a configuration: a decision that is made again must not differ because the machine is busy.
+    ///
+    /// # Errors
+    /// See [`LoadError`]: nothing is left behind.
+    pub async fn load_aside(&self, spec: Spec) -> Result<Arc<Plugin>, LoadError> {
+        self.load_as(spec, Counts::Nowhere, &|_loading| {}).await
+    }
+
+    async fn load_as(
+        &self,
+        spec: Spec,
+        counts: Counts,
+        told: &(dyn Fn(Loading) + Send + Sync),
+    ) -> Result<Arc<Plugin>, LoadError> {
         let Spec { name, component, config, grant, limits, on_failure } = spec;
         check_name(&name)?;
         if component.len() > COMPONENT_BYTES_MAX {
@@ -164,7 +182,8 @@ impl Host {
             return Err(LoadError::TooLarge { name, bytes, bytes_max });
         }
         let manifest = Manifest::find(&component);
-        let digest = digest(&component);
+        let sha256: [u8; 32] = Sha256::digest(&component).into();
+        let digest = hex(&sha256);
         let compiled = self.compile(&name, component, &digest).await?;
         told(Loading::Compiled);
         let manifest =
@@ -175,21 +194,25 @@ impl Host {
         asks.extend(manifest.iter().flat_map(|manifest| manifest.asks.names()));
         asks.sort_unstable();
         asks.dedup();
+        let on_failure = on_failure
+            .or_else(|| manifest.as_ref().and_then(|manifest| manifest.on_failure))
+            .unwrap_or_default();
+        let limits = limits::settle(limits, asked, self.shared.config.ceiling);
         let loaded = Loaded {
             version: manifest.as_ref().map_or_else(
                 || digest.chars().take(12).collect(),
                 |manifest| manifest.version.clone(),
             ),
-            on_failure: on_failure
-                .or_else(|| manifest.and_then(|manifest| manifest.on_failure))
-                .unwrap_or_default(),
-            limits: limits::settle(limits, asked, self.shared.config.ceiling),
+            setup: setup(&config, &grant, limits, on_failure),
+            on_failure,
+            limits,
             name,
+            sha256,
             digest,
             grant: Arc::new(grant),
             asks,
         };
-        let plugin = Plugin::new(Arc::clone(&self.shared), loaded, pre, &config)?;
+        let plugin = Plugin::new(Arc::clone(&self.shared), loaded, pre, &config, counts)?;
         told(Loading::Linked);
         plugin.check_config(&config).await?;
         Ok(Arc::new(plugin))
@@ -289,6 +312,21 @@ fn check_name(name: &str) -> Result<(), LoadError> {
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
     if plain { Ok(()) } else { Err(LoadError::Name { name: name.to_owned() }) }
+}
+
+/// What a plugin is given, in one number: the first 8 bytes of SHA-256 over it as JSON. The deadline is no
+/// part of it, because what it does to a call is not the same twice.
+fn setup(config: &serde_json::Value, grant: &Grant, limits: Limits, on_failure: OnFailure) -> u64 {
+    let Limits { fuel, deadline: _, memory_bytes } = limits;
+    let given = serde_json::json!({
+        "config": config,
+        "grant": grant,
+        "fuel": fuel,
+        "memory": memory_bytes,
+        "on_failure": on_failure,
+    });
+    let digest: [u8; 32] = Sha256::digest(format!("carillon setup 1 {given}")).into();
+    digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
 }
 
 /// What a component is known by: SHA-256 of it, in hex.

@@ -31,6 +31,7 @@ pub(crate) fn emit(state: &mut State, level: Level, text: &str, fields: &[(Strin
     let plugin = state.plugin.name();
     let chat = of.chat.map(tracing::field::debug);
     match level {
+        _ if !state.plugin.is_aloud() => {}
         Level::Debug => tracing::debug!(target: "plugin", plugin, chat, "{line}"),
         Level::Info => tracing::info!(target: "plugin", plugin, chat, "{line}"),
         Level::Warn => tracing::warn!(target: "plugin", plugin, chat, "{line}"),
@@ -38,7 +39,9 @@ pub(crate) fn emit(state: &mut State, level: Level, text: &str, fields: &[(Strin
     }
     state.plugin.say(name(level), of, line);
     if left == 0 || state.log_bytes_left == 0 {
-        tracing::warn!(target: "plugin", plugin, chat, "{TOO_MUCH}");
+        if state.plugin.is_aloud() {
+            tracing::warn!(target: "plugin", plugin, chat, "{TOO_MUCH}");
+        }
         state.plugin.say("warn", of, TOO_MUCH.to_owned());
     }
 }

@@ -58,12 +58,26 @@ struct Speaker {
     plugin: String,
     version: Arc<str>,
     journal: Journal,
+    /// What it says is in the node's own log too.
+    aloud: bool,
 }
 
 impl Voice {
     pub(crate) fn new(plugin: &str, version: &str, journal: Journal) -> Self {
         let (plugin, version) = (plugin.to_owned(), version.into());
-        Self { shared: Arc::new(Speaker { plugin, version, journal }) }
+        Self { shared: Arc::new(Speaker { plugin, version, journal, aloud: true }) }
+    }
+
+    /// One that is heard by nobody who does not ask for it.
+    pub(crate) fn aside(plugin: &str, version: &str) -> Self {
+        let (plugin, version) = (plugin.to_owned(), version.into());
+        let journal = Journal::default();
+        Self { shared: Arc::new(Speaker { plugin, version, journal, aloud: false }) }
+    }
+
+    /// Whether what it says is in the node's own log too.
+    pub(crate) fn is_aloud(&self) -> bool {
+        self.shared.aloud
     }
 
     /// The plugin.
@@ -100,6 +114,12 @@ impl From<&str> for Voice {
 #[derive(Debug)]
 pub(crate) struct Watch {
     voice: Voice,
+    /// `None`: what it does counts for nothing.
+    guarded: Option<Guarded>,
+}
+
+#[derive(Debug)]
+struct Guarded {
     breaker: Breaker,
     meters: Meters,
 }
@@ -108,11 +128,16 @@ impl Watch {
     pub(crate) fn new(voice: Voice, rule: BreakerRule) -> Self {
         let meters = Meters::new(voice.name());
         meters.left_alone.set(0.0);
-        Self { voice, breaker: Breaker::new(rule), meters }
+        Self { voice, guarded: Some(Guarded { breaker: Breaker::new(rule), meters }) }
+    }
+
+    /// One that lets every call through and remembers nothing of it.
+    pub(crate) const fn aside(voice: Voice) -> Self {
+        Self { voice, guarded: None }
     }
 
     pub(crate) fn state(&self) -> BreakerState {
-        self.breaker.state()
+        self.guarded.as_ref().map_or(BreakerState::Closed, |guarded| guarded.breaker.state())
     }
 
     /// Makes a call unless the plugin is left alone, and keeps how it failed.
@@ -121,19 +146,23 @@ impl Watch {
         of: Subject,
         call: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let pass = self.breaker.admit().map_err(|left| Failure::Paused {
+        let admitted = self.guarded.as_ref().map(|guarded| guarded.breaker.admit()).transpose();
+        let pass = admitted.map_err(|left| Failure::Paused {
             retry_after_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         })?;
         let result = call.await;
-        self.told(pass.end(ending(&result)));
-        if let Err(failure) = &result {
-            self.voice.fail(of, failure);
+        if let (Some(pass), Some(guarded)) = (pass, &self.guarded) {
+            guarded.told(self.voice.name(), pass.end(ending(&result)));
+            if let Err(failure) = &result {
+                self.voice.fail(of, failure);
+            }
         }
         result
     }
+}
 
-    fn told(&self, changed: Changed) {
-        let plugin = self.voice.name();
+impl Guarded {
+    fn told(&self, plugin: &str, changed: Changed) {
         match changed {
             Changed::Nothing => {}
             Changed::Opened => {

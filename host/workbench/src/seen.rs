@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chat::{Refusal, Response};
-use model::{Body, Route};
-use plugin::{Effect, Failure, Reply, Verdict};
+use model::Body;
+use plugin::{Failure, Reply, Verdict};
 use serde::Serialize;
 
 use crate::recorder::Heard;
@@ -60,7 +60,7 @@ impl Seen {
         self.verdict = Some(reply.verdict.name().to_owned());
         self.fuel = self.fuel.max(reply.fuel);
         self.notes = reply.notes.into_iter().collect();
-        self.effects.extend(reply.effects.iter().map(words));
+        self.effects.extend(reply.effects.iter().map(ToString::to_string));
         match reply.verdict {
             Verdict::Reject { code, reason, .. } => {
                 (self.code, self.reason) = (Some(code), Some(reason));
@@ -111,64 +111,5 @@ impl Seen {
         if self.reason.is_none() {
             self.reason = Some(refusal.detail);
         }
-    }
-}
-
-/// An effect in words.
-fn words(effect: &Effect) -> String {
-    match effect {
-        Effect::Note { key, value: Some(value) } => format!("keep {key} = {}", text(value)),
-        Effect::Note { key, value: None } => format!("forget {key}"),
-        Effect::Post(draft) => {
-            let to = match &draft.route {
-                Route::Everyone => "everyone".to_owned(),
-                Route::Nobody => "nobody".to_owned(),
-                Route::Only(names) => names.join(", "),
-            };
-            format!("post {} to {to}: {}", draft.kind, body(&draft.body))
-        }
-        Effect::ChatAttr { name, value } => format!("chat {name} = {value}"),
-        Effect::MemberAttr { member, name, value } => format!("member {member} {name} = {value}"),
-        Effect::MemberStatus { member, status } => format!("member {member} is {status}"),
-        Effect::StartChat => "start the chat".to_owned(),
-        Effect::EndChat { reason } => format!("end the chat: {reason}"),
-        Effect::Release { message } => format!("release {message}"),
-        Effect::DropHeld { message, reason } => format!("drop {message}: {reason}"),
-        Effect::StartTimer { name, after_ms } => format!("start timer {name} of {after_ms} ms"),
-        Effect::CancelTimer { name } => format!("cancel timer {name}"),
-        Effect::Outcall { service, path, body, .. } => {
-            format!("call {service} {path} with {} bytes", body.len())
-        }
-    }
-}
-
-pub(crate) fn body(body: &Body) -> String {
-    match body {
-        Body::Text(text) | Body::Json(text) => text.clone(),
-        Body::Bytes { media_type, bytes } => format!("{} bytes of {media_type}", bytes.len()),
-    }
-}
-
-/// Bytes as a person would write them: text, or hexadecimal digits after 0x.
-fn text(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => bytes.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use plugin::Effect;
-
-    use super::words;
-
-    #[test]
-    fn bytes_that_are_no_text_are_told_as_digits() {
-        let note =
-            |value: &[u8]| words(&Effect::Note { key: "k".into(), value: Some(value.to_vec()) });
-        assert_eq!(note("grüße".as_bytes()), "keep k = grüße");
-        assert_eq!(note(&[0xff, 0]), "keep k = 0xff00");
-        assert_eq!(note(b"a\n"), "keep k = 0x610a");
     }
 }

@@ -91,7 +91,7 @@ fn step_outcome(step: &Step, seen: Seen) -> StepOutcome {
 fn words(step: &Step) -> String {
     match step.act() {
         Ok(Act::Send { from, kind, body, .. }) => {
-            let said = crate::seen::body(&body);
+            let said = body.to_string();
             if kind == "text" {
                 format!("{from}: {said}")
             } else {

@@ -150,3 +150,37 @@ async fn a_check_that_fails_is_in_the_journal_of_who_was_not_loaded() {
     let errors = host.journal("guest").unwrap().errors();
     assert_eq!((errors[0].kind, errors[0].of.chat), ("trap", None));
 }
+
+/// A decision that is made again, or beside the live one, is nobody's.
+#[tokio::test]
+async fn calls_aside_leave_no_trace_and_open_no_breaker() {
+    let (host, plugin) = load(Guest::doing("unreachable")).await;
+    let aside = plugin.aside(Duration::ZERO);
+    let loaded = host.load_aside(spec(saying("aside").build())).await.unwrap();
+    for _ in 0..10 {
+        assert!(matches!(say(&aside, "hello").await, Err(Failure::Trap { .. })));
+        say(&loaded, "hello").await.unwrap();
+    }
+    assert_eq!((plugin.counts(), plugin.tally().calls()), ((0, 0), 0));
+    assert_eq!((aside.tally().failed, loaded.tally().pass), (10, 10));
+    assert_eq!((plugin.breaker(), aside.breaker()), (BreakerState::Closed, BreakerState::Closed));
+    let journal = host.journal("guest").unwrap();
+    assert!(journal.errors().is_empty() && journal.lines(None, 0).lines.is_empty());
+    assert_eq!(loaded.journal().lines(None, 0).lines.len(), 10, "who asks hears what it said");
+}
+
+#[tokio::test]
+async fn what_a_plugin_is_given_is_one_number_that_differs_when_it_does() {
+    let (host, plugin) = load(Guest::default()).await;
+    let with = async |change: fn(&mut plugin::Spec)| {
+        let mut spec = spec(Guest::default().build());
+        change(&mut spec);
+        host.load(spec).await.unwrap().setup()
+    };
+    assert_eq!(with(|_spec| {}).await, plugin.setup());
+    assert_eq!(with(|spec| spec.limits.deadline = None).await, plugin.setup(), "no input");
+    assert_ne!(with(|spec| spec.config = serde_json::json!({"a": 1})).await, plugin.setup());
+    assert_ne!(with(|spec| spec.grant.recall = false).await, plugin.setup());
+    assert_ne!(with(|spec| spec.limits.fuel = Some(1 << 30)).await, plugin.setup());
+    assert_ne!(with(|spec| spec.on_failure = Some(plugin::OnFailure::Skip)).await, plugin.setup());
+}
