@@ -10,12 +10,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Change, Chat};
-use plugin::{Answered, Call, CallbackReply, Event, Failure, Kind, OnFailure, Plugin, Reply, Said};
+use model::{Change, Chat, Lineup, Link};
+use plugin::{
+    Answered, Call, CallbackReply, Comparison, Event, Failure, Kind, OnFailure, Plugin, Reply, Said,
+};
 use runtime::Instant;
 use tokio::sync::watch;
 
 use crate::ledger::Later;
+use crate::shadow::Shadows;
 use crate::telling;
 
 /// What a handler is told beside the chat, because it was granted.
@@ -35,6 +38,14 @@ pub trait Handler: Send + Sync + 'static {
     fn version(&self) -> &str;
     /// What its failure means for a message.
     fn on_failure(&self) -> OnFailure;
+    /// SHA-256 of its component, to find it again when somebody asks what it decided.
+    fn digest(&self) -> [u8; 32] {
+        [0; 32]
+    }
+    /// What it was given, in one number.
+    fn setup(&self) -> u64 {
+        0
+    }
     /// What it can be asked about. It is asked about nothing else.
     fn kinds(&self) -> &[Kind] {
         &[Kind::Message]
@@ -78,6 +89,14 @@ impl Handler for Plugin {
         Self::on_failure(self)
     }
 
+    fn digest(&self) -> [u8; 32] {
+        Self::sha256(self)
+    }
+
+    fn setup(&self) -> u64 {
+        Self::setup(self)
+    }
+
     fn kinds(&self) -> &[Kind] {
         Self::kinds(self)
     }
@@ -108,7 +127,10 @@ impl Handler for Plugin {
 /// passes, and nobody is told anything.
 #[derive(Clone, Default)]
 pub struct Chain {
-    generation: u64,
+    /// Who they are, as chats record it.
+    lineup: Arc<Lineup>,
+    /// What tells it from others.
+    mark: u64,
     handlers: Vec<Arc<dyn Handler>>,
     /// Somebody wants to be told of events.
     listens: bool,
@@ -124,23 +146,32 @@ impl Chain {
     pub fn of_generation(generation: u64, handlers: Vec<Arc<dyn Handler>>) -> Self {
         let events = |handler: &Arc<dyn Handler>| handler.kinds().contains(&Kind::Events);
         let listens = handlers.iter().any(events);
-        Self { generation, handlers, listens }
+        let link = |handler: &Arc<dyn Handler>| Link {
+            plugin: handler.name().to_owned(),
+            version: handler.version().to_owned(),
+            digest: handler.digest(),
+            setup: handler.setup(),
+        };
+        let links = handlers.iter().map(link).collect();
+        let lineup = Arc::new(Lineup { generation, handlers: links });
+        let mark = lineup.mark();
+        Self { lineup, mark, handlers, listens }
     }
 
     /// Its number.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.lineup.generation
     }
 
-    /// The changes of a turn that this chain decided for `chat`, which has to know if it was the first, and
-    /// what of them is to be told. So many events led to them.
+    /// The changes of a turn that this chain decided for `chat`, which records it if it is another than that
+    /// of the turn before, and what of them is to be told. So many events led to them.
     pub(crate) fn marks(&self, chat: &Chat, mut changes: Vec<Change>, depth: u8) -> Vec<Change> {
         if self.listens {
             let notices = telling::notices(chat, &changes, depth);
             changes.extend(notices);
         }
-        if self.generation > chat.generation {
-            changes.insert(0, Change::Generation(self.generation));
+        if self.generation() > 0 && self.mark != chat.lineup {
+            changes.insert(0, Change::Lineup(Arc::clone(&self.lineup)));
         }
         changes
     }
@@ -170,7 +201,7 @@ impl Chain {
 
 impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Chain").field(&self.generation).field(&self.versions()).finish()
+        f.debug_tuple("Chain").field(&self.generation()).field(&self.versions()).finish()
     }
 }
 
@@ -178,6 +209,8 @@ impl std::fmt::Debug for Chain {
 #[derive(Clone, Debug, Default)]
 pub struct LiveChain {
     live: Arc<watch::Sender<Option<Arc<Chain>>>>,
+    /// Who runs beside it.
+    pub(crate) shadows: Arc<Shadows>,
 }
 
 impl From<Chain> for LiveChain {
@@ -193,7 +226,7 @@ impl LiveChain {
     /// Returns whether it did: a chain that is not later than the live one changes nothing.
     pub fn switch(&self, chain: Chain) -> bool {
         self.live.send_if_modified(|live| {
-            let later = live.as_ref().is_none_or(|live| live.generation < chain.generation);
+            let later = live.as_ref().is_none_or(|live| live.generation() < chain.generation());
             if later {
                 *live = Some(Arc::new(chain));
             }
@@ -206,9 +239,30 @@ impl LiveChain {
         self.live.borrow().clone()
     }
 
+    /// Lets `candidate` run beside the live handler of its name, asked about so many of a million of the same
+    /// messages; what it answers is compared, and nothing comes of it. In the place of whoever ran before. The
+    /// future asks it: it is to be run until [`LiveChain::end_shadow`], and never ends before.
+    pub fn begin_shadow(
+        &self,
+        candidate: Arc<dyn Handler>,
+        sample: u32,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.shadows.begin(candidate, sample)
+    }
+
+    /// What came of it so far; `None` when nobody runs beside the live handlers.
+    pub fn shadowed(&self) -> Option<Comparison> {
+        self.shadows.told()
+    }
+
+    /// Nobody runs beside the live handlers any more. Returns what came of it.
+    pub fn end_shadow(&self) -> Option<Comparison> {
+        self.shadows.end()
+    }
+
     /// Waits until a chain of this generation or a later one is live, at most until `until`. Cancel-safe.
     pub(crate) async fn of(&self, generation: u64, until: Instant) -> Option<Arc<Chain>> {
-        let late_enough = |chain: &Arc<Chain>| chain.generation >= generation;
+        let late_enough = |chain: &Arc<Chain>| chain.generation() >= generation;
         // Nearly always: then nobody waits.
         if let Some(chain) = self.now().filter(late_enough) {
             return Some(chain);
@@ -222,9 +276,10 @@ impl LiveChain {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
-    use model::{Change, Chat, ChatToken};
+    use model::{Change, Chat, ChatToken, Lineup};
 
     use super::{Chain, LiveChain};
 
@@ -241,12 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_is_told_a_generation_once() {
+    fn a_chat_is_told_its_handlers_once() {
         let chain = Chain::of_generation(2, Vec::new());
         let mut chat = Chat::new(ChatToken([1; 16]));
         let marked = chain.marks(&chat, vec![Change::Start], 0);
-        assert_eq!(marked, [Change::Generation(2), Change::Start]);
-        chat.generation = 2;
+        let lineup = Lineup { generation: 2, handlers: Vec::new() };
+        assert_eq!(marked, [Change::Lineup(Arc::new(lineup)), Change::Start]);
+        chat.change(&marked[0], 1);
+        assert_eq!(chat.generation, 2);
         assert_eq!(chain.marks(&chat, vec![Change::Start], 0), [Change::Start]);
         assert_eq!(Chain::default().marks(&chat, Vec::new(), 0), []);
     }

@@ -37,7 +37,7 @@ const REST: Duration = Duration::from_secs(5);
 /// What a request is asked of. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Chats {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the parts of this crate share.
@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) agenda: Agenda,
     /// How many more of them may be looked at.
     pub(crate) tended: Arc<Semaphore>,
+    /// One decision of the past is looked for at a time: it reads a partition's log.
+    pub(crate) recalled: Semaphore,
     loads: Semaphore,
     running: AtomicUsize,
     idle: Notify,
@@ -115,6 +117,7 @@ impl Chats {
             tasks: tasks.clone(),
             agenda: Agenda::default(),
             tended: Arc::new(Semaphore::new(TENDED_MAX)),
+            recalled: Semaphore::new(1),
             loads: Semaphore::new(LOADS_MAX),
             running: AtomicUsize::new(0),
             idle: Notify::new(),

@@ -14,7 +14,7 @@ use crate::chats::{Asked, Shared, is_read};
 use crate::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
 
 /// The version of both.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// The node that runs it has so much less time, so that its answer arrives before the asker is gone.
 const MARGIN_MS: u32 = 50;
@@ -161,7 +161,7 @@ mod tests {
     use replication::ANSWER_BYTES_MAX;
     use replication::core::PartitionView;
 
-    use super::{Answer, Destination, decode, encode, too_long};
+    use super::{Answer, Destination, VERSION, decode, encode, too_long};
     use crate::{Code, Refusal, Request, RequestOutcome, Response};
 
     #[test]
@@ -187,7 +187,11 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(decode::<Answer>(&bytes[..length]), None);
         }
-        assert_eq!(decode::<Answer>(&[&[3], &bytes[1..]].concat()), None, "a later version");
+        assert_eq!(
+            decode::<Answer>(&[&[VERSION + 1], &bytes[1..]].concat()),
+            None,
+            "a later version"
+        );
         let _compiles = Refusal::new(Code::NotReady, "");
     }
 

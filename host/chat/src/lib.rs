@@ -15,6 +15,7 @@
 //! What a chat has to do by itself (a timer that is over, an event to be told) is a turn like any other, which
 //! the node that leads it plays without being asked.
 
+mod again;
 mod agenda;
 mod chain;
 mod chats;
@@ -41,23 +42,28 @@ mod places;
 mod play;
 mod ran;
 mod reading;
+mod record;
 mod refusal;
 mod reign;
 mod request;
 mod response;
 mod routing;
 mod sending;
+mod shadow;
 mod snapshot;
 mod storing;
 mod telling;
 mod tending;
 mod turn;
 
+pub use again::{Again, CallAgain, Outcome};
 pub use chain::{Chain, Handler, LiveChain, Needs};
 pub use chats::{Chats, Readiness, RingMember, RingView};
 pub use config::{Collect, Config, Sabotage};
 pub use effects::SYSTEM;
 pub use ledger::{Later, Ledger};
+pub use record::Record;
 pub use refusal::{Code, Refusal, RequestOutcome};
 pub use request::{CallContext, OutcallDone, Read, Request, Send};
 pub use response::{ChatView, Created, Durability, Owners, Page, Pending, Response, Sent, Stored};
+pub use shadow::SAMPLE_ALL;

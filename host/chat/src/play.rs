@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use hashring::PartitionId;
-use model::{Change, Chat, Cursor, MessageId};
+use model::{Change, Chat, ChatToken, Cursor, MessageId};
 use plugin::{Call, Context, Effect, Ids, Roster};
 use sha2::{Digest, Sha256};
 
@@ -45,8 +45,19 @@ impl Scene<'_> {
     /// The id of message `index` of this turn.
     pub(crate) fn id(&self, index: u32) -> MessageId {
         let Scene { chat, partition, epoch, .. } = *self;
-        MessageId::derive(first_byte(partition), chat.token, epoch, chat.turn, index)
+        message_id(partition, chat.token, epoch, chat.turn, index)
     }
+}
+
+/// The id of message `index` of a chat's turn.
+pub(crate) fn message_id(
+    partition: PartitionId,
+    chat: ChatToken,
+    epoch: u64,
+    turn: u64,
+    index: u32,
+) -> MessageId {
+    MessageId::derive(first_byte(partition), chat, epoch, turn, index)
 }
 
 impl<'a> Play<'a> {
@@ -135,7 +146,7 @@ impl<'a> Play<'a> {
 }
 
 /// The partition as message ids name it.
-fn first_byte(partition: PartitionId) -> u8 {
+pub(crate) fn first_byte(partition: PartitionId) -> u8 {
     u8::try_from(partition.0).unwrap_or(u8::MAX)
 }
 

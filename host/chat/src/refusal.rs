@@ -1,5 +1,6 @@
 //! Why something was not done, in words that clients can rely on.
 
+use model::MessageId;
 use serde::{Deserialize, Serialize};
 
 /// The stable part of a refusal; its name is in every problem. HTTP's number for it is `api`'s.
@@ -135,6 +136,8 @@ pub struct Refusal {
     pub detail: String,
     /// Whether the same request may succeed later.
     pub retryable: bool,
+    /// The message that a handler refused: by this id its decision can be asked about.
+    pub message: Option<Box<MessageId>>,
     /// Which handler.
     pub plugin: Option<String>,
     /// The handler's reason code.
@@ -154,6 +157,7 @@ impl Refusal {
             code,
             detail: detail.into(),
             retryable: code.is_retryable(),
+            message: None,
             plugin: None,
             reason_code: None,
             reason: None,

@@ -7,6 +7,7 @@
 //! the order of the log.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -45,6 +46,8 @@ pub(crate) struct Reign {
     chats: Mutex<HashMap<ChatToken, Arc<Conversation>>>,
     log: Mutex<Numbers>,
     recent: Mutex<Recent>,
+    /// The last entry that is known to be committed.
+    committed: AtomicU64,
 }
 
 /// The log's end, as this reign fills it.
@@ -104,7 +107,13 @@ impl Reign {
                 bytes: 0,
                 bytes_max: recent_bytes_max,
             }),
+            committed: AtomicU64::new(seq),
         }
+    }
+
+    /// The last entry that is known to be committed: the view that others are shown may not say it yet.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Acquire)
     }
 
     /// How far it is.
@@ -217,6 +226,7 @@ impl Reign {
     /// Everything up to `seq` is committed: now it can be seen. Called in order, by one caller. Returns the
     /// chats that have something to do by themselves, and when.
     pub(crate) fn commit(&self, seq: u64) -> Vec<(ChatToken, Instant)> {
+        self.committed.fetch_max(seq, Ordering::AcqRel);
         let mut wakes = Vec::new();
         let ready: Vec<Pending> = {
             let mut log = locked(&self.log);

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use model::{Answer, Change, Cursor, Entry, KeyHash, Known, Message, MessageId, Remembered};
+use model::{
+    Answer, Change, Cursor, Dropped, Entry, KeyHash, Known, Message, MessageId, Remembered,
+};
 
 use crate::chats::{Asked, Shared};
 use crate::config::ROSTER_BYTES_MAX;
 use crate::conversation::{Appended, Conversation, TurnGuard};
 use crate::effects::{Full, SYSTEM, admits};
 use crate::fingerprint::fingerprint;
+use crate::play::message_id;
 use crate::ran::{Interrupt, Ran, not_committed};
 use crate::reign::Reign;
 use crate::storing::{entry, rejection};
-use crate::turn::{JOIN, LEAVE, Played, Stopped, Turn};
+use crate::turn::{JOIN, LEAVE, Nothing, Turn};
 use crate::{Code, Durability, Refusal, RequestOutcome, Response, Send, Sent, history};
 
 impl Shared {
@@ -65,17 +68,10 @@ impl Shared {
         }
         let (sender, key) = (send.sender.clone(), send.key.clone());
         let remembered = |answer| Some(Remembered { sender, key, body_hash, answer });
-        let (changes, answer) = match stopped {
-            None => match turn.played(&send.key) {
-                Played::Stored { changes, own } => {
-                    let skew_ms = send.sent_ms.map(|sent_ms| skew_ms(sent_ms, now_ms));
-                    (changes, Answer::Stored { own, skew_ms })
-                }
-                Played::Held { changes, answer } => (changes, answer),
-            },
-            Some(Stopped::Refused { changes, answer }) => (changes, answer),
-            Some(Stopped::Failed(refusal)) => return Err(Interrupt::Refused(refusal)),
-            Some(Stopped::Full(full)) => {
+        let (changes, answer) = match turn.settled(send, stopped) {
+            Ok(settled) => settled,
+            Err(Nothing::Failed(refusal)) => return Err(Interrupt::Refused(refusal)),
+            Err(Nothing::Full(full)) => {
                 drop(guard);
                 let refusal = chat_full(full);
                 return Err(self.refuse(reign, conversation, &seen, refusal, asked).await);
@@ -93,7 +89,7 @@ impl Shared {
         // the change would copy it.
         drop(seen);
         let stored = self.store(reign, conversation, guard, Arc::clone(&entry), acks, asked).await;
-        answered(&entry, reign.epoch, messages_before, stored?, false)
+        answered(&entry, reign, reign.epoch, messages_before, stored?, false)
     }
 
     /// Answers a key that is known: as the first time, or that it was used for something else.
@@ -127,7 +123,7 @@ impl Shared {
         let of_key = |kept: &&Remembered| kept.sender == send.sender && kept.key == send.key;
         match entry.remembered.as_ref().filter(of_key) {
             Some(_first) => {
-                answered(&entry, epoch, known.messages_before, Durability::Quorum, true)
+                answered(&entry, reign, epoch, known.messages_before, Durability::Quorum, true)
             }
             None => settled(&entry, epoch, known.messages_before, send),
         }
@@ -224,6 +220,7 @@ fn joins(seen: &Appended, send: &Send) -> bool {
 /// The answer that `entry` holds for the request it was made for, after `messages_before` messages.
 fn answered(
     entry: &Entry,
+    reign: &Reign,
     epoch: u64,
     messages_before: u64,
     durability: Durability,
@@ -233,7 +230,9 @@ fn answered(
         Some(Answer::Held { id }) => return Ok(Response::Held { id: *id, replay }),
         Some(Answer::Stored { own, skew_ms }) => (*own, *skew_ms),
         Some(refused @ Answer::Refused { .. }) => {
-            let refusal = rejection(refused.clone()).unwrap_or_else(lost);
+            let mut refusal = rejection(refused.clone()).unwrap_or_else(lost);
+            let id = message_id(reign.partition, entry.chat, epoch, entry.turn, 0);
+            refusal.message = Some(Box::new(id));
             return Err(refusal.into());
         }
         None => return Err(lost().into()),
@@ -269,7 +268,10 @@ fn settled(entry: &Entry, epoch: u64, messages_before: u64, send: &Send) -> Ran 
     });
     let (id, dropped) = settles.ok_or_else(lost)?;
     if let Some(dropped) = dropped.clone() {
-        return Err(Refusal::rejected(dropped.plugin, dropped.code, dropped.reason, None).into());
+        let Dropped { plugin, code, reason } = dropped;
+        let mut refusal = Refusal::rejected(plugin, code, reason, None);
+        refusal.message = Some(Box::new(id));
+        return Err(refusal.into());
     }
     let mut messages = (messages_before + 1..).zip(entry.messages());
     let stored: Option<(u64, &Arc<Message>)> = messages.find(|(_, message)| message.id == id);
@@ -287,12 +289,6 @@ fn settled(entry: &Entry, epoch: u64, messages_before: u64, send: &Send) -> Ran 
 /// An entry does not hold the answer that it was remembered for.
 fn lost() -> Refusal {
     Refusal::new(Code::Internal, "a stored answer is not in its entry")
-}
-
-/// The sender's clock minus ours.
-fn skew_ms(sent_ms: u64, now_ms: u64) -> i64 {
-    let between = i64::try_from(sent_ms.abs_diff(now_ms)).unwrap_or(i64::MAX);
-    if sent_ms < now_ms { -between } else { between }
 }
 
 /// The chat is over, by its end or by itself.

@@ -20,7 +20,7 @@ use crate::ledger::Ledger;
 
 /// The version of the pieces, and of what the fold makes of an entry: a snapshot of another one is not used.
 /// Raised whenever one of them changes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// A part is full when it is so long: it is decoded in about a millisecond.
 const PART_BYTES: usize = 256 << 10;

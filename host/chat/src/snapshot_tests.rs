@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::encode;
 use model::{
-    Answer, Attrs, Body, Change, ChatToken, Entry, KEYS_MAX, Message, MessageId, Remembered, Route,
+    Answer, Attrs, Body, Change, ChatToken, Entry, KEYS_MAX, Lineup, Message, MessageId,
+    Remembered, Route,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -79,7 +80,10 @@ impl Log {
             32 => Change::ChatAttr { name, value },
             33 => Change::Start,
             34 => Change::End { reason: value },
-            35 => Change::Generation(self.random.random_range(1..9)),
+            35 => Change::Lineup(Arc::new(Lineup {
+                generation: self.random.random_range(1..9),
+                handlers: Vec::new(),
+            })),
             _ => {
                 let value = Some(vec![1, 2, 3]).filter(|_| self.random.random());
                 Change::Note { plugin: id, key: name, value }
@@ -190,7 +194,10 @@ fn a_snapshot_has_the_bytes_it_always_had() {
         vec![Change::MemberAttr { id: names().0, name, value }],
         vec![Change::Message(Arc::new(message(names().0))); 2],
         vec![Change::Note { plugin: names().0, key: names().1, value: Some(vec![1, 2]) }],
-        vec![Change::Generation(3), Change::End { reason: String::new() }],
+        vec![
+            Change::Lineup(Arc::new(Lineup { generation: 3, handlers: Vec::new() })),
+            Change::End { reason: String::new() },
+        ],
     ];
     for (turn, changes) in (0..).zip(turns) {
         let remembered = (turn == 3).then(|| Remembered {
@@ -205,7 +212,7 @@ fn a_snapshot_has_the_bytes_it_always_had() {
     let folds = Folds { chats: [(fold.chat.token, fold)].into(), place: LogEnd::default() };
     let bytes: Vec<Bytes> = parts(&folds).collect();
     let hex: String = bytes.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("../tests/golden/snapshot.v2.hex").trim());
+    assert_eq!(hex, include_str!("../tests/golden/snapshot.v3.hex").trim());
 }
 
 #[test]

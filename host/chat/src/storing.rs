@@ -136,14 +136,13 @@ impl Shared {
     pub(crate) async fn ask(&self, chain: &Chain, turn: &mut Turn<'_>) -> Result<(), Stopped> {
         for handler in chain.of_kind(Kind::Message) {
             let call = self.told_of_past(turn.call(handler.name()), handler, turn.scene());
-            let reply = handler.on_message(call, turn.said()).await;
-            let who = Who {
-                name: handler.name(),
-                version: handler.version(),
-                on_failure: handler.on_failure(),
-                recalls: handler.needs().recall,
-            };
-            if turn.hear(who, reply)? == Flow::Enough {
+            let said = turn.said();
+            let watched = self.chain.shadows.watch(handler.name(), &call, &said);
+            let reply = handler.on_message(call, said).await;
+            if let Some(watched) = watched {
+                watched.answered(&reply);
+            }
+            if turn.hear(Who::of(handler), reply)? == Flow::Enough {
                 break;
             }
         }

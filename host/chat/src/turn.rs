@@ -14,6 +14,7 @@ use model::{
 };
 use plugin::{Call, Effect, Failure, OnFailure, Reply, Roster, Said, Verdict};
 
+use crate::chain::Handler;
 use crate::effects::{Effects, Full, Misfit, OnMisfit};
 use crate::play::{Play, Scene};
 use crate::{Code, Refusal, RequestOutcome, Send};
@@ -30,6 +31,10 @@ const NO_INDEX: u32 = u32::MAX;
 /// How long a message is kept back for a handler that broke, when that is its policy: long enough to swap
 /// the handler for one that works.
 const HELD_FOR_FAILED_MS: u32 = 600_000;
+
+/// The largest message that is kept as it came, in bytes of its body and pairs: two of the largest that are
+/// accepted by default.
+const ASKED_BYTES_MAX: usize = 128 << 10;
 
 /// A turn that is being decided.
 #[derive(Debug)]
@@ -55,6 +60,8 @@ struct Shown {
     at: usize,
     /// Tells the calls of two rounds in one turn apart.
     round: u8,
+    /// As it came, once somebody has rewritten it.
+    came: Option<Arc<Message>>,
 }
 
 /// Who answered.
@@ -68,6 +75,18 @@ pub(crate) struct Who<'a> {
     pub(crate) on_failure: OnFailure,
     /// Whether it may be told later what it decided.
     pub(crate) recalls: bool,
+}
+
+impl<'a> Who<'a> {
+    /// A handler.
+    pub(crate) fn of(handler: &'a dyn Handler) -> Self {
+        Self {
+            name: handler.name(),
+            version: handler.version(),
+            on_failure: handler.on_failure(),
+            recalls: handler.needs().recall,
+        }
+    }
 }
 
 /// How a round goes on.
@@ -92,6 +111,15 @@ pub(crate) enum Stopped {
     /// A handler broke, and its policy is `reject`; or too much is kept back. Nothing is stored.
     Failed(Box<Refusal>),
     /// A handler brings somebody in, or adds to them, and the chat is full. Nothing is stored.
+    Full(Full),
+}
+
+/// Why nothing of a message's turn is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Nothing {
+    /// A handler broke, and its policy is `reject`; or too much is kept back.
+    Failed(Box<Refusal>),
+    /// The chat is full.
     Full(Full),
 }
 
@@ -193,7 +221,10 @@ impl<'a> Turn<'a> {
         }
         let mut flow = Flow::Next;
         match verdict {
-            Verdict::Rewrite(body) => Arc::make_mut(&mut self.shown.message).body = body,
+            Verdict::Rewrite(body) => {
+                self.shown.came.get_or_insert_with(|| Arc::clone(&self.shown.message));
+                Arc::make_mut(&mut self.shown.message).body = body;
+            }
             Verdict::Hold { reason, deadline_ms, accept } => {
                 self.hold(who, reason, deadline_ms, accept)?;
             }
@@ -213,8 +244,38 @@ impl<'a> Turn<'a> {
         self.play.changes
     }
 
+    /// The changes of a turn in which `send` was shown, and its answer, whoever stopped it.
+    ///
+    /// # Errors
+    /// Why nothing of it is stored.
+    pub(crate) fn settled(
+        self,
+        send: &Send,
+        stopped: Option<Stopped>,
+    ) -> Result<(Vec<Change>, Answer), Nothing> {
+        let now_ms = self.play.scene.now_ms;
+        match stopped {
+            None => Ok(match self.played(&send.key) {
+                Played::Stored { changes, own } => {
+                    let skew_ms = send.sent_ms.map(|sent_ms| skew_ms(sent_ms, now_ms));
+                    (changes, Answer::Stored { own, skew_ms })
+                }
+                Played::Held { changes, answer } => (changes, answer),
+            }),
+            Some(Stopped::Refused { mut changes, answer }) => {
+                let scene = &self.play.scene;
+                let came = Shown::message(scene, scene.chat, send).message;
+                changes.extend(asked(came));
+                Ok((changes, answer))
+            }
+            Some(Stopped::Failed(refusal)) => Err(Nothing::Failed(refusal)),
+            Some(Stopped::Full(full)) => Err(Nothing::Full(full)),
+        }
+    }
+
     /// What comes of a turn whose message, sent under `key`, nobody minded.
     pub(crate) fn played(mut self, key: &str) -> Played {
+        let came = self.shown.came.take();
         if !self.shown.stamps.is_empty() {
             let stamps = std::mem::take(&mut self.shown.stamps);
             Arc::make_mut(&mut self.shown.message).stamps = stamps;
@@ -227,6 +288,7 @@ impl<'a> Turn<'a> {
             let holds = std::mem::take(&mut self.shown.holds);
             let mut changes = self.play.changes;
             changes.push(Change::Hold { message, key: key.to_owned(), holds });
+            changes.extend(came.and_then(asked));
             return Played::Held { changes, answer };
         }
         let at = self.shown.at;
@@ -238,6 +300,7 @@ impl<'a> Turn<'a> {
         // Nearly always it is the only one.
         changes.reserve_exact(1);
         changes.insert(at, Change::Message(message));
+        changes.extend(came.and_then(asked));
         Played::Stored { changes, own }
     }
 
@@ -407,8 +470,22 @@ impl Shown {
             is_message: false,
             at: 0,
             round: 1,
+            came: None,
         }
     }
+}
+
+/// Keeps a message as it came beside what became of it, unless it is so large that an entry might not hold
+/// both: then its decision cannot be made again.
+fn asked(came: Arc<Message>) -> Option<Change> {
+    let pairs: usize = came.attrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    (came.body.len() + pairs <= ASKED_BYTES_MAX).then_some(Change::Asked(came))
+}
+
+/// The sender's clock minus ours.
+fn skew_ms(sent_ms: u64, now_ms: u64) -> i64 {
+    let between = i64::try_from(sent_ms.abs_diff(now_ms)).unwrap_or(i64::MAX);
+    if sent_ms < now_ms { -between } else { between }
 }
 
 /// A participant, or what somebody who is none looks like.

@@ -141,7 +141,26 @@ fn each_handler_sees_what_those_before_it_did() {
     assert_eq!((own, message.body.clone()), (0, Body::Text("HELLO".into())));
     let verdicts: Vec<&str> = message.stamps.iter().map(|stamp| stamp.verdict.as_str()).collect();
     assert_eq!(verdicts, ["rewrite", "accept"]);
-    assert!(matches!(&changes[..], [Change::Message(_), Change::Start]));
+    assert!(matches!(&changes[..], [Change::Message(_), Change::Start, Change::Asked(_)]));
+    let Some(Change::Asked(came)) = changes.last() else { panic!() };
+    assert_eq!((&came.body, &came.stamps[..]), (&Body::Text("hello".into()), &[][..]));
+}
+
+#[test]
+fn what_is_refused_is_kept_as_it_came_unless_it_is_too_large() {
+    let (chat, config) = (chat(), Config::default());
+    for (text, kept) in [("hello".to_owned(), true), ("x".repeat(200_000), false)] {
+        let send = Send { body: Body::Text(text), ..send("alice") };
+        let mut turn = Turn::of_message(scene(&chat, &config), &send);
+        turn.hear(REJECTS, reply(Verdict::Rewrite(Body::Text("x".into())), Vec::new())).unwrap();
+        let stopped = turn.hear(REJECTS, reply(reject(), Vec::new())).err();
+        let Ok((changes, Answer::Refused { .. })) = turn.settled(&send, stopped) else { panic!() };
+        let came = changes.iter().filter_map(|change| match change {
+            Change::Asked(came) => Some(came.body == send.body),
+            _ => None,
+        });
+        assert_eq!(came.collect::<Vec<_>>(), vec![true; usize::from(kept)]);
+    }
 }
 
 #[test]

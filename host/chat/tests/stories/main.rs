@@ -1,6 +1,8 @@
 //! Stories of chats on a log that commits when it is told to and loses epochs on purpose.
 
 #[cfg(test)]
+mod again;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod events;
@@ -20,6 +22,8 @@ mod members;
 mod outcomes;
 #[cfg(test)]
 mod readers;
+#[cfg(test)]
+mod shadows;
 #[cfg(test)]
 mod snapshots;
 #[cfg(test)]
