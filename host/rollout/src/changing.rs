@@ -13,12 +13,14 @@ use tokio::sync::oneshot;
 use crate::artefacts::{ARTEFACT_BYTES_MAX, Artefact, SIGNATURE_BYTES_MAX};
 use crate::audit::AuditLine;
 use crate::gathering::{Gathering, Next, Silence};
-use crate::preparation::{Step, Told};
+use crate::preparation::Told;
 use crate::preparing::Key;
+use crate::progress::{Changed, NodeProgress, Progress, Pushed};
 use crate::question::{Answer, Question};
 use crate::record::{LIVE, LiveSet, is_name};
 use crate::rollout::Shared;
 use crate::settings::Point;
+use crate::shadowing::{SHADOW_MAX, Trial};
 use crate::{Digest, Refused, Rollout, meters};
 
 /// How often nodes are asked how far they are.
@@ -29,65 +31,21 @@ const LIVE_MAX: Duration = Duration::from_secs(15);
 const LOOKS_MAX: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// A component was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pushed {
-    /// Its name from now on.
-    pub digest: Digest,
-    /// Whether this node did not have it.
-    pub new: bool,
-}
-
-/// What a change came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// The number of the set that is live; the plugin's generation, if it was changed.
-    pub generation: u64,
-    /// The version that is live; `None`: the plugin is gone.
-    pub version: Option<String>,
-    /// Its component.
-    pub digest: Option<Digest>,
-    /// Nodes on which it is live already.
-    pub live: usize,
-    /// Nodes that are registered.
-    pub nodes: usize,
-}
-
-/// How far the change is that was asked of this node last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The plugin.
-    pub plugin: String,
-    /// The component; `None`: it goes.
-    pub digest: Option<Digest>,
-    /// `preparing`, `live`, `failed`.
-    pub state: &'static str,
-    /// The generation, once it is live.
-    pub generation: Option<u64>,
-    /// Why it failed.
-    pub detail: String,
-    /// Every registered node.
-    pub nodes: Vec<NodeProgress>,
-}
-
-/// How far one node is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeProgress {
-    /// Which.
-    pub node: NodeId,
-    /// The last step that was done.
-    pub done: Option<Step>,
-    /// `silent`, `running`, `ready`, `failed`.
-    pub state: &'static str,
-    /// Whether the change is live there.
-    pub live: bool,
-}
-
 /// What is wanted.
 #[derive(Clone, Debug)]
 enum Wanted {
-    Swap { name: String, digest: Digest },
-    Rollback { name: String },
+    Swap {
+        name: String,
+        digest: Digest,
+    },
+    Rollback {
+        name: String,
+    },
+    /// By a guard, from that generation.
+    HoldBack {
+        name: String,
+        generation: u64,
+    },
 }
 
 impl Rollout {
@@ -122,7 +80,34 @@ impl Rollout {
     /// [`Refused`]: then what was live still is, unless it is [`Refused::Unsure`].
     pub async fn swap(&self, name: &str, digest: Digest, wait: bool) -> Result<Changed, Refused> {
         let wanted = Wanted::Swap { name: named(name)?, digest };
+        locked(&self.shared.trial).take_if(|trial| trial.plugin == name);
         self.detached(move |shared| async move { shared.change(wanted, wait).await }).await
+    }
+
+    /// As [`Rollout::swap`], after the component has run beside the live version for a while and decided the
+    /// same, as far as `trial` asks for.
+    ///
+    /// # Errors
+    /// As [`Rollout::swap`]; [`Refused::Unusable`] when it does not become live.
+    pub async fn swap_after(
+        &self,
+        trial: Trial,
+        name: &str,
+        digest: Digest,
+        wait: bool,
+    ) -> Result<Changed, Refused> {
+        if trial.span > SHADOW_MAX || trial.span.is_zero() {
+            let detail =
+                format!("a version runs beside another for 1 to {} s", SHADOW_MAX.as_secs());
+            return Err(Refused::Invalid(detail));
+        }
+        let key = (named(name)?, digest);
+        self.detached(move |shared| async move {
+            shared.tried(&key, trial).await?;
+            let (name, digest) = key;
+            shared.change(Wanted::Swap { name, digest }, wait).await
+        })
+        .await
     }
 
     /// Makes the version before the live one live again, as a new generation; the only one goes.
@@ -136,7 +121,17 @@ impl Rollout {
 
     /// How far the change is that was asked of this node last, if it was of this plugin.
     pub fn progress(&self, name: &str) -> Option<Progress> {
-        locked(&self.shared.progress).clone().filter(|progress| progress.plugin == name)
+        let of = |progress: &Mutex<Option<Progress>>| {
+            locked(progress).clone().filter(|progress| progress.plugin == name)
+        };
+        let (trial, change) = (of(&self.shared.trial), of(&self.shared.progress));
+        match (trial, change) {
+            // What was tried is what the change is about, or it is over with it.
+            (Some(trial), Some(change)) if change.digest == trial.digest => {
+                Some(Progress { trial: trial.trial, ..change })
+            }
+            (trial, change) => trial.or(change),
+        }
     }
 
     /// Does something that does not end when nobody waits for it.
@@ -182,15 +177,9 @@ impl Shared {
         let (event, name, digest) = match &wanted {
             Wanted::Swap { name, digest } => ("swap", name.clone(), Some(*digest)),
             Wanted::Rollback { name } => ("rollback", name.clone(), None),
+            Wanted::HoldBack { name, .. } => ("guard-rollback", name.clone(), None),
         };
-        *locked(&self.progress) = Some(Progress {
-            plugin: name.clone(),
-            digest,
-            state: "preparing",
-            generation: None,
-            detail: String::new(),
-            nodes: Vec::new(),
-        });
+        *locked(&self.progress) = Some(Progress::preparing(name.clone(), digest));
         self.tell(event, &name, digest, None, "").await;
         let changed = self.changed(&wanted).await;
         match changed {
@@ -219,6 +208,16 @@ impl Shared {
         }
     }
 
+    /// Rolls a plugin back because of its guard, if `generation` is what is live.
+    pub(crate) async fn roll_back_held(
+        self: &Arc<Self>,
+        name: &str,
+        generation: u64,
+    ) -> Result<Changed, Refused> {
+        let wanted = Wanted::HoldBack { name: name.to_owned(), generation };
+        Arc::clone(self).change(wanted, false).await
+    }
+
     async fn changed(self: &Arc<Self>, wanted: &Wanted) -> Result<Changed, Refused> {
         let (base, expect) = self.base().await?;
         let at_least = self.highest();
@@ -235,9 +234,22 @@ impl Shared {
                 let next = base.swapped(name, (*digest, version), at_least, keep, nonce);
                 (name, next.map_err(Refused::Invalid)?)
             }
-            Wanted::Rollback { name } => {
-                let unknown = || Refused::Unknown(format!("no plugin {name} is live"));
-                let next = base.rolled_back(name, at_least, nonce).ok_or_else(unknown)?;
+            Wanted::Rollback { name } | Wanted::HoldBack { name, .. } => {
+                let next = match wanted {
+                    Wanted::HoldBack { generation, .. } => {
+                        let other = || {
+                            Refused::Conflict(format!(
+                                "generation {generation} of {name} is not live any more, or cannot be \
+                                 rolled back"
+                            ))
+                        };
+                        base.held_back(name, *generation, at_least, nonce).ok_or_else(other)?
+                    }
+                    _ => {
+                        let unknown = || Refused::Unknown(format!("no plugin {name} is live"));
+                        base.rolled_back(name, at_least, nonce).ok_or_else(unknown)?
+                    }
+                };
                 if let Some(back) = next.plugins.get(name) {
                     let digest = back.digest;
                     self.proceed(|progress| progress.digest = Some(digest));
@@ -307,7 +319,11 @@ impl Shared {
     }
 
     /// Has every registered node prepare a version, and returns what it says of itself.
-    async fn everywhere(self: &Arc<Self>, key: &Key, silence: Silence) -> Result<String, Refused> {
+    pub(crate) async fn everywhere(
+        self: &Arc<Self>,
+        key: &Key,
+        silence: Silence,
+    ) -> Result<String, Refused> {
         let attempt = rand::random();
         let mut gathering = Gathering::new(silence, runtime::now());
         loop {
@@ -321,7 +337,13 @@ impl Shared {
                     gathering.heard(runtime::now(), &node, told);
                 }
             }
-            self.proceed(|progress| progress.nodes = gathering.told().map(of_node).collect());
+            let nodes: Vec<NodeProgress> = gathering.told().map(of_node).collect();
+            for shown in [&self.progress, &self.trial] {
+                let of_this = |it: &&mut Progress| it.plugin == key.0 && it.digest == Some(key.1);
+                if let Some(progress) = locked(shown).as_mut().filter(of_this) {
+                    progress.nodes.clone_from(&nodes);
+                }
+            }
             match gathering.next(runtime::now()) {
                 Next::Go => break,
                 Next::GiveUp(why) => return Err(Refused::Unusable(why)),
@@ -342,7 +364,7 @@ impl Shared {
         let (name, digest) = key.clone();
         match self.ask(node, &Question::Prepare { attempt, name, digest }).await? {
             Answer::Told(told) => Some(told),
-            Answer::Piece { .. } | Answer::Unknown | Answer::Live(_) => None,
+            Answer::Piece { .. } | Answer::Unknown | Answer::Live(_) | Answer::Beside(_) => None,
         }
     }
 
@@ -391,7 +413,7 @@ impl Shared {
     }
 
     /// The nodes that are registered now, as far as this one knows.
-    fn registered(&self) -> BTreeSet<NodeId> {
+    pub(crate) fn registered(&self) -> BTreeSet<NodeId> {
         let Some(network) = self.network.get() else { return BTreeSet::new() };
         network.replication.ring().nodes.iter().map(|node| node.id.clone()).collect()
     }
@@ -407,7 +429,7 @@ impl Shared {
         }
     }
 
-    async fn tell(
+    pub(crate) async fn tell(
         &self,
         event: &str,
         plugin: &str,
@@ -459,7 +481,7 @@ fn named(name: &str) -> Result<String, Refused> {
 }
 
 /// Runs all of them at once: one a node.
-async fn together<T, F>(futures: impl Iterator<Item = F>) -> Vec<T>
+pub(crate) async fn together<T, F>(futures: impl Iterator<Item = F>) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,

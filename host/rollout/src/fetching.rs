@@ -90,6 +90,11 @@ impl Shared {
                     Answer::Told(shared.prepare(&(name, digest), attempt, Some(from)))
                 }
                 Some(Question::Live) => Answer::Live(shared.number()),
+                Some(Question::Beside { number, name, digest, sample }) => {
+                    Answer::Beside(shared.begin_beside(number, &(name, digest), sample))
+                }
+                Some(Question::LookBeside { number }) => Answer::Beside(shared.look_beside(number)),
+                Some(Question::EndBeside { number }) => Answer::Beside(shared.end_beside(number)),
                 None => Answer::Unknown,
             };
             Ok(encode(&answer))

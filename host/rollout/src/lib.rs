@@ -14,33 +14,43 @@
 #![forbid(unsafe_code)]
 
 mod artefacts;
+mod aside;
 mod audit;
+mod beside;
 mod changing;
 mod digest;
 mod fetching;
 mod following;
 mod gathering;
+mod guard;
+mod guarding;
 mod last;
 mod meters;
 mod preparation;
 mod preparing;
+mod progress;
 mod question;
 mod record;
 mod refused;
 mod rollout;
 mod settings;
+mod shadowing;
 mod signature;
 mod starting;
 
 pub use artefacts::{ARTEFACT_BYTES_MAX, ArtefactError};
 pub use audit::{AUDIT_TOLD_MAX, AuditLine};
-pub use changing::{Changed, NodeProgress, Progress, Pushed};
 pub use digest::{Digest, InvalidDigest};
+pub use guard::Guard;
 pub use preparation::{Step, Told};
+pub use progress::{Changed, NodeProgress, Progress, Pushed};
 pub use question::is_question;
 pub use record::{InvalidRecord, LIVE, LivePlugin, LiveSet, PAST_MAX, PLUGINS_MAX, Past, is_name};
 pub use refused::Refused;
 pub use rollout::Rollout;
-pub use settings::{Explain, Hook, Lineup, Point, Settings, SpecOf, Switch, Unusable};
+pub use settings::{
+    Beside, Explain, GuardOf, Hook, Lineup, Point, Settings, SpecOf, Switch, Unusable,
+};
+pub use shadowing::{SHADOW_MAX, Trial, Trialled};
 pub use signature::{InvalidKey, Trust, Unsigned};
 pub use starting::{Begun, StartError};

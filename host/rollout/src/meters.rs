@@ -12,6 +12,16 @@ pub(crate) fn changed(outcome: &'static str) {
     counter!("carillon_plugin_changes_total", "outcome" => outcome).increment(1);
 }
 
+/// A version ran beside the live one, and may become live or not.
+pub(crate) fn tried(outcome: &'static str) {
+    counter!("carillon_plugin_trials_total", "outcome" => outcome).increment(1);
+}
+
+/// A version broke its guard, and was rolled back or not.
+pub(crate) fn guarded(outcome: &'static str) {
+    counter!("carillon_plugin_guard_total", "outcome" => outcome).increment(1);
+}
+
 /// A component was asked of other nodes, and came or not.
 pub(crate) fn fetched(outcome: &'static str) {
     counter!("carillon_plugin_fetches_total", "outcome" => outcome).increment(1);

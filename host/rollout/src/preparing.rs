@@ -268,7 +268,7 @@ impl Shared {
     }
 
     /// The component, from this disk or another's.
-    async fn obtain(
+    pub(crate) async fn obtain(
         &self,
         name: &str,
         digest: Digest,

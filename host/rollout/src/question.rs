@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
+use crate::beside::Seen;
 use crate::preparation::Told;
 
 /// What a question and its answer begin with.
@@ -31,6 +32,12 @@ pub(crate) enum Question {
     Prepare { attempt: u64, name: String, digest: Digest },
     /// Which number is live.
     Live,
+    /// That a version that is ready run beside the live one of its name, for so many of a million calls.
+    Beside { number: u64, name: String, digest: Digest, sample: u32 },
+    /// What came of it so far.
+    LookBeside { number: u64 },
+    /// That it end, and what came of it.
+    EndBeside { number: u64 },
 }
 
 /// What is answered.
@@ -44,6 +51,8 @@ pub(crate) enum Answer {
     Told(Told),
     /// The number; 0: none yet.
     Live(u64),
+    /// What is known of the version beside the live one.
+    Beside(Seen),
 }
 
 /// Whether a request of another node is about components.
@@ -74,6 +83,7 @@ mod tests {
 
     use super::{Answer, Question, asked, decode, encode, is_question};
     use crate::Digest;
+    use crate::beside::Seen;
     use crate::preparation::{Step, Told};
 
     #[test]
@@ -83,6 +93,9 @@ mod tests {
             Question::Piece { digest, offset: 7 },
             Question::Prepare { attempt: 1, name: "p".to_owned(), digest },
             Question::Live,
+            Question::Beside { number: 1, name: "p".to_owned(), digest, sample: 7 },
+            Question::LookBeside { number: 1 },
+            Question::EndBeside { number: 1 },
         ] {
             let bytes = encode(&question);
             assert!(is_question(&bytes));
@@ -98,6 +111,8 @@ mod tests {
             Answer::Piece { total: 9, bytes, signature: None },
             Answer::Told(Told::Running { done: Some(Step::Linked) }),
             Answer::Live(3),
+            Answer::Beside(Seen::Runs(plugin::Comparison::default())),
+            Answer::Beside(Seen::Cannot("no".to_owned())),
             Answer::Unknown,
         ] {
             assert_eq!(decode(&encode(&answer)), Some(answer));

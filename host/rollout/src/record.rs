@@ -50,6 +50,9 @@ pub struct LivePlugin {
     pub digest: Digest,
     /// What it says of itself: goes into stamps.
     pub version: String,
+    /// A guard rolled back to it: nothing is rolled back by itself before a person has changed the plugin.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub held: bool,
     /// What was live before it, the latest first.
     #[serde(default)]
     pub past: Vec<Past>,
@@ -85,7 +88,7 @@ impl LiveSet {
     /// The first set of a cluster.
     pub fn first(nonce: u64, plugins: impl IntoIterator<Item = (String, Digest, String)>) -> Self {
         let plugin = |(name, digest, version)| {
-            (name, LivePlugin { generation: 1, digest, version, past: Vec::new() })
+            (name, LivePlugin { generation: 1, digest, version, held: false, past: Vec::new() })
         };
         let plugins = plugins.into_iter().map(plugin).collect();
         Self { format: FORMAT, number: 1, nonce, plugins }
@@ -130,7 +133,7 @@ impl LiveSet {
         let generation = next.number;
         let mut past = Vec::new();
         if let Some(before) = next.plugins.remove(name) {
-            let LivePlugin { generation, digest, version, past: earlier } = before;
+            let LivePlugin { generation, digest, version, past: earlier, held: _ } = before;
             past.push(Past { generation, digest, version });
             past.extend(earlier);
         }
@@ -138,7 +141,8 @@ impl LiveSet {
         if next.plugins.len() >= PLUGINS_MAX {
             return Err(format!("{PLUGINS_MAX} plugins are live, and no more can be"));
         }
-        next.plugins.insert(name.to_owned(), LivePlugin { generation, digest, version, past });
+        let live = LivePlugin { generation, digest, version, held: false, past };
+        next.plugins.insert(name.to_owned(), live);
         Ok(next)
     }
 
@@ -149,9 +153,28 @@ impl LiveSet {
         let mut past = next.plugins.remove(name)?.past.into_iter();
         if let Some(Past { digest, version, .. }) = past.next() {
             let past = past.collect();
-            let back = LivePlugin { generation: next.number, digest, version, past };
+            let (generation, held) = (next.number, false);
+            let back = LivePlugin { generation, digest, version, held, past };
             next.plugins.insert(name.to_owned(), back);
         }
+        Some(next)
+    }
+
+    /// The set after a guard rolled `name` back from `generation`: as by a person, and marked. `None`: that is
+    /// not what is live, nothing was before it, or a guard did it before.
+    pub fn held_back(
+        &self,
+        name: &str,
+        generation: u64,
+        at_least: u64,
+        nonce: u64,
+    ) -> Option<Self> {
+        let live = self.plugins.get(name)?;
+        if live.generation != generation || live.held || live.past.is_empty() {
+            return None;
+        }
+        let mut next = self.rolled_back(name, at_least, nonce)?;
+        next.plugins.get_mut(name)?.held = true;
         Some(next)
     }
 
@@ -196,6 +219,11 @@ impl LiveSet {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks it")]
+const fn is_false(held: &bool) -> bool {
+    !*held
 }
 
 /// Whether a plugin can be called that, as in a configuration.
@@ -256,6 +284,24 @@ mod tests {
         let gone = back.rolled_back("status", 0, 9).unwrap();
         assert_eq!((gone.number, gone.plugins.len()), (6, 0), "its only one: it is removed");
         assert_eq!(gone.rolled_back("status", 0, 9), None);
+    }
+
+    #[test]
+    fn a_guard_rolls_back_once_until_a_person_has_changed_it() {
+        let set = swap(&seed(), "status", "2");
+        assert_eq!(set.held_back("status", 1, 0, 9), None, "not that generation");
+        assert_eq!(seed().held_back("status", 1, 0, 9), None, "nothing was before it");
+        let back = set.held_back("status", 2, 0, 9).unwrap();
+        assert_eq!(versions(&back, "status"), ["0.1.0"]);
+        assert!(back.plugins["status"].held);
+        assert_eq!(LiveSet::decode(&back.encode()), Ok(back.clone()));
+        let mut twice = back.clone();
+        twice.plugins.get_mut("status").unwrap().past =
+            vec![super::Past { generation: 1, digest: digest("0"), version: "0".to_owned() }];
+        assert_eq!(twice.held_back("status", 3, 0, 9), None, "it has been held");
+        let again = swap(&back, "status", "2");
+        assert!(!again.plugins["status"].held && again.held_back("status", 4, 0, 9).is_some());
+        assert!(!String::from_utf8(again.encode()).unwrap().contains("held"));
     }
 
     #[test]

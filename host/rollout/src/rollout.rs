@@ -13,13 +13,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::artefacts::{Artefact, ArtefactError, Artefacts};
 use crate::audit::{Audit, AuditLine};
-use crate::changing::Progress;
+use crate::beside::Running;
 use crate::fetching::PIECES_AT_ONCE;
 use crate::last::LastKnown;
 use crate::preparing::{Key, Versions};
+use crate::progress::Progress;
 use crate::record::LiveSet;
 use crate::settings::{Lineup, Settings};
-use crate::{Digest, StartError, following};
+use crate::{Digest, StartError, following, guarding};
 
 /// The rollout of one node. Clones are the same.
 #[derive(Clone, Debug)]
@@ -46,6 +47,12 @@ pub(crate) struct Shared {
     /// One change at a time is asked of one node.
     pub(crate) changing: Arc<Semaphore>,
     pub(crate) progress: Mutex<Option<Progress>>,
+    /// One version at a time is tried by one node: a change of another plugin need not wait for it.
+    pub(crate) trying: Semaphore,
+    /// How far that is, or what became of it.
+    pub(crate) trial: Mutex<Option<Progress>>,
+    /// What runs beside the live versions here.
+    pub(crate) running: Running,
     pub(crate) pieces: Semaphore,
 }
 
@@ -86,6 +93,9 @@ impl Rollout {
             network: OnceLock::new(),
             changing: Arc::new(Semaphore::new(1)),
             progress: Mutex::new(None),
+            trying: Semaphore::new(1),
+            trial: Mutex::new(None),
+            running: Running::default(),
             pieces: Semaphore::new(PIECES_AT_ONCE),
             settings,
         };
@@ -98,6 +108,7 @@ impl Rollout {
         let network = Network { replication: replication.clone(), tasks: tasks.clone() };
         if self.shared.network.set(network).is_ok() {
             tasks.spawn("live plugins", following::run(Arc::clone(&self.shared)));
+            tasks.spawn("guards of plugins", guarding::run(Arc::clone(&self.shared)));
         }
     }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashring::NodeId;
-use plugin::{Host, LoadError, Plugin, Spec};
+use plugin::{Comparison, Host, LoadError, Plugin, Spec};
 
+use crate::guard::Guard;
 use crate::record::LiveSet;
 use crate::signature::Trust;
 
@@ -33,6 +34,25 @@ impl std::fmt::Display for Unusable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}. {}", self.what, self.fix)
     }
+}
+
+/// What versions of a plugin of a name may get away with on this node.
+pub type GuardOf = Arc<dyn Fn(&str) -> Option<Guard> + Send + Sync>;
+
+/// Who asks a version beside the live one about this node's messages.
+pub trait Beside: Send + Sync + 'static {
+    /// From now on, whenever the live version of its name is asked, `plugin` is to be asked the same, for so
+    /// many of a million calls, in the place of whoever was before. The future does it, and is run until
+    /// [`Beside::end`].
+    fn begin(
+        &self,
+        plugin: Arc<Plugin>,
+        sample: u32,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+    /// What came of it so far; `None`: nobody runs.
+    fn told(&self) -> Option<Comparison>;
+    /// Nobody is asked any more. Returns what came of it.
+    fn end(&self) -> Option<Comparison>;
 }
 
 /// Told what is live from now on, before anybody else is.
@@ -75,6 +95,10 @@ pub struct Settings {
     pub explain: Explain,
     /// See [`Switch`].
     pub switch: Switch,
+    /// See [`Beside`]; `None`: no version runs beside another here.
+    pub beside: Option<Arc<dyn Beside>>,
+    /// See [`GuardOf`].
+    pub guard: GuardOf,
     /// Whose signatures are believed.
     pub trust: Trust,
     /// How many generations of a plugin can be live at once without waiting, the present one included.
