@@ -27,6 +27,8 @@ fn a_plugin_in_node_toml_is_the_default_too() {
     // These have no default of their own: the manifest decides, and a grant is there or not.
     expected.on_failure = shown.on_failure;
     expected.limits = shown.limits;
+    expected.guard.max_trap_rate = shown.guard.max_trap_rate;
+    expected.guard.max_shift = shown.guard.max_shift;
     expected.grant.kv = shown.grant.kv;
     expected.grant.history = shown.grant.history;
     assert_eq!(*shown, expected);

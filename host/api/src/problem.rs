@@ -43,6 +43,9 @@ pub(crate) struct ProblemShape<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     outcome: Option<RequestOutcome>,
+    /// The id of the message that was refused. Nobody can read it; operators can ask by it why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
     /// The handler that refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin: Option<&'a str>,
@@ -102,6 +105,7 @@ impl Problem {
             retryable: refusal.retryable,
             request_id,
             outcome: refusal.outcome,
+            message: refusal.message.as_ref().map(ToString::to_string),
             plugin: refusal.plugin.as_deref(),
             reason_code: refusal.reason_code.as_deref(),
             reason: refusal.reason.as_deref(),
@@ -234,9 +238,11 @@ mod tests {
 
     #[test]
     fn a_handlers_no_names_the_handler_and_when_to_try_again() {
-        let refusal = Refusal::rejected("moderation", "badword", "not that word", Some(1500));
+        let mut refusal = Refusal::rejected("moderation", "badword", "not that word", Some(1500));
+        refusal.message = model::MessageId::parse("0123456789abcdef0123456789abcdef").map(Box::new);
         let problem = Problem::from(refusal);
         let shown = shown(&problem);
+        assert_eq!(shown["message"], "0123456789abcdef0123456789abcdef");
         assert_eq!(shown["plugin"], "moderation");
         assert_eq!(shown["reason_code"], "badword");
         assert_eq!(shown["reason"], "not that word");

@@ -79,6 +79,8 @@ pub struct Problem {
     pub request_id: String,
     /// `not-committed` or `unknown`, if it may matter.
     pub outcome: Option<String>,
+    /// The id of the message that a handler refused.
+    pub message: Option<String>,
     /// The handler that refused.
     pub plugin: Option<String>,
     /// The handler's reason, for programs.

@@ -206,6 +206,7 @@ impl Node {
         let operator = Operator {
             replication: replication.clone(),
             rollout: rollout.clone(),
+            chats: chats.clone(),
             order: config.chain.clone(),
             host: process.shared.plugins.clone(),
             registry: config.registry.kind,

@@ -3,18 +3,20 @@
 //! The configuration gives a plugin of a name what it may do and how it is set up, on this node, and with
 //! which components a new cluster begins. Which version is live is the cluster's.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chat::{Chain, Chats, Handler, LiveChain};
 use hashring::{NodeId, PartitionId};
-use plugin::{Host, Plugin};
+use plugin::{Comparison, Host, Plugin};
 use replication::{Answering, RequestHead};
-use rollout::{Hook, Lineup, Rollout, Settings, Trust};
+use rollout::{Beside, Guard, GuardOf, Hook, Lineup, Rollout, Settings, Trust};
 
 use crate::assemble::StartError;
-use crate::config::Config;
+use crate::config::{Config, GuardConfig, PluginConfig};
 use crate::handlers;
 
 /// The folder of the rollout, below the node's own.
@@ -28,6 +30,7 @@ pub(crate) async fn open(
     hook: Option<Hook>,
 ) -> Result<Rollout, StartError> {
     let (plugins, order) = (config.plugins.clone(), config.chain.clone());
+    let beside = Arc::new(BesideLive { live: live.clone() });
     let switch = move |lineup: &Lineup| {
         let handlers = in_order(lineup, &order);
         let handlers = handlers.into_iter().map(|plugin| plugin as Arc<dyn Handler>).collect();
@@ -45,6 +48,8 @@ pub(crate) async fn open(
         }),
         explain: Arc::new(handlers::explain),
         switch: Arc::new(switch),
+        beside: Some(beside),
+        guard: guards(config),
         trust,
         keep: usize::from(rollouts.keep_generations),
         seeds: seeds(config),
@@ -53,6 +58,46 @@ pub(crate) async fn open(
     let opened = runtime::blocking(move || Rollout::open(settings)).await;
     let ended = || StartError::Ended("the folder of plugins was not opened".to_owned());
     Ok(opened.ok_or_else(ended)??)
+}
+
+/// The guards of the plugins that have one.
+fn guards(config: &Config) -> GuardOf {
+    let guard = |plugin: &PluginConfig| {
+        let GuardConfig { max_trap_rate, max_shift, calls, watch } = plugin.guard;
+        (max_trap_rate.is_some() || max_shift.is_some()).then(|| Guard {
+            failed_ppm_max: max_trap_rate.map(|share| share.0),
+            shift_ppm_max: max_shift.map(|share| share.0),
+            calls_min: calls,
+            watch: watch.0,
+        })
+    };
+    let guards = config.plugins.iter();
+    let guards: BTreeMap<String, Guard> =
+        guards.filter_map(|(name, plugin)| Some((name.clone(), guard(plugin)?))).collect();
+    Arc::new(move |name: &str| guards.get(name).copied())
+}
+
+/// Who asks versions beside the live ones: the chats, which know what those are asked.
+struct BesideLive {
+    live: LiveChain,
+}
+
+impl Beside for BesideLive {
+    fn begin(
+        &self,
+        plugin: Arc<Plugin>,
+        sample: u32,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        Box::pin(self.live.begin_shadow(plugin, sample))
+    }
+
+    fn told(&self) -> Option<Comparison> {
+        self.live.shadowed()
+    }
+
+    fn end(&self) -> Option<Comparison> {
+        self.live.end_shadow()
+    }
 }
 
 /// The plugins with a source, and where it is.

@@ -12,6 +12,7 @@ pub mod shipped;
 
 mod announcing;
 mod credentials;
+mod decision;
 mod going;
 mod joining;
 mod looking;

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use api::admin::{
     About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LinesInfo, LogHealth,
     Movement, Operate, PartitionInfo, Partitions, PluginInfo, ProgressInfo, PushedInfo,
-    RegistryInfo,
+    RegistryInfo, TrialWanted, WhyInfo, With,
 };
 use bytes::Bytes;
-use chat::{Code, Refusal, RingView};
+use chat::{Chats, Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId, Ring, Spread};
-use model::ChatToken;
+use model::{ChatToken, MessageId};
 use registry::MemberRecord;
 use replication::core::{LearnerView, Role};
 use replication::{BUILD, Failure, Replication};
@@ -24,13 +24,14 @@ use runtime::Instant;
 
 use crate::config::RegistryKind;
 use crate::going::{Company, Held};
-use crate::{looking, told};
+use crate::{decision, looking, told};
 
 /// One node's answers to its operators.
 #[derive(Debug)]
 pub(crate) struct Operator {
     pub(crate) replication: Replication,
     pub(crate) rollout: Rollout,
+    pub(crate) chats: Chats,
     /// `chain.message.order`.
     pub(crate) order: Vec<String>,
     /// Which has the plugins' journals.
@@ -108,8 +109,14 @@ impl Operate for Operator {
         Box::pin(told::push(&self.rollout, name, component, signature))
     }
 
-    fn swap(&self, name: String, digest: String, wait: bool) -> Doing<'_, ChangedInfo> {
-        Box::pin(told::swap(&self.rollout, name, digest, wait))
+    fn swap(
+        &self,
+        name: String,
+        digest: String,
+        wait: bool,
+        trial: Option<TrialWanted>,
+    ) -> Doing<'_, ChangedInfo> {
+        Box::pin(told::swap(&self.rollout, name, digest, wait, trial))
     }
 
     fn roll_back(&self, name: String, wait: bool) -> Doing<'_, ChangedInfo> {
@@ -131,6 +138,10 @@ impl Operate for Operator {
     fn errors(&self, plugin: &str) -> Option<Vec<ErrorInfo>> {
         let errors = self.host.journal(plugin)?.errors();
         Some(errors.into_iter().map(looking::error).collect())
+    }
+
+    fn why(&self, message: MessageId, with: Option<With>) -> Doing<'_, WhyInfo> {
+        Box::pin(decision::why(&self.chats, &self.rollout, message, with))
     }
 
     fn drain(&self, going: Going) -> Doing<'_, ()> {

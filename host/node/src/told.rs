@@ -1,17 +1,20 @@
 //! The rollout as operators meet it: its answers in the words of [`api::admin`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::admin::{
-    AuditInfo, ChainInfo, ChangedInfo, LinkInfo, NodeProgressInfo, PastInfo, PluginInfo, PowerInfo,
-    ProgressInfo, PushedInfo,
+    AuditInfo, ChainInfo, ChangedInfo, ExampleInfo, LinkInfo, NodeProgressInfo, PairInfo, PastInfo,
+    PluginInfo, PowerInfo, ProgressInfo, PushedInfo, TrialInfo, TrialWanted,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use chat::{Code, Refusal};
-use plugin::{Grant, OnFailure, Plugin};
-use rollout::{Changed, Digest, InvalidDigest, Lineup, LivePlugin, Refused, Rollout, Step};
+use plugin::{Comparison, Grant, OnFailure, Plugin};
+use rollout::{
+    Changed, Digest, InvalidDigest, Lineup, LivePlugin, Refused, Rollout, Step, Trial, Trialled,
+};
 
 use crate::generations::in_order;
 
@@ -43,6 +46,7 @@ fn one(live: &LivePlugin, plugin: &Plugin, state: &'static str) -> PluginInfo {
         digest: plugin.digest().to_owned(),
         generation: live.generation,
         state,
+        held: live.held,
         on_failure: on_failure(plugin),
         asks: plugin.asks().iter().map(power).collect(),
         grants,
@@ -100,11 +104,24 @@ pub(crate) async fn swap(
     name: String,
     digest: String,
     wait: bool,
+    trial: Option<TrialWanted>,
 ) -> Result<ChangedInfo, Refusal> {
     let digest: Digest = digest.parse().map_err(|wrong: InvalidDigest| {
         Refusal::new(Code::InvalidRequest, format!("digest: {wrong}"))
     })?;
-    rollout.swap(&name, digest, wait).await.map(changed).map_err(refusal)
+    let swapped = match trial {
+        Some(trial) => {
+            let trial = Trial {
+                span: Duration::from_millis(trial.for_ms),
+                differing_ppm_max: trial.max_diff_ppm,
+                sample_ppm: trial.sample_ppm,
+                calls_min: trial.calls,
+            };
+            rollout.swap_after(trial, &name, digest, wait).await
+        }
+        None => rollout.swap(&name, digest, wait).await,
+    };
+    swapped.map(changed).map_err(refusal)
 }
 
 pub(crate) async fn roll_back(
@@ -140,7 +157,37 @@ pub(crate) fn progress(rollout: &Rollout, name: &str) -> Option<ProgressInfo> {
         generation: progress.generation,
         detail: progress.detail,
         nodes: progress.nodes.into_iter().map(node).collect(),
+        trial: progress.trial.map(tried),
     })
+}
+
+fn tried(trialled: Trialled) -> TrialInfo {
+    let Trialled { comparison, nodes, left } = trialled;
+    let Comparison { calls, differing, failed, dropped, pairs } = comparison;
+    let example = |it: plugin::Example| ExampleInfo {
+        chat: it.chat,
+        message: it.message,
+        sender: it.sender,
+        kind: it.kind,
+        text: it.text,
+        live: it.live,
+        candidate: it.other,
+    };
+    let pair = |it: plugin::Pair| PairInfo {
+        live: it.live,
+        candidate: it.other,
+        count: it.count,
+        examples: it.examples.into_iter().map(example).collect(),
+    };
+    TrialInfo {
+        calls,
+        differing,
+        failed,
+        dropped,
+        nodes,
+        left_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+        pairs: pairs.into_iter().map(pair).collect(),
+    }
 }
 
 /// What was done to the plugins of this node.
@@ -157,7 +204,7 @@ pub(crate) fn audit(rollout: &Rollout) -> Vec<AuditInfo> {
     rollout.audit().into_iter().map(line).collect()
 }
 
-fn refusal(refused: Refused) -> Refusal {
+pub(crate) fn refusal(refused: Refused) -> Refusal {
     let code = match &refused {
         Refused::Invalid(_) => Code::InvalidRequest,
         Refused::Unknown(_) => Code::NotFound,

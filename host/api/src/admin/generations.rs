@@ -1,6 +1,7 @@
 //! What operators are told of plugins and their generations.
 
 use hashring::NodeId;
+use serde::{Deserialize, Serialize};
 
 /// One live plugin.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct PluginInfo {
     pub generation: u64,
     /// `live`; `behind`: this node does not have what is live in its cluster.
     pub state: &'static str,
+    /// Whether its guard rolled back to it: nothing is rolled back by itself before a person has changed it.
+    pub held: bool,
     /// `reject` or `skip`.
     pub on_failure: &'static str,
     /// What it may do.
@@ -104,7 +107,7 @@ pub struct ChangedInfo {
 /// How far a change is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgressInfo {
-    /// `preparing`, `live` or `failed`.
+    /// `preparing`, `shadow`, `live` or `failed`.
     pub state: &'static str,
     /// The component; `None`: the plugin goes.
     pub digest: Option<String>,
@@ -114,6 +117,84 @@ pub struct ProgressInfo {
     pub detail: String,
     /// Every registered node.
     pub nodes: Vec<NodeProgressInfo>,
+    /// What came of running it beside the live version.
+    pub trial: Option<TrialInfo>,
+}
+
+/// A version is to run beside the live one before it becomes live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialWanted {
+    /// For how long, in milliseconds.
+    pub for_ms: u64,
+    /// How many of a million calls may be decided otherwise.
+    #[serde(default)]
+    pub max_diff_ppm: u64,
+    /// How many of a million calls are looked at.
+    #[serde(default = "every_call")]
+    pub sample_ppm: u32,
+    /// How many calls must have been compared.
+    #[serde(default = "some_calls")]
+    pub calls: u64,
+}
+
+const fn every_call() -> u32 {
+    1_000_000
+}
+
+const fn some_calls() -> u64 {
+    20
+}
+
+/// What came of a version beside the live one so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrialInfo {
+    /// Calls that both answered, or failed at.
+    pub calls: u64,
+    /// How many of them were decided otherwise.
+    pub differing: u64,
+    /// At how many of them the candidate failed.
+    pub failed: u64,
+    /// Calls that it was not asked about, because it had too much to do.
+    pub dropped: u64,
+    /// On how many nodes it runs.
+    pub nodes: usize,
+    /// How long it goes on, in milliseconds.
+    pub left_ms: u64,
+    /// What was decided otherwise.
+    pub pairs: Vec<PairInfo>,
+}
+
+/// One way in which calls were decided otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PairInfo {
+    /// The live version's verdict in one word, or how it failed.
+    pub live: String,
+    /// The candidate's.
+    pub candidate: String,
+    /// How often.
+    pub count: u64,
+    /// Some of the calls.
+    pub examples: Vec<ExampleInfo>,
+}
+
+/// One call that was decided otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExampleInfo {
+    /// The chat.
+    pub chat: String,
+    /// The message.
+    pub message: String,
+    /// Who sent it.
+    pub sender: String,
+    /// Its kind.
+    pub kind: String,
+    /// What it says.
+    pub text: String,
+    /// The live version's answer.
+    pub live: String,
+    /// The candidate's.
+    pub candidate: String,
 }
 
 /// How far a change is on one node.

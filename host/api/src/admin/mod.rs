@@ -14,6 +14,7 @@ mod operate;
 mod order;
 mod plugins;
 mod shape;
+mod why;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -30,13 +31,14 @@ use crate::problem::Problem;
 use crate::{Config, Patience, request_id};
 
 pub use generations::{
-    AuditInfo, ChainInfo, ChangedInfo, LinkInfo, NodeProgressInfo, PastInfo, PluginInfo, PowerInfo,
-    ProgressInfo, PushedInfo,
+    AuditInfo, ChainInfo, ChangedInfo, ExampleInfo, LinkInfo, NodeProgressInfo, PairInfo, PastInfo,
+    PluginInfo, PowerInfo, ProgressInfo, PushedInfo, TrialInfo, TrialWanted,
 };
 pub use looking::{ErrorInfo, LineInfo, LinesInfo};
 pub use operate::{
     About, Doing, Going, LogHealth, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
 };
+pub use why::{DeciderInfo, DecisionInfo, OutcomeInfo, WhyInfo, With};
 
 use order::Order;
 
@@ -54,6 +56,7 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
     const ARTEFACTS: &str = "/admin/v1/plugins/{name}/artefacts";
     const SWAP: &str = "/admin/v1/plugins/{name}/swap";
     const ROLLBACK: &str = "/admin/v1/plugins/{name}/rollback";
+    const WHY: &str = "/admin/v1/messages/{id}/why";
     let desk = Arc::new(Desk { operate, patience: config.patience });
     Routes { desk, router: Router::new() }
         .on(MethodFilter::GET, "/admin/v1/info", "admin info", endpoints::info)
@@ -69,6 +72,8 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
         .on(MethodFilter::GET, "/admin/v1/audit", "admin audit", plugins::audit)
         .on(MethodFilter::GET, "/admin/v1/plugins/{name}/logs", "admin logs", looking::lines)
         .on(MethodFilter::GET, "/admin/v1/plugins/{name}/errors", "admin errors", looking::errors)
+        .on(MethodFilter::GET, WHY, "admin why", why::why)
+        .on(MethodFilter::POST, WHY, "admin why with", why::why_with)
         .on(MethodFilter::POST, "/admin/v1/drain", "admin drain", endpoints::drain)
         .on(MethodFilter::GET, "/metrics", "admin metrics", endpoints::metrics)
         .router

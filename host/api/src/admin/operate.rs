@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chat::{Refusal, RingView};
 use hashring::{NodeId, PartitionId};
-use model::ChatToken;
+use model::{ChatToken, MessageId};
 
 use super::{
     AuditInfo, ChainInfo, ChangedInfo, ErrorInfo, LinesInfo, PluginInfo, ProgressInfo, PushedInfo,
+    TrialWanted, WhyInfo, With,
 };
 
 /// Something an operator wants done, while it is. Dropping it stops waiting for it.
@@ -35,8 +36,15 @@ pub trait Operate: Send + Sync + 'static {
         component: Bytes,
         signature: Option<String>,
     ) -> Doing<'_, PushedInfo>;
-    /// Makes a component that was pushed the live version of a plugin; `wait`: on all nodes.
-    fn swap(&self, name: String, digest: String, wait: bool) -> Doing<'_, ChangedInfo>;
+    /// Makes a component that was pushed the live version of a plugin; `wait`: on all nodes. With a `trial` it
+    /// runs beside the live version first.
+    fn swap(
+        &self,
+        name: String,
+        digest: String,
+        wait: bool,
+        trial: Option<TrialWanted>,
+    ) -> Doing<'_, ChangedInfo>;
     /// Makes the version before the live one live again; the only one goes.
     fn roll_back(&self, name: String, wait: bool) -> Doing<'_, ChangedInfo>;
     /// How far the change is that was asked of this node last, if it was of this plugin.
@@ -47,6 +55,8 @@ pub trait Operate: Send + Sync + 'static {
     fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo>;
     /// How the calls of a plugin failed, the latest first; `None`: no such plugin.
     fn errors(&self, plugin: &str) -> Option<Vec<ErrorInfo>>;
+    /// Makes the decision about a message again, or lets another component decide.
+    fn why(&self, message: MessageId, with: Option<With>) -> Doing<'_, WhyInfo>;
     /// Begins to give away everything this node leads, and takes nothing over any more until it is
     /// started again, or told so. [`About::led`] says how far it is.
     fn drain(&self, going: Going) -> Doing<'_, ()>;

@@ -17,7 +17,7 @@ use super::Desk;
 use crate::asked::{collect, innermost, is_json, parse};
 use crate::problem::Problem;
 
-/// Where the name of a plugin stands in `/admin/v1/plugins/{name}/…`.
+/// Where the name of a plugin stands in `/admin/v1/plugins/{name}/…`, and the id in `/admin/v1/messages/{id}/…`.
 const NAME_AT: usize = 4;
 
 /// Bytes of a component: the largest that a node takes.
@@ -66,6 +66,11 @@ impl Order {
 
     /// The plugin that the path names.
     pub(super) fn plugin(&self) -> String {
+        self.named()
+    }
+
+    /// What the path names.
+    pub(super) fn named(&self) -> String {
         self.parts.uri.path().split('/').nth(NAME_AT).unwrap_or_default().to_owned()
     }
 

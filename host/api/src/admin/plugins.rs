@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::order::Order;
 use super::{
     AuditInfo, ChainInfo, ChangedInfo, Doing, LinkInfo, NodeProgressInfo, PastInfo, PluginInfo,
-    PowerInfo, ProgressInfo,
+    PowerInfo, ProgressInfo, TrialInfo, TrialWanted,
 };
 use crate::endpoints::{Answered, json};
 use crate::problem::Problem;
@@ -41,10 +41,12 @@ pub(super) async fn push(mut order: Order) -> Answered {
 }
 
 pub(super) async fn swap(mut order: Order) -> Answered {
-    let Swap { digest, wait } = order.json().await?;
+    let Swap { digest, wait, shadow } = order.json().await?;
     let name = order.plugin();
     let desk = order.into_desk();
-    let changed = in_time(desk.operate.swap(name, digest, wait)).await?;
+    let runs = Duration::from_millis(shadow.map_or(0, |shadow| shadow.for_ms));
+    let swapping = desk.operate.swap(name, digest, wait, shadow);
+    let changed = within(CHANGE_MAX.saturating_add(runs), swapping).await?;
     json(StatusCode::OK, &ChangedShape::new(&changed))
 }
 
@@ -73,19 +75,24 @@ pub(super) async fn audit(order: Order) -> Answered {
 }
 
 async fn in_time<T>(doing: Doing<'_, T>) -> Result<T, Problem> {
-    match runtime::timeout(CHANGE_MAX, doing).await {
+    within(CHANGE_MAX, doing).await
+}
+
+async fn within<T>(span: Duration, doing: Doing<'_, T>) -> Result<T, Problem> {
+    match runtime::timeout(span, doing).await {
         Ok(done) => done.map_err(Problem::from),
         Err(_elapsed) => Err(Problem::new(Code::Timeout, "no answer in time")),
     }
 }
 
-/// `{digest, wait?}`.
+/// `{digest, wait?, shadow?}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Swap {
     digest: String,
     #[serde(default)]
     wait: bool,
+    shadow: Option<TrialWanted>,
 }
 
 /// `{wait?}`.
@@ -125,6 +132,8 @@ struct ProgressShape<'a> {
     generation: Option<u64>,
     detail: &'a str,
     nodes: Vec<NodeShape<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<&'a TrialInfo>,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,7 +146,7 @@ struct NodeShape<'a> {
 
 impl<'a> ProgressShape<'a> {
     fn new(progress: &'a ProgressInfo) -> Self {
-        let ProgressInfo { state, digest, generation, detail, nodes } = progress;
+        let ProgressInfo { state, digest, generation, detail, nodes, trial } = progress;
         let node = |info: &'a NodeProgressInfo| NodeShape {
             node: &info.node,
             done: &info.done,
@@ -145,7 +154,7 @@ impl<'a> ProgressShape<'a> {
             live: info.live,
         };
         let (digest, nodes) = (digest.as_deref(), nodes.iter().map(node).collect());
-        Self { state, digest, generation: *generation, detail, nodes }
+        Self { state, digest, generation: *generation, detail, nodes, shadow: trial.as_ref() }
     }
 }
 
@@ -214,6 +223,7 @@ struct PluginShape<'a> {
     digest: &'a str,
     generation: u64,
     state: &'static str,
+    held: bool,
     on_failure: &'static str,
     grants: &'a [&'static str],
     asks: Vec<PowerShape>,
@@ -259,6 +269,7 @@ impl<'a> PluginShape<'a> {
             digest: &plugin.digest,
             generation: plugin.generation,
             state: plugin.state,
+            held: plugin.held,
             on_failure: plugin.on_failure,
             grants: &plugin.grants,
             asks: asks.collect(),

@@ -78,7 +78,7 @@ pub(super) struct ReadQuery {
         (status = 202, description = "A handler keeps it back", body = HeldShape),
         (status = 409, description = "`idempotency-conflict`, `chat-ended`, `chat-full` or `illegal-transition`",
          body = ProblemShape<'static>, content_type = "application/problem+json"),
-        (status = 422, description = "A handler refused it: it is stored nowhere",
+        (status = 422, description = "A handler refused it: it is no part of the chat",
          body = ProblemShape<'static>, content_type = "application/problem+json"),
         (status = 503, description = "Not done (`not-committed`), or perhaps (`unknown`)",
          body = ProblemShape<'static>, content_type = "application/problem+json"),

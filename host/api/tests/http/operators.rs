@@ -7,13 +7,14 @@ use std::time::Duration;
 use api::admin::{
     About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LineInfo, LinesInfo,
     LinkInfo, LogHealth, Movement, NodeProgressInfo, Operate, PartitionInfo, Partitions, PastInfo,
-    PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo,
+    PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo, TrialInfo, TrialWanted, WhyInfo,
+    With,
 };
 use api::{Config, Drained, Patience, Server, Serving};
 use bytes::Bytes;
 use chat::{Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId};
-use model::ChatToken;
+use model::{ChatToken, MessageId};
 use runtime::{Stop, Tasks};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -115,6 +116,7 @@ impl Operate for Pretender {
             digest: "ab".to_owned(),
             generation: 1,
             state: "live",
+            held: false,
             on_failure: "reject",
             grants: vec!["roster"],
             asks: vec![PowerInfo { power: "post", granted: false, line: "post = true" }],
@@ -150,8 +152,15 @@ impl Operate for Pretender {
         Box::pin(async move { Ok(PushedInfo { digest: "ab".to_owned(), new }) })
     }
 
-    fn swap(&self, name: String, digest: String, wait: bool) -> Doing<'_, ChangedInfo> {
-        self.told.lock().unwrap().push(format!("swap {name} {digest} {wait}"));
+    fn swap(
+        &self,
+        name: String,
+        digest: String,
+        wait: bool,
+        trial: Option<TrialWanted>,
+    ) -> Doing<'_, ChangedInfo> {
+        let trial = trial.map(|it| format!(" {} {}", it.for_ms, it.calls)).unwrap_or_default();
+        self.told.lock().unwrap().push(format!("swap {name} {digest} {wait}{trial}"));
         Box::pin(async move {
             match name.as_str() {
                 "status" => Ok(changed()),
@@ -182,6 +191,15 @@ impl Operate for Pretender {
             digest: Some("ab".to_owned()),
             generation: None,
             detail: String::new(),
+            trial: Some(TrialInfo {
+                calls: 40,
+                differing: 1,
+                failed: 0,
+                dropped: 2,
+                nodes: 3,
+                left_ms: 500,
+                pairs: Vec::new(),
+            }),
             nodes: vec![step],
         })
     }
@@ -196,6 +214,12 @@ impl Operate for Pretender {
             generation: Some(4),
             detail: "status 0.1.0".to_owned(),
         }]
+    }
+
+    fn why(&self, message: MessageId, with: Option<With>) -> Doing<'_, WhyInfo> {
+        let with = with.map(|With { plugin, component }| (plugin, component.len()));
+        self.told.lock().unwrap().push(format!("why {message} {with:?}"));
+        Box::pin(async move { Err(Refusal::new(Code::UnknownMessage, "nobody said it")) })
     }
 
     fn drain(&self, going: Going) -> Doing<'_, ()> {
@@ -294,7 +318,7 @@ async fn a_node_tells_who_it_is_and_how_it_does() {
     let plugins = desk.get("/admin/v1/plugins").await.json();
     let expected = json!({"plugins": [{
         "name": "status", "kinds": ["message"], "version": "0.1.0", "digest": "ab",
-        "generation": 1, "state": "live", "on_failure": "reject", "grants": ["roster"],
+        "generation": 1, "state": "live", "held": false, "on_failure": "reject", "grants": ["roster"],
         "asks": [{"power": "post", "granted": false, "line": "post = true"}],
         "past": [{"generation": 1, "version": "0.0.9", "digest": "cd"}],
         "calls": 9, "failures": 1,
@@ -353,6 +377,7 @@ async fn what_makes_no_sense_is_a_problem_and_changes_nothing() {
         ("/v1/chats", "{}", 404, "not-found"),
         ("/admin/v1/plugins/status/swap", "{}", 400, "invalid-request"),
         ("/admin/v1/plugins/status/swap", "{\"digest\": 1}", 400, "invalid-request"),
+        ("/admin/v1/plugins/a/swap", "{\"digest\": \"a\", \"shadow\": {}}", 400, "invalid-request"),
         ("/admin/v1/plugins/status/rollback", "{\"to\": 1}", 400, "invalid-request"),
         ("/admin/v1/plugins/status/artefacts", "{}", 405, "method-not-allowed"),
     ] {
@@ -431,6 +456,8 @@ async fn plugins_are_pushed_swapped_and_rolled_back() {
     let expected =
         json!({"generation": 5, "version": "0.2.0", "digest": "ab", "live": 2, "nodes": 3});
     assert_eq!((swapped.status, swapped.json()), (200, expected));
+    let tried = r#"{"digest": "ab", "shadow": {"for_ms": 1000}}"#;
+    assert_eq!(desk.json("/admin/v1/plugins/status/swap", tried).await.status, 200);
     let broken = r#"{"digest": "ab", "wait": true}"#;
     let broken = desk.json("/admin/v1/plugins/other/swap", broken).await;
     assert_eq!((broken.status, broken.code().as_str()), (422, "plugin-unusable"));
@@ -450,6 +477,7 @@ async fn plugins_are_pushed_swapped_and_rolled_back() {
 
     let far = desk.get("/admin/v1/plugins/status/swap").await.json();
     assert_eq!(far["nodes"][0]["done"], json!(["fetched", "verified"]), "{far}");
+    assert_eq!((&far["shadow"]["calls"], &far["shadow"]["dropped"]), (&json!(40), &json!(2)));
     assert_eq!(desk.get("/admin/v1/plugins/other/swap").await.status, 404);
     let chain = desk.get("/admin/v1/chain").await.json();
     let link =
@@ -470,4 +498,21 @@ async fn a_component_beyond_every_bound_is_refused_by_its_length() {
     let answer = desk.raw(&head).await;
     assert_eq!((answer.status, answer.code().as_str()), (413, "too-large"));
     assert!(desk.told().is_empty());
+}
+
+#[tokio::test]
+async fn a_decision_is_asked_about_by_its_id_and_with_another_component() {
+    let desk = desk().await;
+    let path = "/admin/v1/messages/0123456789abcdef0123456789abcdef/why";
+    let nobody = desk.get(path).await;
+    assert_eq!((nobody.status, nobody.json()["code"].clone()), (404, json!("unknown-message")));
+    let with = desk.post(path, "Carillon-Plugin: moderation\r\n", "component").await;
+    assert_eq!(with.status, 404);
+    let told = desk.told();
+    assert!(told[0].ends_with("cdef None"), "{told:?}");
+    assert!(told[1].ends_with("Some((Some(\"moderation\"), 9))"), "{told:?}");
+    for wrong in ["/admin/v1/messages/xyz/why", "/admin/v1/messages/0123/why"] {
+        assert_eq!(desk.get(wrong).await.status, 400);
+    }
+    assert_eq!(desk.post(path, "", "").await.status, 400, "an empty component");
 }

@@ -46,6 +46,17 @@ impl Admin {
         })
     }
 
+    /// Asks for something that takes a while to be found, and hands over bytes to look at if there are some.
+    pub(in crate::cli) async fn find(
+        &self,
+        path: &str,
+        headers: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Value, Problem> {
+        let method = if body.is_some() { "POST" } else { "GET" };
+        self.ask_with(method, path, headers, body, CHANGE_MAX).await
+    }
+
     /// Hands over bytes, with more headers; they may take a while to be looked at.
     pub(in crate::cli) async fn put(
         &self,
@@ -58,8 +69,19 @@ impl Admin {
 
     /// Wants something done that takes as long as the slowest node.
     pub(in crate::cli) async fn change(&self, path: &str, body: &Value) -> Result<Value, Problem> {
+        self.change_within(path, body, Duration::ZERO).await
+    }
+
+    /// The same of something that takes so much longer.
+    pub(in crate::cli) async fn change_within(
+        &self,
+        path: &str,
+        body: &Value,
+        longer: Duration,
+    ) -> Result<Value, Problem> {
         let body = body.to_string();
-        self.ask_with("POST", path, "", Some(body.as_bytes()), CHANGE_MAX).await
+        let within = CHANGE_MAX.saturating_add(longer);
+        self.ask_with("POST", path, "", Some(body.as_bytes()), within).await
     }
 
     /// Wants something done.

@@ -21,6 +21,7 @@ mod registry;
 mod ring;
 mod token;
 mod waiting;
+mod why;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ enum Command {
     Registry(registry::Registry),
     Ring(ring::RingCommand),
     Token(token::Token),
+    Why(why::Why),
     #[command(hide = true)]
     CompileComponent(compile::CompileComponent),
 }
@@ -78,6 +80,7 @@ pub fn run() -> ExitCode {
         },
         Command::Ring(ring) => ring.run(),
         Command::Token(token) => token.run(),
+        Command::Why(why) => why.run(),
         // Its exit code is a word to the node that started it.
         Command::CompileComponent(compile) => return compile.run(),
     };

@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 
 pub use draft::Draft;
 pub use fault::{Fault, Faults};
-pub use plugins::{Ceiling, GrantConfig, LimitsConfig, OnFailure, PluginConfig, Rollouts};
+pub use plugins::{
+    Ceiling, GrantConfig, GuardConfig, LimitsConfig, OnFailure, PluginConfig, Rollouts, Share,
+};
 pub use registry::{Registry, RegistryKind};
 pub use sections::{
     Auth, AuthMode, Cluster, Collect, Forget, Limits, Listener, Log, LogFormat, NodeSection,

@@ -23,6 +23,8 @@ pub struct PluginConfig {
     pub grant: GrantConfig,
     /// What one call may use.
     pub limits: LimitsConfig,
+    /// When a version is rolled back by itself.
+    pub guard: GuardConfig,
     /// Handed to the plugin as JSON.
     pub config: serde_json::Map<String, serde_json::Value>,
 }
@@ -70,6 +72,49 @@ pub struct LimitsConfig {
     pub deadline: Option<Span>,
     /// Linear memory.
     pub memory: Option<Size>,
+}
+
+/// `[plugins.NAME.guard]`: when a version that became live is rolled back by itself. Without a bound it never is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardConfig {
+    /// What share of its calls may fail.
+    pub max_trap_rate: Option<Share>,
+    /// By how much the share of any verdict may differ from that of the version before.
+    pub max_shift: Option<Share>,
+    /// How many calls of each are wanted before anything is concluded.
+    pub calls: u64,
+    /// How long it is watched after it became live.
+    pub watch: Span,
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        let watch = Span(Duration::from_secs(3600));
+        Self { max_trap_rate: None, max_shift: None, calls: 200, watch }
+    }
+}
+
+/// A share of a whole, in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+impl FromKey for Share {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        let wanted = || "a share from 0 to 1, as in 0.01".to_owned();
+        let text = match value {
+            DeValue::Float(number) => number.as_str(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+            _ => return Err(wanted()),
+        };
+        let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is from 0 to a million"
+        )]
+        let ppm = |share: f64| Self((share * 1e6).round() as u32);
+        share.map(ppm).ok_or_else(wanted)
+    }
 }
 
 /// `plugin_host.ceiling`: what no plugin's limits may exceed, whoever says them.
@@ -162,6 +207,13 @@ impl PluginConfig {
         let mut limits = section.section(reading, "limits");
         plugin.limits.take(&mut limits, reading);
         limits.done(reading);
+
+        let mut guard = section.section(reading, "guard");
+        guard.key(reading, "max_trap_rate", &mut plugin.guard.max_trap_rate);
+        guard.key(reading, "max_shift", &mut plugin.guard.max_shift);
+        guard.key(reading, "calls", &mut plugin.guard.calls);
+        guard.key(reading, "watch", &mut plugin.guard.watch);
+        guard.done(reading);
 
         plugin.config = match section.value(reading, "config").map(json) {
             None => serde_json::Map::new(),

@@ -42,7 +42,8 @@ fn row(plugin: &Value) -> Vec<String> {
         text("name"),
         text("version"),
         plugin["generation"].to_string(),
-        text("state"),
+        // Its guard rolled back to it, and does nothing more by itself.
+        if plugin["held"] == true { "held".to_owned() } else { text("state") },
         plugin["calls"].to_string(),
         plugin["failures"].to_string(),
         if past.is_empty() { "-".to_owned() } else { past.join(" ") },

@@ -2,6 +2,7 @@
 
 mod build;
 mod chain;
+mod comparison;
 mod dev;
 mod errors;
 mod grants;
