@@ -48,8 +48,6 @@ fn one_loss_tells_its_story() {
 impl Stage {
     /// The log of a node that does not run says something else from its entry `first` on.
     fn alter(&mut self, node: usize, first: u64) {
-        let store = self.world.nodes[node].disk.store;
-        self.world.history.gone(store, P, first - 1);
         self.world.nodes[node].disk.alter(P, first);
     }
 

@@ -166,12 +166,11 @@ impl World {
         }
     }
 
-    /// The log of a stopped node says something else from a place on that every member has on its disk.
+    /// The log of a stopped node says something else from a place on that every member has on its disk. As with
+    /// damage the book does not strike out what was there.
     pub(crate) fn alter(&mut self, node: usize) {
         for partition in self.partitions() {
             if let Some(first) = self.common(node, partition) {
-                let store = self.nodes[node].disk.store;
-                self.history.gone(store, partition, first - 1);
                 self.nodes[node].disk.alter(partition, first);
             }
         }
