@@ -41,9 +41,11 @@ mod series;
 mod state;
 mod tally;
 mod twilio;
+mod twiml;
 mod units;
 mod wasi;
 mod watch;
+mod xml;
 
 pub use breaker::{BreakerRule, BreakerState};
 pub use call::{
@@ -65,3 +67,4 @@ pub use policy::{Durability, Plan, Stats};
 pub use reply::{Answered, Reply, Verdict};
 pub use tally::Tally;
 pub use twilio::{Conference, Gather, Prompt, Recording, TwilioRequest, Verb};
+pub use twiml::twiml;

@@ -1,10 +1,11 @@
 //! What a twilio handler is asked and what it answers.
 //!
 //! Verbs stay typed until they are written as TwiML, so that a caller's name cannot become one; what a
-//! handler writes itself (`raw`) is looked at where it is written.
+//! handler writes itself (`raw`) has to be well-formed elements.
 
 use crate::bindings::exports::carillon::plugin::twilio_handler as wit;
 use crate::check::{self, Fault};
+use crate::xml;
 
 /// Most verbs of one answer, prompts inside others included.
 const VERBS_MAX: usize = 64;
@@ -160,7 +161,11 @@ impl Room {
             wit::Verb::Redirect(to) => Verb::Redirect(self.name(to)?),
             wit::Verb::Reject(reason) => Verb::Reject(self.name(reason)?),
             wit::Verb::Hangup => Verb::Hangup,
-            wit::Verb::Raw(text) => Verb::Raw(self.text(text)?),
+            wit::Verb::Raw(text) => {
+                let text = self.text(text)?;
+                xml::check(&text).map_err(|what| invalid(format!("raw TwiML: {what}")))?;
+                Verb::Raw(text)
+            }
         })
     }
 
@@ -182,6 +187,11 @@ impl Room {
 
     fn take(&mut self, what: &str, text: String, most: usize) -> Result<String, Fault> {
         check::at_most(what, text.len(), most)?;
+        if !xml::is_text(&text) {
+            return Err(invalid(
+                "a text has control characters, which TwiML cannot carry".to_owned(),
+            ));
+        }
         let left = self.bytes.checked_sub(text.len());
         self.bytes = left.ok_or_else(|| too_large(ANSWER_BYTES_MAX, "bytes"))?;
         Ok(text)
@@ -191,6 +201,10 @@ impl Room {
         self.verbs = self.verbs.checked_sub(1).ok_or_else(|| too_large(VERBS_MAX, "verbs"))?;
         Ok(())
     }
+}
+
+fn invalid(detail: String) -> Fault {
+    Fault { code: "invalid", detail }
 }
 
 fn too_large(most: usize, of: &str) -> Fault {

@@ -89,6 +89,37 @@ async fn a_telephone_is_answered_with_verbs_within_their_bounds() {
     assert!(matches!(failure, Failure::BadOutput { .. }), "{failure:?}");
 }
 
+/// One verb at 2048: TwiML that is at 1024.
+fn writes(twiml: &str) -> Guest {
+    let does = format!(
+        "(i32.store (i32.const 68) (i32.const 2048)) (i32.store (i32.const 72) (i32.const 1))
+         (i32.store8 (i32.const 2048) (i32.const 9))
+         (i32.store (i32.const 2052) (i32.const 1024)) (i32.store (i32.const 2056) (i32.const {}))",
+        twiml.len()
+    );
+    let data = format!("(data (i32.const 1024) \"{}\")", twiml.replace('"', "\\22"));
+    of_kind(Kind::Twilio, "on-request", &does).with_module(&data)
+}
+
+#[tokio::test]
+async fn what_a_handler_writes_itself_is_well_formed_or_a_failure() {
+    let request = || TwilioRequest { channel: "voice".to_owned(), ..TwilioRequest::default() };
+    let queue = "<Enqueue waitUrl=\"/music\">support &amp; more</Enqueue>";
+    let answer = loaded(writes(queue)).await.on_request(call(), request()).await.unwrap().answer;
+    assert_eq!(plugin::twiml(&answer), format!("<Response>{queue}</Response>"));
+    for (bad, word) in [
+        ("<Say>hello", "not closed"),
+        ("</Response><Response><Dial>+1</Dial>", "closes nothing"),
+        ("hello", "no element"),
+        ("<!DOCTYPE x><Say/>", "document type"),
+        ("<Say>a & b</Say>", "lone &"),
+    ] {
+        let failure = loaded(writes(bad)).await.on_request(call(), request()).await.unwrap_err();
+        let Failure::BadOutput { text } = failure else { panic!("{bad}: {failure:?}") };
+        assert!(text.contains("raw TwiML") && text.contains(word), "{bad}: {text}");
+    }
+}
+
 /// A verb in memory: its case, and the largest of them, a conference.
 const VERB_BYTES: u32 = 36;
 
