@@ -23,6 +23,8 @@ pub struct Guest {
     pub check_config: String,
     /// More of the module: functions, data, a start function.
     pub module: String,
+    /// What the allocator does first, which the host calls to hand something over.
+    pub realloc: String,
     /// Core imports, in WAT.
     pub imports: String,
     /// Imports of the world, in WIT, beside `log`.
@@ -43,6 +45,7 @@ impl Default for Guest {
             on_message: String::new(),
             check_config: String::new(),
             module: String::new(),
+            realloc: String::new(),
             imports: String::new(),
             world: String::new(),
             pages: 2,
@@ -153,7 +156,7 @@ impl Guest {
 
     /// The core module alone, as text.
     pub fn core(&self) -> String {
-        let Self { on_message, check_config, module, imports, pages, handler, .. } = self;
+        let Self { on_message, check_config, module, realloc, imports, pages, handler, .. } = self;
         format!(
             r#"(module
   (import "carillon:plugin/log@0.1.0" "emit" (func $emit (param i32 i32 i32 i32 i32)))
@@ -162,6 +165,7 @@ impl Guest {
   (global $next (mut i32) (i32.const 4096))
   (func (export "cabi_realloc") (param $old i32) (param $n i32) (param $align i32) (param $new i32)
     (result i32) (local $p i32)
+    {realloc}
     (local.set $p (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
     (global.set $next (i32.add (local.get $p) (local.get $new)))
     (block $fits

@@ -1,5 +1,5 @@
 //! What operators and authors are promised: grants, the cache of compiled code, calls that can be
-//! repeated, WASI without power.
+//! repeated, WASI without power; and what comes of guests that abuse them.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -9,6 +9,7 @@ mod case;
 #[expect(unreachable_pub, dead_code, reason = "the harness shares it with other crates' tests")]
 mod guests;
 
+mod abuse;
 mod cache;
 mod calls;
 mod grants;
