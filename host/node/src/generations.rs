@@ -139,6 +139,10 @@ impl replication::Host for Peers {
             false => self.chats.answer(from, head, body),
         }
     }
+
+    fn is_patient(&self, body: &[u8]) -> bool {
+        rollout::is_piece(body)
+    }
 }
 
 impl From<rollout::StartError> for StartError {

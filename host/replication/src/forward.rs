@@ -22,6 +22,8 @@ use crate::{ForwardError, metric};
 pub(crate) const CALLS_MAX: usize = 4096;
 /// The longest any call is waited for: a long poll and some slack.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// The priority of answers that can wait: entries have 0, and so has every other answer.
+const PATIENT: i32 = -1;
 /// How long the frame of a request may take once its stream is there.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
 
@@ -101,6 +103,10 @@ pub(crate) async fn answer(
             return;
         }
     };
+    if net.host.is_patient(&body) {
+        // The stream has ended if not: then nobody waits.
+        drop(out.set_priority(PATIENT));
+    }
     let Some(done) = run(net, from, head, body).await else {
         // Nobody waits any more. A reset says so at once, should the clocks have run apart.
         drop(out.reset(code::SILENT));

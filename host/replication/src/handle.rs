@@ -79,6 +79,10 @@ pub trait Host: Send + Sync + 'static {
     /// Runs a request of another node. An answer over [`crate::ANSWER_BYTES_MAX`] bytes cannot be sent and
     /// is lost to the asker, who may ask again: say something shorter. The future is dropped when nobody waits for it any more.
     fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering;
+    /// Whether the answer to this request can wait: it goes behind everything else that is said to that node.
+    fn is_patient(&self, _body: &[u8]) -> bool {
+        false
+    }
 }
 
 /// The answer to another node's request, while it is made.

@@ -1,7 +1,7 @@
 //! The components this node keeps, by their digests.
 //!
-//! One file each in a folder of the node's own: `DIGEST.wasm`, and `DIGEST.sig` beside it where it came
-//! with a signature. A file appears whole or not at all, and what is read is checked against its name, so
+//! One file each in a folder of the node's own: `DIGEST.wasm`, and `DIGEST.sig` beside it with the signatures
+//! it came with. A file appears whole or not at all, and what is read is checked against its name, so
 //! that nothing here is ever believed. What no generation names any more goes when room is needed.
 
 use std::collections::BTreeSet;
@@ -22,8 +22,11 @@ const FILES_MAX: usize = 256;
 /// Most bytes that are kept: a hundred components of Python's size.
 const BYTES_MAX: u64 = 2 << 30;
 
-/// Longest signature: one of ed25519 is 64 bytes.
-pub(crate) const SIGNATURE_BYTES_MAX: usize = 64;
+/// Bytes of a signature of ed25519.
+pub(crate) const SIGNATURE_BYTES: usize = 64;
+
+/// Most signatures of one component: one for each name that it runs under. Of more the oldest go.
+const SIGNATURES_MAX: usize = 16;
 
 /// How the name of a file ends until everything is in it.
 const UNFINISHED: &str = "new";
@@ -61,7 +64,8 @@ pub enum ArtefactError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Artefact {
     pub(crate) component: Bytes,
-    pub(crate) signature: Option<Bytes>,
+    /// One after the other.
+    pub(crate) signatures: Option<Bytes>,
 }
 
 /// A piece of a component's file.
@@ -69,7 +73,7 @@ pub(crate) struct Artefact {
 pub(crate) struct Piece {
     pub(crate) total: u64,
     pub(crate) bytes: Vec<u8>,
-    pub(crate) signature: Option<Vec<u8>>,
+    pub(crate) signatures: Option<Vec<u8>>,
 }
 
 /// A folder of components. Its functions block.
@@ -107,9 +111,13 @@ impl Artefacts {
             self.make_room(u64::try_from(bytes).unwrap_or(u64::MAX), in_use)?;
             self.write(&self.path(digest, "wasm"), &artefact.component)?;
         }
-        // A component that was pushed without its signature can be pushed again with it.
-        if let Some(signature) = &artefact.signature {
-            self.write(&self.path(digest, "sig"), signature)?;
+        // A component that was pushed without a signature, or for another name, can be pushed again with it.
+        if let Some(more) = &artefact.signatures {
+            let before = self.signatures(digest).unwrap_or_default();
+            let all = joined(&before, more);
+            if all != before {
+                self.write(&self.path(digest, "sig"), &all)?;
+            }
         }
         Ok(!known)
     }
@@ -124,8 +132,8 @@ impl Artefacts {
             drop(fs::remove_file(&path));
             return None;
         }
-        let signature = read_at_most(&self.path(digest, "sig"), SIGNATURE_BYTES_MAX);
-        Some(Artefact { component: component.into(), signature: signature.map(Bytes::from) })
+        let signatures = self.signatures(digest).map(Bytes::from);
+        Some(Artefact { component: component.into(), signatures })
     }
 
     /// At most `most` bytes of a component from `offset` on, not checked: whoever puts the pieces together
@@ -136,8 +144,11 @@ impl Artefacts {
         file.seek(SeekFrom::Start(offset)).ok()?;
         let mut bytes = Vec::new();
         file.take(u64::try_from(most).ok()?).read_to_end(&mut bytes).ok()?;
-        let signature = read_at_most(&self.path(digest, "sig"), SIGNATURE_BYTES_MAX);
-        Some(Piece { total, bytes, signature })
+        Some(Piece { total, bytes, signatures: self.signatures(digest) })
+    }
+
+    fn signatures(&self, digest: Digest) -> Option<Vec<u8>> {
+        read_at_most(&self.path(digest, "sig"), SIGNATURES_MAX * SIGNATURE_BYTES)
     }
 
     fn path(&self, digest: Digest, kind: &str) -> PathBuf {
@@ -212,6 +223,19 @@ pub(crate) fn read_at_most(path: &Path, most: usize) -> Option<Vec<u8>> {
     (bytes.len() <= most).then_some(bytes)
 }
 
+/// These signatures and those, each once, the oldest first.
+fn joined(before: &[u8], more: &[u8]) -> Vec<u8> {
+    let mut all: Vec<&[u8]> = before.chunks(SIGNATURE_BYTES).collect();
+    for signature in more.chunks(SIGNATURE_BYTES) {
+        if !all.contains(&signature) {
+            all.push(signature);
+        }
+    }
+    let beyond = all.len().saturating_sub(SIGNATURES_MAX);
+    all.drain(..beyond);
+    all.concat()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -219,13 +243,13 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{Artefact, ArtefactError, Artefacts, FILES_MAX};
+    use super::{Artefact, ArtefactError, Artefacts, FILES_MAX, SIGNATURE_BYTES, SIGNATURES_MAX};
     use crate::Digest;
 
     fn artefact(text: &str) -> (Artefact, Digest) {
         let component = Bytes::copy_from_slice(text.as_bytes());
         let digest = Digest::of(&component);
-        (Artefact { component, signature: None }, digest)
+        (Artefact { component, signatures: None }, digest)
     }
 
     #[test]
@@ -236,13 +260,32 @@ mod tests {
         assert!(kept.read(digest).is_none() && kept.piece(digest, 0, 4).is_none());
         assert!(kept.keep(&one, digest, &BTreeSet::new()).unwrap());
         assert_eq!(kept.read(digest).as_ref(), Some(&one));
-        one.signature = Some(Bytes::from_static(b"signed"));
+        one.signatures = Some(Bytes::from_static(b"signed"));
         assert!(!kept.keep(&one, digest, &BTreeSet::new()).unwrap(), "it is known");
         assert_eq!(kept.read(digest), Some(one));
         let piece = kept.piece(digest, 4, 5).unwrap();
         assert_eq!((piece.total, &piece.bytes[..]), (13, &b"two t"[..]));
-        assert_eq!(piece.signature.as_deref(), Some(&b"signed"[..]));
+        assert_eq!(piece.signatures.as_deref(), Some(&b"signed"[..]));
         assert!(kept.piece(digest, 13, 5).unwrap().bytes.is_empty());
+    }
+
+    #[test]
+    fn each_name_that_a_component_runs_under_has_its_signature_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Artefacts::open(folder.path()).unwrap();
+        let (mut one, digest) = artefact("one");
+        for by in [1, 2, 1, 2] {
+            one.signatures = Some(Bytes::from(vec![by; SIGNATURE_BYTES]));
+            kept.keep(&one, digest, &BTreeSet::new()).unwrap();
+        }
+        let both = [[1; SIGNATURE_BYTES], [2; SIGNATURE_BYTES]].concat();
+        assert_eq!(kept.read(digest).unwrap().signatures.as_deref(), Some(&both[..]));
+        for by in 3..=20 {
+            one.signatures = Some(Bytes::from(vec![by; SIGNATURE_BYTES]));
+            kept.keep(&one, digest, &BTreeSet::new()).unwrap();
+        }
+        let signatures = kept.read(digest).unwrap().signatures.unwrap();
+        assert_eq!((signatures.len(), signatures[0]), (SIGNATURES_MAX * SIGNATURE_BYTES, 5));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use registry::{Cas, Error, Session};
 use runtime::Instant;
 use tokio::sync::oneshot;
 
-use crate::artefacts::{ARTEFACT_BYTES_MAX, Artefact, SIGNATURE_BYTES_MAX};
+use crate::artefacts::{ARTEFACT_BYTES_MAX, Artefact, SIGNATURE_BYTES};
 use crate::audit::AuditLine;
 use crate::gathering::{Gathering, Next, Silence};
 use crate::preparation::Told;
@@ -65,11 +65,11 @@ impl Rollout {
             let detail = format!("a component has at most {ARTEFACT_BYTES_MAX} bytes");
             return Err(Refused::Invalid(detail));
         }
-        if signature.as_ref().is_some_and(|signature| signature.len() != SIGNATURE_BYTES_MAX) {
-            let detail = format!("a signature has {SIGNATURE_BYTES_MAX} bytes");
+        if signature.as_ref().is_some_and(|signature| signature.len() != SIGNATURE_BYTES) {
+            let detail = format!("a signature has {SIGNATURE_BYTES} bytes");
             return Err(Refused::Invalid(detail));
         }
-        let artefact = Artefact { component, signature };
+        let artefact = Artefact { component, signatures: signature };
         self.detached(|shared| async move { shared.push(name, artefact).await }).await
     }
 
@@ -160,7 +160,7 @@ impl Rollout {
 impl Shared {
     async fn push(self: Arc<Self>, name: String, artefact: Artefact) -> Result<Pushed, Refused> {
         let digest = Digest::of(&artefact.component);
-        let trusted = self.settings.trust.check(&artefact);
+        let trusted = self.settings.trust.check(&name, digest, &artefact);
         trusted.map_err(|why| Refused::Unusable(format!("plugin {name}: {why}")))?;
         let new = self.keep(&artefact, digest).await?;
         drop(artefact);

@@ -56,8 +56,8 @@ impl Shared {
         loop {
             let offset = u64::try_from(component.len()).ok()?;
             let piece = self.ask(node, &Question::Piece { digest, offset }).await;
-            let (total, bytes, signature) = match piece {
-                Some(Answer::Piece { total, bytes, signature }) => (total, bytes, signature),
+            let (total, bytes, signatures) = match piece {
+                Some(Answer::Piece { total, bytes, signatures }) => (total, bytes, signatures),
                 Some(Answer::Unknown) => return None,
                 _ if tries < PIECE_TRIES_MAX => {
                     tries += 1;
@@ -71,7 +71,7 @@ impl Shared {
             if component.len() >= whole || bytes.is_empty() {
                 let component = component.freeze();
                 if Digest::of(&component) == digest {
-                    return Some(Artefact { component, signature });
+                    return Some(Artefact { component, signatures });
                 }
                 meters::fetched("damaged");
                 tracing::warn!(%node, %digest, "what came is not the component that was asked for");
@@ -109,7 +109,7 @@ impl Shared {
         Ok(piece.map_or(Answer::Unknown, |piece| Answer::Piece {
             total: piece.total,
             bytes: Bytes::from(piece.bytes),
-            signature: piece.signature.map(Bytes::from),
+            signatures: piece.signatures.map(Bytes::from),
         }))
     }
 }

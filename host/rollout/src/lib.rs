@@ -44,7 +44,7 @@ pub use digest::{Digest, InvalidDigest};
 pub use guard::Guard;
 pub use preparation::{Step, Told};
 pub use progress::{Changed, NodeProgress, Progress, Pushed};
-pub use question::is_question;
+pub use question::{is_piece, is_question};
 pub use record::{InvalidRecord, LIVE, LivePlugin, LiveSet, PAST_MAX, PLUGINS_MAX, Past, is_name};
 pub use refused::Refused;
 pub use rollout::Rollout;
@@ -52,5 +52,5 @@ pub use settings::{
     Beside, Explain, GuardOf, Hook, Lineup, Point, Settings, SpecOf, Switch, Unusable,
 };
 pub use shadowing::{SHADOW_MAX, Trial, Trialled};
-pub use signature::{InvalidKey, Trust, Unsigned};
+pub use signature::{InvalidKey, Trust, Unsigned, statement};
 pub use starting::{Begun, StartError};

@@ -15,6 +15,7 @@ use crate::audit::AuditLine;
 use crate::preparation::{Step, Told};
 use crate::rollout::Shared;
 use crate::settings::{Point, Unusable};
+use crate::signature::Unsigned;
 use crate::{Digest, meters};
 
 /// Versions that no generation names and that are remembered all the same: pushed and not swapped in yet,
@@ -233,7 +234,7 @@ impl Shared {
         from: Option<NodeId>,
     ) -> Result<Arc<Plugin>, (Option<Step>, NotPrepared)> {
         let (name, digest) = key;
-        let artefact = self.obtain(name, *digest, from).await;
+        let artefact = self.obtain(name, *digest, from.clone()).await;
         let artefact = artefact.map_err(|what| (None, NotPrepared::Missing(what)))?;
         self.versions.done(key, Step::Fetched);
         let done = || self.versions.told(key, 0).and_then(|told| told.done());
@@ -241,8 +242,8 @@ impl Shared {
             let (plugin, fix) = (name.clone(), fix.to_owned());
             NotPrepared::Unusable(Unusable { plugin, what, fix })
         };
-        self.settings.trust.check(&artefact).map_err(|why| {
-            let fix = "Have it signed with a trusted key, and push both";
+        let artefact = self.signed(key, artefact, from).await.map_err(|why| {
+            let fix = "Have it signed with a trusted key under this name, and push both";
             (done(), unusable(format!("plugin {name}: {why}"), fix))
         })?;
         self.versions.done(key, Step::Verified);
@@ -265,6 +266,25 @@ impl Shared {
             (done(), unusable(what, "Tell its author; what was live is live"))
         })?;
         Ok(plugin)
+    }
+
+    /// The component, if it is believed. Where this disk has no signature of it that counts, as when it came under
+    /// another name, the node that asks may have one.
+    async fn signed(
+        &self,
+        key: &Key,
+        artefact: Artefact,
+        from: Option<NodeId>,
+    ) -> Result<Artefact, Unsigned> {
+        let (name, digest) = key;
+        let check = |artefact: &Artefact| self.settings.trust.check(name, *digest, artefact);
+        let Err(why) = check(&artefact) else { return Ok(artefact) };
+        let Some(other) = self.fetch(*digest, from).await else { return Err(why) };
+        check(&other)?;
+        if let Err(error) = self.keep(&other, *digest).await {
+            tracing::warn!(plugin = name, %digest, %error, "a signature is not kept");
+        }
+        Ok(other)
     }
 
     /// The component, from this disk or another's.

@@ -43,8 +43,8 @@ pub(crate) enum Question {
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// The piece, the length of the whole, and its signature.
-    Piece { total: u64, bytes: Bytes, signature: Option<Bytes> },
+    /// The piece, the length of the whole, and its signatures.
+    Piece { total: u64, bytes: Bytes, signatures: Option<Bytes> },
     /// It is not here.
     Unknown,
     /// How far it is.
@@ -58,6 +58,11 @@ pub(crate) enum Answer {
 /// Whether a request of another node is about components.
 pub fn is_question(body: &[u8]) -> bool {
     body.first() == Some(&MARK)
+}
+
+/// Whether a request of another node is for a piece of a component: no message waits for one.
+pub fn is_piece(body: &[u8]) -> bool {
+    is_question(body) && matches!(asked(body), Some(Question::Piece { .. }))
 }
 
 pub(crate) fn encode<T: Serialize>(said: &T) -> Bytes {
@@ -81,7 +86,7 @@ pub(crate) fn asked(bytes: &[u8]) -> Option<Question> {
 mod tests {
     use bytes::Bytes;
 
-    use super::{Answer, Question, asked, decode, encode, is_question};
+    use super::{Answer, Question, asked, decode, encode, is_piece, is_question};
     use crate::Digest;
     use crate::beside::Seen;
     use crate::preparation::{Step, Told};
@@ -99,6 +104,7 @@ mod tests {
         ] {
             let bytes = encode(&question);
             assert!(is_question(&bytes));
+            assert_eq!(is_piece(&bytes), matches!(question, Question::Piece { .. }));
             assert_eq!(asked(&bytes), Some(question));
             for cut in 0..bytes.len() {
                 assert_eq!(asked(&bytes[..cut]), None);
@@ -108,7 +114,7 @@ mod tests {
         }
         let bytes = Bytes::from_static(b"bytes");
         for answer in [
-            Answer::Piece { total: 9, bytes, signature: None },
+            Answer::Piece { total: 9, bytes, signatures: None },
             Answer::Told(Told::Running { done: Some(Step::Linked) }),
             Answer::Live(3),
             Answer::Beside(Seen::Runs(plugin::Comparison::default())),

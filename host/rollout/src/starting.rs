@@ -237,8 +237,8 @@ async fn read(path: &Path) -> Result<Artefact, String> {
         };
         let mut beside = path.into_os_string();
         beside.push(".sig");
-        let signature = read_at_most(Path::new(&beside), crate::artefacts::SIGNATURE_BYTES_MAX);
-        Ok(Artefact { component: Bytes::from(component), signature: signature.map(Bytes::from) })
+        let signature = read_at_most(Path::new(&beside), crate::artefacts::SIGNATURE_BYTES);
+        Ok(Artefact { component: Bytes::from(component), signatures: signature.map(Bytes::from) })
     });
     read.await.unwrap_or_else(|| Err("the runtime is shutting down".to_owned()))
 }

@@ -19,15 +19,16 @@ const SIGNATURE_BYTES: usize = 64;
 /// Nothing becomes live. What the component lacks, as a grant, is said here.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  carillon plugin push moderation target/plugins/moderation.wasm\n\nSigned:\n  \
-                        openssl pkeyutl -sign -rawin -inkey key.pem -in moderation.wasm -out moderation.wasm.sig"
+    after_help = "Example:\n  carillon plugin push moderation target/plugins/moderation.wasm\n\nSigned, \
+                        under this name:\n  printf 'carillon plugin 1 moderation %s' $(sha256sum moderation.wasm | cut -c1-64) > \
+                        statement\n  openssl pkeyutl -sign -rawin -inkey key.pem -in statement -out moderation.wasm.sig"
 )]
 pub(super) struct Push {
     /// The plugin
     name: String,
     /// The component
     file: PathBuf,
-    /// Its ed25519 signature, 64 bytes; FILE.sig if it is there
+    /// The ed25519 signature of its name and digest, 64 bytes; FILE.sig if it is there
     #[arg(long)]
     signature: Option<PathBuf>,
     #[command(flatten)]
