@@ -164,16 +164,26 @@ impl Chain {
     }
 
     /// The changes of a turn that this chain decided for `chat`, which records it if it is another than that
-    /// of the turn before, and what of them is to be told. So many events led to them.
-    pub(crate) fn marks(&self, chat: &Chat, mut changes: Vec<Change>, depth: u8) -> Vec<Change> {
+    /// of the turn before, and what of them is to be told. So many events led to them. Also gives how many are
+    /// not told, because too many wait already.
+    pub(crate) fn marks(
+        &self,
+        chat: &Chat,
+        mut changes: Vec<Change>,
+        depth: u8,
+    ) -> (Vec<Change>, usize) {
+        let mut untold = 0;
         if self.listens {
-            let notices = telling::notices(chat, &changes, depth);
+            let mut notices = telling::notices(chat, &changes, depth);
+            let fit = notices.len().min(telling::room(chat, &changes));
+            untold = notices.len() - fit;
+            notices.truncate(fit);
             changes.extend(notices);
         }
         if self.generation() > 0 && self.mark != chat.lineup {
             changes.insert(0, Change::Lineup(Arc::clone(&self.lineup)));
         }
-        changes
+        (changes, untold)
     }
 
     /// Everybody, in their order.
@@ -279,9 +289,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use model::{Change, Chat, ChatToken, Lineup};
+    use model::{Change, Chat, ChatToken, Lineup, NOTICES_MAX};
+    use plugin::{Call, Failure, Kind, OnFailure, Reply, Said};
 
-    use super::{Chain, LiveChain};
+    use super::{Chain, Handler, LiveChain};
+    use crate::ledger::Later;
 
     #[test]
     fn a_chain_never_gives_way_to_an_earlier_one() {
@@ -295,17 +307,60 @@ mod tests {
         assert_eq!(live.now().map(|chain| chain.generation()), Some(3));
     }
 
+    /// Somebody who is told of events.
+    struct Listener;
+
+    impl Handler for Listener {
+        fn name(&self) -> &'static str {
+            "listener"
+        }
+
+        fn version(&self) -> &'static str {
+            "1"
+        }
+
+        fn on_failure(&self) -> OnFailure {
+            OnFailure::Skip
+        }
+
+        fn kinds(&self) -> &[Kind] {
+            &[Kind::Events]
+        }
+
+        fn on_message(&self, _: Call, _: Said) -> Later<'_, Result<Reply, Failure>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn events_that_no_chat_can_hold_are_left_out_and_counted() {
+        let chain = Chain::new(vec![Arc::new(Listener)]);
+        let mut chat = Chat::new(ChatToken([1; 16]));
+        let join = |id: usize| {
+            let (id, role) = (id.to_string(), String::new());
+            Change::Join { id, role, attrs: Default::default() }
+        };
+        for id in 0..NOTICES_MAX - 1 {
+            let (changes, untold) = chain.marks(&chat, vec![join(id)], 0);
+            assert_eq!((changes.len(), untold), (2, 0));
+            changes.iter().for_each(|change| chat.change(change, 1));
+        }
+        let more = [0, 1, 2].map(|more| join(NOTICES_MAX + more));
+        let (changes, untold) = chain.marks(&chat, more.to_vec(), 0);
+        assert_eq!((changes.len(), untold), (4, 2), "one more fits");
+    }
+
     #[test]
     fn a_chat_is_told_its_handlers_once() {
         let chain = Chain::of_generation(2, Vec::new());
         let mut chat = Chat::new(ChatToken([1; 16]));
         let marked = chain.marks(&chat, vec![Change::Start], 0);
         let lineup = Lineup { generation: 2, handlers: Vec::new() };
-        assert_eq!(marked, [Change::Lineup(Arc::new(lineup)), Change::Start]);
-        chat.change(&marked[0], 1);
+        assert_eq!(marked, (vec![Change::Lineup(Arc::new(lineup)), Change::Start], 0));
+        chat.change(&marked.0[0], 1);
         assert_eq!(chat.generation, 2);
-        assert_eq!(chain.marks(&chat, vec![Change::Start], 0), [Change::Start]);
-        assert_eq!(Chain::default().marks(&chat, Vec::new(), 0), []);
+        assert_eq!(chain.marks(&chat, vec![Change::Start], 0), (vec![Change::Start], 0));
+        assert_eq!(Chain::default().marks(&chat, Vec::new(), 0), (vec![], 0));
     }
 
     #[tokio::test]

@@ -67,6 +67,10 @@ pub struct Sabotage {
     pub ignore_seen: bool,
     /// A cursor is a number, whatever its epoch.
     pub plain_cursors: bool,
+    /// A timer that went off runs on.
+    pub timers_stay: bool,
+    /// A chat is shown to whatever generation of the handlers is live, also to an earlier one than before.
+    pub any_generation: bool,
     /// A snapshot is made of whatever stands in the log, and believed whatever stands there.
     pub believe_snapshots: bool,
 }

@@ -47,7 +47,9 @@ impl<'a> Duty<'a> {
         let key = (plugin, name);
         waiting.timers.get(&key).filter(|timer| timer.turn == turn)?;
         let (plugin, name) = key;
-        self.play.push(Change::TimerEnd { plugin: plugin.clone(), name: name.clone() });
+        if !self.play.scene.config.sabotage.timers_stay {
+            self.play.push(Change::TimerEnd { plugin: plugin.clone(), name: name.clone() });
+        }
         let attrs = vec![("name".to_owned(), name)];
         let event = Event { name: "timer.fired", subject: None, attrs };
         (!self.over).then_some((plugin, event))

@@ -99,7 +99,7 @@ impl Shared {
             let ends = ending(&seen.chat, reason);
             // Nobody is asked, but those who listen are told.
             let ends = match self.chain.now() {
-                Some(chain) => chain.marks(&seen.chat, ends, 0),
+                Some(chain) => self.marked(&chain, &seen.chat, ends, 0),
                 None => ends,
             };
             let entry = Arc::new(entry(&seen.chat, self.now_ms(&seen.chat), ends, None));

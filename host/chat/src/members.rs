@@ -98,9 +98,9 @@ impl Shared {
         asked: &Asked<'_>,
     ) -> Result<(), Interrupt> {
         let (changes, refusal) = match decided {
-            Ok(changes) => (chain.marks(&seen.chat, changes, 0), None),
+            Ok(changes) => (self.marked(chain, &seen.chat, changes, 0), None),
             Err(Stopped::Refused { changes, answer }) => {
-                (chain.marks(&seen.chat, changes, 0), rejection(answer))
+                (self.marked(chain, &seen.chat, changes, 0), rejection(answer))
             }
             Err(Stopped::Failed(refusal)) => return Err(Interrupt::Refused(refusal)),
             Err(Stopped::Full(full)) => (Vec::new(), Some(chat_full(full))),

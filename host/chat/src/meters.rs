@@ -34,6 +34,8 @@ pub(crate) struct Meters {
     pub(crate) expired: Counter,
     /// Events that were told.
     pub(crate) told: Counter,
+    /// Events that nobody is told of, because too many wait in their chat.
+    pub(crate) events_dropped: Counter,
     /// Calls of handlers of events that failed, or asked for what does not fit.
     pub(crate) events_failed: Counter,
     /// Looks at what is due in a chat that did not end in an entry.
@@ -65,6 +67,7 @@ impl Meters {
             behind: counter!("carillon_turns_behind_generation_total"),
             expired: counter!("carillon_deadlines_expired_total"),
             told: counter!("carillon_events_told_total"),
+            events_dropped: counter!("carillon_events_dropped_total"),
             events_failed: counter!("carillon_events_failed_total"),
             tended_again: counter!("carillon_chats_tended_again_total"),
             forgotten: counter!("carillon_chats_forgotten_total"),

@@ -77,7 +77,7 @@ impl Shared {
                 return Err(self.refuse(reign, conversation, &seen, refusal, asked).await);
             }
         };
-        let changes = chain.marks(&seen.chat, changes, 0);
+        let changes = self.marked(&chain, &seen.chat, changes, 0);
         // Only what is stored can be said earlier than it is committed, to those who want to wait for few.
         let acks = match &answer {
             Answer::Stored { .. } => acks,

@@ -117,7 +117,8 @@ impl Shared {
         asked: &Asked<'_>,
     ) -> Result<Arc<Chain>, Interrupt> {
         let until = asked.deadline.min(runtime::now() + self.config.patience);
-        self.chain.of(chat.generation, until).await.ok_or_else(|| {
+        let least = if self.config.sabotage.any_generation { 0 } else { chat.generation };
+        self.chain.of(least, until).await.ok_or_else(|| {
             self.meters.behind.increment(1);
             let detail = match self.chain.now() {
                 Some(chain) => format!(
@@ -130,6 +131,22 @@ impl Shared {
             };
             not_committed(Code::NotReady, detail).into()
         })
+    }
+
+    /// See [`Chain::marks`]: what is not told is counted.
+    pub(crate) fn marked(
+        &self,
+        chain: &Chain,
+        chat: &Chat,
+        changes: Vec<Change>,
+        depth: u8,
+    ) -> Vec<Change> {
+        let (changes, untold) = chain.marks(chat, changes, depth);
+        if untold > 0 {
+            self.meters.events_dropped.increment(u64::try_from(untold).unwrap_or(u64::MAX));
+            tracing::debug!(chat = ?chat.token, untold, "too many events wait: these are not told");
+        }
+        changes
     }
 
     /// Asks every handler of a chain about what the turn shows.

@@ -5,7 +5,7 @@
 //! entry that says that it was told, so that it exists once, whoever leads by then; the call itself can
 //! happen again if the first one's entry never came to be. Nothing is told where nobody listens.
 
-use model::{Change, Chat, ChatStatus, Happened, Participant};
+use model::{Change, Chat, ChatStatus, Happened, NOTICES_MAX, Participant};
 use plugin::Event;
 
 use crate::turn::participant;
@@ -22,6 +22,16 @@ pub(crate) fn notices(before: &Chat, changes: &[Change], depth: u8) -> Vec<Chang
     let mut news = News { before, came: Vec::new(), status: before.status };
     let happened = changes.iter().filter_map(|change| news.of(change));
     happened.map(|what| Change::Tell { what, depth }).collect()
+}
+
+/// How many more events may wait in a chat, after these changes: what is told by them makes room.
+pub(crate) fn room(before: &Chat, changes: &[Change]) -> usize {
+    let told = changes.iter().map(|change| match change {
+        Change::Told { count } => usize::try_from(*count).unwrap_or(usize::MAX),
+        _ => 0,
+    });
+    let wait = before.waiting.as_ref().map_or(0, |waiting| waiting.notices.len());
+    NOTICES_MAX.saturating_sub(wait.saturating_sub(told.sum()))
 }
 
 /// The chat as far as its events depend on it.
@@ -83,9 +93,9 @@ pub(crate) fn event(chat: &Chat, what: &Happened) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use model::{Attrs, Change, Chat, ChatToken, Happened};
+    use model::{Attrs, Change, Chat, ChatToken, Happened, NOTICES_MAX};
 
-    use super::{event, notices};
+    use super::{event, notices, room};
 
     fn join(id: &str) -> Change {
         Change::Join { id: id.into(), role: "guest".into(), attrs: Attrs::new() }
@@ -129,6 +139,18 @@ mod tests {
         assert_eq!(ended.attrs, [("reason".to_owned(), "over".to_owned())]);
         let left = event(&chat(), &Happened::Left { id: "alice".into(), role: "guest".into() });
         assert_eq!(left.subject.unwrap().status, "disconnected");
+    }
+
+    #[test]
+    fn no_more_wait_than_a_chat_holds_and_what_is_told_makes_room() {
+        let mut chat = chat();
+        assert_eq!(room(&chat, &[]), NOTICES_MAX);
+        for number in 0..NOTICES_MAX {
+            let what = Happened::Joined { id: number.to_string() };
+            chat.change(&Change::Tell { what, depth: 0 }, 1);
+        }
+        assert_eq!(room(&chat, &[join("bob")]), 0);
+        assert_eq!(room(&chat, &[Change::Told { count: 1 }, Change::Told { count: 1 }]), 2);
     }
 
     #[test]

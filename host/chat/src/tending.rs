@@ -165,7 +165,7 @@ impl Shared {
         if changes.is_empty() {
             return Ok(Did::Nothing);
         }
-        let changes = chain.marks(chat, changes, depth);
+        let changes = self.marked(&chain, chat, changes, depth);
         let entry = Arc::new(entry(chat, now_ms, changes, None));
         drop(seen);
         self.store(reign, conversation, guard, entry, commit, &asked).await?;
@@ -224,7 +224,7 @@ impl Shared {
         };
         self.reply(&chain, &mut duty, &plugin, correlation, done).await?;
         let (chat, changes, depth) = duty.done_all();
-        let changes = chain.marks(chat, changes, depth);
+        let changes = self.marked(&chain, chat, changes, depth);
         let entry = Arc::new(entry(chat, now_ms, changes, None));
         drop(seen);
         self.store(reign, &conversation, guard, entry, commit, asked).await?;

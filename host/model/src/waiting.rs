@@ -2,8 +2,9 @@
 //! and calls out of the cluster that were asked for.
 //!
 //! All of it is folded with the chat, so that whoever takes over waits for the same. How much there may be
-//! is bounded where it is asked for ([`HELD_MAX`] and its neighbours); only events are dropped here, when
-//! more than [`NOTICES_MAX`] wait, because an entry that is in the log cannot be refused any more.
+//! is bounded where it is asked for ([`HELD_MAX`] and its neighbours). Whoever decides an entry leaves out, and counts,
+//! what there is no room for ([`NOTICES_MAX`]); an entry that holds more all the same is cut here, because what is in
+//! the log cannot be refused any more.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
