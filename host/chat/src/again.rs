@@ -89,7 +89,7 @@ impl Chats {
         }
         let now = match turn.settled(send, stopped) {
             Ok((changes, answer)) => {
-                Outcome::of(&chain.marks(&record.chat, changes, 0), &answer, record)
+                Outcome::of(&chain.marks(&record.chat, changes, 0).0, &answer, record)
             }
             Err(Nothing::Failed(refusal)) => Outcome::nothing("failed", &refusal),
             Err(Nothing::Full(full)) => Outcome::nothing("full", &crate::sending::chat_full(full)),

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use chat::{Code, Refusal};
-use plugin::{Comparison, Grant, OnFailure, Plugin};
+use plugin::{Comparison, Grant, Kind, OnFailure, Plugin};
 use rollout::{
     Changed, Digest, InvalidDigest, Lineup, LivePlugin, Refused, Rollout, Step, Trial, Trialled,
 };
@@ -53,6 +53,7 @@ fn one(live: &LivePlugin, plugin: &Plugin, state: &'static str) -> PluginInfo {
         past: past.collect(),
         calls,
         failures,
+        breaker: plugin.breaker().name(),
     }
 }
 
@@ -74,7 +75,9 @@ pub(crate) fn chain(rollout: &Rollout, order: &[String]) -> ChainInfo {
         on_failure: on_failure(&plugin),
     };
     let message = lineup.iter().flat_map(|lineup| {
-        in_order(lineup, order).into_iter().map(move |plugin| link(lineup, plugin))
+        let handlers = in_order(lineup, order).into_iter();
+        let handlers = handlers.filter(|plugin| plugin.kinds().contains(&Kind::Message));
+        handlers.map(move |plugin| link(lineup, plugin))
     });
     ChainInfo {
         message: message.collect(),

@@ -32,6 +32,8 @@ pub struct PluginInfo {
     pub calls: u64,
     /// How many of them failed.
     pub failures: u64,
+    /// Whether it is called: `closed` (it is), `open` or `probing`.
+    pub breaker: &'static str,
 }
 
 /// A power that a plugin wants.

@@ -230,6 +230,7 @@ struct PluginShape<'a> {
     past: Vec<PastShape<'a>>,
     calls: u64,
     failures: u64,
+    breaker: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -276,6 +277,7 @@ impl<'a> PluginShape<'a> {
             past: past.collect(),
             calls: plugin.calls,
             failures: plugin.failures,
+            breaker: plugin.breaker,
         }
     }
 }

@@ -127,6 +127,7 @@ impl Operate for Pretender {
             }],
             calls: 9,
             failures: 1,
+            breaker: "open",
         }]
     }
 
@@ -321,7 +322,7 @@ async fn a_node_tells_who_it_is_and_how_it_does() {
         "generation": 1, "state": "live", "held": false, "on_failure": "reject", "grants": ["roster"],
         "asks": [{"power": "post", "granted": false, "line": "post = true"}],
         "past": [{"generation": 1, "version": "0.0.9", "digest": "cd"}],
-        "calls": 9, "failures": 1,
+        "calls": 9, "failures": 1, "breaker": "open",
     }]});
     assert_eq!(plugins, expected);
     let ring = desk.get("/admin/v1/ring").await.json();

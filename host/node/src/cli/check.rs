@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use plugin::Plugin;
+use plugin::{Kind, Plugin};
 use replication::{Credentials, Pem, TlsError};
 
 use super::{Problem, chain, online, output};
@@ -102,12 +102,36 @@ impl Check {
                     Ok(None)
                 };
                 match looked {
-                    Ok(plugin) => loaded.extend(plugin.map(|plugin| (name, plugin))),
+                    Ok(plugin) => {
+                        if let Some(plugin) = &plugin {
+                            place(draft, plugin);
+                        }
+                        loaded.extend(plugin.map(|plugin| (name, plugin)));
+                    }
                     Err(unusable) => draft.fault(&path, unusable.what, unusable.fix),
                 }
             }
             Ok(loaded)
         })
+    }
+}
+
+/// Whether a plugin stands in the chain, if it handles messages, and only then.
+fn place(draft: &mut Draft, plugin: &Plugin) {
+    let name = plugin.name();
+    let named = draft.config().chain.iter().any(|it| it == name);
+    let handles = plugin.kinds().contains(&Kind::Message);
+    if named == handles || !draft.is_sound("chain.message.order") {
+        return;
+    }
+    if handles {
+        let what = format!("plugin {name} handles messages and is in no chain");
+        let fix = format!("Add \"{name}\" to order below [chain.message], or remove it");
+        draft.fault(&format!("plugins.{name}"), what, fix);
+    } else {
+        let what = format!("[chain.message] names {name}, which handles no messages");
+        let fix = "Leave it out of order: what it handles it is given anyway".to_owned();
+        draft.fault("chain.message.order", what, fix);
     }
 }
 

@@ -228,13 +228,6 @@ fn plugins(config: &Config, reading: &mut Reading<'_>) {
     rollouts(config, reading);
     let ceiling = config.plugin_host;
     for (name, plugin) in &config.plugins {
-        // Without a source it comes by a swap, and runs last if no chain names it.
-        let seed = !plugin.source.as_os_str().is_empty();
-        if seed && !seen.contains(name) && reading.sound(&["chain.message.order"]) {
-            let what = format!("plugin {name} is in no chain");
-            let fix = format!("Add \"{name}\" to order below [chain.message], or remove it");
-            reading.fault(&format!("plugins.{name}"), what, fix);
-        }
         let LimitsConfig { fuel, deadline, memory } = plugin.limits;
         let over = [
             ("fuel", fuel > Some(ceiling.fuel), ceiling.fuel.to_string()),

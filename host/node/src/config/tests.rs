@@ -80,7 +80,6 @@ fn values_that_do_not_fit_each_other_are_refused() {
             "[chain.message]\norder = [\"ghost\"]\n",
             "line 2: [chain.message] names ghost, which is no",
         ),
-        ("[plugins.p]\nsource = \"file:p.wasm\"\n", "line 1: plugin p is in no chain"),
         (
             "[plugin_host]\nkeep_generations = 1\n",
             "line 2: plugin_host.keep_generations is 1. Write 2 to 8",

@@ -7,7 +7,8 @@ use super::{Common, table};
 use crate::cli::admin::Admin;
 use crate::cli::{Problem, output};
 
-/// Prints the live plugins: version, generation, calls, and what they can be rolled back to.
+/// Prints the live plugins: version, generation, calls, whether each is called at all (BREAKER: closed, open or
+/// probing, on this node), and what they can be rolled back to.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  carillon plugin ls --admin http://127.0.0.1:7181")]
 pub(super) struct Ls {
@@ -26,8 +27,17 @@ impl Ls {
         if plugins.is_empty() {
             return output::line("no plugin is live").map(drop);
         }
-        let titles =
-            ["NAME", "VERSION", "GENERATION", "STATE", "CALLS", "FAILED", "BEFORE", "DIGEST"];
+        let titles = [
+            "NAME",
+            "VERSION",
+            "GENERATION",
+            "STATE",
+            "CALLS",
+            "FAILED",
+            "BREAKER",
+            "BEFORE",
+            "DIGEST",
+        ];
         let mut rows = vec![titles.map(str::to_owned).to_vec()];
         rows.extend(plugins.iter().map(row));
         output::line(table(&rows)).map(drop)
@@ -46,6 +56,7 @@ fn row(plugin: &Value) -> Vec<String> {
         if plugin["held"] == true { "held".to_owned() } else { text("state") },
         plugin["calls"].to_string(),
         plugin["failures"].to_string(),
+        text("breaker"),
         if past.is_empty() { "-".to_owned() } else { past.join(" ") },
         text("digest").chars().take(12).collect(),
     ]
