@@ -1,30 +1,33 @@
 //! What an author does: begin, build, test, break, mend.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{built, carillon, err, out, played};
+use crate::{built, carillon, err, out};
 
 /// Begins a plugin in `parent`.
-fn begin(parent: &Path, name: &str, language: &str) -> std::path::PathBuf {
+fn begin(parent: &Path, name: &str, language: &str) -> PathBuf {
+    begin_kind(parent, name, language, "message")
+}
+
+/// Begins a plugin of a kind.
+pub(crate) fn begin_kind(parent: &Path, name: &str, language: &str, kind: &str) -> PathBuf {
     let dir = parent.display().to_string();
-    let output = carillon(&["new", name, "--lang", language, "--dir", &dir]);
+    let output = carillon(&["new", name, "--lang", language, "--kind", kind, "--dir", &dir]);
     assert!(output.status.success(), "{}", err(&output));
     parent.join(name)
 }
 
 #[test]
-fn what_begins_can_be_built_and_tested_as_it_is() {
+fn nothing_that_is_there_is_begun_again_and_a_kind_without_a_template_is_told() {
     let parent = tempfile::tempdir().expect("a folder");
-    for language in ["c", "js"] {
-        let folder = begin(parent.path(), &format!("my-{language}"), language);
-        if built(language, &folder) {
-            played(&folder);
-        }
-    }
+    begin(parent.path(), "my-c", "c");
     let dir = parent.path().display().to_string();
     let again = carillon(&["new", "my-c", "--lang", "c", "--dir", &dir]);
     assert_eq!(again.status.code(), Some(1), "{}", err(&again));
     assert!(err(&again).contains("exists"), "{}", err(&again));
+    let none = carillon(&["new", "plans", "--lang", "c", "--kind", "policy", "--dir", &dir]);
+    assert_eq!(none.status.code(), Some(2), "{}", err(&none));
+    assert!(err(&none).contains("--lang rust or js"), "{}", err(&none));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The example plugin in every language that plugins are written in: built by the language's own tools and
-//! played by the same fixtures, so that all of them behave alike; and what `plugin new` leaves.
+//! played by the same fixtures, so that all of them behave alike; and what `plugin new` leaves, of every kind.
 //!
 //! Tools come from `scripts/languages`. A language whose tools are missing is SKIPPED, aloud, unless
 //! `CARILLON_LANGUAGES` names it: then it must be there.
@@ -12,6 +12,7 @@
 )]
 
 mod authors;
+mod kinds;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,19 +27,25 @@ fn root() -> PathBuf {
     tests.parent().expect("tests/ is in the repository").to_owned()
 }
 
+/// Where `scripts/languages` leaves its tools.
+fn tools() -> PathBuf {
+    binary("carillon").with_file_name("../languages")
+}
+
 /// `PATH` with the tools of `scripts/languages` before everything else.
 fn path() -> OsString {
-    let tools = binary("carillon").with_file_name("../languages");
+    let tools = tools();
     let ours = [tools.join("js/node_modules/.bin"), tools.join("py/bin")];
     let others = std::env::var_os("PATH").unwrap_or_default();
     std::env::join_paths(ours.into_iter().chain(std::env::split_paths(&others)))
         .expect("no folder has a colon in its name")
 }
 
-/// Runs `carillon plugin …` with the languages' tools.
+/// Runs `carillon plugin …` with the languages' tools. Every plugin in Rust shares what it is built with.
 fn carillon(args: &[&str]) -> Output {
     let mut command = Command::new(binary("carillon"));
     command.arg("plugin").args(args).env("PATH", path());
+    command.env("CARGO_TARGET_DIR", tools().join("rust"));
     command.output().expect("carillon runs")
 }
 

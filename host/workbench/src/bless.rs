@@ -54,8 +54,17 @@ fn table(expect: &Expect) -> Table {
             notes.iter().map(|(name, value)| (name, Value::from(value))).collect();
         table.insert("notes", Item::Value(notes.into()));
     }
+    if let Some(events) = &expect.events {
+        table.insert("events", Item::Value(list(events)));
+    }
     if let Some(effects) = &expect.effects {
         table.insert("effects", Item::Value(list(effects)));
+    }
+    if let Some(twiml) = &expect.twiml {
+        table.insert("twiml", Item::Value(twiml.into()));
+    }
+    if let Some(plan) = expect.plan.clone().and_then(|plan| from_json(&plan.into())) {
+        table.insert("plan", Item::Value(plan));
     }
     table
 }
@@ -99,7 +108,7 @@ mod tests {
     fn what_was_seen_is_expected_and_the_rest_stays() {
         let text = "# A chat.\n[settings]\nword = \"darn\" # this one\n\n[[step]]\nfrom = \"a\"\njson = 1\n\n\
                     # Twice.\n[[step]]\nfrom = \"a\"\ntext = \"b\"\n[step.expect]\nverdict = \"accept\"\n\
-                    fuel_max = 9\n";
+                    fuel_max = 9\n[[step]]\njoin = \"a\"\n";
         let json = Seen {
             verdict: Some("pass".into()),
             answer: "stored".into(),
@@ -114,7 +123,14 @@ mod tests {
             effects: vec!["keep a = 1".into()],
             ..Seen::default()
         };
-        let seen = vec![json, rejected];
+        let plan = serde_json::json!({"durability": "all", "drop_kinds": ["a"], "keep_ms": 7});
+        let rest = Seen {
+            events: vec!["member.joined a".into()],
+            twiml: Some("<Response></Response>".into()),
+            plan: plan.as_object().cloned(),
+            ..Seen::default()
+        };
+        let seen = vec![json, rejected, rest];
         let blessed = bless(text, &outcome(seen.clone())).unwrap();
         assert!(
             blessed.starts_with("# A chat.\n[settings]\nword = \"darn\" # this one\n"),

@@ -33,6 +33,7 @@ impl Expect {
             ("code", &self.code, &seen.code),
             ("reason", &self.reason, &seen.reason),
             ("text", &self.text, &seen.text),
+            ("twiml", &self.twiml, &seen.twiml),
         ] {
             let same = wanted.as_ref().map(|wanted| found.as_ref() == Some(wanted));
             check(what, same, &shown(wanted), &shown(found));
@@ -41,8 +42,16 @@ impl Expect {
         check("json", same, &self.json, &seen.json);
         let same = self.notes.as_ref().map(|notes| *notes == seen.notes);
         check("notes", same, &self.notes.clone().unwrap_or_default(), &seen.notes);
+        let same = self.events.as_ref().map(|events| *events == seen.events);
+        check("events", same, &self.events.clone().unwrap_or_default(), &seen.events);
         let same = self.effects.as_ref().map(|effects| *effects == seen.effects);
         check("effects", same, &self.effects.clone().unwrap_or_default(), &seen.effects);
+        for (key, wanted) in self.plan.iter().flatten() {
+            let found = seen.plan.as_ref().and_then(|plan| plan.get(key));
+            let same = Some(found == Some(wanted));
+            let found = found.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            check(&format!("plan.{key}"), same, &wanted.to_string(), &found);
+        }
         lines
     }
 
@@ -56,7 +65,10 @@ impl Expect {
             text: seen.text.clone(),
             json: seen.json.clone(),
             notes: Some(seen.notes.clone()).filter(|notes| !notes.is_empty()),
+            events: Some(seen.events.clone()).filter(|events| !events.is_empty()),
             effects: Some(seen.effects.clone()),
+            twiml: seen.twiml.clone(),
+            plan: seen.plan.clone(),
             fuel_max: None,
         }
     }
@@ -96,5 +108,26 @@ mod tests {
         assert_eq!(faults[0], "verdict: expected \"reject\", was \"pass\"");
         assert_eq!(faults[1], "code: expected \"no\", was \"nothing\"");
         assert!(faults[3].contains("at most 6, was 7"));
+    }
+
+    #[test]
+    fn events_twiml_and_the_keys_of_a_plan_are_compared() {
+        let plan = |text: &str| Some(serde_json::from_str(text).unwrap());
+        let seen = Seen {
+            events: vec!["chat.started".to_owned()],
+            twiml: Some("<Response></Response>".to_owned()),
+            plan: plan(r#"{"durability": "all", "keep_ms": 7}"#),
+            ..seen()
+        };
+        assert_eq!(Expect::of(&seen).faults(&seen), Vec::<String>::new());
+        let expect = Expect {
+            events: Some(vec![]),
+            twiml: Some("<Response/>".to_owned()),
+            plan: plan(r#"{"keep_ms": 8, "archive_now": true}"#),
+            ..Expect::default()
+        };
+        let faults = expect.faults(&seen);
+        assert_eq!(faults.len(), 4, "{faults:?}");
+        assert_eq!(faults[3], "plan.keep_ms: expected \"8\", was \"7\"");
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use model::{Attrs, Body, ChatStatus, Route};
+use plugin::{Stats, TwilioRequest};
 use serde::Deserialize;
 
+use crate::asked::{MOMENTS, StatsWritten, TwilioWritten};
 use crate::{Trouble, files};
 
 /// When a chat begins, unless the fixture says otherwise: any time would do, but always the same.
@@ -74,8 +76,8 @@ pub struct Member {
     pub attrs: Attrs,
 }
 
-/// Something that happens. Exactly one of `from`, `join`, `leave` and `end`; `after_ms` may stand beside each,
-/// or alone.
+/// Something that happens. Exactly one of `from`, `join`, `leave`, `start`, `end`, `twilio` and `policy`;
+/// `after_ms` may stand beside each, or alone.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
@@ -103,8 +105,16 @@ pub struct Step {
     pub attrs: Attrs,
     /// Somebody leaves.
     pub leave: Option<String>,
+    /// The chat is started, as another handler would.
+    pub start: bool,
     /// The chat is ended.
     pub end: bool,
+    /// A telephone asks.
+    pub twilio: Option<TwilioWritten>,
+    /// It is asked what is to become of the chat, at this moment.
+    pub policy: Option<String>,
+    /// What is known of the chat then.
+    pub stats: Option<StatsWritten>,
     /// What should come of it.
     pub expect: Option<Expect>,
 }
@@ -140,8 +150,14 @@ pub struct Expect {
     pub json: Option<serde_json::Value>,
     /// The decision's notes.
     pub notes: Option<BTreeMap<String, String>>,
-    /// What the plugin asked for, in words, in this order.
+    /// What the plugin was told of, in words, in this order.
+    pub events: Option<Vec<String>>,
+    /// What it asked for, in words, in this order.
     pub effects: Option<Vec<String>>,
+    /// What Twilio is answered.
+    pub twiml: Option<String>,
+    /// What is to become of the chat; of its keys those that are written.
+    pub plan: Option<serde_json::Map<String, serde_json::Value>>,
     /// The most that one call may cost.
     pub fuel_max: Option<u64>,
 }
@@ -173,8 +189,14 @@ pub(crate) enum Act {
     Join { id: String },
     /// Somebody leaves.
     Leave { id: String },
+    /// The chat is started.
+    Start,
     /// The chat is ended.
     End,
+    /// A telephone asks.
+    Telephone(TwilioRequest),
+    /// A policy is asked.
+    Policy { moment: String, stats: Stats },
     /// Time passes.
     Wait,
 }
@@ -183,24 +205,45 @@ impl Step {
     /// What it does, if it does one thing.
     pub(crate) fn act(&self) -> Result<Act, String> {
         let body = self.body()?;
-        match (&self.from, &self.join, &self.leave, self.end, body) {
-            (Some(from), None, None, false, Some(body)) => Ok(Act::Send {
-                from: from.clone(),
-                kind: self.kind.clone().unwrap_or_else(|| "text".to_owned()),
-                route: self.route.clone().into(),
-                body,
-            }),
-            (Some(_), None, None, false, None) => {
-                Err("says nothing: write text, json, or base64 and media_type".to_owned())
-            }
-            (None, Some(id), None, false, None) => Ok(Act::Join { id: id.clone() }),
-            (None, None, Some(id), false, None) => Ok(Act::Leave { id: id.clone() }),
-            (None, None, None, true, None) => Ok(Act::End),
-            (None, None, None, false, None) if self.after_ms > 0 => Ok(Act::Wait),
-            _ => Err("does not do one thing: write from and what is said, or join, or leave, or \
-                      end = true, or after_ms alone"
-                .to_owned()),
+        if self.from.is_none() && body.is_some() {
+            return Err("says something and nobody does: write from".to_owned());
         }
+        if self.policy.is_none() && self.stats.is_some() {
+            return Err("has stats for no policy: write policy, the moment".to_owned());
+        }
+        let said = self.from.clone().map(|from| {
+            let kind = self.kind.clone().unwrap_or_else(|| "text".to_owned());
+            let nothing = "says nothing: write text, json, or base64 and media_type";
+            let body = body.ok_or_else(|| nothing.to_owned())?;
+            Ok(Act::Send { from, kind, route: self.route.clone().into(), body })
+        });
+        let mut acts = [
+            said,
+            self.join.clone().map(|id| Ok(Act::Join { id })),
+            self.leave.clone().map(|id| Ok(Act::Leave { id })),
+            self.start.then_some(Ok(Act::Start)),
+            self.end.then_some(Ok(Act::End)),
+            self.twilio.clone().map(|request| Ok(Act::Telephone(request.into()))),
+            self.policy.clone().map(|moment| self.question(moment)),
+        ]
+        .into_iter()
+        .flatten();
+        match (acts.next(), acts.next()) {
+            (Some(act), None) => act,
+            (None, None) if self.after_ms > 0 => Ok(Act::Wait),
+            _ => Err(
+                "does not do one thing: write from and what is said, or join, leave, twilio or \
+                      policy, or start = true or end = true, or after_ms alone"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    fn question(&self, moment: String) -> Result<Act, String> {
+        if !MOMENTS.contains(&moment.as_str()) {
+            return Err(format!("policy: {moment:?} is none of {}", MOMENTS.join(", ")));
+        }
+        Ok(Act::Policy { moment, stats: self.stats.unwrap_or_default().into() })
     }
 
     fn body(&self) -> Result<Option<Body>, String> {
@@ -256,6 +299,7 @@ pub fn fixtures(folder: &Path) -> Result<Vec<(PathBuf, Fixture)>, Trouble> {
 #[cfg(test)]
 mod tests {
     use model::{Body, Route};
+    use plugin::{Stats, TwilioRequest};
 
     use super::{Act, Fixture};
 
@@ -278,9 +322,28 @@ mod tests {
     }
 
     #[test]
+    fn telephones_and_policies_are_asked_too() {
+        let fixture = Fixture::parse(
+            "[[step]]\nstart = true\n\
+             [[step]]\ntwilio = { channel = \"voice\", params = { Digits = \"1\" } }\n\
+             [[step]]\npolicy = \"idle\"\nstats = { messages = 3 }\n",
+        )
+        .unwrap();
+        let acts: Vec<Act> = fixture.steps.iter().map(|step| step.act().unwrap()).collect();
+        let (channel, params) = ("voice".to_owned(), vec![("Digits".to_owned(), "1".to_owned())]);
+        let request = TwilioRequest { channel, params, ..TwilioRequest::default() };
+        let stats = Stats { messages: 3, ..Stats::default() };
+        let policy = Act::Policy { moment: "idle".to_owned(), stats };
+        assert_eq!(acts, [Act::Start, Act::Telephone(request), policy]);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_told_with_its_step() {
         assert!(fault("[[step]]\nfrom = \"a\"\n").contains("step 1: says nothing"));
-        assert!(fault("[[step]]\njoin = \"a\"\ntext = \"hi\"\n").contains("one thing"));
+        assert!(fault("[[step]]\njoin = \"a\"\ntext = \"hi\"\n").contains("nobody does"));
+        assert!(fault("[[step]]\njoin = \"a\"\nstart = true\n").contains("one thing"));
+        assert!(fault("[[step]]\npolicy = \"noon\"\n").contains("none of committed"));
+        assert!(fault("[[step]]\nstats = { messages = 1 }\nend = true\n").contains("no policy"));
         assert!(
             fault("[[step]]\nfrom = \"a\"\ntext = \"a\"\njson = 1\n").contains("more than one")
         );

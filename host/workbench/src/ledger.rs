@@ -1,17 +1,19 @@
-//! The log of a chat that exists for one test: in memory, on one node, committed at once.
+//! The log of a chat that exists for one test: in memory, on one node, committed at once. Time passes when
+//! the fixture says so.
 //!
 //! It is all that stands between the chats of a real node and a fixture: what decides turns, joins and
 //! effects above it is what a node runs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chat::{Chats, Later, Ledger};
 use hashring::{NodeId, PartitionId, Partitions};
-use model::{ChatToken, Entry, encode};
+use model::{Chat, ChatToken, Entry, encode};
 use replication::core::{Outcome, PartitionView, Role};
 use replication::{ForwardError, Host as _, RequestHead, RingView, Submission};
-use runtime::Tasks;
+use runtime::{SimulatedClock, Tasks};
 use segment::{Chain, Kept, LogEntry, Snapshot};
 use tokio::sync::{Notify, oneshot};
 
@@ -31,25 +33,34 @@ pub(crate) struct Memory {
     partitions: Partitions,
     state: Mutex<State>,
     appended: Notify,
+    committed: Notify,
+    clock: SimulatedClock,
+    began_ms: u64,
 }
 
 #[derive(Debug)]
 struct State {
     log: Vec<LogEntry>,
+    /// The chat after everything that was appended.
+    chat: Chat,
     wall_ms: u64,
     /// What was appended and is not committed, and who wants to know.
     waiting: Vec<(u64, oneshot::Sender<Outcome>)>,
 }
 
 impl Memory {
-    /// A log that begins with `entry`; `None` cannot happen.
-    pub(crate) fn new(entry: &Entry) -> Option<Arc<Self>> {
-        let state = State { log: Vec::new(), wall_ms: entry.time_ms, waiting: Vec::new() };
+    /// A log that begins with `entry`, on a clock that stands; `None` cannot happen.
+    pub(crate) fn new(entry: &Entry, clock: SimulatedClock) -> Option<Arc<Self>> {
+        let (chat, began_ms) = (Chat::new(TOKEN), entry.time_ms);
+        let state = State { log: Vec::new(), chat, wall_ms: began_ms, waiting: Vec::new() };
         let memory = Self {
             node: "workbench".parse().ok()?,
             partitions: Partitions::try_from(1).ok()?,
             state: Mutex::new(state),
             appended: Notify::new(),
+            committed: Notify::new(),
+            clock,
+            began_ms,
         };
         memory.append(encode::encode(entry).ok()?.into());
         Some(Arc::new(memory))
@@ -72,18 +83,65 @@ impl Memory {
                     // Whoever asked may be gone.
                     let _unwanted = answer.send(Outcome::Quorum { seq });
                 }
+                memory.committed.notify_waiters();
             }
         });
+    }
+
+    /// The chat after everything that was appended.
+    pub(crate) fn chat(&self) -> Chat {
+        self.state().chat.clone()
     }
 
     fn end(&self) -> u64 {
         self.state().log.len() as u64
     }
 
-    /// Time passes.
-    pub(crate) fn pass(&self, ms: u64) {
-        let mut state = self.state();
-        state.wall_ms = state.wall_ms.saturating_add(ms);
+    /// What the clock says.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.state().wall_ms
+    }
+
+    /// Time passes: what ends meanwhile ends in its order, each at its own time.
+    pub(crate) async fn pass(&self, ms: u64) {
+        let until = self.now_ms().saturating_add(ms);
+        while let Some(next) = self.next_end().filter(|next| *next <= until) {
+            self.set(next);
+            self.until(|state| ends(&state.chat).all(|end| end > next)).await;
+            self.told().await;
+        }
+        self.set(until);
+    }
+
+    /// Waits until everybody who listens was told of everything.
+    pub(crate) async fn told(&self) {
+        let told = |chat: &Chat| chat.waiting.as_ref().is_none_or(|it| it.notices.is_empty());
+        self.until(|state| told(&state.chat)).await;
+    }
+
+    /// Waits for `done`, after everything that was appended is committed. Whatever is waited for here is done
+    /// by this thread's own tasks, and each of their calls ends with its fuel.
+    async fn until(&self, done: impl Fn(&State) -> bool) {
+        loop {
+            let committed = self.committed.notified();
+            {
+                let state = self.state();
+                if state.waiting.is_empty() && done(&state) {
+                    return;
+                }
+            }
+            committed.await;
+        }
+    }
+
+    fn set(&self, wall_ms: u64) {
+        self.state().wall_ms = wall_ms;
+        self.clock.set(Duration::from_millis(wall_ms.saturating_sub(self.began_ms)));
+    }
+
+    /// When the next timer or hold is over.
+    fn next_end(&self) -> Option<u64> {
+        ends(&self.state().chat).min()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -93,9 +151,27 @@ impl Memory {
     fn append(&self, payload: Bytes) -> u64 {
         let mut state = self.state();
         let seq = state.log.len() as u64 + 1;
+        // What is appended here was encoded a moment ago.
+        if let Ok(entry) = encode::decode(&payload) {
+            state.chat.apply(&entry);
+        }
         state.log.push(LogEntry { epoch: EPOCH, seq, chain: Chain::default(), payload });
         seq
     }
+}
+
+/// When each timer and hold of a chat is over, on its clock.
+fn ends(chat: &Chat) -> impl Iterator<Item = u64> {
+    let waiting = chat.waiting.iter();
+    waiting.flat_map(|waiting| {
+        let timers = waiting.timers.values();
+        let timers = timers.map(|timer| timer.since_ms.saturating_add(timer.after_ms.into()));
+        let holds = waiting.held.values().flat_map(|held| {
+            let since = held.message.time_ms;
+            held.holds.iter().map(move |hold| since.saturating_add(hold.deadline_ms.into()))
+        });
+        timers.chain(holds)
+    })
 }
 
 impl Ledger for Memory {

@@ -5,6 +5,7 @@
 //! decide by, on a log in memory; so what a test shows is what a node does. Nothing here needs a node or a
 //! network. What is printed is the command line's part.
 
+mod asked;
 mod bless;
 pub mod build;
 mod expect;
@@ -17,12 +18,14 @@ mod play;
 mod project;
 mod recorder;
 mod replay;
+mod script;
 mod seen;
 mod suite;
 mod template;
 mod trouble;
 mod workshop;
 
+pub use asked::{StatsWritten, TwilioWritten};
 pub use bless::bless;
 pub use build::{Built, build};
 pub use fixture::{ChatBefore, Expect, Fixture, Member, RouteWritten, Step, fixtures};

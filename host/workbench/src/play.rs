@@ -1,24 +1,29 @@
-//! Plays a fixture: the real host, the real rules of a chat, and a log in memory below them.
+//! Plays a fixture: the real host, the real rules of a chat, and a log in memory below them. The clock stands
+//! unless the fixture lets time pass.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat::{CallContext, Chain, Chats, Config, Request, Send};
+use chat::{CallContext, Chain, Chats, Config, Handler, Request, Send};
 use model::{Change, ChatStatus, Entry};
-use plugin::{Grant, Host, HostConfig, Limits, LimitsWanted, LoadError, OnFailure, Plugin, Spec};
-use runtime::{Stop, Tasks};
+use plugin::{
+    Effect, Grant, Host, HostConfig, Limits, LimitsWanted, LoadError, OnFailure, Plugin, Spec,
+};
+use runtime::{SimulatedClock, Stop, Tasks};
 
 use crate::fixture::Act;
 use crate::ledger::{Memory, TOKEN};
-use crate::recorder::{Fault, Recorder};
+use crate::recorder::{Fault, Heard, Recorder};
+use crate::script::{self, Script};
 use crate::{Fixture, Seen, Step, Trouble};
 
-/// A call may take so long here. Fuel is the limit that counts in a test: it is the same on every machine.
+/// A call may take so long while it is loaded. In a chat the clock stands: fuel is the limit that counts in a
+/// test, because it is the same on every machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Whoever waits for a step waits so long at most: its calls, and a machine that is busy.
+/// Whoever waits for a step waits so long at most, on the clock that stands.
 const STEP: Duration = Duration::from_secs(60);
 
 /// What is played.
@@ -92,7 +97,8 @@ impl Bench {
         self.host.load(spec).await
     }
 
-    /// Plays a fixture from its beginning.
+    /// Plays a fixture from its beginning, by a clock of its own: for runtimes of one thread, whose tasks all go by
+    /// it.
     ///
     /// # Errors
     /// When the plugin is not loaded for another reason than its configuration.
@@ -106,7 +112,9 @@ impl Bench {
                 return Err(Trouble::failed(chain(&error), fix));
             }
         };
-        let stage = Stage::new(fixture, plugin, options.fault)?;
+        let clock = SimulatedClock::new();
+        let _here = clock.enter();
+        let stage = Stage::new(fixture, plugin, options.fault, clock.clone())?;
         let mut seen = Vec::new();
         for (index, step) in fixture.steps.iter().enumerate() {
             seen.push(stage.play(index, step).await);
@@ -120,43 +128,99 @@ impl Bench {
 struct Stage {
     memory: Arc<Memory>,
     recorder: Arc<Recorder>,
+    script: Arc<Script>,
     chats: Chats,
     tasks: Tasks,
 }
 
 impl Stage {
-    fn new(fixture: &Fixture, plugin: Arc<Plugin>, fault: Option<Fault>) -> Result<Self, Trouble> {
+    fn new(
+        fixture: &Fixture,
+        plugin: Arc<Plugin>,
+        fault: Option<Fault>,
+        clock: SimulatedClock,
+    ) -> Result<Self, Trouble> {
         let first = first(fixture, plugin.name());
-        let memory = Memory::new(&first).ok_or_else(|| {
+        let memory = Memory::new(&first, clock).ok_or_else(|| {
             Trouble::usage("the chat of the fixture is too big", "Write fewer members and notes")
         })?;
+        let script = Arc::new(Script::new(plugin.name()));
         let recorder = Arc::new(Recorder::new(plugin, fault));
         let tasks = Tasks::current(Stop::default());
-        let chain = Chain::new(vec![Arc::clone(&recorder) as Arc<dyn chat::Handler>]);
+        let handlers: [Arc<dyn Handler>; 2] =
+            [Arc::clone(&script) as Arc<dyn Handler>, Arc::clone(&recorder) as Arc<dyn Handler>];
         let ledger = Arc::clone(&memory) as Arc<dyn chat::Ledger>;
-        let chats = Chats::new(ledger, chain, Config::default(), &tasks);
+        let chats = Chats::new(ledger, Chain::new(handlers.into()), Config::default(), &tasks);
         memory.serve(&chats, &tasks);
-        Ok(Self { memory, recorder, chats, tasks })
+        Ok(Self { memory, recorder, script, chats, tasks })
     }
 
     async fn play(&self, index: usize, step: &Step) -> Seen {
-        self.memory.pass(step.after_ms);
+        self.memory.pass(step.after_ms).await;
         // The fixture was read: every step does one thing.
-        let Some(request) = step.act().ok().and_then(|act| request(index, step, act)) else {
-            return Seen { answer: "waited".to_owned(), ..Seen::default() };
-        };
-        let context = CallContext {
+        match step.act().unwrap_or(Act::Wait) {
+            Act::Wait => Seen::of("waited", self.recorder.take()),
+            Act::Start => {
+                self.ask_for(index, vec![Effect::StartChat]).await;
+                self.memory.told().await;
+                Seen::of("started", self.recorder.take())
+            }
+            Act::Telephone(request) => {
+                let call = script::call(&self.memory, self.script.name());
+                self.recorder.on_request(call, request).await;
+                self.answered(index).await
+            }
+            Act::Policy { moment, stats } => {
+                let call = script::call(&self.memory, self.script.name());
+                self.recorder.plan_for(call, &moment, stats).await;
+                self.answered(index).await
+            }
+            act => {
+                let answer = match request(index, step, act) {
+                    Some(request) => self.chats.call(request, self.context(index)).await,
+                    None => return Seen::of("waited", self.recorder.take()),
+                };
+                self.memory.told().await;
+                Seen::new(self.recorder.take(), answer)
+            }
+        }
+    }
+
+    /// What a handler that decides about no message answered; what it asked for is done.
+    async fn answered(&self, index: usize) -> Seen {
+        let mut heard = self.recorder.take();
+        let effects = heard.iter().flat_map(|heard| match heard {
+            Heard::Verbs(Ok(answered)) => answered.effects.clone(),
+            Heard::Plan(Ok(answered)) => answered.effects.clone(),
+            _ => Vec::new(),
+        });
+        let effects: Vec<Effect> = effects.collect();
+        if !effects.is_empty() {
+            self.ask_for(index, effects).await;
+            self.memory.told().await;
+        }
+        heard.extend(self.recorder.take());
+        Seen::of("answered", heard)
+    }
+
+    /// Does what nobody in the chat asked for.
+    async fn ask_for(&self, index: usize, effects: Vec<Effect>) {
+        let request = self.script.asking(index, self.memory.chat().roster.keys().next(), effects);
+        // It is refused, always: that is how a handler asks for effects and for nothing else.
+        let _refused = self.chats.call(request, self.context(index)).await;
+    }
+
+    fn context(&self, index: usize) -> CallContext {
+        CallContext {
             deadline: runtime::now() + STEP,
             request_id: format!("step-{}", index + 1),
             seen: None,
             hop: 0,
-        };
-        let answer = self.chats.call(request, context).await;
-        Seen::new(self.recorder.take(), answer)
+        }
     }
 }
 
-/// What a step asks of the chat; nothing while time passes.
+/// What a step asks of the chat, if it asks it.
 fn request(index: usize, step: &Step, act: Act) -> Option<Request> {
     let token = TOKEN;
     Some(match act {
@@ -177,7 +241,7 @@ fn request(index: usize, step: &Step, act: Act) -> Option<Request> {
         }
         Act::Leave { id } => Request::Leave { token, id },
         Act::End => Request::End { token, sender: None },
-        Act::Wait => return None,
+        Act::Start | Act::Telephone(_) | Act::Policy { .. } | Act::Wait => return None,
     })
 }
 

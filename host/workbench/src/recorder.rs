@@ -1,10 +1,12 @@
 //! Stands between a chat and its plugin: takes down what was asked and answered, or breaks calls on purpose.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use chat::{Handler, Later, Needs};
-use plugin::{Answered, Call, CallbackReply, Event, Failure, Kind, OnFailure, Plugin, Reply, Said};
+use plugin::{
+    Answered, Call, CallbackReply, Event, Failure, Kind, OnFailure, Plan, Plugin, Reply, Said,
+    Stats, TwilioRequest, Verb,
+};
 
 /// A fault that is made on purpose: the call fails like that instead of being made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +48,15 @@ impl Fault {
 
 /// One call, and what came of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Heard {
-    pub(crate) reply: Result<Reply, Failure>,
-    pub(crate) took: Duration,
+pub(crate) enum Heard {
+    /// It was asked about a message.
+    Reply(Result<Reply, Failure>),
+    /// It was told of an event.
+    Event(Event, Result<Answered<()>, Failure>),
+    /// It answered a telephone.
+    Verbs(Result<Answered<Vec<Verb>>, Failure>),
+    /// It made a plan.
+    Plan(Result<Answered<Plan>, Failure>),
 }
 
 /// A plugin that is listened to.
@@ -67,6 +75,24 @@ impl Recorder {
     /// What was heard since this was asked last.
     pub(crate) fn take(&self) -> Vec<Heard> {
         std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has it answer a telephone.
+    pub(crate) async fn on_request(&self, call: Call, request: TwilioRequest) {
+        let answer = match self.fault {
+            Some(fault) => Err(fault.failure(&self.plugin)),
+            None => self.plugin.on_request(call, request).await,
+        };
+        self.note(Heard::Verbs(answer));
+    }
+
+    /// Has it plan.
+    pub(crate) async fn plan_for(&self, call: Call, moment: &str, stats: Stats) {
+        let answer = match self.fault {
+            Some(fault) => Err(fault.failure(&self.plugin)),
+            None => self.plugin.plan_for(call, moment, stats).await,
+        };
+        self.note(Heard::Plan(answer));
     }
 
     fn note(&self, heard: Heard) {
@@ -96,7 +122,14 @@ impl Handler for Recorder {
     }
 
     fn on_event(&self, call: Call, event: Event) -> Later<'_, Result<Answered<()>, Failure>> {
-        Handler::on_event(&*self.plugin, call, event)
+        Box::pin(async move {
+            let answer = match self.fault {
+                Some(fault) => Err(fault.failure(&self.plugin)),
+                None => self.plugin.on_event(call, event.clone()).await,
+            };
+            self.note(Heard::Event(event, answer.clone()));
+            answer
+        })
     }
 
     fn on_reply(
@@ -109,12 +142,11 @@ impl Handler for Recorder {
 
     fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>> {
         Box::pin(async move {
-            let began = runtime::now();
             let reply = match self.fault {
                 Some(fault) => Err(fault.failure(&self.plugin)),
                 None => self.plugin.on_message(call, said).await,
             };
-            self.note(Heard { reply: reply.clone(), took: runtime::now() - began });
+            self.note(Heard::Reply(reply.clone()));
             reply
         })
     }

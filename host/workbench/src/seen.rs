@@ -1,13 +1,13 @@
 //! What came of a step, in words that a person writes into a fixture.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use chat::{Refusal, Response};
 use model::Body;
-use plugin::{Failure, Reply, Verdict};
+use plugin::{Answered, Event, Failure, Reply, Verdict};
 use serde::Serialize;
 
+use crate::asked;
 use crate::recorder::Heard;
 
 /// What came of a step.
@@ -15,7 +15,8 @@ use crate::recorder::Heard;
 pub struct Seen {
     /// The plugin's word, or its failure's; nothing if it was not asked.
     pub verdict: Option<String>,
-    /// What the sender is told: `stored`, `held`, `joined`, `left`, `ended`, or the code of the refusal.
+    /// What the sender is told: `stored`, `held`, `joined`, `left`, `ended`, or the code of the refusal; `started`,
+    /// `waited` and `answered` where nobody sent anything.
     pub answer: String,
     /// The rejection's code.
     pub code: Option<String>,
@@ -27,33 +28,88 @@ pub struct Seen {
     pub json: Option<serde_json::Value>,
     /// The decision's notes.
     pub notes: BTreeMap<String, String>,
+    /// What the plugin was told of, in this order; those that it failed at say so.
+    pub events: Vec<String>,
     /// What the plugin asked for, in this order.
     pub effects: Vec<String>,
+    /// What Twilio is answered.
+    pub twiml: Option<String>,
+    /// What is to become of the chat.
+    pub plan: Option<serde_json::Map<String, serde_json::Value>>,
     /// What its dearest call cost.
     pub fuel: u64,
     /// How many calls there were: somebody who joins with a message is shown first.
     pub calls: usize,
-    /// How long all of them took, in microseconds.
-    pub took_us: u64,
 }
 
 impl Seen {
-    pub(crate) fn new(calls: Vec<Heard>, answer: Result<Response, Refusal>) -> Self {
+    /// What was heard, in the order of hearing.
+    pub(crate) fn of(answer: &str, calls: Vec<Heard>) -> Self {
         let mut seen = Self { calls: calls.len(), ..Self::default() };
-        let mut took = Duration::ZERO;
+        answer.clone_into(&mut seen.answer);
         for heard in calls {
-            took += heard.took;
-            match heard.reply {
-                Ok(reply) => seen.hear(reply),
-                Err(failure) => seen.fail(&failure),
+            match heard {
+                Heard::Reply(Ok(reply)) => seen.hear(reply),
+                Heard::Reply(Err(failure)) => seen.fail(&failure),
+                Heard::Event(event, answer) => seen.told(&event, answer),
+                Heard::Verbs(answer) => {
+                    let verbs = seen.answered(answer);
+                    seen.twiml = verbs.map(|verbs| plugin::twiml(&verbs));
+                }
+                Heard::Plan(answer) => {
+                    let plan = seen.answered(answer);
+                    seen.plan = plan.map(asked::plan);
+                }
             }
         }
-        seen.took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        seen
+    }
+
+    /// The same, and what the sender was told.
+    pub(crate) fn new(calls: Vec<Heard>, answer: Result<Response, Refusal>) -> Self {
+        let mut seen = Self::of("", calls);
         match answer {
-            Ok(response) => seen.answered(response),
+            Ok(response) => seen.responded(response),
             Err(refusal) => seen.refused(refusal),
         }
         seen
+    }
+
+    fn told(&mut self, event: &Event, answer: Result<Answered<()>, Failure>) {
+        let mut told = event.name.to_owned();
+        if let Some(subject) = &event.subject {
+            told.push_str(&format!(" {}", subject.id));
+        }
+        // An id says nothing to who reads a fixture.
+        for (name, value) in event.attrs.iter().filter(|(name, _)| name != "message") {
+            told.push_str(&format!(" {name}={value}"));
+        }
+        match answer {
+            Ok(answered) => {
+                self.fuel = self.fuel.max(answered.fuel);
+                self.effects.extend(answered.effects.iter().map(ToString::to_string));
+            }
+            Err(failure) => {
+                told.push_str(&format!(": {}", failure.name()));
+                self.reason = Some(failure.to_string());
+            }
+        }
+        self.events.push(told);
+    }
+
+    /// The answer of a handler that decides about no message.
+    fn answered<T>(&mut self, answer: Result<Answered<T>, Failure>) -> Option<T> {
+        match answer {
+            Ok(Answered { answer, effects, fuel }) => {
+                self.fuel = self.fuel.max(fuel);
+                self.effects.extend(effects.iter().map(ToString::to_string));
+                Some(answer)
+            }
+            Err(failure) => {
+                self.fail(&failure);
+                None
+            }
+        }
     }
 
     fn hear(&mut self, reply: Reply) {
@@ -76,7 +132,7 @@ impl Seen {
         self.notes = BTreeMap::new();
     }
 
-    fn answered(&mut self, response: Response) {
+    fn responded(&mut self, response: Response) {
         let answer = match response {
             Response::Sent(sent) => {
                 self.store(&sent.message.body);
@@ -111,5 +167,39 @@ impl Seen {
         if self.reason.is_none() {
             self.reason = Some(refusal.detail);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Participant;
+    use plugin::{Answered, Effect, Event, Failure};
+
+    use super::Seen;
+    use crate::recorder::Heard;
+
+    #[test]
+    fn an_event_is_told_with_whom_it_is_about_and_a_failure_with_its_word() {
+        let event = |name, subject: Option<&str>, attrs: &[(&str, &str)]| {
+            let id = |id: &str| Participant { id: id.to_owned(), ..Participant::default() };
+            let attrs = attrs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            Event { name, subject: subject.map(id), attrs: attrs.collect() }
+        };
+        let effects = vec![Effect::StartChat];
+        let done = Ok(Answered { answer: (), effects, fuel: 9 });
+        let expired = [("message", "123"), ("outcome", "dropped")];
+        let seen = Seen::of(
+            "waited",
+            vec![
+                Heard::Event(event("member.joined", Some("bob"), &[]), done),
+                Heard::Event(event("hold.expired", None, &expired), Err(Failure::Busy)),
+            ],
+        );
+        assert_eq!(seen.events, ["member.joined bob", "hold.expired outcome=dropped: busy"]);
+        assert_eq!(
+            (seen.calls, seen.fuel, seen.effects),
+            (2, 9, vec!["start the chat".to_owned()])
+        );
+        assert_eq!(seen.reason, Some(Failure::Busy.to_string()));
     }
 }

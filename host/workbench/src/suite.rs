@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use plugin::TwilioRequest;
+
 use crate::fixture::Act;
 use crate::{Bench, Expect, Fixture, Options, Played, Seen, Step, Trouble};
 
@@ -29,7 +31,8 @@ pub struct StepOutcome {
     pub expected: bool,
 }
 
-/// Plays all of `fixtures`. With calls that fail on purpose nothing is compared.
+/// Plays all of `fixtures`. With calls that fail on purpose nothing is compared. For runtimes of one thread, as
+/// [`Bench::play`] is.
 ///
 /// # Errors
 /// When the plugin is not loaded for another reason than its configuration.
@@ -100,7 +103,13 @@ fn words(step: &Step) -> String {
         }
         Ok(Act::Join { id }) => format!("{id} joins"),
         Ok(Act::Leave { id }) => format!("{id} leaves"),
+        Ok(Act::Start) => "the chat is started".to_owned(),
         Ok(Act::End) => "the chat is ended".to_owned(),
+        Ok(Act::Telephone(TwilioRequest { channel, path, .. })) => {
+            let slash = if path.is_empty() { "" } else { "/" };
+            format!("twilio asks {channel}{slash}{path}")
+        }
+        Ok(Act::Policy { moment, .. }) => format!("a plan for {moment}"),
         Ok(Act::Wait) => format!("{} ms pass", step.after_ms),
         Err(fault) => fault,
     }

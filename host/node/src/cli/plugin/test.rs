@@ -153,6 +153,12 @@ fn line(index: usize, step: &StepOutcome, limit: u64) -> String {
         seen.answer,
         seen.fuel
     );
+    for told in seen.events.iter().chain(&seen.twiml) {
+        line.push_str(&format!("\n            {told}"));
+    }
+    if let Some(plan) = &seen.plan {
+        line.push_str(&format!("\n            {}", json!(plan)));
+    }
     for effect in &seen.effects {
         line.push_str(&format!("\n            {effect}"));
     }
