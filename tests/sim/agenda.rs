@@ -78,6 +78,8 @@ pub(crate) enum Happening {
     CallLate { call: u64 },
     /// A client of the chats does something.
     Person { person: usize },
+    /// A node learns which generation of the handlers is live.
+    Learn { node: usize, boot: u64 },
     /// A client of the chats is told.
     Heard { operation: u64, heard: Box<Heard> },
 }

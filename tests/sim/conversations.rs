@@ -22,13 +22,20 @@ struct Ran {
     report: Report,
     book: Book,
     forgotten: u64,
+    /// Timers and holds that ended by themselves.
+    ended: u64,
+    /// Generations of the handlers beyond the first.
+    swaps: u64,
 }
 
 fn run(seed: u64, sabotage: Sabotage) -> Result<Ran, Violation> {
     let (report, world) = run_chats(seed, sabotage)?;
-    let forgotten = world.talk.as_ref().map_or(0, |talk| talk.oracle.forgotten());
+    let talk = world.talk.as_ref();
+    let forgotten = talk.map_or(0, |talk| talk.oracle.forgotten());
+    let ended = talk.map_or(0, |talk| talk.oracle.ended());
+    let swaps = talk.map_or(0, |talk| talk.generation - 1);
     let book = world.talk.map(|talk| talk.people.book).unwrap_or_default();
-    Ok(Ran { report, book, forgotten })
+    Ok(Ran { report, book, forgotten, ended, swaps })
 }
 
 #[test]
@@ -46,13 +53,14 @@ fn no_seed_breaks_a_promise() {
     }
     let sum = |of: fn(&Ran) -> u64| ran.iter().map(of).sum::<u64>();
     let (stored, shown) = (sum(|it| it.book.stored), sum(|it| it.book.shown));
+    let (ended, swaps) = (sum(|it| it.ended), sum(|it| it.swaps));
     let kept = sum(|it| it.report.counts.snapshots);
     let read = sum(|it| it.report.counts.snapshots_read);
     let forgotten = sum(|it| it.forgotten);
     println!(
         "{seeds} seeds: {} s simulated, {} reigns, {stored} stored, {} of them again, {} local, {} \
          refused, {} unknown, {shown} shown, {} confirmed reads, {} behind, {} crashes, {kept} snapshots \
-         kept and {read} read, {forgotten} chats forgotten",
+         kept and {read} read, {forgotten} chats forgotten, {ended} timers and holds ended, {swaps} swaps",
         sum(|it| it.report.lasted) / 1_000_000,
         sum(|it| it.report.counts.opened),
         sum(|it| it.book.replays),
@@ -66,6 +74,7 @@ fn no_seed_breaks_a_promise() {
     assert!(stored > seeds * 10 && shown > seeds * 20, "nothing happens: {stored}, {shown}");
     assert!(forgotten > seeds / 4, "nothing is forgotten: {forgotten}");
     assert!(kept > seeds * 5 && read > seeds, "no snapshots: {kept}, {read}");
+    assert!(ended > seeds && swaps > seeds, "nothing ends by itself: {ended}, {swaps}");
 }
 
 #[test]
@@ -119,4 +128,14 @@ fn answers_that_do_not_wait_for_what_they_saw_are_noticed() {
 #[test]
 fn snapshots_of_what_is_not_committed_are_noticed() {
     found("believe_snapshots", Sabotage { believe_snapshots: true, ..Sabotage::default() });
+}
+
+#[test]
+fn timers_that_go_off_again_are_noticed() {
+    found("timers_stay", Sabotage { timers_stay: true, ..Sabotage::default() });
+}
+
+#[test]
+fn handlers_of_an_earlier_generation_are_noticed() {
+    found("any_generation", Sabotage { any_generation: true, ..Sabotage::default() });
 }

@@ -35,6 +35,7 @@ pub(crate) fn calm(nodes: usize, sabotage: Sabotage) -> Setup {
         ends: false,
         ends_per_mille: 0,
         plain: true,
+        swaps: false,
     };
     let config = chat::Config { sabotage, ..chat::Config::default() };
     let chats = ChatSetup { config, habits, busy_per_mille: 0, lost_per_mille: 0 };

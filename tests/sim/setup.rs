@@ -179,6 +179,7 @@ impl Setup {
             ends: random.random_bool(0.4),
             ends_per_mille: 0,
             plain: random.random_bool(0.6),
+            swaps: random.random_bool(0.5),
         };
         let config = chat::Config {
             recent_bytes_max: *pick(&mut random, &[1, 4_000, 64 << 20]),

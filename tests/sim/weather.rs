@@ -146,6 +146,7 @@ impl World {
             it.disk.pace = Pace::Normal;
         }
         let boot = it.start(&self.setup, now);
+        self.learn(node);
         self.trace.note(now, &[4, node as u64, boot], || format!("n{} starts, {boot}", node + 1));
         self.agenda.after(ms(1), Happening::Session { node, boot });
         self.registers(node);

@@ -172,6 +172,11 @@ impl Book {
             (What::Send { token, key, text, .. }, Response::Sent(sent)) => {
                 self.sent(asked, (*token, key, text), sent, oracle)
             }
+            (What::Send { token, key, .. }, Response::Held { id, .. }) => {
+                let kept = oracle.kept(*token, &asked.name, key);
+                let good = kept.is_some_and(|kept| kept.held == Some(*id));
+                must(good, "P1", || format!("it is held, and committed is {kept:?}"))
+            }
             (What::Read { read, follows, local }, Response::Page(page)) => {
                 self.page(asked, read, page, oracle)?;
                 match (follows, local) {

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat::{CallContext, Chats, Request};
+use chat::{CallContext, Chats, LiveChain, Request};
 use hashring::{NodeId, PartitionId};
 use model::Cursor;
 use replication::core::PartitionView;
@@ -31,6 +31,7 @@ const CALL_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Floor {
     pub(crate) chats: Chats,
+    live: LiveChain,
     port: Arc<Port>,
     tasks: Tasks,
     clock: SimulatedClock,
@@ -45,8 +46,9 @@ impl Floor {
         let tasks = Tasks::new(executor.handle().clone(), Stop::default());
         let port = Arc::new(port);
         let ledger: Arc<dyn chat::Ledger> = Arc::<Port>::clone(&port);
-        let chats = Chats::new(ledger, handlers::chain(), config, &tasks);
-        Self { chats, port, tasks, clock: SimulatedClock::new(), planned: None, executor }
+        let live = LiveChain::from(handlers::chain(1));
+        let chats = Chats::new(ledger, live.clone(), config, &tasks);
+        Self { chats, live, port, tasks, clock: SimulatedClock::new(), planned: None, executor }
     }
 
     /// Lets everything go on that can, at a time since the life began. Gives what the chats want then.
@@ -71,6 +73,12 @@ impl Floor {
             Some(panic) => Err(format!("a task of the chats panicked: {panic}")),
             None => Ok(self.port.take()),
         }
+    }
+
+    /// A later generation of the handlers is live here.
+    pub(crate) fn switch(&self, generation: u64) {
+        let _entered = self.clock.enter();
+        self.live.switch(handlers::chain(generation));
     }
 
     /// When somebody wants to be woken next, since the life began.

@@ -64,6 +64,8 @@ pub(crate) struct Talk {
     works: BTreeMap<u64, DiskWork>,
     /// What the snapshots of each place say.
     folds: BTreeMap<(PartitionId, u64), Vec<Bytes>>,
+    /// The generation of the handlers that is live, as the registry would say.
+    pub(crate) generation: u64,
     count: u64,
 }
 
@@ -95,6 +97,7 @@ impl Talk {
             calls: BTreeMap::new(),
             works: BTreeMap::new(),
             folds: BTreeMap::new(),
+            generation: 1,
             count: 0,
         }
     }
@@ -259,6 +262,12 @@ impl World {
             }
             Happening::Person { person } => self.person(person),
             Happening::Heard { operation, heard } => self.heard(operation, *heard),
+            Happening::Learn { node, boot } => {
+                if self.nodes[node].life_of(boot).is_some() {
+                    self.learn(node);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -310,17 +319,43 @@ impl World {
     fn person(&mut self, person: usize) -> Verdict {
         let Some(talk) = self.talk.as_mut().filter(|talk| talk.people.busy) else { return Ok(()) };
         let (shortest, longest) = talk.people.habits.pause;
+        let swaps = talk.people.habits.swaps;
         let delay = self.random.random_range(shortest..=longest);
         self.agenda.after(delay, Happening::Person { person });
         let what = talk.people.next(person, &mut self.random);
         self.open_asks()?;
         self.answers_in_time()?;
+        if swaps && self.random.random_ratio(1, 60) {
+            self.swap();
+        }
         let Some(what) = what else { return Ok(()) };
         let node = self.random.random_range(0..self.nodes.len());
         let seen = self.talk.as_ref().and_then(|talk| talk.people.seen(person, &what));
         let seen = seen.filter(|_| self.random.random_bool(0.7));
         self.ask_node((person, seen), node, what);
         Ok(())
+    }
+
+    /// Another generation of the handlers is live; nodes learn of it one after the other, some very late.
+    fn swap(&mut self) {
+        let Some(talk) = &mut self.talk else { return };
+        talk.generation += 1;
+        for node in 0..self.nodes.len() {
+            let Some(boot) = self.nodes[node].life.as_ref().map(|life| life.boot) else { continue };
+            let longest = if self.random.random_ratio(1, 4) { 6_000 } else { 300 };
+            let delay = ms(self.random.random_range(1..longest));
+            self.agenda.after(delay, Happening::Learn { node, boot });
+        }
+    }
+
+    /// A node learns which generation is live: also before it serves anybody.
+    pub(crate) fn learn(&mut self, node: usize) {
+        let Some(generation) = self.talk.as_ref().map(|talk| talk.generation) else { return };
+        let life = self.nodes[node].life.as_ref();
+        if let Some(floor) = life.and_then(|life| life.floor.as_ref()) {
+            floor.switch(generation);
+            self.stir(node);
+        }
     }
 
     /// A client asks a node, if that is there, and may say what it has seen.

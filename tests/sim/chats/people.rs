@@ -30,8 +30,10 @@ pub(crate) struct Habits {
     pub(crate) ends: bool,
     /// How many of a thousand things that clients do end one, beside that: then there are always new ones.
     pub(crate) ends_per_mille: u32,
-    /// Nobody asks for help, which adds messages that no client sent.
+    /// Nobody asks for what adds messages that no client sent, or keeps back what one did.
     pub(crate) plain: bool,
+    /// Other generations of the handlers become live now and then.
+    pub(crate) swaps: bool,
 }
 
 /// A message that is sent until its fate is known.
@@ -201,6 +203,9 @@ impl People {
                 }
                 it.sent.extend(it.plan.take());
             }
+            (What::Send { .. }, Heard::Answered(Response::Held { .. })) => {
+                it.sent.extend(it.plan.take());
+            }
             (What::Send { .. }, Heard::Refused(refusal)) => {
                 let again = refusal.retryable || refusal.outcome == Some(RequestOutcome::Unknown);
                 it.tries_again(again);
@@ -225,6 +230,10 @@ impl Person {
             2 => "no",
             3 | 4 if !plain => "help",
             5 | 6 => "slow",
+            7 if !plain => "hold",
+            8 if !plain => "hold no",
+            9 | 10 if !plain => "wait",
+            11 if !plain => "free",
             _ => "say",
         };
         let text = format!("{kind} {} {}", self.name, self.keys);

@@ -32,6 +32,9 @@ impl World {
         let Some(talk) = &mut self.talk else { return Ok(()) };
         talk.people.busy = false;
         let chats = talk.people.chats.clone();
+        for node in 0..self.nodes.len() {
+            self.learn(node);
+        }
         let until = self.agenda.now() + OPEN_MAX;
         let mut left: BTreeMap<ChatToken, Option<u64>> =
             chats.iter().map(|token| (*token, None)).collect();
@@ -105,6 +108,12 @@ impl World {
     pub(crate) fn read_everything(&mut self) -> Verdict {
         if self.talk.is_none() {
             return Ok(());
+        }
+        let rests = |world: &Self| world.talk.as_ref().is_none_or(|talk| talk.oracle.rests());
+        let in_time = self.run_until(OPEN_MAX, rests)?;
+        must(in_time, "I14", || format!("something never ends: {}", self.describe()))?;
+        if let Some(talk) = &self.talk {
+            talk.oracle.all_ended()?;
         }
         self.read_all()?;
         if !self.setup.ring {
