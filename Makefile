@@ -55,7 +55,13 @@ bench: build
 	$(CARILLON) bench --floor --empty-chain
 	$(CARGO) build $(FLAGS) --examples
 	$(TARGET)/release/examples/chain $(TARGET)/plugins
+	@for language in rust js python c go; do \
+	  PATH="$$(scripts/languages path):$$PATH" $(CARILLON) plugin build plugins/examples/$$language || true; \
+	done
+	$(TARGET)/release/examples/languages plugins/examples
 	$(TARGET)/release/examples/stopping
+	SWAPS=1000 $(CARGO) test $(FLAGS) --test it -- many_swaps --ignored --nocapture
+	scripts/dev-time
 	$(TARGET)/release/examples/lookup
 	$(TARGET)/release/examples/balance
 	$(TARGET)/release/examples/append

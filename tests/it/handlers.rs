@@ -250,3 +250,59 @@ async fn a_held_message_is_answered_202_and_comes_at_its_deadline() {
     let chat = http.get(&format!("/v1/chats/{token}")).await.expect(200);
     assert!(chat["pending"].is_null(), "{chat}");
 }
+
+/// As many names as two letters make, one more each, in one call.
+fn counting(names: u32) -> Guest {
+    Guest::doing(&format!(
+        "(local $i i32) (loop $again
+           (i32.store8 (i32.const 1024) (i32.add (i32.const 97) (i32.div_u (local.get $i) (i32.const 16))))
+           (i32.store8 (i32.const 1025) (i32.add (i32.const 97) (i32.rem_u (local.get $i) (i32.const 16))))
+           (call $count (i32.const 1024) (i32.const 2) (i64.const 1))
+           (local.set $i (i32.add (local.get $i) (i32.const 1)))
+           (br_if $again (i32.lt_u (local.get $i) (i32.const {names}))))"
+    ))
+    .importing(
+        "import carillon:plugin/metrics@0.1.0;",
+        "(import \"carillon:plugin/metrics@0.1.0\" \"count\" (func $count (param i32 i32 i64)))",
+    )
+}
+
+#[tokio::test]
+async fn a_flood_of_new_series_ends_at_fifty_and_what_is_beyond_is_counted() {
+    let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+    let source = folder.path().join("guest.wasm");
+    std::fs::write(&source, counting(100).build()).unwrap_or_else(|error| panic!("{error}"));
+    let cluster = Cluster::start_with(1, |config| {
+        let grant = GrantConfig { metrics: true, ..GrantConfig::default() };
+        let plugin = PluginConfig { source: source.clone(), grant, ..PluginConfig::default() };
+        config.plugins.insert("flooding".to_owned(), plugin);
+        config.chain.push("flooding".to_owned());
+    })
+    .await;
+    let metrics = async || {
+        let told = cluster.admin(0).get("/metrics").await.expect(200);
+        told.as_str().unwrap_or_default().to_owned()
+    };
+    // Its self-test was a call as well.
+    let before = dropped(&metrics().await);
+    let token = cluster.http(0).create().await;
+    for key in ["k1", "k2"] {
+        cluster.http(0).send(&token, "alice", key, "hello").await.expect(201);
+    }
+    let told = metrics().await;
+    let of = |name: &str| {
+        let lines = told.lines().filter(|line| line.starts_with(name));
+        lines.filter(|line| line.contains("flooding")).count()
+    };
+    assert_eq!(of("carillon_plugin_count_total{"), 50, "{told}");
+    // Of a hundred in one call 64 are taken, and of those 50 have a series: for who joins, and for each message.
+    assert_eq!(dropped(&told) - before, 150, "{told}");
+}
+
+/// How many samples of that plugin were not taken.
+fn dropped(metrics: &str) -> u64 {
+    let line = metrics.lines().find(|line| {
+        line.starts_with("carillon_plugin_samples_dropped_total{") && line.contains("flooding")
+    });
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+}

@@ -1,10 +1,13 @@
 //! Nodes that die between the steps of a swap: afterwards the old version is live or the new one, on every
-//! node the same, and nothing stands in the way of the next swap.
+//! node the same, and nothing stands in the way of the next swap. On the registry of one process, and on a real
+//! ZooKeeper, where a node that died is on the ring until its session ends.
 
 use std::sync::Arc;
 
+use node::config::Config;
 use rollout::{Hook, Point};
 use serde_json::json;
+use tests::ensemble::Ensemble;
 use tests::guests::Guest;
 use tests::versions::version;
 use tests::{Cluster, eventually};
@@ -52,9 +55,9 @@ const POINTS: [Point; 6] =
     [Point::Kept, Point::Prepared, Point::Writing, Point::Written, Point::Learned, Point::Switched];
 
 /// The node that is asked for the swap dies (`asked`), or another one.
-async fn dies_at_every_step(asked: bool) {
+async fn dies_at_every_step(asked: bool, registry: impl Fn(&mut Config)) {
     let (ambush, hook) = Ambush::new();
-    let mut cluster = Cluster::start_hooked(3, |_config| {}, Some(hook)).await;
+    let mut cluster = Cluster::start_hooked(3, registry, Some(hook)).await;
     cluster.admin(0).swap_in("hello", &version(&Guest::default(), "0.0")).await;
     let token = cluster.http(0).create().await;
     for (round, point) in POINTS.into_iter().enumerate() {
@@ -107,10 +110,22 @@ async fn dies_at_every_step(asked: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_that_was_asked_dies() {
-    dies_at_every_step(true).await;
+    dies_at_every_step(true, |_config| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_dies() {
-    dies_at_every_step(false).await;
+    dies_at_every_step(false, |_config| {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_that_was_asked_dies_on_a_real_zookeeper() {
+    let Some(ensemble) = Ensemble::shared().await else { return };
+    dies_at_every_step(true, ensemble.nodes()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_dies_on_a_real_zookeeper() {
+    let Some(ensemble) = Ensemble::shared().await else { return };
+    dies_at_every_step(false, ensemble.nodes()).await;
 }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use node::assemble::{Node, Process};
-use node::config::{Config, Positions, Size};
+use node::config::{Config, Positions, RegistryKind, Size, Span};
 use node::shutdown::Leaving;
 use plugin::Compiler;
 use tempfile::TempDir;
 
+use crate::ensemble::Ensemble;
 use crate::{Http, eventually};
 
 /// Partitions of a test's cluster: few, so that starting costs little; more than nodes, so that every
@@ -230,6 +231,20 @@ fn config(folder: &Path, number: u8, nodes: u8) -> Config {
     config.replication.copies = nodes.min(3);
     config.replication.commit = nodes.min(3) / 2 + 1;
     config
+}
+
+impl Ensemble {
+    /// What makes the nodes of a cluster have their registry here, below a root of their own.
+    pub fn nodes(&self) -> impl Fn(&mut Config) + use<> {
+        let (hosts, root) = (self.hosts().to_vec(), self.root());
+        move |config| {
+            config.registry.kind = RegistryKind::ZooKeeper;
+            config.registry.hosts.clone_from(&hosts);
+            config.registry.root.clone_from(&root);
+            // Short, so that a node that died is gone soon; long enough for a machine that is busy.
+            config.registry.session = Span(Duration::from_secs(4));
+        }
+    }
 }
 
 /// Adds the shipped handlers, which `make build` has built.
