@@ -85,28 +85,10 @@ impl Told {
         }
         Ok(())
     }
-}
 
-impl fmt::Display for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (figures, counts) = (&self.figures, &self.checked.counts);
-        writeln!(f, "seed {}, {:.0} s under load", self.seed, figures.seconds)?;
-        for what in &self.skipped {
-            writeln!(f, "SKIPPED: {what}")?;
-        }
-        writeln!(f, "\n| what must never be | found |\n|---|---|")?;
-        for verdict in Verdict::ALL {
-            writeln!(f, "| {} | {} |", verdict.words(), self.checked.count(verdict))?;
-        }
-        let compared = &self.ended.compared;
-        writeln!(
-            f,
-            "| partitions whose logs differ on the disks | {} |",
-            compared.different.len()
-        )?;
-        writeln!(f, "| damaged places on the disks | {} |", compared.damaged.len())?;
-        writeln!(f, "| chats whose displayed times go back | {} |", self.ended.times_fall)?;
-
+    /// What was done to the cluster, and what came of it.
+    fn faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figures = &self.figures;
         writeln!(
             f,
             "\n| fault | made | met an operation | operations meanwhile | ack p50, p99, max (ms) | \
@@ -134,8 +116,31 @@ impl fmt::Display for Told {
             "| all | {faults} | | | | {} | | {:.3} |",
             figures.uncured,
             3.0 / faults.max(1) as f64
-        )?;
+        )
+    }
+}
 
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (figures, counts) = (&self.figures, &self.checked.counts);
+        writeln!(f, "seed {}, {:.0} s under load", self.seed, figures.seconds)?;
+        for what in &self.skipped {
+            writeln!(f, "SKIPPED: {what}")?;
+        }
+        writeln!(f, "\n| what must never be | found |\n|---|---|")?;
+        for verdict in Verdict::ALL {
+            writeln!(f, "| {} | {} |", verdict.words(), self.checked.count(verdict))?;
+        }
+        let compared = &self.ended.compared;
+        writeln!(
+            f,
+            "| partitions whose logs differ on the disks | {} |",
+            compared.different.len()
+        )?;
+        writeln!(f, "| damaged places on the disks | {} |", compared.damaged.len())?;
+        writeln!(f, "| chats whose displayed times go back | {} |", self.ended.times_fall)?;
+
+        self.faults(f)?;
         writeln!(f, "\n| figure | |\n|---|---|")?;
         writeln!(
             f,
