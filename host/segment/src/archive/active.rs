@@ -10,7 +10,7 @@ use hashring::NodeId;
 
 use crate::archive::name::Upload;
 use crate::archive::operation::{Closing, Opening, Refused, Slice};
-use crate::archive::{Adler32, Md5};
+use crate::archive::{Adler32, Md5, Table};
 
 /// So many uploads are under way at most: what is known of one is small, what comes of it is not.
 pub(crate) const UPLOADS_MAX: usize = 256;
@@ -34,16 +34,18 @@ pub(crate) struct Active {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Total {
     pub(crate) sequences: u32,
-    size: u64,
+    pub(crate) size: u64,
     adler32: Adler32,
     /// Of all bytes, if that is known: of none, or of one sequence.
     md5: Option<Md5>,
+    pub(crate) table: Table,
 }
 
 impl Total {
     /// Of nothing.
     pub(crate) fn empty() -> Self {
-        Self { sequences: 0, size: 0, adler32: Adler32::EMPTY, md5: Some(Md5::of(&[])) }
+        let (adler32, md5, table) = (Adler32::EMPTY, Some(Md5::of(&[])), Table::EMPTY);
+        Self { sequences: 0, size: 0, adler32, md5, table }
     }
 
     /// With one more behind.
@@ -54,6 +56,7 @@ impl Total {
             size: self.size.saturating_add(slice.size),
             adler32: self.adler32.followed_by(slice.adler32, slice.size),
             md5: (self.sequences == 0).then_some(slice.md5),
+            table: self.table.with(slice.size, slice.md5, slice.adler32),
         }
     }
 

@@ -69,7 +69,7 @@ impl Hides<'_> {
         match fact {
             Fact::Final(made) => self.is_long_hidden(made.at.version),
             Fact::Started { at, .. } | Fact::Finished { at, .. } => self.is_long_hidden(at.version),
-            Fact::Tombstone { at, target: None, time_ms } => {
+            Fact::Tombstone { at, target: None, time_ms, .. } => {
                 self.terms.graced(*time_ms) && !self.archives(|version| version < at.version)
             }
             Fact::Tombstone { target: Some(target), time_ms, .. } => {
@@ -81,7 +81,10 @@ impl Hides<'_> {
             Fact::Floor { at, time_ms } => {
                 self.terms.graced(*time_ms) && !self.archives(|version| version <= at.version)
             }
-            Fact::Collection { .. } | Fact::Cancelled { .. } | Fact::WriterStarted { .. } => false,
+            Fact::Collection { .. }
+            | Fact::Cancelled { .. }
+            | Fact::WriterStarted { .. }
+            | Fact::Held(_) => false,
         }
     }
 
@@ -149,11 +152,15 @@ mod tests {
             adler32: Adler32::EMPTY,
             time_ms,
             meta: Vec::new(),
+            table: crate::archive::Table::EMPTY,
+            repeat: None,
+            holders: Vec::new(),
         })
     }
 
     fn tombstone(version: u64, target: Option<u64>, time_ms: u64) -> Fact {
-        Fact::Tombstone { at: at(version), target: target.map(UnifiedId), time_ms }
+        let target = target.map(UnifiedId);
+        Fact::Tombstone { at: at(version), target, time_ms, repeat: None }
     }
 
     fn floor_at(version: u64, time_ms: u64) -> Fact {
@@ -187,10 +194,13 @@ mod tests {
     #[test]
     fn an_abort_stays_while_a_part_is_left() {
         let aborted = Fact::Aborted { at: at(1), time_ms: 0 };
-        let started = Fact::Started { at: at(1), time_ms: 0 };
+        let started = Fact::Started { at: at(1), time_ms: 0, repeat: None };
         assert_eq!(go(Versioned, &[started, aborted.clone()]), [true, false]);
         assert_eq!(go(Versioned, &[aborted]), [true]);
-        assert_eq!(go(Versioned, &[Fact::Started { at: at(1), time_ms: 0 }]), [false]);
+        assert_eq!(
+            go(Versioned, &[Fact::Started { at: at(1), time_ms: 0, repeat: None }]),
+            [false]
+        );
     }
 
     /// A deleted archive that had replaced an earlier one is collected, and the earlier one still stands

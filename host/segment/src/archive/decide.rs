@@ -15,7 +15,7 @@ use crate::archive::{UnifiedId, Versioning};
 const COLLECTIONS_MAX: usize = 65_536;
 
 /// Refused, or decided. The outer error ends the writer.
-type Decision = Result<Result<Done, Refused>, End>;
+pub(crate) type Decision = Result<Result<Done, Refused>, End>;
 
 /// Goes on, or is refused.
 macro_rules! unless_refused {
@@ -57,6 +57,9 @@ impl<F: Fn(&str)> Writer<F> {
                 }
                 Ok(Ok(Done::Synced))
             }
+            Operation::Hold { upload, opening, closing } => self.hold(&upload, opening, &closing),
+            Operation::Adopt { entries, applied } => self.adopt(entries, applied),
+            Operation::Mend { upload, slice } => self.mend(&upload, &slice),
             Operation::Sync => Ok(Ok(Done::Synced)),
         }?;
         Ok(decided.map_or_else(Verdict::Refuse, Verdict::Answer))
@@ -150,11 +153,12 @@ impl<F: Fn(&str)> Writer<F> {
 
     fn cancel(&mut self, upload: Upload, time_ms: u64) -> Decision {
         if self.actives.find(&upload).is_none() {
-            return Ok(match self.why_not_active(&upload)? {
+            match self.why_not_active(&upload)? {
                 // Given up is what it should be.
-                Refused::GivenUp(_) | Refused::Fenced { .. } => Ok(Done::Synced),
-                refused => Err(refused),
-            });
+                Refused::GivenUp(_) | Refused::Fenced { .. } => return Ok(Ok(Done::Synced)),
+                Refused::AlreadyHeld(_) => {}
+                refused => return Ok(Err(refused)),
+            }
         }
         let decided = self.decision(Fact::Cancelled { upload: upload.clone(), time_ms })?;
         if decided.is_ok() {
@@ -172,7 +176,7 @@ impl<F: Fn(&str)> Writer<F> {
                 return Ok(Err(Refused::UnknownVersion(target)));
             }
         }
-        self.decision(Fact::Tombstone { at, target, time_ms })
+        self.decision(Fact::Tombstone { at, target, time_ms, repeat: None })
     }
 
     fn start_conjoined(&mut self, at: At, time_ms: u64) -> Decision {
@@ -184,7 +188,7 @@ impl<F: Fn(&str)> Writer<F> {
                 _ => {}
             }
         }
-        self.decision(Fact::Started { at, time_ms })
+        self.decision(Fact::Started { at, time_ms, repeat: None })
     }
 
     fn abort_conjoined(&mut self, at: At, time_ms: u64) -> Decision {
@@ -229,7 +233,7 @@ impl<F: Fn(&str)> Writer<F> {
         self.decision(Fact::Finished { at, parts, time_ms })
     }
 
-    fn fence(&mut self, node: hashring::NodeId, boot: u64) {
+    pub(crate) fn fence(&mut self, node: hashring::NodeId, boot: u64) {
         for upload in self.actives.end_before(&node, boot) {
             tracing::info!(%upload, "an upload of a writer's earlier life is given up");
         }
@@ -237,14 +241,14 @@ impl<F: Fn(&str)> Writer<F> {
     }
 
     /// Appends a fact and nothing else.
-    fn decision(&mut self, fact: Fact) -> Decision {
+    pub(crate) fn decision(&mut self, fact: Fact) -> Decision {
         unless_refused!(self.room(fact_bytes(&fact), Need::Decision)?);
         self.put(fact);
         Ok(Ok(Done::Synced))
     }
 
     /// Whether an upload may begin.
-    fn may_begin(&self, opening: &Opening) -> Result<Result<(), Refused>, End> {
+    pub(crate) fn may_begin(&self, opening: &Opening) -> Result<Result<(), Refused>, End> {
         unless_refused!(self.known_collection(&opening.collection));
         unless_refused!(self.actives.may_begin(&opening.upload));
         match self.why_not_active(&opening.upload)? {
@@ -283,7 +287,7 @@ impl<F: Fn(&str)> Writer<F> {
     }
 
     /// Why an upload is not under way.
-    fn why_not_active(&self, upload: &Upload) -> Result<Refused, End> {
+    pub(crate) fn why_not_active(&self, upload: &Upload) -> Result<Refused, End> {
         if let Some(boot) = self.fences.get(&upload.node).filter(|boot| **boot > upload.boot) {
             let (upload, boot) = (upload.clone(), *boot);
             // A final of before is final all the same.
@@ -292,10 +296,15 @@ impl<F: Fn(&str)> Writer<F> {
             }
         }
         let facts = self.of_upload(upload)?;
-        Ok(match facts.first() {
-            Some(Fact::Final(_)) => Refused::AlreadyFinal(format!("upload {upload}")),
-            Some(_) => Refused::GivenUp(format!("upload {upload}")),
-            None => Refused::UnknownSegment(upload.clone()),
+        let is = |wanted: fn(&Fact) -> bool| facts.iter().any(wanted);
+        Ok(if is(|fact| matches!(fact, Fact::Final(_))) {
+            Refused::AlreadyFinal(format!("upload {upload}"))
+        } else if is(|fact| matches!(fact, Fact::Cancelled { .. })) {
+            Refused::GivenUp(format!("upload {upload}"))
+        } else if is(|fact| matches!(fact, Fact::Held(_))) {
+            Refused::AlreadyHeld(upload.clone())
+        } else {
+            Refused::UnknownSegment(upload.clone())
         })
     }
 
@@ -304,7 +313,7 @@ impl<F: Fn(&str)> Writer<F> {
         known.then_some(()).ok_or_else(|| Refused::UnknownCollection(name.clone()))
     }
 
-    fn versioning(&self, name: &CollectionName) -> Option<Versioning> {
+    pub(crate) fn versioning(&self, name: &CollectionName) -> Option<Versioning> {
         let pending = self.pending_facts().find_map(|fact| match fact {
             Fact::Collection { name: found, versioning, .. } if found == name => Some(*versioning),
             _ => None,
@@ -318,7 +327,7 @@ impl<F: Fn(&str)> Writer<F> {
         Ok(indexed.into_iter().map(|stored| stored.fact).chain(pending).collect())
     }
 
-    fn of_upload(&self, upload: &Upload) -> Result<Vec<Fact>, End> {
+    pub(crate) fn of_upload(&self, upload: &Upload) -> Result<Vec<Fact>, End> {
         let indexed = self.shared.index.of_upload(upload).map_err(unreadable)?;
         let pending = self.pending_facts().filter(|fact| fact.upload() == Some(upload)).cloned();
         Ok(indexed.into_iter().map(|stored| stored.fact).chain(pending).collect())
@@ -327,7 +336,7 @@ impl<F: Fn(&str)> Writer<F> {
     fn pending_facts(&self) -> impl Iterator<Item = &Fact> {
         self.pending.iter().filter_map(|change| match change {
             Change::Fact(_, fact) => Some(fact),
-            Change::Sequence(..) | Change::Closed(..) => None,
+            Change::Sequence(..) | Change::Closed(..) | Change::Applied(_) => None,
         })
     }
 }
@@ -348,10 +357,13 @@ fn made(opening: Opening, closing: Closing, total: Total) -> Final {
         adler32,
         time_ms,
         meta,
+        table: total.table,
+        repeat: None,
+        holders: Vec::new(),
     }
 }
 
-fn sequence(upload: &Upload, slice: &Slice) -> Sequence {
+pub(crate) fn sequence(upload: &Upload, slice: &Slice) -> Sequence {
     Sequence {
         upload: upload.clone(),
         number: slice.sequence,
@@ -375,6 +387,6 @@ fn given_up(at: &At) -> Refused {
     Refused::GivenUp(format!("version {}", at.version))
 }
 
-fn unreadable(error: db::Error) -> End {
+pub(crate) fn unreadable(error: db::Error) -> End {
     End::Failed(format!("the archive's index cannot be read: {error}"))
 }

@@ -6,6 +6,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::record::array;
 
 /// The MD5 of some bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,7 +18,67 @@ pub struct Md5(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Adler32(pub u32);
 
+/// What the sequences of an upload are, one after another: a hash over their sizes and digests, so that who
+/// has it knows each of them when it sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Table(pub [u8; 16]);
+
+/// MD5 and Adler-32 of bytes that come one after another.
+#[derive(Clone)]
+pub struct Digesting {
+    md5: md5::Context,
+    adler32: adler2::Adler32,
+    size: u64,
+}
+
 const MODULUS: u64 = 65_521;
+
+impl Table {
+    /// Of no sequence.
+    pub const EMPTY: Self = Self([0; 16]);
+
+    /// With one more sequence behind.
+    #[must_use]
+    pub fn with(self, size: u64, md5: Md5, adler32: Adler32) -> Self {
+        let digest = Sha256::new()
+            .chain_update(self.0)
+            .chain_update(size.to_le_bytes())
+            .chain_update(md5.0)
+            .chain_update(adler32.0.to_le_bytes())
+            .finalize();
+        Self(array(&digest, 0))
+    }
+}
+
+impl Digesting {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        Self { md5: md5::Context::new(), adler32: adler2::Adler32::new(), size: 0 }
+    }
+
+    /// These bytes follow.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.md5.consume(bytes);
+        self.adler32.write_slice(bytes);
+        self.size = self.size.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    }
+
+    /// How many there were.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Of all of them.
+    pub fn finish(self) -> (Md5, Adler32) {
+        (Md5(self.md5.finalize().0), Adler32(self.adler32.checksum()))
+    }
+}
+
+impl Default for Digesting {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Md5 {
     /// Of all of `bytes`.
@@ -50,6 +113,24 @@ impl Adler32 {
 impl fmt::Display for Md5 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Digesting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Digesting").field("size", &self.size).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::archive::name::{CollectionName, Key, Upload};
-use crate::archive::{Adler32, Event, Md5, UnifiedId, Versioning};
+use crate::archive::{Adler32, Event, Md5, Table, UnifiedId, Versioning};
 use crate::record::array;
 
 /// A version of a key.
@@ -25,16 +25,98 @@ pub struct At {
 /// Something that is so from now on. Times are Unix milliseconds. The order of the cases is part of the
 /// format: new ones go behind the last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Fact {
-    Collection { name: CollectionName, versioning: Versioning, time_ms: u64 },
+pub enum Fact {
+    /// A collection exists.
+    Collection {
+        /// Its name.
+        name: CollectionName,
+        /// Whether it keeps earlier versions.
+        versioning: Versioning,
+        /// Since when.
+        time_ms: u64,
+    },
+    /// A segment is whole.
     Final(Final),
-    Cancelled { upload: Upload, time_ms: u64 },
-    Tombstone { at: At, target: Option<UnifiedId>, time_ms: u64 },
-    Started { at: At, time_ms: u64 },
-    Finished { at: At, parts: u32, time_ms: u64 },
-    Aborted { at: At, time_ms: u64 },
-    WriterStarted { node: NodeId, boot: u64, time_ms: u64 },
-    Floor { at: At, time_ms: u64 },
+    /// An upload was given up: nothing of it becomes final.
+    Cancelled {
+        /// Which.
+        upload: Upload,
+        /// Since when.
+        time_ms: u64,
+    },
+    /// A delete: of everything earlier, or of one version.
+    Tombstone {
+        /// The tombstone's own version.
+        at: At,
+        /// The version it deletes, if not everything earlier.
+        target: Option<UnifiedId>,
+        /// Since when.
+        time_ms: u64,
+        /// Under which key it was asked for.
+        repeat: Option<String>,
+    },
+    /// An archive of several parts was begun.
+    Started {
+        /// Which.
+        at: At,
+        /// When.
+        time_ms: u64,
+        /// Under which key it was asked for.
+        repeat: Option<String>,
+    },
+    /// It is whole.
+    Finished {
+        /// Which.
+        at: At,
+        /// How many parts it has.
+        parts: u32,
+        /// Since when.
+        time_ms: u64,
+    },
+    /// It was given up, or hidden after it was whole.
+    Aborted {
+        /// Which.
+        at: At,
+        /// Since when.
+        time_ms: u64,
+    },
+    /// A writer began a life: nothing of its earlier ones becomes final any more.
+    WriterStarted {
+        /// The writer.
+        node: NodeId,
+        /// Its life.
+        boot: u64,
+        /// Since when.
+        time_ms: u64,
+    },
+    /// What is left of facts that hid everything up to and with this version.
+    Floor {
+        /// The last version it hides.
+        at: At,
+        /// Since when.
+        time_ms: u64,
+    },
+    /// All sequences of an upload are here and synced, and nobody knows yet whether it becomes final.
+    Held(Held),
+}
+
+/// An upload that is whole here and not decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The name of its bytes.
+    pub upload: Upload,
+    /// Of which key they would be.
+    pub collection: CollectionName,
+    /// And that is it.
+    pub key: Key,
+    /// How many sequences there are.
+    pub sequences: u32,
+    /// How many bytes.
+    pub size: u64,
+    /// Their digests.
+    pub table: Table,
+    /// Since when, in Unix milliseconds.
+    pub time_ms: u64,
 }
 
 /// A segment that is whole.
@@ -64,6 +146,12 @@ pub struct Final {
     pub time_ms: u64,
     /// What the writer wants to be kept with it.
     pub meta: Vec<(String, String)>,
+    /// The digests of its sequences.
+    pub table: Table,
+    /// Under which key it was asked for.
+    pub repeat: Option<String>,
+    /// The nodes that held all of it when it became final; none, if the bytes came with it.
+    pub holders: Vec<NodeId>,
 }
 
 /// What stands behind the pieces of a sequence and closes it.
@@ -98,7 +186,7 @@ impl Fact {
     }
 
     /// Of which key and version it speaks.
-    pub(crate) fn at(&self) -> Option<&At> {
+    pub fn at(&self) -> Option<&At> {
         match self {
             Self::Final(made) => Some(&made.at),
             Self::Tombstone { at, .. }
@@ -106,21 +194,25 @@ impl Fact {
             | Self::Finished { at, .. }
             | Self::Aborted { at, .. }
             | Self::Floor { at, .. } => Some(at),
-            Self::Collection { .. } | Self::Cancelled { .. } | Self::WriterStarted { .. } => None,
+            Self::Collection { .. }
+            | Self::Cancelled { .. }
+            | Self::WriterStarted { .. }
+            | Self::Held(_) => None,
         }
     }
 
     /// Of which upload it speaks.
-    pub(crate) fn upload(&self) -> Option<&Upload> {
+    pub fn upload(&self) -> Option<&Upload> {
         match self {
             Self::Final(made) => Some(&made.upload),
             Self::Cancelled { upload, .. } => Some(upload),
+            Self::Held(held) => Some(&held.upload),
             _ => None,
         }
     }
 
     /// What it means for what can be seen of its key.
-    pub(crate) fn event(&self) -> Option<Event> {
+    pub fn event(&self) -> Option<Event> {
         Some(match self {
             Self::Final(made) => Event::Final {
                 version: made.at.version,
@@ -134,14 +226,15 @@ impl Fact {
             Self::Aborted { at, time_ms } => {
                 Event::Aborted { version: at.version, time_ms: *time_ms }
             }
-            Self::Tombstone { at, target, time_ms } => {
+            Self::Tombstone { at, target, time_ms, .. } => {
                 Event::Tombstone { version: at.version, target: *target, time_ms: *time_ms }
             }
             Self::Floor { at, time_ms } => Event::Floor { version: at.version, time_ms: *time_ms },
             Self::Started { .. }
             | Self::Collection { .. }
             | Self::Cancelled { .. }
-            | Self::WriterStarted { .. } => return None,
+            | Self::WriterStarted { .. }
+            | Self::Held(_) => return None,
         })
     }
 
@@ -157,12 +250,15 @@ impl Fact {
             Self::Aborted { .. } => 6,
             Self::WriterStarted { .. } => 7,
             Self::Floor { .. } => 8,
+            Self::Held(_) => HELD,
         }
     }
 }
 
 /// The number of [`Fact::Final`].
 pub(crate) const FINAL: u64 = 1;
+/// The number of [`Fact::Held`].
+pub(crate) const HELD: u64 = 9;
 
 impl Sequence {
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -20,7 +20,8 @@ use crate::record::array;
 
 const SCHEMA: Schema = Schema {
     application_id: 0x4352_4c41,
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE store (id INTEGER PRIMARY KEY CHECK (id = 1), store INTEGER NOT NULL) STRICT;
         CREATE TABLE files (
             file INTEGER PRIMARY KEY, space INTEGER NOT NULL, size INTEGER NOT NULL,
@@ -41,7 +42,16 @@ const SCHEMA: Schema = Schema {
         CREATE TABLE scrub (
             id INTEGER PRIMARY KEY CHECK (id = 1), file INTEGER NOT NULL,
             offset INTEGER NOT NULL) STRICT;
-    "],
+    ",
+        "
+        CREATE TABLE applied (
+            partition INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, seq INTEGER NOT NULL,
+            chain BLOB NOT NULL) STRICT;
+        CREATE INDEX facts_of_shard ON facts ((version >> 10) & 8191, version)
+            WHERE version IS NOT NULL;
+        CREATE INDEX facts_held ON facts (kind) WHERE kind = 9;
+    ",
+    ],
 };
 
 const FILE: &str = "index.sqlite";
@@ -51,7 +61,7 @@ const DISTRUSTED: &str = "index.distrusted";
 /// Answers questions, from any thread.
 #[derive(Debug)]
 pub(crate) struct Index {
-    reader: Reader,
+    pub(crate) reader: Reader,
     distrusted: PathBuf,
 }
 
@@ -296,6 +306,15 @@ impl Index {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// The sequence whose records are at a place of a file.
+    pub(crate) fn sequence_at(&self, at: Position) -> Result<Option<Sequence>, Error> {
+        let sql = "SELECT body FROM sequences WHERE file = ?1 AND offset <= ?2
+            ORDER BY offset DESC LIMIT 1";
+        let values = [u64::from(at.file), at.offset].map(Value::Integer);
+        let found = self.reader.query(sql, &values, |row| Ok(Sequence::decode(&row.bytes(0)?)))?;
+        Ok(found.into_iter().flatten().next())
+    }
+
     /// What each collection holds.
     pub(crate) fn usage(&self) -> Result<BTreeMap<CollectionName, Usage>, Error> {
         let sql = "SELECT collection, count(*), sum(size) FROM facts WHERE kind = ?1
@@ -324,7 +343,7 @@ impl Index {
         Ok(found.first().copied())
     }
 
-    fn facts(&self, clause: &str, values: &[Value<'_>]) -> Result<Vec<Stored>, Error> {
+    pub(crate) fn facts(&self, clause: &str, values: &[Value<'_>]) -> Result<Vec<Stored>, Error> {
         let sql = format!("SELECT file, offset, body FROM facts {clause}");
         let found = self.reader.query(&sql, values, |row| {
             let at = position(row, 0)?;
@@ -409,7 +428,7 @@ pub(crate) fn put_scrubbed(tx: &Transaction<'_>, at: Position) -> Result<(), Err
 /// Forgets sequences of uploads that never became final, and says how many uploads that were.
 pub(crate) fn forget_unfinished(tx: &Transaction<'_>) -> Result<u64, Error> {
     let unfinished = "FROM sequences WHERE upload NOT IN
-        (SELECT upload FROM facts WHERE kind = 1 AND upload IS NOT NULL)";
+        (SELECT upload FROM facts WHERE kind IN (1, 9) AND upload IS NOT NULL)";
     let count = format!("SELECT count(DISTINCT upload) {unfinished}");
     let count = tx.query(&count, &[], |row| row.integer(0))?;
     tx.execute(&format!("DELETE {unfinished}"), &[])?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::archive::collectable::{Terms, collectable};
 use crate::archive::compaction::KeepError;
 use crate::archive::fact::{At, Fact, Sequence};
-use crate::archive::name::{CollectionName, Key};
+use crate::archive::name::{CollectionName, Key, Upload};
 use crate::archive::run::{record_bytes, run_bytes};
 use crate::archive::store::Shared;
 use crate::ledger::Position;
@@ -41,6 +41,8 @@ impl<'a> Judge<'a> {
             Fact::Cancelled { time_ms, .. } => {
                 time_ms.saturating_add(self.terms.grace_ms) <= self.terms.now_ms
             }
+            // Only by evidence: that it is final, or that it will never be.
+            Fact::Held(held) => self.is_decided(&held.upload)?,
             Fact::WriterStarted { node, boot, .. } => {
                 self.fences.get(node).is_some_and(|highest| highest > boot)
             }
@@ -70,14 +72,24 @@ impl<'a> Judge<'a> {
         Ok(self.last.as_ref().map(|(_, facts)| &facts[..]).unwrap_or_default())
     }
 
-    /// Whether a sequence belongs to a segment that stays.
+    /// Whether a sequence belongs to a segment that stays, or to an upload that is not decided.
     pub(crate) fn keeps(&mut self, sequence: &Sequence) -> Result<bool, KeepError> {
-        for stored in self.shared.index.of_upload(&sequence.upload)? {
+        let facts = self.shared.index.of_upload(&sequence.upload)?;
+        for stored in &facts {
             if matches!(stored.fact, Fact::Final(_)) {
                 return Ok(!self.may_go(&stored.fact)?);
             }
         }
-        Ok(false)
+        let held = facts.iter().any(|stored| matches!(stored.fact, Fact::Held(_)));
+        Ok(held && !self.is_decided(&sequence.upload)?)
+    }
+
+    /// Whether it is known what became of an upload.
+    fn is_decided(&self, upload: &Upload) -> Result<bool, KeepError> {
+        let fenced = self.fences.get(&upload.node).is_some_and(|boot| *boot > upload.boot);
+        let facts = self.shared.index.of_upload(upload)?;
+        let decides = |fact: &Fact| matches!(fact, Fact::Final(_) | Fact::Cancelled { .. });
+        Ok(fenced || facts.iter().any(|stored| decides(&stored.fact)))
     }
 
     /// How many bytes of a file are still needed.

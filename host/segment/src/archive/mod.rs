@@ -13,9 +13,12 @@
 //! ```
 
 mod active;
+mod adopting;
+mod applied;
 mod collectable;
 mod compaction;
 mod data_file;
+mod debt;
 mod decide;
 mod digest;
 mod error;
@@ -39,18 +42,20 @@ mod unified_id;
 mod visibility;
 mod writer;
 
+pub use applied::Applied;
 pub use compaction::{Compacted, KeepError};
-pub use digest::{Adler32, Md5};
+pub use debt::Debt;
+pub use digest::{Adler32, Digesting, Md5, Table};
 pub use error::{OpenError, ReadError};
-pub use fact::{At, Final};
+pub use fact::{At, Fact, Final, Held};
 pub use index::Usage;
 pub use keeper::Keeping;
 pub use name::{COLLECTION_BYTES_MAX, CollectionName, InvalidName, KEY_BYTES_MAX, Key, Upload};
 pub use operation::{
-    Answer, Closing, Done, META_BYTES_MAX, Opening, Operation, PARTS_MAX, Refused,
+    Adopted, Answer, Closing, Done, META_BYTES_MAX, Opening, Operation, PARTS_MAX, Refused,
     SEGMENT_BYTES_MAX, SEQUENCE_BYTES_MAX, Slice,
 };
-pub use reading::{Listed, Reading};
+pub use reading::{Listed, PartReading, Reading, Told};
 pub use scrub::Scrubbed;
 pub use spaces::SpaceConfig;
 pub use store::{Archive, ArchiveConfig, Damaged, Ended, Found};

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use hashring::NodeId;
 
-use crate::archive::fact::At;
+use crate::archive::applied::Applied;
+use crate::archive::fact::{At, Fact};
 use crate::archive::name::{CollectionName, Key, Upload};
 use crate::archive::{Adler32, Md5, UnifiedId, Versioning};
 
@@ -160,8 +161,44 @@ pub enum Operation {
         /// When, in Unix milliseconds.
         time_ms: u64,
     },
+    /// Says that all of an upload is here: from then on it outlives this process, until it is decided what
+    /// becomes of it. Again alike is answered alike. An upload without bytes need not have begun.
+    Hold {
+        /// Which.
+        upload: Upload,
+        /// What it would be, should it not have begun.
+        opening: Opening,
+        /// What it should be, its version apart.
+        closing: Closing,
+    },
+    /// Takes over what was decided elsewhere, whatever is known here: facts that are known already change
+    /// nothing. Bytes that come with one are written; if there is no room for them, they are missing.
+    Adopt {
+        /// What was decided.
+        entries: Vec<Adopted>,
+        /// How far the decisions of partitions are thereby known.
+        applied: Vec<Applied>,
+    },
+    /// Puts a sequence of a final segment in the place of one that is missing or broken.
+    Mend {
+        /// The segment's bytes.
+        upload: Upload,
+        /// The sequence.
+        slice: Slice,
+    },
     /// Syncs what is written.
     Sync,
+}
+
+/// Something that was decided elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// What.
+    pub fact: Fact,
+    /// How its collection keeps versions, if it is of one.
+    pub collection: Option<(CollectionName, Versioning)>,
+    /// All bytes of a final segment, if they come with it: one sequence, or none.
+    pub data: Option<Bytes>,
 }
 
 /// What was done.
@@ -243,6 +280,10 @@ pub enum Refused {
     /// It was cancelled or aborted. Nothing was written; begin anew.
     #[error("{0} was given up")]
     GivenUp(String),
+    /// All of it is here, and what becomes of it is decided elsewhere. Nothing was written; there is nothing
+    /// left to bring.
+    #[error("all of upload {0} is here already")]
+    AlreadyHeld(Upload),
     /// A later life of its writer has begun. Nothing was written; the writer must begin anew under its
     /// present life.
     #[error("upload {upload} is of a life of its writer that ended: {boot} has begun")]
@@ -278,7 +319,10 @@ impl Operation {
             Self::Entire { slice, .. } | Self::Start { slice, .. } | Self::Next { slice, .. } => {
                 slice.data.len()
             }
-            Self::Final { slice: Some(slice), .. } => slice.data.len(),
+            Self::Final { slice: Some(slice), .. } | Self::Mend { slice, .. } => slice.data.len(),
+            Self::Adopt { entries, .. } => {
+                entries.iter().map(|entry| 1024 + entry.data.as_ref().map_or(0, Bytes::len)).sum()
+            }
             _ => 0,
         };
         slice.saturating_add(4096)
@@ -296,7 +340,11 @@ impl Operation {
                 opening.verify()?;
                 slice.verify_some()
             }
-            Self::Next { slice, .. } => slice.verify_some(),
+            Self::Next { slice, .. } | Self::Mend { slice, .. } => slice.verify_some(),
+            Self::Hold { closing, opening, .. } => {
+                opening.verify()?;
+                closing.verify()
+            }
             Self::Final { slice, closing, .. } => {
                 slice.as_ref().map_or(Ok(()), Slice::verify_some)?;
                 closing.verify()

@@ -16,7 +16,7 @@ use crate::archive::index::Stored;
 use crate::archive::name::{CollectionName, Key};
 use crate::archive::run::{self, Broken};
 use crate::archive::store::{Archive, Damaged, Shared};
-use crate::archive::{Event, ReadError, Standing, UnifiedId, Version, visibility};
+use crate::archive::{Adler32, Event, Md5, ReadError, Standing, UnifiedId, Version, visibility};
 use crate::ledger::Position;
 use crate::record::Seed;
 
@@ -36,6 +36,17 @@ pub struct Listed {
     pub time_ms: u64,
     /// Its parts in order; one, if it is not conjoined.
     pub parts: Vec<Final>,
+}
+
+/// What is known of a sequence without its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Told {
+    /// How many bytes.
+    pub size: u32,
+    /// Their MD5.
+    pub md5: Md5,
+    /// Their Adler-32.
+    pub adler32: Adler32,
 }
 
 /// An archive being read.
@@ -120,6 +131,60 @@ impl Archive {
             let Some(last) = keys.last() else { return Ok((found, false)) };
             from = [last.as_str().as_bytes(), &[0]].concat();
         }
+    }
+}
+
+impl Archive {
+    /// The sequences of a segment that are here, to be read in any order.
+    ///
+    /// # Errors
+    /// The index could not be read.
+    pub fn part(&self, made: Final) -> Result<PartReading, ReadError> {
+        let shared = Arc::clone(self.shared());
+        let sequences = shared.index.sequences(&made.upload)?;
+        Ok(PartReading { shared, made, sequences })
+    }
+}
+
+/// The sequences of a segment, to be read in any order.
+#[derive(Debug)]
+pub struct PartReading {
+    shared: Arc<Shared>,
+    made: Final,
+    sequences: Vec<(Sequence, Position)>,
+}
+
+impl PartReading {
+    /// What is known of the sequences, from the first on without a gap.
+    pub fn table(&self) -> Vec<Told> {
+        let whole = (0..).zip(&self.sequences).take_while(|(at, (found, _))| *at == found.number);
+        let told = |sequence: &Sequence| Told {
+            size: sequence.size,
+            md5: sequence.md5,
+            adler32: sequence.adler32,
+        };
+        whole.map(|(_, (sequence, _))| told(sequence)).collect()
+    }
+
+    /// Some bytes of a sequence; every piece that they touch is verified, and all digests if it is the
+    /// whole.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`], also if it is not here, and those of the disk. What is broken is owed from
+    /// then on.
+    pub fn read(&self, number: u32, range: Range<u32>) -> Result<Bytes, ReadError> {
+        let found = self.sequences.iter().find(|(sequence, _)| sequence.number == number);
+        let Some((sequence, at)) = found else {
+            let (version, what) = (self.made.at.version, "it is in no value file".to_owned());
+            return Err(ReadError::Damaged { sequence: number, version, what });
+        };
+        let whole = range.start == 0 && range.end >= sequence.size;
+        self.shared.sequence(&self.made, sequence, *at, (!whole).then_some(range))
+    }
+
+    /// Its pieces verify, and together they are not what was written.
+    pub fn is_broken(&self, number: u32) {
+        self.shared.debts().add(&self.made, Some(number));
     }
 }
 
@@ -235,6 +300,7 @@ impl Shared {
         let what = format!("value file {:08} is gone", at.file);
         let file = self.path(at.file).unwrap_or_default();
         self.damaged(Damaged { file, offset: at.offset, what: what.clone() });
+        self.debts().add(part, Some(sequence.number));
         let version = part.at.version;
         Err(ReadError::Damaged { sequence: sequence.number, version, what })
     }
@@ -253,6 +319,7 @@ impl Shared {
         };
         // The record or the row is wrong; a scan of the value files shows which.
         self.index.distrust();
+        self.debts().add(part, Some(sequence.number));
         self.damaged(Damaged { file, offset, what: what.clone() });
         ReadError::Damaged { sequence: sequence.number, version: part.at.version, what }
     }

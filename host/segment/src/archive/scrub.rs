@@ -86,6 +86,9 @@ fn file(
     let mut report = |offset, what: &str| {
         done.damages += 1;
         shared.damaged(Damaged { file: path.clone(), offset, what: what.to_owned() });
+        if let Err(error) = shared.owe_at(Position { file: row.file, offset }) {
+            tracing::warn!(%error, "whose the damage is cannot be told: reading finds it");
+        }
     };
     let next = Position { file: row.file.saturating_add(1), offset: 0 };
     let Some(opened) = shared.open(row.file)? else {

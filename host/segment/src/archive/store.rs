@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use hashring::NodeId;
 
+use crate::archive::applied::Applied;
+use crate::archive::debt::Debts;
 use crate::archive::inbox::{Ending, Inbox, Reply};
 use crate::archive::index::{Index, Usage};
 use crate::archive::keeper::{self, Keeping};
@@ -112,6 +114,8 @@ pub(crate) struct Shared {
     /// Which space each value file is in.
     placed: Mutex<BTreeMap<u32, u32>>,
     collections: Mutex<BTreeMap<CollectionName, Versioning>>,
+    applied: Mutex<BTreeMap<u16, Applied>>,
+    debts: Mutex<Debts>,
     damages: Mutex<Vec<Damaged>>,
     /// Files that compaction leaves alone until the next start: it found them damaged.
     spared: Mutex<BTreeSet<u32>>,
@@ -156,6 +160,7 @@ impl Archive {
         fs::create_dir_all(&home).map_err(refused)?;
         let ready = recovery::recover(disk.as_ref(), &config)?;
         let filling = |source| OpenError::Filling { source };
+        let applied = ready.index.applied().map_err(filling)?;
         let shared = Arc::new(Shared {
             collections: Mutex::new(ready.index.collections().map_err(filling)?),
             disk,
@@ -164,6 +169,8 @@ impl Archive {
             inbox: Inbox::default(),
             next_file: AtomicU32::new(ready.last.saturating_add(1)),
             pinned: Mutex::default(),
+            applied: Mutex::new(applied),
+            debts: Mutex::default(),
             placed: Mutex::new(ready.placed),
             damages: Mutex::new(ready.found.damages.clone()),
             spared: Mutex::default(),
@@ -266,6 +273,14 @@ impl Shared {
 
     pub(crate) fn versioning(&self, name: &CollectionName) -> Option<Versioning> {
         self.collections().get(name).copied()
+    }
+
+    pub(crate) fn applied(&self) -> MutexGuard<'_, BTreeMap<u16, Applied>> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn debts(&self) -> MutexGuard<'_, Debts> {
+        self.debts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn placed(&self) -> MutexGuard<'_, BTreeMap<u32, u32>> {

@@ -16,6 +16,7 @@ use hashring::NodeId;
 
 use crate::Chain;
 use crate::archive::active::Actives;
+use crate::archive::applied::{self, Applied};
 use crate::archive::compaction::Relocation;
 use crate::archive::data_file::{self, DataFile, Header};
 use crate::archive::fact::{Fact, Sequence};
@@ -68,6 +69,7 @@ pub(crate) enum Change {
     Fact(Position, Fact),
     Sequence(Position, Sequence),
     Closed(Header, Footer),
+    Applied(Applied),
 }
 
 /// What is done with an operation.
@@ -366,7 +368,11 @@ impl<F: Fn(&str)> Writer<F> {
                     self.shared.collections().insert(name, versioning);
                 }
                 Change::Fact(_, Fact::Final(made)) => measure::added(made.size),
-                _ => {}
+                Change::Sequence(_, sequence) => self.shared.debts().paid(&sequence),
+                Change::Applied(applied) => {
+                    self.shared.applied().insert(applied.partition, applied);
+                }
+                Change::Fact(..) | Change::Closed(..) => {}
             }
         }
         Ok(())
@@ -420,6 +426,7 @@ impl Change {
             Self::Closed(header, footer) => {
                 index::put_file(tx, header.number, header.space, footer)
             }
+            Self::Applied(applied) => applied::put(tx, applied),
         }
     }
 }
