@@ -16,6 +16,7 @@ use wire::{Kind, NotRun, RequestHead, codec};
 use crate::incoming::{Incoming, IncomingError};
 use crate::peer::{Net, close_malformed};
 use crate::peers::code;
+use crate::stream::Stream;
 use crate::{ForwardError, metric};
 
 /// Calls of other nodes that run here at once; more are answered with [`NotRun::Busy`].
@@ -73,7 +74,9 @@ async fn read_answer(mut from: Incoming, to: &NodeId) -> Result<Bytes, ForwardEr
                 let why = codec::decode(Kind::NotRun, &frame).map_err(|_malformed| lost())?;
                 return Err(ForwardError::NotRun { to: to.clone(), why: Some(why) });
             }
-            Kind::Hello | Kind::Refusal | Kind::Message | Kind::Request => return Err(lost()),
+            Kind::Hello | Kind::Refusal | Kind::Message | Kind::Request | Kind::Bulk => {
+                return Err(lost());
+            }
         }
     }
 }
@@ -103,6 +106,15 @@ pub(crate) async fn answer(
             return;
         }
     };
+    if net.host.streams(&body) {
+        let stream = Stream::new(out, incoming);
+        // A stream has a bound of its own on the other floor, and no time.
+        tokio::select! { biased;
+            () = net.tasks.stop().stopped() => {}
+            () = net.host.stream(from, body, stream) => {}
+        }
+        return;
+    }
     if net.host.is_patient(&body) {
         // The stream has ended if not: then nobody waits.
         drop(out.set_priority(PATIENT));

@@ -22,7 +22,8 @@ use crate::ending::{Ending, Failure};
 use crate::inbox::{Command, Inbox};
 use crate::peers::Peers;
 use crate::reads::unreadable;
-use crate::{evidence, forward, membership};
+use crate::stream::{Stream, Streaming};
+use crate::{evidence, forward, membership, stream};
 
 /// How soon an entry that is on its way to the log is looked for again: about one sync.
 const READ_AGAIN: Duration = Duration::from_millis(2);
@@ -82,6 +83,16 @@ pub trait Host: Send + Sync + 'static {
     /// Whether the answer to this request can wait: it goes behind everything else that is said to that node.
     fn is_patient(&self, _body: &[u8]) -> bool {
         false
+    }
+    /// Whether a request begins a stream, which is then given to [`Host::stream`].
+    fn streams(&self, body: &[u8]) -> bool {
+        let _no_streams = body;
+        false
+    }
+    /// Serves a stream of another node that `body` has begun. The future is dropped when the node stops.
+    fn stream(&self, from: NodeId, body: Bytes, stream: Stream) -> Streaming {
+        let _not_served = (from, body, stream);
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -398,6 +409,14 @@ impl Replication {
         body: Bytes,
     ) -> Result<Bytes, ForwardError> {
         forward::ask(self.shared.peers.connection(to), to, head, &body).await
+    }
+
+    /// Begins a stream to another node: it goes behind everything else that goes there.
+    ///
+    /// # Errors
+    /// [`StreamEnded`](crate::StreamEnded): it is not connected, or has too many streams already.
+    pub async fn stream(&self, to: &NodeId, body: Bytes) -> Result<Stream, crate::StreamEnded> {
+        stream::begin(self.shared.peers.connection(to), &body).await
     }
 
     /// Gives one partition to another member, if one can take it.

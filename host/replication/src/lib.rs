@@ -37,6 +37,7 @@ mod listener;
 mod outgoing;
 mod peer;
 mod peers;
+mod stream;
 mod tls;
 mod transport;
 mod trust;
@@ -54,6 +55,7 @@ pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingVie
 pub use inbox::Notices;
 pub use membership::{enlist, set_leaving};
 pub use start::{Driver, StartError, bind, host};
+pub use stream::{Receiving, Sending, Stream, StreamEnded, Streaming};
 pub use tls::{Credentials, Pem, TlsError};
 pub use transport::EndpointError;
 pub use wire::limits::ANSWER_BYTES_MAX;

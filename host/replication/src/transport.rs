@@ -23,7 +23,7 @@ pub(crate) const HANDSHAKES_MAX: usize = 256;
 /// With more handshakes open than this, an address has to show that it can be answered.
 pub(crate) const HANDSHAKES_UNPROVEN_MAX: usize = 64;
 
-/// Forwarded calls at once a connection, and the control stream.
+/// Forwarded calls and streams of bulk data at once a connection, and the control stream.
 const BIDI_STREAMS_MAX: u32 = 1024;
 /// One for the log; the rest is for catch-up and archives.
 const UNI_STREAMS_MAX: u32 = 256;

@@ -34,6 +34,8 @@ pub enum Kind {
     AnswerEnd = 6,
     /// The request was not run, and why.
     NotRun = 7,
+    /// Some of what a stream carries that a request has begun, either way.
+    Bulk = 8,
 }
 
 impl TryFrom<u8> for Kind {
@@ -48,6 +50,7 @@ impl TryFrom<u8> for Kind {
             5 => Self::AnswerPart,
             6 => Self::AnswerEnd,
             7 => Self::NotRun,
+            8 => Self::Bulk,
             unknown => return Err(Error::Kind(unknown)),
         })
     }
@@ -63,6 +66,7 @@ impl From<Kind> for u8 {
             Kind::AnswerPart => 5,
             Kind::AnswerEnd => 6,
             Kind::NotRun => 7,
+            Kind::Bulk => 8,
         }
     }
 }
