@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use model::{Change, ChatToken};
+use replication::core::Outcome;
 use replication::{Answering, Host, NotRun, RequestHead};
 use runtime::{Instant, Stop, Tasks};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::agenda::Agenda;
 use crate::chain::LiveChain;
@@ -169,6 +170,28 @@ impl Chats {
         let view = ledger.view(ledger.partitions().of_key(&chat.key()));
         let primary = view.primary.as_ref().filter(|_| view.open);
         primary.filter(|node| **node != self.shared.node).cloned()
+    }
+
+    /// Appends an entry that is no chat's to a partition that this node leads in `epoch`: it is numbered with
+    /// theirs. `acks` nodes must hold it before the answer. Returns its place and the answer to come; `None`,
+    /// and nothing was appended, when the epoch is over here or replication has too much to do.
+    pub fn append(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        payload: Bytes,
+        acks: u8,
+    ) -> Option<(u64, oneshot::Receiver<Outcome>)> {
+        let reign = self.shared.reign(partition, epoch)?;
+        reign.append_other(&*self.shared.ledger, payload, acks).ok()
+    }
+
+    /// An entry that was appended was refused after all: nothing more is appended in that epoch here.
+    pub fn give_up(&self, partition: PartitionId, epoch: u64) {
+        if let Some(reign) = self.shared.reign(partition, epoch) {
+            tracing::warn!(%partition, epoch, "an appended entry was refused: epoch given up");
+            reign.close();
+        }
     }
 
     /// Whether this node can be asked.

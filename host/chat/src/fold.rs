@@ -103,7 +103,7 @@ impl Folds {
         if *seq != self.next() {
             return Err(Unfolded::Misplaced { seq: *seq, wanted: self.next() });
         }
-        if payload.first() != Some(&OPENING) {
+        if payload.first() != Some(&OPENING) && !encode::is_object(payload) {
             let mut entry = encode::decode(payload)
                 .map_err(|source| Unfolded::Strange { seq: *seq, source })?;
             if sabotage.forget_keys {

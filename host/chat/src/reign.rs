@@ -64,8 +64,8 @@ struct Numbers {
 #[derive(Debug)]
 struct Pending {
     seq: u64,
-    conversation: Arc<Conversation>,
-    entry: Arc<Entry>,
+    /// Of which chat, and what; nothing of an entry that is no chat's.
+    turn: Option<(Arc<Conversation>, Arc<Entry>)>,
 }
 
 /// Which messages are in memory, oldest first, over all chats of the reign.
@@ -212,15 +212,36 @@ impl Reign {
         let answer = ledger.submit(submission).ok_or(NotAppended::Full)?;
         log.next += 1;
         conversation.append(seq, &entry);
-        log.pending.push_back(Pending { seq, conversation: Arc::clone(conversation), entry });
+        let turn = Some((Arc::clone(conversation), entry));
+        log.pending.push_back(Pending { seq, turn });
         Ok(answer)
+    }
+
+    /// Appends what is no chat's, if the epoch goes on. Returns its place and the answer to come.
+    pub(crate) fn append_other(
+        &self,
+        ledger: &dyn Ledger,
+        payload: Bytes,
+        acks: u8,
+    ) -> Result<(u64, oneshot::Receiver<Outcome>), NotAppended> {
+        let mut log = locked(&self.log);
+        if self.closed.is_stopped() {
+            return Err(NotAppended::Closed);
+        }
+        let (seq, partition, epoch) = (log.next, self.partition, self.epoch);
+        let submission = Submission { partition, epoch, seq, payload, acks };
+        let answer = ledger.submit(submission).ok_or(NotAppended::Full)?;
+        log.next += 1;
+        log.pending.push_back(Pending { seq, turn: None });
+        Ok((seq, answer))
     }
 
     /// Messages of a chat that are appended and not committed, in their order.
     pub(crate) fn ahead(&self, conversation: &Arc<Conversation>) -> Vec<Arc<Message>> {
         let log = locked(&self.log);
-        let own = log.pending.iter().filter(|it| Arc::ptr_eq(&it.conversation, conversation));
-        own.flat_map(|pending| pending.entry.messages().map(Arc::clone)).collect()
+        let turns = log.pending.iter().filter_map(|pending| pending.turn.as_ref());
+        let own = turns.filter(|(of, _)| Arc::ptr_eq(of, conversation));
+        own.flat_map(|(_, entry)| entry.messages().map(Arc::clone)).collect()
     }
 
     /// Everything up to `seq` is committed: now it can be seen. Called in order, by one caller. Returns the
@@ -233,7 +254,8 @@ impl Reign {
             let count = log.pending.partition_point(|pending| pending.seq <= seq);
             log.pending.drain(..count).collect()
         };
-        for Pending { seq, conversation, entry } in ready {
+        for Pending { seq, turn } in ready {
+            let Some((conversation, entry)) = turn else { continue };
             let (weights, wake) = conversation.commit(self.epoch, seq, &entry);
             locked(&self.recent).keep(&conversation, &weights);
             if conversation.forgotten().1 {
@@ -308,7 +330,7 @@ mod tests {
         let pending = ended(Phase::Serving);
         let chat = pending.conversation(ChatToken([1; 16])).unwrap();
         let entry = crate::storing::entry(&chat.appended(None, 4).chat, 1, Vec::new(), None);
-        let left = super::Pending { seq: 12, conversation: chat, entry: Arc::new(entry) };
+        let left = super::Pending { seq: 12, turn: Some((chat, Arc::new(entry))) };
         locked(&pending.log).pending.push_back(left);
         pending.close();
         pending.close();

@@ -1,8 +1,8 @@
 //! Entries as bytes.
 //!
-//! The first byte says what a log entry's payload is: 0 is replication's opening record and not ours,
-//! 1 is [`v1`], 2 is [`v2`], 3 is [`v3`]. A later version gets its own number and its own module, and decodes
-//! into today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node of the
+//! The first byte says what a log entry's payload is: 0 is replication's opening record and not ours, [`OBJECT`]
+//! is the archive's, 1 is [`v1`], 2 is [`v2`], 3 is [`v3`]. A later version gets its own number and its own module, and
+//! decodes into today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node of the
 //! version before reads what it can understand. The bytes are described in `docs/formats.md`.
 
 pub mod v1;
@@ -17,6 +17,14 @@ pub const ENTRY_BYTES_MAX: usize = 4 << 20;
 
 /// Most entries are smaller, so that most need one allocation.
 const ENTRY_BYTES_GUESS: usize = 768;
+
+/// The first byte of an entry that is about objects of the archive, and no chat's.
+pub const OBJECT: u8 = b'A';
+
+/// Whether a log entry's payload is about objects of the archive.
+pub fn is_object(payload: &[u8]) -> bool {
+    payload.first() == Some(&OBJECT)
+}
 
 /// Bytes that are no entry of the version that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
