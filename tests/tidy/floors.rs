@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{none, root};
 
 /// A crate and those of ours it may use.
-const FLOORS: [(&str, &[&str]); 19] = [
+const FLOORS: [(&str, &[&str]); 20] = [
     ("hashring", &[]),
     ("model", &[]),
     ("wire", &["hashring", "model"]),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, &[&str]); 19] = [
     ("replication", &["runtime", "hashring", "wire", "model", "segment", "registry"]),
     ("rollout", &["plugin", "registry", "replication", "hashring", "runtime"]),
     ("chat", &["replication", "plugin", "segment", "model", "hashring", "runtime"]),
+    ("archive", &["replication", "segment", "model", "hashring", "runtime"]),
     ("api", &["chat", "model", "hashring", "runtime"]),
     ("client", &["model", "hashring", "runtime"]),
     ("guest", &[]),
@@ -34,6 +35,7 @@ const FLOORS: [(&str, &[&str]); 19] = [
         "node",
         &[
             "api",
+            "archive",
             "chat",
             "client",
             "db",
@@ -54,6 +56,7 @@ const FLOORS: [(&str, &[&str]); 19] = [
         "tests",
         &[
             "api",
+            "archive",
             "chat",
             "client",
             "db",

@@ -1,0 +1,53 @@
+//! Objects on several nodes: uploads, what can be seen of them, reading, debts.
+//!
+//! An object's bytes go to all members of its key's partition while they arrive, by streams of their own, into
+//! the archive that each node has ([`segment::archive`]). What makes them a version of a key is one small
+//! entry in the partition's log, beside the entries of its chats: so an object exists on all members or on
+//! none, and everything that is said of replication holds for it. Each member takes over what the log
+//! decides; the primary says what can be seen, and any member that has the bytes gives them.
+//!
+//! ```text
+//! pure     place   entry   decide   question
+//! leading  reign   leading (one request)   applying (the log into this node's archive)
+//! asking   routing   listing
+//! bytes    uploading   lane   holding      reading   serving   source
+//! later    paying (what is owed)   undecided (uploads whose coordinator is gone)
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod applying;
+mod archive;
+mod decide;
+mod entry;
+mod gather;
+mod holding;
+mod lane;
+mod leading;
+mod listing;
+mod meters;
+mod paying;
+mod place;
+mod question;
+mod reading;
+mod refusal;
+mod reign;
+mod request;
+mod routing;
+mod serving;
+mod source;
+mod undecided;
+mod uploading;
+
+pub use archive::{Append, Archive, Config};
+pub use question::is_question;
+pub use reading::Reading;
+pub use refusal::{Code, Outcome, Refusal};
+pub use request::{
+    Body, BodyEnded, Delete, Found, List, Listing, Name, Next, Part, Put, Stored, Whole,
+};
+pub use segment::archive::{
+    Adler32, CollectionName, InvalidName, InvalidVersion, Key, Md5, UnifiedId, Upload, Usage,
+    Versioning,
+};
+pub use uploading::ENTIRE_BYTES_MAX;

@@ -1,0 +1,45 @@
+//! The figures of replicated objects.
+
+use metrics::{counter, gauge};
+
+/// An object was stored, by bytes that went to all, or with its entry.
+pub(crate) fn stored(bytes: u64, entire: bool) {
+    let how = if entire { "entire" } else { "streamed" };
+    counter!("carillon_objects_stored_total", "how" => how).increment(1);
+    counter!("carillon_objects_stored_bytes_total").increment(bytes);
+}
+
+/// A request was refused.
+pub(crate) fn refused(code: crate::Code) {
+    counter!("carillon_object_refusals_total", "code" => format!("{code:?}")).increment(1);
+}
+
+/// A member was dropped from an upload.
+pub(crate) fn dropped() {
+    counter!("carillon_object_members_dropped_total").increment(1);
+}
+
+/// A holder had not what was asked of it, and another one was.
+pub(crate) fn next_holder() {
+    counter!("carillon_object_holders_failed_total").increment(1);
+}
+
+/// Sequences were mended, and segments are still owed.
+pub(crate) fn mended(sequences: u64) {
+    counter!("carillon_object_sequences_mended_total").increment(sequences);
+}
+
+/// So many segments are owed here.
+pub(crate) fn owed(segments: usize) {
+    gauge!("carillon_objects_owed").set(f64::from(u32::try_from(segments).unwrap_or(u32::MAX)));
+}
+
+/// What became of an upload was decided without its coordinator.
+pub(crate) fn decided(how: &'static str) {
+    counter!("carillon_object_uploads_decided_total", "how" => how).increment(1);
+}
+
+/// What a log says of objects is of a newer version.
+pub(crate) fn strange() {
+    counter!("carillon_object_entries_strange_total").increment(1);
+}

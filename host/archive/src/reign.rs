@@ -1,0 +1,83 @@
+//! One epoch in which this node leads a partition, as far as objects are concerned.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashring::PartitionId;
+use runtime::Stop;
+use segment::archive::UnifiedIds;
+use tokio::sync::{Mutex, watch};
+
+use crate::entry::ObjectEntry;
+
+/// An epoch that this node leads.
+#[derive(Debug)]
+pub(crate) struct Reign {
+    pub(crate) partition: PartitionId,
+    pub(crate) epoch: u64,
+    /// Where it begins: everything up to here is committed.
+    pub(crate) opened: u64,
+    pub(crate) closed: Stop,
+    /// Decisions are made one after another.
+    pub(crate) appended: Mutex<Appended>,
+    /// Everything up to here is committed.
+    pub(crate) committed: AtomicU64,
+    /// The first entry about objects that is not applied; `u64::MAX`: none.
+    pub(crate) first_pending: AtomicU64,
+    /// Everything up to here is in this node's archive.
+    pub(crate) applied: watch::Sender<u64>,
+}
+
+/// What was appended in it.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    /// Entries about objects that are not applied yet, in order.
+    pub(crate) pending: VecDeque<(u64, ObjectEntry)>,
+    /// Makes versions, once the highest one is known.
+    pub(crate) ids: Option<UnifiedIds>,
+}
+
+impl Reign {
+    pub(crate) fn new(partition: PartitionId, epoch: u64, opened: u64) -> Self {
+        Self {
+            partition,
+            epoch,
+            opened,
+            closed: Stop::default(),
+            appended: Mutex::new(Appended { pending: VecDeque::new(), ids: None }),
+            committed: AtomicU64::new(opened),
+            first_pending: AtomicU64::new(u64::MAX),
+            applied: watch::Sender::new(0),
+        }
+    }
+
+    /// Everything up to `seq` is committed; whether something of it is to be applied.
+    pub(crate) fn commit(&self, seq: u64) -> bool {
+        self.committed.fetch_max(seq, Ordering::SeqCst);
+        self.first_pending.load(Ordering::SeqCst) <= seq
+    }
+
+    /// Something was appended; whether it is committed already.
+    pub(crate) fn push(&self, appended: &mut Appended, seq: u64, entry: ObjectEntry) -> bool {
+        appended.pending.push_back((seq, entry));
+        self.first_pending.fetch_min(seq, Ordering::SeqCst);
+        self.committed.load(Ordering::SeqCst) >= seq
+    }
+
+    /// What is pending up to `seq` is applied.
+    pub(crate) fn take(&self, appended: &mut Appended, seq: u64) {
+        appended.pending.retain(|(at, _)| *at > seq);
+        let first = appended.pending.front().map_or(u64::MAX, |(at, _)| *at);
+        self.first_pending.store(first, Ordering::SeqCst);
+        self.applied.send_modify(|applied| *applied = seq.max(*applied));
+    }
+
+    /// Waits until everything up to `seq` is applied; `false` if the reign ends before.
+    pub(crate) async fn until(&self, seq: u64) -> bool {
+        let mut applied = self.applied.subscribe();
+        tokio::select! { biased;
+            reached = applied.wait_for(|applied| *applied >= seq) => reached.is_ok(),
+            () = self.closed.stopped() => *self.applied.borrow() >= seq,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Who is asked: the node that leads a partition, wherever it is.
+//!
+//! Every question can be asked again without harm: it names its upload, or brings a key of its own, or
+//! changes nothing the second time. So it is asked until there is an answer or the time is up.
+
+use std::time::Duration;
+
+use hashring::{NodeId, PartitionId};
+use replication::core::Role;
+use replication::{ForwardError, RequestHead};
+use runtime::Instant;
+
+use crate::archive::Shared;
+use crate::leading::{Interrupt, left};
+use crate::question::{Answer, Ask, Question, Reply, decode, encode};
+use crate::{Code, Refusal};
+
+/// So long a leader that could not be asked is given before somebody is asked again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The node that is asked has so much less time, so that its answer arrives before the asker is gone.
+const MARGIN: Duration = Duration::from_millis(50);
+/// One node is waited for at most so long: it may be dead, and somebody else lead.
+const ONE_MAX: Duration = Duration::from_secs(6);
+
+impl Shared {
+    /// Asks the node that leads a partition.
+    pub(crate) async fn ask(
+        &self,
+        partition: PartitionId,
+        ask: Ask,
+        until: Instant,
+    ) -> Result<Reply, Refusal> {
+        // It may have been done by somebody who did not say so.
+        let mut appended = false;
+        let mut hint: Option<NodeId> = None;
+        loop {
+            if runtime::now() >= until {
+                return Err(if appended && !matches!(ask, Ask::Find { .. }) {
+                    Refusal::unknown("the node that was asked did not say what became of it")
+                } else {
+                    Refusal::not_committed(Code::NoQuorum, "nobody leads the partition in time")
+                });
+            }
+            let view = self.replication.view(partition);
+            let here = view.role == Role::Primary;
+            let there = hint
+                .take()
+                .or_else(|| view.primary.clone().filter(|node| view.open && *node != self.node));
+            if here {
+                if let Some(reign) = self.reign(partition, view.epoch)
+                    && view.leading
+                {
+                    match self.lead(&reign, &ask, until).await {
+                        Ok(reply) => return Ok(reply),
+                        Err(Interrupt::Refused(refusal)) => return Err(refusal),
+                        Err(Interrupt::Moved { appended: maybe }) => appended |= maybe,
+                    }
+                }
+            } else if let Some(node) = there {
+                match self.ask_there(&node, partition, &ask, until).await {
+                    Ok(Answer::Done(Err(refusal)))
+                        if refusal.outcome == Some(crate::Outcome::Unknown) =>
+                    {
+                        appended = true;
+                    }
+                    Ok(Answer::Done(done)) => return done,
+                    Ok(Answer::Elsewhere(other)) => {
+                        hint = other.filter(|other| *other != node && *other != self.node);
+                        if hint.is_some() {
+                            continue;
+                        }
+                    }
+                    Err(ForwardError::NotRun { .. }) => {}
+                    Err(ForwardError::Lost { .. } | ForwardError::Late { .. }) => appended = true,
+                }
+            }
+            let reigns = self.reigns_changed.notified();
+            tokio::select! { biased;
+                () = reigns => {}
+                () = self.replication.view_changed(partition, &view) => {}
+                () = runtime::sleep(PAUSE.min(left(until))) => {}
+            }
+        }
+    }
+
+    async fn ask_there(
+        &self,
+        node: &NodeId,
+        partition: PartitionId,
+        ask: &Ask,
+        until: Instant,
+    ) -> Result<Answer, ForwardError> {
+        let question = Question::Ask(partition, ask.clone());
+        tokio::select! { biased;
+            answer = self.question(node, &question, left(until).min(ONE_MAX)) => answer,
+            () = self.overtaken(node, partition) => Err(ForwardError::Late { to: node.clone() }),
+        }
+    }
+
+    /// Waits until somebody else leads, and for a moment: what the node did before that it may still say. A
+    /// node that died says nothing, and its connection can take seconds to be given up.
+    async fn overtaken(&self, node: &NodeId, partition: PartitionId) {
+        let mut view = self.replication.view(partition);
+        let known = view.epoch;
+        loop {
+            let other = view.primary.as_ref().is_some_and(|primary| primary != node);
+            if view.open && other && view.epoch > known {
+                break;
+            }
+            self.replication.view_changed(partition, &view).await;
+            view = self.replication.view(partition);
+        }
+        runtime::sleep(PAUSE).await;
+    }
+
+    /// Asks a node something.
+    pub(crate) async fn question(
+        &self,
+        node: &NodeId,
+        question: &Question,
+        wait: Duration,
+    ) -> Result<Answer, ForwardError> {
+        let wait_ms = u32::try_from(wait.saturating_sub(MARGIN).as_millis()).unwrap_or(u32::MAX);
+        let head = RequestHead { hop: 1, wait_ms };
+        let asked = self.replication.forward(node, head, encode(question));
+        let answer = runtime::timeout(wait, asked).await;
+        let answer = answer.unwrap_or_else(|_late| Err(ForwardError::Late { to: node.clone() }))?;
+        // A node of another version does not understand it, and did nothing.
+        decode(&answer).ok_or_else(|| ForwardError::NotRun { to: node.clone(), why: None })
+    }
+}

@@ -1,0 +1,159 @@
+//! Bytes of a segment from one holder, which may be this node: in pieces that are verified there.
+//!
+//! A holder has at most so many pieces on their way; what a slow reader does not take waits with the holder,
+//! on its disk, and never in a connection.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashring::NodeId;
+use replication::Sending;
+use segment::archive::{At, Final, PartReading, Told};
+use tokio::sync::mpsc;
+
+use crate::Part;
+use crate::archive::Shared;
+use crate::lane::FRAME_BYTES;
+use crate::question::{Said, Stream as Opening, begin, plain};
+use crate::serving::{self, Pieces};
+
+/// So many pieces are on their way: a MiB.
+pub(crate) const PIECES_MAX: u32 = 4;
+
+/// Why a holder does not give them, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lacks(pub(crate) String);
+
+/// Bytes of a segment, coming.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) table: Vec<Told>,
+    pieces: mpsc::Receiver<Result<Bytes, Lacks>>,
+    /// To ask for more; none of this node's own.
+    credit: Option<Sending>,
+}
+
+impl Source {
+    /// Asks a holder for a range of a segment's bytes.
+    pub(crate) async fn open(
+        shared: &Arc<Shared>,
+        node: &NodeId,
+        at: &At,
+        part: &Part,
+        range: Range<u64>,
+    ) -> Result<Self, Lacks> {
+        if *node == shared.node {
+            return Self::here(shared, at, part, range).await;
+        }
+        let fetch = Opening::Fetch {
+            at: at.clone(),
+            part: part.clone(),
+            from: range.start,
+            until: range.end,
+        };
+        let away = || Lacks(format!("node {node} cannot be reached"));
+        let stream = shared.replication.stream(node, begin(&fetch)).await;
+        let (sending, mut receiving) = stream.map_err(|_ended| away())?.split();
+        let first = receiving.next().await.ok().flatten().and_then(|frame| plain::<Said>(&frame));
+        let table = match first {
+            Some(Said::Table(table)) => table,
+            Some(Said::No { why, .. }) => return Err(Lacks(format!("node {node}: {why}"))),
+            Some(_) | None => return Err(away()),
+        };
+        let (coming, pieces) = mpsc::channel(usize::try_from(PIECES_MAX).unwrap_or(1) + 1);
+        let name = node.clone();
+        shared.tasks.spawn("archive-fetch", async move {
+            loop {
+                let next = match receiving.next().await {
+                    Ok(None) => return,
+                    Ok(Some(frame)) if frame.len() > 1 => piece(&frame, &name),
+                    Ok(Some(_)) | Err(_) => Err(Lacks(format!("node {name} was lost"))),
+                };
+                let ends = next.is_err();
+                // There is always room for what has credit; if nobody reads any more, it ends.
+                if coming.send(next).await.is_err() || ends {
+                    return;
+                }
+            }
+        });
+        Ok(Self { table, pieces, credit: Some(sending) })
+    }
+
+    async fn here(
+        shared: &Arc<Shared>,
+        at: &At,
+        part: &Part,
+        range: Range<u64>,
+    ) -> Result<Self, Lacks> {
+        let lacks = |why: String| Lacks(format!("this node: {why}"));
+        let (reading, table) = serving::open(shared, at, part).await.map_err(lacks)?;
+        let mut pieces_left = Pieces::new(&table, range);
+        let (coming, pieces) = mpsc::channel(usize::try_from(PIECES_MAX).unwrap_or(1));
+        let reading = Arc::new(reading);
+        shared.tasks.spawn("archive-read", async move {
+            loop {
+                let room = tokio::select! { biased;
+                    () = coming.closed() => return,
+                    room = coming.reserve() => room,
+                };
+                let Ok(room) = room else { return };
+                match pieces_left.next(&reading).await {
+                    Ok(None) => return,
+                    Ok(Some(piece)) => room.send(Ok(piece)),
+                    Err(why) => {
+                        room.send(Err(lacks(why)));
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Self { table, pieces, credit: None })
+    }
+
+    /// The next bytes; `None` behind the last.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Lacks>> {
+        let piece = self.pieces.recv().await?;
+        if let (Some(credit), Ok(_)) = (&mut self.credit, &piece) {
+            // If the holder is gone, the next piece says so.
+            drop(credit.send(&[1], &[]).await);
+        }
+        Some(piece)
+    }
+}
+
+/// A frame of a piece is the byte 0 and its bytes, of an end the byte 1 and the words.
+fn piece(frame: &Bytes, node: &NodeId) -> Result<Bytes, Lacks> {
+    match frame.first() {
+        Some(0) if frame.len() <= FRAME_BYTES + 1 => Ok(frame.slice(1..)),
+        Some(1) => {
+            let words = String::from_utf8_lossy(frame.get(1..).unwrap_or_default()).into_owned();
+            Err(Lacks(format!("node {node}: {words}")))
+        }
+        Some(_) | None => Err(Lacks(format!("node {node} says something else"))),
+    }
+}
+
+/// A segment as this node's archive reads it.
+pub(crate) fn made(at: &At, part: &Part) -> Final {
+    Final {
+        upload: part.upload.clone(),
+        at: at.clone(),
+        part: part.part,
+        segment_number: 0,
+        coding: 0,
+        hand_off: None,
+        sequences: part.sequences,
+        size: part.size,
+        md5: part.md5,
+        adler32: part.adler32,
+        time_ms: 0,
+        meta: Vec::new(),
+        table: part.table,
+        repeat: None,
+        holders: part.holders.clone(),
+    }
+}
+
+/// What is read in the background.
+pub(crate) type Opened = (PartReading, Vec<Told>);

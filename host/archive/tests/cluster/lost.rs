@@ -1,0 +1,380 @@
+//! Objects when nodes die, sleep, lose files and return.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use archive::{
+    Adler32, Archive, Body, BodyEnded, Code, Delete, Md5, Name, Next, Refusal, Stored, UnifiedId,
+    Upload, Versioning,
+};
+use bytes::{Bytes, BytesMut};
+use segment::archive::{Closing, Opening, Operation, Slice};
+use tokio::sync::mpsc;
+
+use crate::objects::{code, data, get, get_of, make, name, put, put_of, soon};
+use crate::support::Cluster;
+use crate::wait::eventually;
+
+/// A body that a test feeds.
+struct Fed(mpsc::Receiver<Bytes>);
+
+impl Body for Fed {
+    fn next(&mut self) -> Next<'_> {
+        Box::pin(async { self.0.recv().await.map(Ok::<Bytes, BodyEnded>) })
+    }
+}
+
+/// An upload under way.
+struct Feeding {
+    feed: mpsc::Sender<Bytes>,
+    put: tokio::task::JoinSet<Result<Stored, Refusal>>,
+}
+
+impl Feeding {
+    fn begin(archive: &Archive, name: &Name, size: usize) -> Self {
+        let (feed, fed) = mpsc::channel(1);
+        let (archive, put) = (archive.clone(), put_of(name, size));
+        let mut putting = tokio::task::JoinSet::new();
+        putting.spawn(async move { archive.put(put, &mut Fed(fed)).await });
+        Self { feed, put: putting }
+    }
+
+    async fn feed(&self, data: &Bytes) {
+        for chunk in data.chunks(1 << 20) {
+            self.feed.send(Bytes::copy_from_slice(chunk)).await.expect("it is taken");
+        }
+    }
+
+    async fn end(mut self) -> Result<Stored, Refusal> {
+        drop(self.feed);
+        self.put.join_next().await.expect("it was begun").expect("it does not panic")
+    }
+}
+
+/// What a node's own archive gives, whatever the others have.
+fn own(archive: &Archive, name: &Name) -> Result<Bytes, String> {
+    let reading = archive.engine().read(&name.collection, &name.key, None);
+    let mut reading = reading.map_err(|error| error.to_string())?;
+    let mut data = BytesMut::new();
+    while let Some(bytes) = reading.next_sequence().map_err(|error| error.to_string())? {
+        data.extend_from_slice(&bytes);
+    }
+    Ok(data.freeze())
+}
+
+/// Waits until a node has all bytes of a key itself.
+async fn has(archive: &Archive, name: &Name, data: &Bytes) {
+    eventually("a node to have it", async || match own(archive, name) {
+        Ok(found) if found == *data => Ok(()),
+        Ok(found) => Err(format!("{} bytes", found.len())),
+        Err(why) => Err(why),
+    })
+    .await;
+}
+
+/// The value files of a node's archive.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.join("archive/spaces.d")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let named = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path.is_dir() {
+                folders.push(path);
+            } else if named.len() == 8 {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// G-S4: a member dies after it took a part of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_dies_in_an_upload_is_left_out_and_has_it_when_it_returned() {
+    let mut cluster = Cluster::start(3).await;
+    let first = cluster.node(0).archive().clone();
+    make(&first, "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(1, 33 << 20));
+    let feeding = Feeding::begin(&first, &key, data.len());
+    feeding.feed(&data.slice(..12 << 20)).await;
+    cluster.kill(2).await;
+    feeding.feed(&data.slice(12 << 20..)).await;
+    feeding.end().await.expect("two of three have it");
+    for index in [0, 1] {
+        assert!(get(cluster.node(index).archive(), &key).await.expect("it is read") == data);
+    }
+    cluster.restart(2).await;
+    cluster.led().await;
+    let returned = cluster.node(2).archive();
+    assert!(get(returned, &key).await.expect("it is read") == data);
+    has(returned, &key, &data).await;
+}
+
+/// G-S1: the primary dies before it is asked for the final.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_primary_dies_before_the_final_and_the_next_one_makes_it() {
+    let mut cluster = Cluster::start(3).await;
+    make(cluster.node(0).archive(), "attachments", Versioning::Unversioned).await;
+    let token = "00112233445566778899aabbccddeeff";
+    let primary = cluster.primary(token);
+    let coordinator = cluster.node((primary + 1) % 3).archive().clone();
+    let (key, data) = (name("attachments", &format!("{token}/photo")), data(2, 3 << 20));
+    let feeding = Feeding::begin(&coordinator, &key, data.len());
+    feeding.feed(&data.slice(..2 << 20)).await;
+    cluster.kill(primary).await;
+    feeding.feed(&data.slice(2 << 20..)).await;
+    let stored = feeding.end().await.expect("the next one is asked");
+    let other = cluster.node((primary + 2) % 3).archive();
+    assert!(get(other, &key).await.expect("it is read") == data);
+    cluster.restart(primary).await;
+    cluster.led().await;
+    has(cluster.node(primary).archive(), &key, &data).await;
+    let found = cluster.node(primary).archive().find(&key, None, soon()).await;
+    assert_eq!(found.expect("it is found").version, stored.version);
+}
+
+/// G-S3: nothing of an upload is seen whose coordinator died, and nobody keeps it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_dies_leaves_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let first = cluster.node(0).archive().clone();
+    make(&first, "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(3, 30 << 20));
+    let feeding = Feeding::begin(&first, &key, data.len());
+    feeding.feed(&data.slice(..25 << 20)).await;
+    cluster.kill(0).await;
+    drop(feeding);
+    let second = cluster.node(1).archive();
+    let seen = get(second, &key).await;
+    assert_eq!(code(seen), Code::NotFound);
+    cluster.restart(0).await;
+    cluster.led().await;
+    for index in 0..3 {
+        let engine = cluster.node(index).archive().engine().clone();
+        eventually("nothing to be held", async || match engine.held(10) {
+            Ok(held) if held.is_empty() => Ok(()),
+            held => Err(format!("{held:?}")),
+        })
+        .await;
+        assert!(own(cluster.node(index).archive(), &key).is_err());
+    }
+    put(cluster.node(0).archive(), &key, &data).await.expect("the same key is free");
+}
+
+/// N13: in the original a cancel did not reach every copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n13_an_upload_that_is_given_up_is_given_up_by_every_member() {
+    let cluster = Cluster::start(3).await;
+    let first = cluster.node(0).archive().clone();
+    make(&first, "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(4, 12 << 20));
+    let put = archive::Put { md5: Some(Md5::of(b"other")), ..put_of(&key, data.len()) };
+    let refused = first.put(put, &mut archive::Whole(Some(data.clone()))).await;
+    assert_eq!(code(refused), Code::Md5Mismatch);
+    for index in 0..3 {
+        let engine = cluster.node(index).archive().engine().clone();
+        assert_eq!(engine.held(10).expect("it is told"), []);
+        let cancelled = || {
+            let upload = Upload { node: node(0), boot: 1, count: 1 };
+            let facts = engine.facts_of_upload(&upload).map_err(|error| error.to_string())?;
+            let is = |fact: &segment::archive::Fact| {
+                matches!(fact, segment::archive::Fact::Cancelled { .. })
+            };
+            if facts.iter().any(is) { Ok(()) } else { Err(format!("{facts:?}")) }
+        };
+        eventually("it to be given up", async || cancelled()).await;
+    }
+    assert_eq!(code(get(&first, &key).await), Code::NotFound);
+}
+
+fn node(index: usize) -> hashring::NodeId {
+    format!("n{}", index + 1).parse().expect("a node's name")
+}
+
+/// What two members hold of an upload that nobody has decided.
+async fn held(cluster: &Cluster, upload: &Upload, key: &Name, data: &Bytes) {
+    for index in [1, 2] {
+        let engine = cluster.node(index).archive().engine().clone();
+        let opening = Opening {
+            upload: upload.clone(),
+            collection: key.collection.clone(),
+            key: key.key.clone(),
+            part: 0,
+            segment_number: 0,
+        };
+        let slice = Slice::of(0, data.clone());
+        let closing = Closing {
+            version: UnifiedId(0),
+            size: data.len() as u64,
+            md5: Md5::of(data),
+            adler32: Adler32::of(data),
+            meta: Vec::new(),
+            time_ms: 0,
+        };
+        let (upload, name) = (upload.clone(), key.collection.clone());
+        let work = move || {
+            let versioning = Versioning::Unversioned;
+            let made = Operation::CreateCollection { name, versioning, time_ms: 0 };
+            engine.perform(made).expect("it is made");
+            engine.perform(Operation::Start { opening: opening.clone(), slice }).expect("begun");
+            let hold = Operation::Hold { upload, opening, closing };
+            engine.perform(hold).expect("it is held");
+            assert_eq!(engine.held(10).expect("it is told").len(), 1);
+        };
+        tokio::task::spawn_blocking(work).await.expect("it does not panic");
+    }
+}
+
+/// G-S2 and G-S3: what is held outlives restarts until the log says what becomes of it: a cancel, if the
+/// coordinator is not at it any more, and a fence, if it has begun another life.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_is_decided_by_evidence_and_not_by_age() {
+    let mut cluster = Cluster::start(3).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(5, 100_000));
+    let cancelled = Upload { node: node(0), boot: 1, count: 1_000_000 };
+    held(&cluster, &cancelled, &key, &data).await;
+    let decided = async |cluster: &Cluster| {
+        for index in [1, 2] {
+            let engine = cluster.node(index).archive().engine().clone();
+            eventually("it to be decided", async || match engine.held(10) {
+                Ok(held) if held.is_empty() => Ok(()),
+                held => Err(format!("{held:?}")),
+            })
+            .await;
+        }
+    };
+    decided(&cluster).await;
+    cluster.kill(0).await;
+    let fenced = Upload { count: 1_000_001, ..cancelled };
+    held(&cluster, &fenced, &key, &data).await;
+    // Nobody can say anything of it while its coordinator is away, whatever its age.
+    cluster.kill(1).await;
+    cluster.restart(1).await;
+    let engine = cluster.node(1).archive().engine().clone();
+    assert_eq!(engine.held(10).expect("it is told").len(), 1, "it outlived a kill");
+    cluster.restart(0).await;
+    cluster.led().await;
+    decided(&cluster).await;
+    assert_eq!(engine.fence(&node(0)).expect("it is told"), 2);
+    assert_eq!(code(get(cluster.node(2).archive(), &key).await), Code::NotFound);
+}
+
+/// N8 and N24: what does not verify is never given out, is read from another, and is mended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n24_a_copy_with_flipped_bits_is_passed_over_and_mended_from_a_member() {
+    let mut cluster = Cluster::start(3).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(6, 11 << 20));
+    put(cluster.node(0).archive(), &key, &data).await.expect("it is stored");
+    for index in 0..3 {
+        has(cluster.node(index).archive(), &key, &data).await;
+    }
+    cluster.stop(1).await;
+    let largest = |folder: &Path| {
+        let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |found| found.len());
+        files(folder).into_iter().max_by_key(size).expect("a value file")
+    };
+    let file = largest(&cluster.data(1));
+    let mut bytes = std::fs::read(&file).expect("it is read");
+    for place in [3 << 20, 8 << 20] {
+        bytes[place] ^= 0x10;
+    }
+    std::fs::write(&file, bytes).expect("it is written");
+    cluster.restart(1).await;
+    cluster.led().await;
+    let archive = cluster.node(1).archive();
+    assert!(own(archive, &key).is_err(), "the copy is broken");
+    assert!(get(archive, &key).await.expect("another has it") == data);
+    has(archive, &key, &data).await;
+
+    // A file that is gone is owed too.
+    cluster.stop(1).await;
+    for file in files(&cluster.data(1)) {
+        std::fs::remove_file(file).expect("it is removed");
+    }
+    cluster.restart(1).await;
+    cluster.led().await;
+    has(cluster.node(1).archive(), &key, &data).await;
+}
+
+/// N10, N11 and N15: a node that slept learns what was replaced and deleted, and answers nothing else before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n15_a_node_that_slept_shows_what_is_newest_and_nothing_that_was_deleted() {
+    let mut cluster = Cluster::start(3).await;
+    let first = cluster.node(0).archive().clone();
+    make(&first, "kept", Versioning::Versioned).await;
+    let [stays, replaced, deleted] = ["stays", "replaced", "deleted"].map(|key| name("kept", key));
+    let (old, new) = (data(7, 200_000), data(8, 300_000));
+    for key in [&stays, &replaced, &deleted] {
+        put(&first, key, &old).await.expect("it is stored");
+    }
+    cluster.kill(2).await;
+    cluster.led().await;
+    let meta = vec![("colour".to_owned(), "blue".to_owned())];
+    let second = archive::Put { meta: meta.clone(), ..put_of(&replaced, new.len()) };
+    let second = first.put(second, &mut archive::Whole(Some(new.clone()))).await;
+    let second = second.expect("it is stored").version;
+    let all = Delete { name: deleted.clone(), version: None, repeat: None };
+    first.delete(all, soon()).await.expect("it is deleted");
+    cluster.restart(2).await;
+    let slept = cluster.node(2).archive();
+    assert!(get(slept, &replaced).await.expect("it is read") == new);
+    assert_eq!(code(get(slept, &deleted).await), Code::NotFound);
+    let found = slept.find(&replaced, None, soon()).await.expect("it is found");
+    assert_eq!((found.version, found.meta), (second, meta));
+    // And its own files say the same, soon.
+    has(slept, &replaced, &new).await;
+    has(slept, &stays, &old).await;
+    eventually("the delete to be known", async || match own(slept, &deleted) {
+        Err(_gone) => Ok(()),
+        Ok(_) => Err("it is still there"),
+    })
+    .await;
+    // The earlier version is there too, with its own number.
+    let before = slept.engine().versions(&replaced.collection, &replaced.key);
+    assert_eq!(before.expect("they are told").len(), 2);
+    let _old = get_of(slept, &replaced, Some(second)).await.expect("it is read");
+}
+
+/// N19: times are integers, everywhere the same, also with zero milliseconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n19_a_version_has_one_time_on_all_nodes() {
+    let cluster = Cluster::start(3).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let key = name("plain", "k");
+    put(cluster.node(0).archive(), &key, &data(9, 10)).await.expect("it is stored");
+    let mut times = Vec::new();
+    for index in 0..3 {
+        let archive = cluster.node(index).archive();
+        has(archive, &key, &data(9, 10)).await;
+        let own = archive.engine().versions(&key.collection, &key.key).expect("it is told");
+        times.push(own[0].time_ms);
+        times.push(archive.find(&key, None, soon()).await.expect("it is found").time_ms);
+    }
+    times.dedup();
+    assert_eq!(times.len(), 1, "{times:?}");
+}
+
+/// G-S16: many uploads at once through all nodes, while messages are sent; none is lost or mixed up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_uploads_at_once_keep_their_bytes_apart() {
+    let cluster = Arc::new(Cluster::start(3).await);
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let mut puts = tokio::task::JoinSet::new();
+    for number in 0..48_u64 {
+        let archive = cluster.node(usize::try_from(number % 3).unwrap_or(0)).archive().clone();
+        puts.spawn(async move {
+            let size = 100 + usize::try_from(number).unwrap_or(0) * 40_000;
+            let (key, data) = (name("plain", &format!("k{number}")), data(number, size));
+            put(&archive, &key, &data).await.map(|_stored| (key, data))
+        });
+    }
+    for done in puts.join_all().await {
+        let (key, data) = done.expect("it is stored");
+        let archive = cluster.node(key.key.as_str().len() % 3).archive();
+        assert!(get(archive, &key).await.expect("it is read") == data, "{}", key.key);
+    }
+}

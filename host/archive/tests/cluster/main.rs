@@ -1,0 +1,16 @@
+//! Objects on nodes of one process, real QUIC, real files and the embedded registry.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test ends where a step fails"
+)]
+
+mod lost;
+mod objects;
+mod support;
+#[expect(unreachable_pub, reason = "shared with other crates")]
+#[path = "../../../../tests/src/wait.rs"]
+mod wait;

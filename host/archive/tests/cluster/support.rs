@@ -1,0 +1,308 @@
+//! Nodes of one process on real sockets and files, each with a runtime of its own, so that one can be killed: no
+//! goodbye, nothing flushed. They have archives and no chats; their logs are numbered here.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use archive::{Append, Archive};
+use bytes::Bytes;
+use hashring::{NodeId, PartitionId, Partitions, Position, Spread};
+use registry::Registry;
+use replication::core::{Outcome, Timings};
+use replication::{
+    Answering, Authority, Config, Credentials, Host, NotRun, Notices, Parts, Replication,
+    RequestHead, Stream, Streaming, Submission,
+};
+use runtime::{Stop, Tasks};
+use segment::archive::{Archive as Engine, ArchiveConfig, SpaceConfig};
+use segment::{Folder, Log, LogConfig, Reserve};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+use crate::wait::eventually;
+
+/// Partitions of a cluster: more than nodes, so that every node leads some.
+const PARTITIONS: u16 = 8;
+/// Of what is held and undecided nobody waits longer before asking.
+const UNDECIDED: Duration = Duration::from_millis(200);
+
+/// Nodes n1, n2, n3 … that share a registry and a folder.
+pub(crate) struct Cluster {
+    registry: Registry,
+    authority: Arc<Authority>,
+    copies: u8,
+    nodes: Vec<Option<Node>>,
+    folder: tempfile::TempDir,
+}
+
+/// A running node.
+pub(crate) struct Node {
+    replication: Replication,
+    archive: Archive,
+    tasks: Tasks,
+    log: Log,
+    runtime: Runtime,
+}
+
+/// Numbers entries as the chats do, and tells the archive.
+struct Numbers {
+    replication: Replication,
+    next: Mutex<BTreeMap<PartitionId, (u64, u64)>>,
+    archive: OnceLock<Archive>,
+}
+
+impl Append for Numbers {
+    fn append(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        payload: Bytes,
+        acks: u8,
+    ) -> Option<(u64, oneshot::Receiver<Outcome>)> {
+        let mut next = self.next.lock().unwrap();
+        let (of, seq) = next.get_mut(&partition).filter(|(of, _)| *of == epoch)?;
+        let submission = Submission { partition, epoch: *of, seq: *seq, payload, acks };
+        let answer = self.replication.submit(submission)?;
+        *seq += 1;
+        Some((*seq - 1, answer))
+    }
+
+    fn give_up(&self, partition: PartitionId, _epoch: u64) {
+        self.next.lock().unwrap().remove(&partition);
+    }
+}
+
+/// What replication tells a node.
+struct Told(Arc<Numbers>);
+
+impl Told {
+    fn archive(&self) -> &Archive {
+        self.0.archive.get().expect("it is there before the driver")
+    }
+}
+
+impl Host for Told {
+    fn opened(&self, partition: PartitionId, epoch: u64, seq: u64) {
+        self.0.next.lock().unwrap().insert(partition, (epoch, seq + 1));
+        self.archive().opened(partition, epoch, seq);
+    }
+
+    fn committed(&self, partition: PartitionId, epoch: u64, seq: u64) {
+        self.archive().committed(partition, epoch, seq);
+    }
+
+    fn closed(&self, partition: PartitionId, epoch: u64) {
+        self.archive().closed(partition, epoch);
+        self.0.next.lock().unwrap().remove(&partition);
+    }
+
+    fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering {
+        match archive::is_question(&body) {
+            true => self.archive().answer(from, head, &body),
+            false => Box::pin(std::future::ready(Err(NotRun::Busy))),
+        }
+    }
+
+    fn streams(&self, body: &[u8]) -> bool {
+        self.archive().streams(body)
+    }
+
+    fn stream(&self, from: NodeId, body: Bytes, stream: Stream) -> Streaming {
+        self.archive().stream(&from, &body, stream)
+    }
+}
+
+impl Cluster {
+    pub(crate) async fn start(nodes: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::embedded(&folder.path().join("registry")).unwrap();
+        let mut cluster = Self {
+            registry,
+            authority: Arc::new(Authority::new("test").unwrap()),
+            copies: u8::try_from(nodes.min(3)).unwrap(),
+            nodes: (0..nodes).map(|_| None).collect(),
+            folder,
+        };
+        let starting: Vec<usize> = (0..nodes).collect();
+        for index in starting {
+            cluster.restart(index).await;
+        }
+        cluster.led().await;
+        cluster
+    }
+
+    pub(crate) fn node(&self, index: usize) -> &Node {
+        self.nodes[index].as_ref().expect("it runs")
+    }
+
+    /// The folder of node `index`.
+    pub(crate) fn data(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("n{}", index + 1))
+    }
+
+    /// Starts a node, as a process would: folder, registry, log, archive, sockets, tasks.
+    pub(crate) async fn restart(&mut self, index: usize) {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let node: NodeId = format!("n{}", index + 1).parse().unwrap();
+        let session = self.registry.session(&node);
+        let (path, copies) = (self.data(index), self.copies);
+        let authority = Arc::clone(&self.authority);
+        let started = runtime.spawn(async move {
+            let count: Partitions = PARTITIONS.try_into().unwrap();
+            let places = || (0..16).map(|n| Position::of_key(format!("{node}/{n}").as_bytes()));
+            let folder = Folder::open(&path, &node, PARTITIONS, || places().collect()).unwrap();
+            let folder = replication::enlist(&session, folder).await.unwrap();
+            let (notices, boot) = (Notices::default(), folder.boot());
+            let (log, restored) = log(&folder, &notices);
+            let engine = engine(&folder, &node);
+            let positions = folder.positions().to_vec();
+            let credentials = Credentials::new(&authority.issue(&node).unwrap()).unwrap();
+            let parts = Parts { session, credentials, folder, log: log.clone(), restored, notices };
+            let config = config(node, count, copies, positions);
+            let (replication, driver) = replication::bind(config, parts).unwrap();
+            let tasks = Tasks::current(Stop::default());
+            let numbers = Arc::new(Numbers {
+                replication: replication.clone(),
+                next: Mutex::default(),
+                archive: OnceLock::new(),
+            });
+            let config =
+                archive::Config { boot, undecided: UNDECIDED, ..archive::Config::default() };
+            let append = Arc::<Numbers>::clone(&numbers);
+            let archive = Archive::new(replication.clone(), append, engine, config, &tasks);
+            numbers.archive.set(archive.clone()).unwrap();
+            driver.start(Arc::new(Told(numbers)), &tasks);
+            (replication, archive, tasks, log)
+        });
+        let (replication, archive, tasks, log) = started.await.unwrap();
+        self.nodes[index] = Some(Node { replication, archive, tasks, log, runtime });
+    }
+
+    /// Waits until every living node knows a leader of every partition that lives.
+    pub(crate) async fn led(&self) {
+        let living: Vec<&Node> = self.nodes.iter().flatten().collect();
+        let name = |node: &&Node| node.replication.node().clone();
+        let names: Vec<NodeId> = living.iter().map(name).collect();
+        for node in living {
+            eventually("every partition to be led", async || {
+                for partition in node.replication.partitions().all() {
+                    let view = node.replication.view(partition);
+                    let led = view.primary.as_ref().is_some_and(|node| names.contains(node));
+                    if !view.open || !led {
+                        return Err(format!("{partition}: {view:?}"));
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        }
+    }
+
+    /// Which node leads the partition of a chat's objects.
+    pub(crate) fn primary(&self, token: &str) -> usize {
+        let token: model::ChatToken = token.parse().expect("a token");
+        let node = self.nodes.iter().flatten().next().expect("somebody lives");
+        let partition = node.replication.partitions().of_key(&token.key());
+        let view = node.replication.view(partition);
+        let primary = view.primary.clone().expect("it is led");
+        let named = |index: &usize| format!("n{}", index + 1) == primary.as_str();
+        (0..self.nodes.len()).find(named).expect("one of ours")
+    }
+
+    /// Ends a node as a crash would.
+    pub(crate) async fn kill(&mut self, index: usize) {
+        let Node { log, archive, runtime, replication, tasks } =
+            self.nodes[index].take().expect("it runs");
+        let end = move || {
+            log.abandon();
+            archive.engine().abandon();
+            drop((archive, replication, tasks));
+            runtime.shutdown_timeout(Duration::from_secs(30));
+        };
+        tokio::task::spawn_blocking(end).await.unwrap();
+    }
+
+    /// Ends a node in good order.
+    pub(crate) async fn stop(&mut self, index: usize) {
+        let Node { log, archive, runtime, replication, tasks } =
+            self.nodes[index].take().expect("it runs");
+        let drained = replication.clone();
+        drop(runtime::timeout(Duration::from_secs(5), drained.drain()).await);
+        tasks.finish().await;
+        let end = move || {
+            drop(replication);
+            archive.engine().close();
+            drop((archive, log));
+            runtime.shutdown_timeout(Duration::from_secs(30));
+        };
+        tokio::task::spawn_blocking(end).await.unwrap();
+    }
+}
+
+impl Node {
+    pub(crate) fn archive(&self) -> &Archive {
+        &self.archive
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in self.nodes.iter_mut().filter_map(Option::take) {
+            node.log.abandon();
+            node.archive.engine().abandon();
+            node.runtime.shutdown_background();
+        }
+    }
+}
+
+fn log(folder: &Folder, notices: &Notices) -> (Log, BTreeMap<PartitionId, segment::Restored>) {
+    let config = LogConfig {
+        folder: folder.logs(),
+        store: folder.store(),
+        partitions: PARTITIONS,
+        value_file_bytes_max: 64 << 20,
+        reserve: Reserve::Bytes(0),
+    };
+    let told = notices.clone();
+    let (log, recovered) = Log::open(config, move |notice| told.tell(notice)).unwrap();
+    assert_eq!(recovered.damages, []);
+    (log, recovered.partitions)
+}
+
+fn engine(folder: &Folder, node: &NodeId) -> Engine {
+    let home = folder.path().join("archive");
+    let config = ArchiveConfig {
+        node: node.clone(),
+        store: folder.store(),
+        spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d") }],
+        reserve_bytes: 0,
+        value_file_bytes_max: 64 << 20,
+        idle_max: Duration::from_secs(1800),
+        hidden_for: Duration::from_secs(3600),
+        grace: Duration::from_secs(864_000),
+        keeping: None,
+        home,
+    };
+    Engine::open(config, |_text| {}).unwrap().0
+}
+
+fn config(node: NodeId, partitions: Partitions, copies: u8, positions: Vec<Position>) -> Config {
+    Config {
+        http: format!("http://{node}.example:80"),
+        node,
+        partitions,
+        copies,
+        commit: copies / 2 + 1,
+        spread: Spread::Node,
+        positions,
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        advertise: String::new(),
+        zone: String::new(),
+        weight: 1,
+        timings: Timings::default(),
+        scrub: 0,
+    }
+}
