@@ -22,6 +22,7 @@ mod kazoo;
 mod keys;
 mod killed_in_a_swap;
 mod loading;
+mod objects;
 mod operators;
 mod process;
 mod processes;

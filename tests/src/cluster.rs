@@ -138,8 +138,12 @@ impl Cluster {
         let Some(Running { runtime, node, .. }) = self.running[index].take() else { return };
         // What waits for the disk is lost, as it would be: the runtime's end alone would still write it.
         if let Some(node) = &node {
-            let log = node.log().clone();
-            _ = tokio::task::spawn_blocking(move || log.abandon()).await;
+            let (log, archive) = (node.log().clone(), node.archive().engine().clone());
+            let abandon = move || {
+                log.abandon();
+                archive.abandon();
+            };
+            _ = tokio::task::spawn_blocking(abandon).await;
         }
         end(runtime).await;
         drop(node);

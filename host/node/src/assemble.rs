@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use archive::Archive;
 use chat::{Chats, LiveChain};
 use hashring::{InvalidPartitions, Partitions, Position};
 use plugin::Compiler;
@@ -26,6 +27,7 @@ use crate::credentials::Issuer;
 use crate::generations::{self, Peers};
 use crate::handlers;
 use crate::joining;
+use crate::objects;
 use crate::operator::Operator;
 
 /// What the nodes of one process share. Clones are the same.
@@ -53,6 +55,7 @@ pub struct Node {
     url: String,
     pub(crate) announcement: Announcement,
     pub(crate) chats: Chats,
+    pub(crate) archive: Archive,
     pub(crate) replication: Replication,
     pub(crate) log: Log,
 }
@@ -90,6 +93,9 @@ pub enum StartError {
     /// The log cannot be opened. Nothing in it was changed; see the cause.
     #[error("the log")]
     Log(#[from] segment::OpenError),
+    /// The archive cannot be opened. Nothing in it was changed; see the cause.
+    #[error("the archive")]
+    Archive(#[from] segment::archive::OpenError),
     /// The number of partitions is none. Nothing was started; mend the configuration.
     #[error(transparent)]
     Partitions(#[from] InvalidPartitions),
@@ -187,6 +193,7 @@ impl Node {
         let notices = Notices::default();
         let (log, recovered) = open_log(config, &folder, &notices).await?;
         tell(config, &recovered);
+        let engine = objects::open(config, &folder, &notices).await?;
 
         let (http, admin) = (http.listen()?, admin.listen()?);
         let settings = settings(config, partitions, &folder, url.clone());
@@ -198,10 +205,12 @@ impl Node {
         let tasks = Tasks::current(Stop::default());
         let ledger = Arc::new(replication.clone());
         let chats = Chats::new(ledger, live, chats(config), &tasks);
+        let archive = objects::start(&replication, &chats, engine, boot, &tasks);
         rollout.run(&replication, &tasks);
         // Before it takes part: what is missing others have, and they lead until it is here.
         replication.set_ready(begun == rollout::Begun::Live).await;
-        let peers = Peers { chats: chats.clone(), rollout: rollout.clone() };
+        let peers =
+            Peers { chats: chats.clone(), archive: archive.clone(), rollout: rollout.clone() };
         driver.start(Arc::new(peers), &tasks);
         let operator = Operator {
             replication: replication.clone(),
@@ -220,8 +229,19 @@ impl Node {
         let admin = admin.serve_operators(Arc::new(operator), &tasks);
         let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
         let announcement = Announcement::default();
-        let node =
-            Self { name, grace, tasks, http, admin, url, announcement, chats, replication, log };
+        let node = Self {
+            name,
+            grace,
+            tasks,
+            http,
+            admin,
+            url,
+            announcement,
+            chats,
+            archive,
+            replication,
+            log,
+        };
         node.joined(config, &rollout).await
     }
 
@@ -293,6 +313,11 @@ impl Node {
     /// How long its stop may take.
     pub fn grace(&self) -> Duration {
         self.grace
+    }
+
+    /// The archive of the cluster, as it answers for it.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// Its log: a test ends it as a crash would.

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use archive::Archive;
 use bytes::Bytes;
 use chat::{Chain, Chats, Handler, LiveChain};
 use hashring::{NodeId, PartitionId};
 use plugin::{Comparison, Host, Plugin};
-use replication::{Answering, RequestHead};
+use replication::{Answering, RequestHead, Stream, Streaming};
 use rollout::{Beside, Guard, GuardOf, Hook, Lineup, Rollout, Settings, Trust};
 
 use crate::assemble::StartError;
@@ -113,35 +114,51 @@ pub(crate) fn in_order(lineup: &Lineup, order: &[String]) -> Vec<Arc<Plugin>> {
     named.chain(others).map(Arc::clone).collect()
 }
 
-/// What other nodes ask this one: about chats, and about components.
+/// What other nodes ask this one: about chats, about objects, and about components.
 #[derive(Debug)]
 pub(crate) struct Peers {
     pub(crate) chats: Chats,
+    pub(crate) archive: Archive,
     pub(crate) rollout: Rollout,
 }
 
 impl replication::Host for Peers {
     fn opened(&self, partition: PartitionId, epoch: u64, seq: u64) {
+        // The chats first: what the archive appends is numbered by them.
         self.chats.opened(partition, epoch, seq);
+        self.archive.opened(partition, epoch, seq);
     }
 
     fn committed(&self, partition: PartitionId, epoch: u64, seq: u64) {
         self.chats.committed(partition, epoch, seq);
+        self.archive.committed(partition, epoch, seq);
     }
 
     fn closed(&self, partition: PartitionId, epoch: u64) {
+        self.archive.closed(partition, epoch);
         self.chats.closed(partition, epoch);
     }
 
     fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering {
-        match rollout::is_question(&body) {
-            true => self.rollout.answer(from, &body),
-            false => self.chats.answer(from, head, body),
+        if rollout::is_question(&body) {
+            self.rollout.answer(from, &body)
+        } else if archive::is_question(&body) {
+            self.archive.answer(from, head, &body)
+        } else {
+            self.chats.answer(from, head, body)
         }
     }
 
     fn is_patient(&self, body: &[u8]) -> bool {
         rollout::is_piece(body)
+    }
+
+    fn streams(&self, body: &[u8]) -> bool {
+        self.archive.streams(body)
+    }
+
+    fn stream(&self, from: NodeId, body: Bytes, stream: Stream) -> Streaming {
+        self.archive.stream(&from, &body, stream)
     }
 }
 

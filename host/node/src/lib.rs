@@ -16,6 +16,7 @@ mod decision;
 mod going;
 mod joining;
 mod looking;
+mod objects;
 mod operator;
 mod told;
 

@@ -9,7 +9,8 @@
 //! 4. what this node leads is handed to nodes that stay, if there are any; until then operators are
 //!    answered, and now they are not any more;
 //! 5. the tasks end, and with them the connections to peers and the session with the registry;
-//! 6. the log's writer writes and syncs what is queued, and the folder's lock is given back.
+//! 6. the writers of the archive and of the log write and sync what is queued, and the folder's lock is given
+//!    back.
 //!
 //! All of it takes at most the grace period. What was not done by then is cut and named. A second
 //! signal cuts at once; that is always safe, because a stop without goodbye is what the log is made for.
@@ -82,7 +83,9 @@ pub async fn stop_all(nodes: Vec<Node>, leaving: Leaving, grace: Duration) -> Ve
 impl Node {
     /// Ends the node by `deadline`; returns what had to be cut.
     pub async fn stop(self, deadline: Instant, leaving: Leaving) -> Vec<String> {
-        let Self { name, tasks, http, admin, announcement, chats, replication, log, .. } = self;
+        let Self {
+            name, tasks, http, admin, announcement, chats, archive, replication, log, ..
+        } = self;
         let left = || deadline.saturating_duration_since(runtime::now());
         let mut cut = Vec::new();
         if runtime::timeout(WITHDRAW_MAX.min(left()), announcement.withdraw()).await.is_err() {
@@ -108,7 +111,11 @@ impl Node {
         if runtime::timeout(left().max(LAST_STEPS), tasks.finish()).await.is_err() {
             cut.push(format!("tasks of {name}"));
         }
-        drop((http, admin, chats, replication));
+        let engine = archive.engine().clone();
+        drop((http, admin, chats, archive, replication));
+        if runtime::blocking(move || engine.close()).await.is_none() {
+            cut.push(format!("the archive of {name}"));
+        }
         // The last handle: dropping it waits for the writer.
         if runtime::blocking(move || drop(log)).await.is_none() {
             cut.push(format!("the log of {name}"));

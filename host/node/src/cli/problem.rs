@@ -116,7 +116,9 @@ impl From<StartError> for Problem {
             StartError::Http(_) | StartError::Quic(_) => {
                 Self::failed(what, "Stop what listens there, or choose another port")
             }
-            StartError::Log(_) => Self::failed(what, "See docs/operations.md before another start"),
+            StartError::Log(_) | StartError::Archive(_) => {
+                Self::failed(what, "See docs/operations.md before another start")
+            }
             StartError::Replication(_) | StartError::Ended(_) | StartError::NotLed { .. } => {
                 Self::failed(what, "See the log above")
             }

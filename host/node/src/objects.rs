@@ -1,0 +1,110 @@
+//! The archive of a node: its own files, and its place between the log and other nodes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use archive::{Append, Archive};
+use bytes::Bytes;
+use chat::Chats;
+use hashring::PartitionId;
+use replication::core::Outcome;
+use replication::{Notices, Replication};
+use runtime::Tasks;
+use segment::archive::{Archive as Engine, ArchiveConfig, Keeping, SpaceConfig};
+use segment::{Disk, Folder, Notice, SystemDisk};
+use tokio::sync::oneshot;
+
+use crate::assemble::StartError;
+use crate::config::{Config, Reserve};
+
+/// The folder of archives, below the node's own. Each store has one: what an earlier store of this node held
+/// counts for nothing, and is fetched again.
+const FOLDER: &str = "archive";
+/// The only space there is so far.
+const SPACE: u32 = 1;
+/// An upload of which nothing came for so long is given up.
+const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
+/// Hidden bytes go after so long, and what hides after the grace.
+const HIDDEN_FOR: Duration = Duration::from_secs(3600);
+const GRACE: Duration = Duration::from_secs(10 * 24 * 3600);
+/// What keeping the files may read in a second.
+const KEEPING_BYTES: u64 = 10 << 20;
+
+/// What the archive appends goes between what the chats append.
+struct Beside(Chats);
+
+impl Append for Beside {
+    fn append(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        payload: Bytes,
+        acks: u8,
+    ) -> Option<(u64, oneshot::Receiver<Outcome>)> {
+        self.0.append(partition, epoch, payload, acks)
+    }
+
+    fn give_up(&self, partition: PartitionId, epoch: u64) {
+        self.0.give_up(partition, epoch);
+    }
+}
+
+/// Opens the node's own archive. Recovering reads files: not on the threads that serve.
+pub(crate) async fn open(
+    config: &Config,
+    folder: &Folder,
+    notices: &Notices,
+) -> Result<Engine, StartError> {
+    let home = folder.path().join(FOLDER).join(format!("{:016x}", folder.store()));
+    let archive = ArchiveConfig {
+        node: config.node.id.clone(),
+        store: folder.store(),
+        spaces: vec![SpaceConfig { id: SPACE, root: home.join("spaces.d") }],
+        reserve_bytes: reserve(config, folder.path())?,
+        value_file_bytes_max: config.storage.value_file.0,
+        idle_max: IDLE_MAX,
+        hidden_for: HIDDEN_FOR,
+        grace: GRACE,
+        keeping: Some(Keeping { bytes_per_second: KEEPING_BYTES }),
+        home,
+    };
+    let told = notices.clone();
+    let opened = runtime::blocking(move || {
+        Engine::open(archive, move |text| told.tell(Notice::Failed { text: text.to_owned() }))
+    });
+    let ended = || StartError::Ended("the archive was not opened".to_owned());
+    let (engine, found) = opened.await.ok_or_else(ended)??;
+    let node = &config.node.id;
+    tracing::info!(%node, files = found.files, scanned = found.scanned, "archive recovered");
+    for damage in &found.damages {
+        let (file, offset) = (damage.file.display(), damage.offset);
+        tracing::error!(%node, %file, offset, "damage in the archive: {}", damage.what);
+    }
+    Ok(engine)
+}
+
+/// What stays free, in bytes.
+fn reserve(config: &Config, folder: &Path) -> Result<u64, StartError> {
+    match config.storage.reserve {
+        Reserve::Bytes(size) => Ok(size.0),
+        Reserve::Percent(percent) => {
+            let refused = |source| StartError::Folder { path: folder.to_owned(), source };
+            let space = SystemDisk.space(folder).map_err(refused)?;
+            Ok((space.total / 100).saturating_mul(u64::from(percent)))
+        }
+    }
+}
+
+/// The archive of the cluster, on this node.
+pub(crate) fn start(
+    replication: &Replication,
+    chats: &Chats,
+    engine: Engine,
+    boot: u64,
+    tasks: &Tasks,
+) -> Archive {
+    let config = archive::Config { boot, ..archive::Config::default() };
+    let beside = Arc::new(Beside(chats.clone()));
+    Archive::new(replication.clone(), beside, engine, config, tasks)
+}
