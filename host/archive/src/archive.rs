@@ -11,6 +11,7 @@ use hashring::{NodeId, PartitionId};
 use replication::core::Outcome;
 use replication::{Answering, NotRun, Replication, RequestHead, Stream, Streaming};
 use runtime::{Instant, Tasks};
+use segment::LogEnd;
 use segment::archive::{self as engine, CollectionName, UnifiedId, Upload, Versioning};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
@@ -96,8 +97,8 @@ pub(crate) struct Shared {
     /// Partitions that this node leads, of which something is to be applied.
     pub(crate) ready: Mutex<BTreeSet<PartitionId>>,
     pub(crate) ready_rung: Notify,
-    /// One at a time reads a partition's log.
-    pub(crate) catching_up: Box<[tokio::sync::Mutex<()>]>,
+    /// One at a time reads a partition's log. How far it was read: everything of it up to there is applied.
+    pub(crate) catching_up: Box<[tokio::sync::Mutex<LogEnd>]>,
     pub(crate) catch_ups: Semaphore,
     /// Something may be owed, or undecided.
     pub(crate) owing_rung: Notify,
@@ -266,7 +267,7 @@ impl Archive {
 
     /// How far this node's archive has taken over what the log of a partition decides: an entry up to here
     /// is needed no more.
-    pub fn applied(&self, partition: PartitionId) -> segment::LogEnd {
+    pub fn applied(&self, partition: PartitionId) -> LogEnd {
         self.shared.engine.applied(partition.0)
     }
 
