@@ -1,7 +1,7 @@
 //! Who may say that a component is theirs, and as which plugin it may run: ed25519 over both, under keys that an
 //! operator trusts.
 //!
-//! What is signed is a [statement](statement): the plugin's name and the component's digest. So a component that
+//! What is signed is a [statement]: the plugin's name and the component's digest. So a component that
 //! somebody signed as one plugin cannot be swapped in as another, which has other grants. Signatures are detached
 //! and raw, 64 bytes; a component that runs under several names has several. Every node checks for itself, with its
 //! own keys.

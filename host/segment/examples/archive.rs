@@ -81,7 +81,7 @@ fn open(folder: &Path) -> Archive {
         grace: Duration::from_secs(864_000),
         keeping: None,
     };
-    let (archive, found) = Archive::open(config, |text| panic_at(text)).expect("it opens");
+    let (archive, found) = Archive::open(config, panic_at).expect("it opens");
     assert!(found.damages.is_empty(), "{found:?}");
     let (name, versioning) = ("c".parse().expect("a name"), Versioning::Versioned);
     let made = Operation::CreateCollection { name, versioning, time_ms: 1 };

@@ -470,6 +470,7 @@ async fn plugins_are_pushed_swapped_and_rolled_back() {
         "push status 10 unsigned",
         "push status 200000 c2ln",
         "swap status ab false",
+        "swap status ab false 1000 20",
         "swap other ab true",
         "rollback status false",
         "rollback other true",
