@@ -27,7 +27,6 @@ mod operators;
 mod process;
 mod processes;
 mod quorum;
-mod registry_away;
 mod rollouts;
 mod service_registry;
 mod shipped_plugins;
