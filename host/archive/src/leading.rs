@@ -356,7 +356,8 @@ pub(crate) fn described(
     }
 }
 
-fn part(made: &Final) -> Part {
+/// What a segment is made of, and who has it.
+pub(crate) fn part(made: &Final) -> Part {
     Part {
         upload: made.upload.clone(),
         part: made.part,

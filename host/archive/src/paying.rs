@@ -13,6 +13,7 @@ use segment::archive::{Debt, Operation, Slice, Table};
 
 use crate::Part;
 use crate::archive::Shared;
+use crate::leading::part;
 use crate::meters;
 use crate::place;
 use crate::reading::holders;
@@ -67,16 +68,7 @@ pub(crate) async fn pay(shared: Arc<Shared>) {
 /// Fetches what a segment lacks, from the first who has it; how many sequences that were is told.
 async fn pay_one(shared: &Arc<Shared>, debt: &Debt) -> Result<u64, String> {
     let made = &debt.made;
-    let part = Part {
-        upload: made.upload.clone(),
-        part: made.part,
-        sequences: made.sequences,
-        size: made.size,
-        md5: made.md5,
-        adler32: made.adler32,
-        table: made.table,
-        holders: made.holders.clone(),
-    };
+    let part = part(made);
     let name = Name { collection: made.at.collection.clone(), key: made.at.key.clone() };
     let partition = place::of_name(shared.replication.partitions(), &name);
     let partition = partition.map_err(|refusal| refusal.to_string())?;
