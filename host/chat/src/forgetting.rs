@@ -75,12 +75,7 @@ impl Shared {
         conversation: &Arc<Conversation>,
         age: Duration,
     ) -> Result<bool, Interrupt> {
-        let context = CallContext {
-            deadline: runtime::now() + self.config.timeout,
-            request_id: String::new(),
-            seen: None,
-            hop: 0,
-        };
+        let context = CallContext::of_node(runtime::now() + self.config.timeout);
         let asked = Asked::of_node(&context);
         let guard = self.turn(conversation, &asked).await?;
         let seen = conversation.appended(None, reign.epoch);

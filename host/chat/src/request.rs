@@ -147,6 +147,13 @@ pub struct CallContext {
     pub hop: u8,
 }
 
+impl CallContext {
+    /// Of what the node does by itself: nobody asked, and nobody has seen anything.
+    pub(crate) fn of_node(deadline: Instant) -> Self {
+        Self { deadline, request_id: String::new(), seen: None, hop: 0 }
+    }
+}
+
 impl Request {
     /// The chat it is about; a new chat has none yet.
     pub fn token(&self) -> Option<ChatToken> {
