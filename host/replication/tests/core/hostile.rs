@@ -7,6 +7,8 @@
 //! below those then, and nobody leads until an operator has looked; four hundred lies always come to that. What
 //! is checked is that it is said aloud, and that who still leads still commits.
 
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a story's stage is set right")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -156,7 +158,7 @@ fn babble(stage: &mut Stage, seed: u64) {
     });
     let ends = ends.collect();
     let rng = SmallRng::seed_from_u64(seed);
-    let mut babbler = Babbler { rng, ends, boundless: seed % 2 == 0 };
+    let mut babbler = Babbler { rng, ends, boundless: seed.is_multiple_of(2) };
     for turn in 0..400 {
         let message = babbler.message();
         let to = if turn % 2 == 0 { "a" } else { "b" };

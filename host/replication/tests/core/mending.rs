@@ -1,6 +1,8 @@
 //! A log that is not what the others have: found, taken back to where both agree, and given the rest again;
 //! or left alone, where not enough speak for one content.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a story's stage is set right")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
