@@ -12,8 +12,8 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::{HostConfig, HostError};
 
-/// How often a running guest can be looked at.
-const TICK: Duration = Duration::from_millis(10);
+/// How often a running guest can be looked at: what loops is stopped within two of these after its deadline.
+const TICK: Duration = Duration::from_millis(5);
 
 /// A guest's own stack. Deep recursion in a handler is a mistake, and shows as a trap.
 const STACK_BYTES: usize = 256 << 10;
