@@ -31,7 +31,8 @@ pub(crate) async fn open(
     hook: Option<Hook>,
 ) -> Result<Rollout, StartError> {
     let (plugins, order) = (config.plugins.clone(), config.chain.clone());
-    let channels = config.twilio.is_on().then(|| config.channels.clone()).unwrap_or_default();
+    let channels =
+        if config.twilio.is_on() { config.channels.clone() } else { BTreeMap::default() };
     let beside = Arc::new(BesideLive { live: live.clone() });
     let switch = move |lineup: &Lineup| {
         let handlers = in_order(lineup, &order);
