@@ -203,7 +203,7 @@ async fn a_node_that_was_away_has_what_is_live_before_it_serves() {
 async fn what_the_configuration_names_is_the_first_generation_and_no_more() {
     let mut cluster = Cluster::start_with(3, shipped).await;
     let shipped_version = cluster.admin(0).live().await;
-    assert_eq!(shipped_version.len(), 2);
+    assert_eq!(shipped_version.len(), 4);
     assert!(shipped_version.iter().all(|(_, _, generation)| *generation == 1));
     let chain = cluster.admin(1).get("/admin/v1/chain").await.expect(200);
     let names: Vec<&Value> =

@@ -37,3 +37,4 @@ mod take_over;
 mod talking;
 mod three;
 mod tokens;
+mod twilio;

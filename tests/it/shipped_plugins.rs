@@ -269,3 +269,34 @@ async fn a_call_can_be_repeated_exactly() {
         assert_eq!(ask(&moderation, call.clone()).await, first);
     }
 }
+
+/// Plays the fixtures of a shipped plugin with the component that was built.
+fn plays(name: &str) {
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(name);
+    // What playing leaves behind is nothing for the repository.
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("tests")).expect("it is made");
+    let copy = |path: &std::path::Path| {
+        let text = std::fs::read(shipped.join(path)).expect("it is readable");
+        std::fs::write(folder.path().join(path), text).expect("it is written");
+    };
+    copy("plugin.toml".as_ref());
+    let fixtures = std::fs::read_dir(shipped.join("tests")).expect("it has fixtures");
+    for fixture in fixtures {
+        copy(&std::path::Path::new("tests").join(fixture.expect("a fixture").file_name()));
+    }
+    let output = std::process::Command::new(tests::binary("carillon"))
+        .args(["plugin", "test", "--component"])
+        .arg(tests::component(name))
+        .arg(folder.path())
+        .output()
+        .expect("carillon runs");
+    let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}\n{}", told(&output.stdout), told(&output.stderr));
+}
+
+#[test]
+fn what_the_fixtures_of_voice_and_sms_expect_comes_of_them() {
+    plays("voice");
+    plays("sms");
+}

@@ -18,6 +18,7 @@ pub mod history;
 mod http;
 pub mod python;
 mod skip;
+pub mod twilio;
 pub mod versions;
 mod wait;
 

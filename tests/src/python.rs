@@ -1,4 +1,5 @@
-//! Python with the snippets that `docs/service-registry.md` shows, and the common client for ZooKeeper there.
+//! Python with what other programs use: the snippets that `docs/service-registry.md` shows and the common client for
+//! ZooKeeper there, or any other package.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,19 +36,27 @@ for line in sys.stdin:
 impl Python {
     /// `None`: there is no Python, or its client cannot be installed, which has been said.
     pub async fn start() -> Option<Self> {
-        let client = match client().await {
-            Ok(client) => client,
+        match Self::with(CLIENT, snippets()).await {
+            Ok(python) => Some(python),
             Err(why) => {
                 skipped(&why);
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// With a package, and these files to import.
+    ///
+    /// # Errors
+    /// There is no Python, or the package cannot be installed.
+    pub async fn with(package: &str, files: Vec<(String, String)>) -> Result<Self, String> {
+        let package = installed(package).await?;
         let folder = TempDir::new().unwrap_or_else(|error| panic!("a folder: {error:?}"));
-        for (name, text) in snippets() {
+        for (name, text) in files {
             std::fs::write(folder.path().join(name), text)
                 .unwrap_or_else(|error| panic!("written: {error:?}"));
         }
-        let path = format!("{}:{}", folder.path().display(), client.display());
+        let path = format!("{}:{}", folder.path().display(), package.display());
         let mut child = Command::new("python3")
             .args(["-c", LOOP])
             .env("PYTHONPATH", path)
@@ -59,7 +68,7 @@ impl Python {
         let stdin = child.stdin.take().unwrap_or_else(|| panic!("no input"));
         let out =
             BufReader::new(child.stdout.take().unwrap_or_else(|| panic!("no output"))).lines();
-        Some(Self { _child: child, _folder: folder, stdin, out })
+        Ok(Self { _child: child, _folder: folder, stdin, out })
     }
 
     /// Runs a statement; what it printed.
@@ -97,22 +106,30 @@ impl Python {
     }
 }
 
-/// The folder with the client, installed once for this build.
-async fn client() -> Result<PathBuf, String> {
+/// The folder with a package, without what it needs itself, installed once for this build.
+async fn installed(package: &str) -> Result<PathBuf, String> {
     // A test lives in release/deps of the target folder.
     let test = std::env::current_exe().unwrap_or_else(|error| panic!("an executable: {error:?}"));
     let target = test.ancestors().nth(3).unwrap_or_else(|| panic!("no target folder"));
-    let folder = target.join("python").join(CLIENT);
+    let folder = target.join("python").join(package);
     if folder.exists() {
         return Ok(folder);
     }
     std::fs::create_dir_all(target.join("python")).map_err(|error| error.to_string())?;
     let partial = TempDir::new_in(target.join("python")).map_err(|error| error.to_string())?;
     let output = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-deps",
+        ])
         .arg("--target")
         .arg(partial.path().join("in"))
-        .arg(CLIENT)
+        .arg(package)
         .stdin(Stdio::null())
         .output();
     let output = runtime::timeout(Duration::from_secs(120), output).await;

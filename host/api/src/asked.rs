@@ -11,6 +11,7 @@ use axum::extract::Query;
 use bytes::{Bytes, BytesMut};
 use chat::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
 use http_body_util::BodyExt;
+use hyper::Uri;
 use hyper::body::Body as _;
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap,
@@ -182,20 +183,21 @@ impl<G: Grant> Asked<G> {
         if let Err(problem) = self.media_type() {
             return Err(Box::pin(self.refuse(problem)).await);
         }
+        self.bytes(BODY_BYTES_MAX).await
+    }
+
+    /// The body's bytes, whatever they are: at most so many.
+    pub(crate) async fn bytes(&mut self, most: usize) -> Result<Bytes, Problem> {
         let too_large = || {
-            let detail = format!("a request has at most {BODY_BYTES_MAX} bytes");
+            let detail = format!("a request has at most {most} bytes");
             Problem::new(Code::TooLarge, detail)
         };
         let at_least = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
-        if at_least > BODY_BYTES_MAX {
+        if at_least > most {
             return Err(Box::pin(self.refuse(too_large())).await);
         }
-        match runtime::timeout(
-            self.edge.config.patience.body,
-            collect(&mut self.body, BODY_BYTES_MAX),
-        )
-        .await
-        {
+        let patience = self.edge.config.patience.body;
+        match runtime::timeout(patience, collect(&mut self.body, most)).await {
             Ok(Ok(Some(bytes))) => Ok(bytes),
             Ok(Ok(None)) => Err(Box::pin(self.refuse(too_large())).await),
             Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
@@ -284,6 +286,11 @@ impl<G: Grant> Asked<G> {
 }
 
 impl Asked<Public> {
+    /// Where it was sent.
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.parts.uri
+    }
+
     /// Every header.
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
@@ -449,7 +456,7 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
 }
 
 /// A path's segment as its text; `None` if that is not UTF-8.
-fn unescape(segment: &str) -> Option<String> {
+pub(crate) fn unescape(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment;
     while let Some(at) = rest.find('%') {

@@ -7,7 +7,8 @@
 //! A request's way: `server` accepts it and bounds the connections, `connection` and `socket` bound one of
 //! them in bytes and time, `endpoints` finds who answers, `auth` who asks and whether they may, `asked` and
 //! `check` read and refuse, `shape` is what goes in and comes out as JSON, `problem` what an error looks
-//! like, `placed` where the answer says that things are. [`admin`] is the same for operators, on a listener
+//! like, `placed` where the answer says that things are. What Twilio asks is let in by `twilio`, which knows
+//! what Twilio signs. [`admin`] is the same for operators, on a listener
 //! of their own.
 
 pub mod admin;
@@ -28,6 +29,7 @@ mod server;
 mod shape;
 mod socket;
 mod stream;
+mod twilio;
 
 pub use ask::{Ask, Asking};
 pub use auth::{Auth, JwtConfig, KeySetError};
@@ -35,3 +37,4 @@ pub use config::{Config, Patience};
 pub use endpoints::openapi;
 pub use metrics::install_metrics;
 pub use server::{BindError, Drained, Reserved, Server, Serving};
+pub use twilio::{TokensError, Twilio, TwilioConfig};

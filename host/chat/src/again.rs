@@ -152,6 +152,8 @@ impl Outcome {
         match answer {
             Answer::Stored { .. } => outcome.word = "stored",
             Answer::Held { .. } => outcome.word = "held",
+            // No record of such a turn is given out.
+            Answer::Twiml { .. } => outcome.word = "answered",
             Answer::Refused { plugin, reason_code, reason, .. } => {
                 outcome.word = "refused";
                 outcome.plugin = Some(plugin.clone());

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use model::{Change, Chat, Lineup, Link};
 use plugin::{
-    Answered, Call, CallbackReply, Comparison, Event, Failure, Kind, OnFailure, Plugin, Reply, Said,
+    Answered, Call, CallbackReply, Comparison, Event, Failure, Kind, OnFailure, Plugin, Reply,
+    Said, TwilioRequest, Verb,
 };
 use runtime::Instant;
 use tokio::sync::watch;
@@ -68,10 +69,18 @@ pub trait Handler: Send + Sync + 'static {
     ) -> Later<'_, Result<Answered<()>, Failure>> {
         absent(self.name())
     }
+    /// Asks it what Twilio is to do. Dropping the future ends the call.
+    fn on_request(
+        &self,
+        _call: Call,
+        _request: TwilioRequest,
+    ) -> Later<'_, Result<Answered<Vec<Verb>>, Failure>> {
+        absent(self.name())
+    }
 }
 
 /// Nobody asks a handler for what it is not.
-fn absent<'a>(name: &str) -> Later<'a, Result<Answered<()>, Failure>> {
+fn absent<'a, T: Send + 'a>(name: &str) -> Later<'a, Result<Answered<T>, Failure>> {
     let text = format!("{name} has no such handler");
     Box::pin(std::future::ready(Err(Failure::Absent { text })))
 }
@@ -120,6 +129,14 @@ impl Handler for Plugin {
         reply: CallbackReply,
     ) -> Later<'_, Result<Answered<()>, Failure>> {
         Box::pin(Self::on_reply(self, call, reply))
+    }
+
+    fn on_request(
+        &self,
+        call: Call,
+        request: TwilioRequest,
+    ) -> Later<'_, Result<Answered<Vec<Verb>>, Failure>> {
+        Box::pin(Self::on_request(self, call, request))
     }
 }
 

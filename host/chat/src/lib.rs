@@ -55,6 +55,7 @@ mod storing;
 mod telling;
 mod tending;
 mod turn;
+mod twilio;
 
 pub use again::{Again, CallAgain, Outcome};
 pub use chain::{Chain, Handler, LiveChain, Needs};
@@ -62,8 +63,10 @@ pub use chats::{Chats, Readiness, RingMember, RingView};
 pub use config::{Collect, Config, Sabotage};
 pub use effects::SYSTEM;
 pub use ledger::{Later, Ledger};
+/// What a plugin is asked by telephone, for those who only ask chats.
+pub use plugin::TwilioRequest;
 pub use record::Record;
 pub use refusal::{Code, Refusal, RequestOutcome};
-pub use request::{CallContext, OutcallDone, Read, Request, Send};
+pub use request::{CallContext, OutcallDone, Read, Request, Send, Telephone};
 pub use response::{ChatView, Created, Durability, Owners, Page, Pending, Response, Sent, Stored};
 pub use shadow::SAMPLE_ALL;

@@ -38,6 +38,12 @@ pub(crate) struct Meters {
     pub(crate) events_dropped: Counter,
     /// Calls of handlers of events that failed, or asked for what does not fit.
     pub(crate) events_failed: Counter,
+    /// Requests of Twilio that a handler answered.
+    pub(crate) twilio_answered: Counter,
+    /// Requests of Twilio that were answered as before.
+    pub(crate) twilio_repeated: Counter,
+    /// Requests of Twilio whose handler failed, or asked for what does not fit.
+    pub(crate) twilio_failed: Counter,
     /// Looks at what is due in a chat that did not end in an entry.
     pub(crate) tended_again: Counter,
     /// Chats that were forgotten, because they had been over for long.
@@ -51,6 +57,8 @@ pub(crate) struct Meters {
 impl Meters {
     pub(crate) fn new() -> Self {
         let sends = |outcome: &'static str| counter!("carillon_sends_total", "outcome" => outcome);
+        let twilio =
+            |outcome: &'static str| counter!("carillon_twilio_turns_total", "outcome" => outcome);
         Self {
             stored: sends("stored"),
             refused: sends("refused"),
@@ -69,6 +77,9 @@ impl Meters {
             told: counter!("carillon_events_told_total"),
             events_dropped: counter!("carillon_events_dropped_total"),
             events_failed: counter!("carillon_events_failed_total"),
+            twilio_answered: twilio("answered"),
+            twilio_repeated: twilio("repeated"),
+            twilio_failed: twilio("failed"),
             tended_again: counter!("carillon_chats_tended_again_total"),
             forgotten: counter!("carillon_chats_forgotten_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),

@@ -204,9 +204,11 @@ fn recorded(
 ) -> Result<Record, Refusal> {
     let Fold { chat, places, .. } = before;
     let own = message_id(partition, chat.token, epoch, entry.turn, 0);
-    let Some(kept) = entry.remembered.as_ref() else {
+    let message = |kept: &&Remembered| !matches!(kept.answer, Answer::Twiml { .. });
+    let Some(kept) = entry.remembered.as_ref().filter(message) else {
         let detail = "no message was asked about in that turn: a handler added it when it was told of an \
-                      event or of an answer, and only decisions about messages are made again";
+                      event or of an answer, or asked by Twilio, and only decisions about messages are made \
+                      again";
         return Err(Refusal::new(Code::NotFound, detail));
     };
     let came = came(&entry, own).ok_or_else(|| {
@@ -215,7 +217,9 @@ fn recorded(
                 "what was asked is not in the record: it was refused before such messages were kept, or \
                  was too large to be"
             }
-            Answer::Stored { .. } | Answer::Held { .. } => "its message is not in its entry",
+            Answer::Stored { .. } | Answer::Held { .. } | Answer::Twiml { .. } => {
+                "its message is not in its entry"
+            }
         };
         Refusal::new(Code::NotFound, detail)
     })?;

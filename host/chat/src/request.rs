@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use model::{Attrs, Body, ChatToken, Cursor, Route};
-use plugin::CallbackReply;
+use plugin::{CallbackReply, TwilioRequest};
 use serde::{Deserialize, Serialize};
 
 /// One request.
@@ -65,6 +65,21 @@ pub enum Request {
     },
     /// A call out was answered, or is given up. Asked by who delivers calls, and safe to ask again.
     OutcallDone(OutcallDone),
+    /// Twilio asks what to do. The signature was checked by who asks.
+    Twilio(Box<Telephone>),
+}
+
+/// A request of Twilio about a chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telephone {
+    /// Which chat.
+    pub token: ChatToken,
+    /// The plugin that answers.
+    pub plugin: String,
+    /// What was signed, in short: the same words are the same request.
+    pub key: String,
+    /// What the plugin is asked.
+    pub request: TwilioRequest,
 }
 
 /// A message on its way in.
@@ -155,6 +170,11 @@ impl CallContext {
 }
 
 impl Request {
+    /// Whether it may be asked again when nobody knows what became of it: it has a key, or does nothing twice.
+    pub(crate) fn is_keyed(&self) -> bool {
+        matches!(self, Self::Send(_) | Self::OutcallDone(_) | Self::Twilio(_))
+    }
+
     /// The chat it is about; a new chat has none yet.
     pub fn token(&self) -> Option<ChatToken> {
         match self {
@@ -162,6 +182,7 @@ impl Request {
             Self::Send(send) => Some(send.token),
             Self::Read(read) => Some(read.token),
             Self::OutcallDone(done) => Some(done.token),
+            Self::Twilio(telephone) => Some(telephone.token),
             Self::Show { token, .. }
             | Self::Join { token, .. }
             | Self::Leave { token, .. }

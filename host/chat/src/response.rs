@@ -48,6 +48,13 @@ pub enum Response {
         /// Whether the chat waited for it: an answer that it has had changes nothing.
         waited: bool,
     },
+    /// To `Twilio`.
+    Twiml {
+        /// What Twilio is to do.
+        text: String,
+        /// Whether this is the first answer again.
+        replay: bool,
+    },
 }
 
 /// A chat that exists now.

@@ -85,9 +85,7 @@ impl Shared {
                     }
                     Err(Interrupt::Ended { appended }) => {
                         self.meters.restarted.increment(1);
-                        if appended
-                            && !matches!(request, Request::Send(_) | Request::OutcallDone(_))
-                        {
+                        if appended && !request.is_keyed() {
                             return Answer::Done(Err(unknown()));
                         }
                         journey.appended |= appended;
@@ -176,7 +174,7 @@ impl Shared {
                 journey.until = None;
                 journey.parked = true;
                 let safe = match request {
-                    Request::Send(_) | Request::OutcallDone(_) => {
+                    Request::Send(_) | Request::OutcallDone(_) | Request::Twilio(_) => {
                         // Once more with its key, and not more often than that.
                         let first = !journey.appended;
                         journey.appended = true;
@@ -219,6 +217,7 @@ impl Shared {
                 Box::pin(self.end(reign, *token, sender.as_deref(), asked)).await
             }
             Request::OutcallDone(done) => Box::pin(self.outcall_done(reign, done, asked)).await,
+            Request::Twilio(telephone) => Box::pin(self.twilio(reign, telephone, asked)).await,
             // Neither is about a chat that is led somewhere.
             Request::Create { .. } | Request::Owners { .. } => {
                 Err(Refusal::new(Code::Internal, "a request went the wrong way").into())

@@ -81,7 +81,9 @@ impl Shared {
         // Only what is stored can be said earlier than it is committed, to those who want to wait for few.
         let acks = match &answer {
             Answer::Stored { .. } => acks,
-            Answer::Refused { .. } | Answer::Held { .. } => acks.max(self.ledger.commit()),
+            Answer::Refused { .. } | Answer::Held { .. } | Answer::Twiml { .. } => {
+                acks.max(self.ledger.commit())
+            }
         };
         let entry = Arc::new(entry(&seen.chat, now_ms, changes, remembered(answer)));
         let messages_before = seen.chat.messages;
@@ -235,7 +237,8 @@ fn answered(
             refusal.message = Some(Box::new(id));
             return Err(refusal.into());
         }
-        None => return Err(lost().into()),
+        // Nobody who sends has such a key.
+        Some(Answer::Twiml { .. }) | None => return Err(lost().into()),
     };
     let place = usize::try_from(own).unwrap_or(usize::MAX);
     let message = entry.messages().nth(place).map(Arc::clone).ok_or_else(lost)?;
@@ -287,7 +290,7 @@ fn settled(entry: &Entry, epoch: u64, messages_before: u64, send: &Send) -> Ran 
 }
 
 /// An entry does not hold the answer that it was remembered for.
-fn lost() -> Refusal {
+pub(crate) fn lost() -> Refusal {
     Refusal::new(Code::Internal, "a stored answer is not in its entry")
 }
 

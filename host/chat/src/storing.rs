@@ -256,6 +256,6 @@ pub(crate) fn rejection(answer: Answer) -> Option<Refusal> {
         Answer::Refused { plugin, reason_code, reason, retry_after_ms } => {
             Some(Refusal::rejected(plugin, reason_code, reason, retry_after_ms))
         }
-        Answer::Stored { .. } | Answer::Held { .. } => None,
+        Answer::Stored { .. } | Answer::Held { .. } | Answer::Twiml { .. } => None,
     }
 }

@@ -249,4 +249,9 @@ pub enum Answer {
         /// The id it will have.
         id: MessageId,
     },
+    /// Twilio asked, and a handler answered this.
+    Twiml {
+        /// What Twilio is to do.
+        text: String,
+    },
 }

@@ -29,6 +29,7 @@ use crate::handlers;
 use crate::joining;
 use crate::objects;
 use crate::operator::Operator;
+use crate::telephones;
 
 /// What the nodes of one process share. Clones are the same.
 #[derive(Clone, Debug)]
@@ -111,6 +112,15 @@ pub enum StartError {
         #[source]
         source: api::KeySetError,
     },
+    /// The auth tokens of Twilio cannot be used. Nothing was started; mend the file.
+    #[error("twilio.auth_token_file, {}", .path.display())]
+    Twilio {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: api::TokensError,
+    },
     /// An address for clients or operators cannot be listened on. Nothing was registered; choose another
     /// port.
     #[error(transparent)]
@@ -180,6 +190,7 @@ impl Node {
         let partitions = Partitions::try_from(config.cluster.partitions)?;
         let credentials = process.shared.issuer.credentials(config)?;
         let auth = auth(config).await?;
+        let twilio = telephones::twilio(config).await?;
 
         let (http, admin) =
             (api::Reserved::take(http(config))?, api::Reserved::take(admin(config))?);
@@ -225,7 +236,7 @@ impl Node {
             since,
             draining: AtomicBool::new(false),
         };
-        let http = http.serve(Arc::new(chats.clone()), auth, &tasks);
+        let http = http.serve(Arc::new(chats.clone()), auth, twilio, &tasks);
         let admin = admin.serve_operators(Arc::new(operator), &tasks);
         let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
         let announcement = Announcement::default();

@@ -18,7 +18,7 @@ use rollout::{Beside, Guard, GuardOf, Hook, Lineup, Rollout, Settings, Trust};
 
 use crate::assemble::StartError;
 use crate::config::{Config, GuardConfig, PluginConfig};
-use crate::handlers;
+use crate::{handlers, telephones};
 
 /// The folder of the rollout, below the node's own.
 const FOLDER: &str = "plugins";
@@ -31,11 +31,15 @@ pub(crate) async fn open(
     hook: Option<Hook>,
 ) -> Result<Rollout, StartError> {
     let (plugins, order) = (config.plugins.clone(), config.chain.clone());
+    let channels =
+        if config.twilio.is_on() { config.channels.clone() } else { BTreeMap::default() };
     let beside = Arc::new(BesideLive { live: live.clone() });
     let switch = move |lineup: &Lineup| {
         let handlers = in_order(lineup, &order);
         let handlers = handlers.into_iter().map(|plugin| plugin as Arc<dyn Handler>).collect();
-        live.switch(Chain::of_generation(lineup.set.number, handlers));
+        if live.switch(Chain::of_generation(lineup.set.number, handlers)) {
+            telephones::tell_of_mute(&channels, lineup);
+        }
     };
     let rollouts = &config.rollouts;
     // What is wrong with a key was told with the configuration.

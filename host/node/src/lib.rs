@@ -18,6 +18,7 @@ mod joining;
 mod looking;
 mod objects;
 mod operator;
+mod telephones;
 mod told;
 
 pub mod assemble;

@@ -10,6 +10,9 @@ use crate::config::{Config, GrantConfig, PluginConfig, Size};
 /// Notes that one plugin may keep in one chat.
 const NOTES: Size = Size(64 << 10);
 
+/// Messages that one plugin may read in one call.
+const HISTORY: u32 = 20;
+
 /// The shipped components are not there. Build them with `make build`, or start from the folder that has
 /// them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +69,32 @@ pub fn add(config: &mut Config, folder: &Path) {
         config.plugins.insert(name.to_owned(), plugin);
         config.chain.push(name.to_owned());
     }
+    add_telephones(config, folder);
+}
+
+/// Those who answer Twilio, once there is a file of auth tokens.
+fn add_telephones(config: &mut Config, folder: &Path) {
+    let voice = PluginConfig {
+        source: folder.join("voice.wasm"),
+        grant: GrantConfig { chat_control: true, ..GrantConfig::default() },
+        ..PluginConfig::default()
+    };
+    let sms = PluginConfig {
+        source: folder.join("sms.wasm"),
+        grant: GrantConfig {
+            kv: Some(NOTES),
+            post: true,
+            history: Some(HISTORY),
+            ..GrantConfig::default()
+        },
+        ..PluginConfig::default()
+    };
+    for (name, plugin) in [("voice", voice), ("sms", sms)] {
+        config.plugins.insert(name.to_owned(), plugin);
+    }
+    for (channel, name) in [("voice", "voice"), ("sms", "sms"), ("status", "voice")] {
+        config.channels.insert(channel.to_owned(), name.to_owned());
+    }
 }
 
 #[cfg(test)]
@@ -82,5 +111,6 @@ mod tests {
         add(&mut demo, &root.join("config/../target/plugins"));
         assert_eq!(demo.plugins, shipped.plugins);
         assert_eq!(demo.chain, shipped.chain);
+        assert_eq!(demo.channels, shipped.channels);
     }
 }

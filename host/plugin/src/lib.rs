@@ -67,4 +67,4 @@ pub use policy::{Durability, Plan, Stats};
 pub use reply::{Answered, Reply, Verdict};
 pub use tally::Tally;
 pub use twilio::{Conference, Gather, Prompt, Recording, TwilioRequest, Verb};
-pub use twiml::twiml;
+pub use twiml::{TWIML_BYTES_MAX, check_twiml, twiml};

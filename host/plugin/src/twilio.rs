@@ -3,6 +3,8 @@
 //! Verbs stay typed until they are written as TwiML, so that a caller's name cannot become one; what a
 //! handler writes itself (`raw`) has to be well-formed elements.
 
+use serde::{Deserialize, Serialize};
+
 use crate::bindings::exports::carillon::plugin::twilio_handler as wit;
 use crate::check::{self, Fault};
 use crate::xml;
@@ -17,7 +19,7 @@ const NAME_BYTES_MAX: usize = 2 << 10;
 const ANSWER_BYTES_MAX: usize = 48 << 10;
 
 /// A request of Twilio, after its signature was checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TwilioRequest {
     /// `voice`, `sms` or `status`.
     pub channel: String,

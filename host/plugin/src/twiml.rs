@@ -4,7 +4,10 @@
 //! them can be written.
 
 use crate::twilio::{Conference, Gather, Prompt, Recording, Verb};
-use crate::xml::escape;
+use crate::xml::{self, escape};
+
+/// The longest answer that Twilio takes, in bytes. What handlers answer is shorter, but escaping makes it longer.
+pub const TWIML_BYTES_MAX: usize = 64 << 10;
 
 /// An answer to Twilio: one `Response`, without a declaration.
 pub fn twiml(verbs: &[Verb]) -> String {
@@ -14,6 +17,24 @@ pub fn twiml(verbs: &[Verb]) -> String {
     }
     text.push_str("</Response>");
     text
+}
+
+/// Looks whether `text`, which an operator wrote, is an answer to Twilio: one well-formed `Response`.
+///
+/// # Errors
+/// What is wrong, in words.
+pub fn check_twiml(text: &str) -> Result<(), String> {
+    if text.len() > TWIML_BYTES_MAX {
+        return Err(format!("it has more than {TWIML_BYTES_MAX} bytes"));
+    }
+    xml::check(text)?;
+    let text = text.trim();
+    let named =
+        text.strip_prefix("<Response").is_some_and(|rest| rest.starts_with(['>', '/', ' ']));
+    // A second element would begin after the end of the first, and only the last can end the text.
+    let alone = text.ends_with("</Response>") && text.matches("</Response>").count() == 1
+        || text.ends_with("/>") && text.matches('<').count() == 1;
+    if named && alone { Ok(()) } else { Err("it is not one Response".to_owned()) }
 }
 
 fn verb(verb: &Verb, to: &mut String) {
@@ -98,7 +119,7 @@ fn open(name: &str, attributes: &[(&str, &str)], to: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::twiml;
+    use super::{TWIML_BYTES_MAX, check_twiml, twiml};
     use crate::xml;
     use crate::{Conference, Gather, Prompt, Recording, Verb};
 
@@ -128,6 +149,29 @@ mod tests {
         assert_eq!(text.matches("<Dial>").count(), 3, "{text}");
         assert!(text.contains("<Enqueue>support</Enqueue></Response>"), "{text}");
         assert_eq!(twiml(&[]), "<Response></Response>");
+    }
+
+    #[test]
+    fn what_an_operator_writes_is_one_response_or_refused() {
+        for good in
+            ["<Response/>", " <Response></Response>\n", "<Response><Say>no</Say></Response>"]
+        {
+            assert_eq!(check_twiml(good), Ok(()), "{good}");
+        }
+        let long = format!("<Response><Say>{}</Say></Response>", "x".repeat(TWIML_BYTES_MAX));
+        for bad in [
+            "",
+            "sorry",
+            "<Say>sorry</Say>",
+            "<Response><Say></Response>",
+            "<Response/><Response/>",
+            "<Response></Response><Say/>",
+            "<Response></Response><Response></Response>",
+            "<Responses/>",
+            &long,
+        ] {
+            assert!(check_twiml(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat::{CallContext, Chain, Chats, Config, Handler, Request, Send};
+use chat::{CallContext, Chain, Chats, Config, Handler, Request, Send, Telephone};
 use model::{Change, ChatStatus, Entry};
 use plugin::{
     Effect, Grant, Host, HostConfig, Limits, LimitsWanted, LoadError, OnFailure, Plugin, Spec,
@@ -165,18 +165,13 @@ impl Stage {
                 self.memory.told().await;
                 Seen::of("started", self.recorder.take())
             }
-            Act::Telephone(request) => {
-                let call = script::call(&self.memory, self.script.name());
-                self.recorder.on_request(call, request).await;
-                self.answered(index).await
-            }
             Act::Policy { moment, stats } => {
                 let call = script::call(&self.memory, self.script.name());
                 self.recorder.plan_for(call, &moment, stats).await;
                 self.answered(index).await
             }
             act => {
-                let answer = match request(index, step, act) {
+                let answer = match request(index, step, act, self.script.name()) {
                     Some(request) => self.chats.call(request, self.context(index)).await,
                     None => return Seen::of("waited", self.recorder.take()),
                 };
@@ -186,11 +181,10 @@ impl Stage {
         }
     }
 
-    /// What a handler that decides about no message answered; what it asked for is done.
+    /// What a handler that no node asks yet answered; what it asked for is done.
     async fn answered(&self, index: usize) -> Seen {
         let mut heard = self.recorder.take();
         let effects = heard.iter().flat_map(|heard| match heard {
-            Heard::Verbs(Ok(answered)) => answered.effects.clone(),
             Heard::Plan(Ok(answered)) => answered.effects.clone(),
             _ => Vec::new(),
         });
@@ -220,8 +214,8 @@ impl Stage {
     }
 }
 
-/// What a step asks of the chat, if it asks it.
-fn request(index: usize, step: &Step, act: Act) -> Option<Request> {
+/// What a step asks of the chat with `plugin` in it, if it asks it.
+fn request(index: usize, step: &Step, act: Act, plugin: &str) -> Option<Request> {
     let token = TOKEN;
     Some(match act {
         Act::Send { from, kind, route, body } => Request::Send(Send {
@@ -241,7 +235,13 @@ fn request(index: usize, step: &Step, act: Act) -> Option<Request> {
         }
         Act::Leave { id } => Request::Leave { token, id },
         Act::End => Request::End { token, sender: None },
-        Act::Start | Act::Telephone(_) | Act::Policy { .. } | Act::Wait => return None,
+        Act::Telephone(request) => Request::Twilio(Box::new(Telephone {
+            token,
+            plugin: plugin.to_owned(),
+            key: format!("step-{}", index + 1),
+            request,
+        })),
+        Act::Start | Act::Policy { .. } | Act::Wait => return None,
     })
 }
 

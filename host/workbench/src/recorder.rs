@@ -77,15 +77,6 @@ impl Recorder {
         std::mem::take(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Has it answer a telephone.
-    pub(crate) async fn on_request(&self, call: Call, request: TwilioRequest) {
-        let answer = match self.fault {
-            Some(fault) => Err(fault.failure(&self.plugin)),
-            None => self.plugin.on_request(call, request).await,
-        };
-        self.note(Heard::Verbs(answer));
-    }
-
     /// Has it plan.
     pub(crate) async fn plan_for(&self, call: Call, moment: &str, stats: Stats) {
         let answer = match self.fault {
@@ -138,6 +129,21 @@ impl Handler for Recorder {
         reply: CallbackReply,
     ) -> Later<'_, Result<Answered<()>, Failure>> {
         Handler::on_reply(&*self.plugin, call, reply)
+    }
+
+    fn on_request(
+        &self,
+        call: Call,
+        request: TwilioRequest,
+    ) -> Later<'_, Result<Answered<Vec<Verb>>, Failure>> {
+        Box::pin(async move {
+            let answer = match self.fault {
+                Some(fault) => Err(fault.failure(&self.plugin)),
+                None => self.plugin.on_request(call, request).await,
+            };
+            self.note(Heard::Verbs(answer.clone()));
+            answer
+        })
     }
 
     fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>> {

@@ -15,8 +15,8 @@ use crate::recorder::Heard;
 pub struct Seen {
     /// The plugin's word, or its failure's; nothing if it was not asked.
     pub verdict: Option<String>,
-    /// What the sender is told: `stored`, `held`, `joined`, `left`, `ended`, or the code of the refusal; `started`,
-    /// `waited` and `answered` where nobody sent anything.
+    /// What the sender is told: `stored`, `held`, `joined`, `left`, `ended`, or the code of the refusal; `answered` to
+    /// Twilio; `started`, `waited` and `answered` where nobody sent anything.
     pub answer: String,
     /// The rejection's code.
     pub code: Option<String>,
@@ -146,7 +146,8 @@ impl Seen {
             | Response::Chat(_)
             | Response::Page(_)
             | Response::Owners(_)
-            | Response::OutcallDone { .. } => "answered",
+            | Response::OutcallDone { .. }
+            | Response::Twiml { .. } => "answered",
         };
         answer.clone_into(&mut self.answer);
     }

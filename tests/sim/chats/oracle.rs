@@ -140,11 +140,12 @@ impl Oracle {
                 }
                 None
             }
-            Answer::Held { .. } => None,
+            // Nobody telephones here.
+            Answer::Held { .. } | Answer::Twiml { .. } => None,
         };
         let held = match &kept.answer {
             Answer::Held { id } => Some(*id),
-            Answer::Stored { .. } | Answer::Refused { .. } => None,
+            Answer::Stored { .. } | Answer::Refused { .. } | Answer::Twiml { .. } => None,
         };
         let key = (kept.sender.clone(), kept.key.clone());
         let answer = kept.answer.clone();

@@ -140,8 +140,8 @@ const fn scope_of(request: &Request) -> Scope {
         | Request::Leave { .. }
         | Request::End { .. } => Scope::Send,
         Request::Show { .. } | Request::Read(_) | Request::Owners { .. } => Scope::Read,
-        // Who delivers calls asks it within the node; no endpoint does.
-        Request::OutcallDone(_) => Scope::Service,
+        // Who delivers calls asks the first within the node; Twilio shows a signature. No token is for either.
+        Request::OutcallDone(_) | Request::Twilio(_) => Scope::Service,
     }
 }
 

@@ -13,6 +13,7 @@ mod page;
 mod ring;
 mod socket;
 pub(crate) mod told;
+mod twilio;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::auth::{Grant, Scope};
 use crate::metrics::EndpointCounters;
 use crate::placed::Placed;
 use crate::problem::Problem;
-use crate::{Ask, Auth, Config, request_id};
+use crate::{Ask, Auth, Config, Twilio, request_id};
 
 pub use document::openapi;
 pub(crate) use health::counted;
@@ -42,6 +43,7 @@ pub(crate) use messages::{Placing, follow_from, new_send};
 pub(crate) struct Edge {
     pub(crate) ask: Arc<dyn Ask>,
     pub(crate) auth: Auth,
+    pub(crate) twilio: Twilio,
     pub(crate) config: Config,
     placed: Placed,
 }
@@ -66,8 +68,8 @@ struct Routes {
 type Listed = (MethodFilter, &'static str, Option<Scope>);
 
 /// Everything that is answered.
-pub(crate) fn router(ask: Arc<dyn Ask>, auth: Auth, config: Config) -> Router {
-    routes(ask, auth, config)
+pub(crate) fn router(ask: Arc<dyn Ask>, auth: Auth, twilio: Twilio, config: Config) -> Router {
+    routes(ask, auth, twilio, config)
         .router
         .fallback(|request: Request| async move {
             refuse(&request, Problem::new(Code::NotFound, "nothing is at this path"))
@@ -77,11 +79,12 @@ pub(crate) fn router(ask: Arc<dyn Ask>, auth: Auth, config: Config) -> Router {
         })
 }
 
-fn routes(ask: Arc<dyn Ask>, auth: Auth, config: Config) -> Routes {
+fn routes(ask: Arc<dyn Ask>, auth: Auth, twilio: Twilio, config: Config) -> Routes {
     const CHAT: &str = "/v1/chats/{token}";
     const MEMBER: &str = "/v1/chats/{token}/members/{id}";
     const MESSAGES: &str = "/v1/chats/{token}/messages";
-    let edge = Arc::new(Edge { ask, auth, config, placed: Placed::default() });
+    const TWILIO: &str = "/v1/twilio/{*path}";
+    let edge = Arc::new(Edge { ask, auth, twilio, config, placed: Placed::default() });
     Routes { edge, router: Router::new(), listed: Vec::new() }
         .on(MethodFilter::POST, "/v1/chats", "create", chats::create)
         .on(MethodFilter::GET, CHAT, "show", chats::show)
@@ -93,6 +96,8 @@ fn routes(ask: Arc<dyn Ask>, auth: Auth, config: Config) -> Routes {
         .on(MethodFilter::GET, MESSAGES, "read", messages::read)
         .on(MethodFilter::GET, "/v1/chats/{token}/events", "events", events::events)
         .on(MethodFilter::GET, "/v1/ws", "socket", socket::socket)
+        .on(MethodFilter::GET, TWILIO, "twilio", twilio::get)
+        .on(MethodFilter::POST, TWILIO, "twilio", twilio::post)
         .on(MethodFilter::GET, "/v1/ring", "ring", ring::ring)
         .on(MethodFilter::GET, "/healthz", "healthz", health::healthz)
         .on(MethodFilter::GET, "/readyz", "readyz", health::readyz)

@@ -17,3 +17,4 @@ mod sockets;
 mod streams;
 mod support;
 mod tokens;
+mod twilio;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::{Ask, Asking, Auth, Config, Server, Serving};
+use api::{Ask, Asking, Auth, Config, Server, Serving, Twilio};
 use chat::{
     CallContext, ChatView, Created, Durability, Owners, Page, Pending, Readiness, Refusal, Request,
     Response, RingView, Sent, Stored,
@@ -30,6 +30,7 @@ pub(crate) struct Pretender {
     asked: Mutex<Vec<(Request, CallContext)>>,
     refusals: Mutex<Vec<Refusal>>,
     replays: Mutex<bool>,
+    silent: Mutex<bool>,
     readiness: Mutex<Readiness>,
     elsewhere: Mutex<Option<NodeId>>,
     /// Messages after the first.
@@ -55,6 +56,11 @@ impl Pretender {
 
     pub(crate) fn replay_from_now(&self) {
         *self.replays.lock().unwrap() = true;
+    }
+
+    /// Twilio gets no answer from now on.
+    pub(crate) fn be_silent(&self) {
+        *self.silent.lock().unwrap() = true;
     }
 
     pub(crate) fn set_readiness(&self, readiness: Readiness) {
@@ -98,6 +104,14 @@ impl Pretender {
         self.asked().pop().expect("something was asked")
     }
 
+    async fn twiml(&self) -> Response {
+        if *self.silent.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
+        let text = "<Response><Say>hello</Say></Response>".to_owned();
+        Response::Twiml { text, replay: *self.replays.lock().unwrap() }
+    }
+
     async fn answer(&self, request: Request) -> Response {
         let start = Cursor { epoch: 1, seq: 0 };
         let here = Cursor { epoch: 1, seq: 1 };
@@ -112,6 +126,7 @@ impl Pretender {
             Request::Join { .. } => Response::Joined { ordinal: 3 },
             Request::Leave { .. } => Response::Left,
             Request::OutcallDone(_) => Response::OutcallDone { waited: true },
+            Request::Twilio(_) => self.twiml().await,
             Request::Send(send) => Response::Sent(Sent {
                 replay: *self.replays.lock().unwrap(),
                 cursor: here,
@@ -263,12 +278,16 @@ pub(crate) async fn edge_with(config: Config) -> Edge {
 }
 
 pub(crate) async fn edge_for(config: Config, auth: Auth) -> Edge {
+    edge_of(config, auth, Twilio::off()).await
+}
+
+pub(crate) async fn edge_of(config: Config, auth: Auth, twilio: Twilio) -> Edge {
     let listen = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind(Config { listen, ..config }).await.unwrap();
     let address = server.local_addr();
     let (pretender, tasks) = (Arc::new(Pretender::default()), Tasks::current(Stop::default()));
     let ask: Arc<dyn Ask> = Arc::clone(&pretender) as Arc<dyn Ask>;
-    let serving = server.serve(ask, auth, &tasks);
+    let serving = server.serve(ask, auth, twilio, &tasks);
     Edge { address, pretender, serving, tasks }
 }
 

@@ -1,13 +1,14 @@
 //! Entries as bytes.
 //!
 //! The first byte says what a log entry's payload is: 0 is replication's opening record and not ours, [`OBJECT`]
-//! is the archive's, 1 is [`v1`], 2 is [`v2`], 3 is [`v3`]. A later version gets its own number and its own module, and
-//! decodes into today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node of the
-//! version before reads what it can understand. The bytes are described in `docs/formats.md`.
+//! is the archive's, 1 is [`v1`], 2 is [`v2`], 3 is [`v3`], 4 is [`v4`]. A later version gets its own number and its own
+//! module, and decodes into today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node
+//! of the version before reads what it can understand. The bytes are described in `docs/formats.md`.
 
 pub mod v1;
 pub mod v2;
 pub mod v3;
+pub mod v4;
 
 use crate::{ChatToken, Entry};
 
@@ -48,7 +49,10 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
     if v1::says(entry) {
         return write(v1::KIND, entry);
     }
-    if v2::says(entry) { write(v2::KIND, entry) } else { v3::encode(entry) }
+    if v2::says(entry) {
+        return write(v2::KIND, entry);
+    }
+    if v3::says(entry) { write(v3::KIND, entry) } else { v4::encode(entry) }
 }
 
 /// The entry in a payload of any version.
@@ -60,6 +64,7 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
         Some(&v1::KIND) => v1::decode(payload),
         Some(&v2::KIND) => v2::decode(payload),
         Some(&v3::KIND) => v3::decode(payload),
+        Some(&v4::KIND) => v4::decode(payload),
         Some(_) | None => Err(DecodeError::Kind),
     }
 }
@@ -68,7 +73,9 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 /// them. `None`: it is no entry.
 pub fn chat_of(payload: &[u8]) -> Option<ChatToken> {
     match payload.split_first()? {
-        (&(v1::KIND | v2::KIND | v3::KIND), rest) => rest.first_chunk().copied().map(ChatToken),
+        (&(v1::KIND | v2::KIND | v3::KIND | v4::KIND), rest) => {
+            rest.first_chunk().copied().map(ChatToken)
+        }
         _ => None,
     }
 }
@@ -102,8 +109,8 @@ fn read(kind: u8, payload: &[u8]) -> Result<Entry, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeError, chat_of, decode, encode, v1, v2, v3};
-    use crate::{Change, ChatToken, Entry};
+    use super::{DecodeError, chat_of, decode, encode, v1, v2, v3, v4};
+    use crate::{Answer, Change, ChatToken, Entry, Remembered};
 
     #[test]
     fn an_entry_is_written_in_the_lowest_version_that_can_say_it() {
@@ -114,11 +121,18 @@ mod tests {
             changes: vec![change],
             remembered: None,
         };
+        let told = Remembered {
+            sender: "system".into(),
+            key: "twilio".into(),
+            body_hash: [3; 32],
+            answer: Answer::Twiml { text: "<Response/>".into() },
+        };
         for (entry, kind) in [
             (entry(Change::Start), v1::KIND),
             (entry(Change::Told { count: 1 }), v2::KIND),
             (entry(Change::Forget), v3::KIND),
             (entry(Change::Lineup(Default::default())), v3::KIND),
+            (Entry { remembered: Some(told), ..entry(Change::Start) }, v4::KIND),
         ] {
             let bytes = encode(&entry).unwrap();
             assert_eq!(bytes[0], kind);
@@ -126,7 +140,7 @@ mod tests {
             assert_eq!(decode(&bytes), Ok(entry));
         }
         assert_eq!(decode(&[0, 1]), Err(DecodeError::Kind));
-        assert_eq!(decode(&[4, 1]), Err(DecodeError::Kind));
+        assert_eq!(decode(&[5, 1]), Err(DecodeError::Kind));
         assert_eq!(decode(&[]), Err(DecodeError::Kind));
         assert_eq!((chat_of(&[0; 40]), chat_of(&[1; 10])), (None, None));
     }

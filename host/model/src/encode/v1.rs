@@ -38,7 +38,7 @@ pub(super) fn says(entry: &Entry) -> bool {
     let answer = entry.remembered.as_ref().map(|remembered| &remembered.answer);
     let answers = match answer {
         None | Some(Answer::Stored { .. } | Answer::Refused { .. }) => true,
-        Some(Answer::Held { .. }) => false,
+        Some(Answer::Held { .. } | Answer::Twiml { .. }) => false,
     };
     answers
         && entry.changes.iter().all(|change| match change {

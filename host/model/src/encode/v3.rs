@@ -1,10 +1,10 @@
 //! Entry, version 3: the byte 3, then the entry in postcard, and nothing after it.
 //!
 //! The same as version 2 with more changes behind those that it has: that the chat is forgotten, who the handlers
-//! are, and what they were asked where the entry would not say it.
+//! are, and what they were asked where the entry would not say it. It does not know that Twilio can ask.
 
 use super::DecodeError;
-use crate::Entry;
+use crate::{Answer, Entry};
 
 /// The first byte of a payload that holds an entry of this version.
 pub const KIND: u8 = 3;
@@ -12,8 +12,12 @@ pub const KIND: u8 = 3;
 /// An entry's payload.
 ///
 /// # Errors
-/// [`DecodeError::TooLong`] when nobody would read it again.
+/// [`DecodeError::Kind`] for an entry that this version cannot say, [`DecodeError::TooLong`] when nobody
+/// would read it again.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
+    if !says(entry) {
+        return Err(DecodeError::Kind);
+    }
     super::write(KIND, entry)
 }
 
@@ -22,14 +26,25 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
 /// # Errors
 /// [`DecodeError`]. Nothing that the bytes claim is believed before it is there.
 pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
-    super::read(KIND, payload)
+    let entry = super::read(KIND, payload)?;
+    if !says(&entry) {
+        return Err(DecodeError::Broken("an answer that version 3 does not have".to_owned()));
+    }
+    Ok(entry)
+}
+
+/// Whether this version can say it.
+pub(super) fn says(entry: &Entry) -> bool {
+    let answer = entry.remembered.as_ref().map(|remembered| &remembered.answer);
+    !matches!(answer, Some(Answer::Twiml { .. }))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{decode, encode};
+    use super::super::DecodeError;
+    use super::{KIND, decode, encode};
     use crate::{
         Answer, Attrs, Body, Change, ChatToken, Entry, Lineup, Link, Message, MessageId,
         Remembered, Route,
@@ -99,6 +114,16 @@ mod tests {
         for entry in [forget(), decided()] {
             assert_eq!(decode(&encode(&entry).unwrap()), Ok(entry));
         }
+    }
+
+    #[test]
+    fn what_it_cannot_say_is_neither_written_nor_read() {
+        let mut newer = decided();
+        let answer = Answer::Twiml { text: "<Response/>".into() };
+        newer.remembered = newer.remembered.map(|kept| Remembered { answer, ..kept });
+        assert_eq!(encode(&newer), Err(DecodeError::Kind));
+        let bytes = super::super::write(KIND, &newer).unwrap();
+        assert!(matches!(decode(&bytes), Err(DecodeError::Broken(_))));
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl Check {
         certificates(&mut draft);
         keys(&mut draft);
         digest(&mut draft);
+        tokens(&mut draft);
         let loaded = Self::plugins(&mut draft);
         // Why the plugins could not be looked at matters only if nothing else is wrong.
         let config = draft.finish()?;
@@ -105,6 +106,7 @@ impl Check {
                     Ok(plugin) => {
                         if let Some(plugin) = &plugin {
                             place(draft, plugin);
+                            answers(draft, plugin);
                         }
                         loaded.extend(plugin.map(|plugin| (name, plugin)));
                     }
@@ -132,6 +134,35 @@ fn place(draft: &mut Draft, plugin: &Plugin) {
         let what = format!("[chain.message] names {name}, which handles no messages");
         let fix = "Leave it out of order: what it handles it is given anyway".to_owned();
         draft.fault("chain.message.order", what, fix);
+    }
+}
+
+/// Whether a plugin that is to answer Twilio can.
+fn answers(draft: &mut Draft, plugin: &Plugin) {
+    let (name, kinds) = (plugin.name(), plugin.kinds());
+    if kinds.contains(&Kind::Twilio) {
+        return;
+    }
+    let of = |(channel, it): (&String, &String)| (it == name).then(|| channel.clone());
+    let channels: Vec<String> = draft.config().channels.iter().filter_map(of).collect();
+    for channel in channels {
+        let what = format!("[chain.twilio] names {name}, which handles no requests of Twilio");
+        let fix = format!("Name a plugin that does, or leave {channel} out");
+        draft.fault(&format!("chain.twilio.{channel}"), what, fix);
+    }
+}
+
+/// What is wrong with the file of Twilio's auth tokens, if Twilio is answered.
+fn tokens(draft: &mut Draft) {
+    let twilio = &draft.config().twilio;
+    if !twilio.is_on() || !draft.is_sound("twilio.auth_token_file") {
+        return;
+    }
+    if let Err(error) = api::Twilio::look(&twilio.auth_token_file) {
+        let file = twilio.auth_token_file.display();
+        let what = format!("twilio.auth_token_file, {file}: {}", chain(&error));
+        let fix = "Write the account's auth token there, and nothing else; chmod 600";
+        draft.fault("twilio.auth_token_file", what, fix.to_owned());
     }
 }
 

@@ -112,6 +112,10 @@ impl From<StartError> for Problem {
                 what,
                 "Write a JSON web key set there; carillon token --new-key makes one for development",
             ),
+            StartError::Twilio { .. } => Self::usage(
+                what,
+                "Write the account's auth token there, and nothing else; chmod 600",
+            ),
             StartError::Tls(_) => Self::usage(what, "Mend cert, key and ca below [quic]"),
             StartError::Http(_) | StartError::Quic(_) => {
                 Self::failed(what, "Stop what listens there, or choose another port")

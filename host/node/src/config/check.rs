@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::read::Reading;
 use super::sections::{AuthMode, Positions};
-use super::{Config, Fault, LimitsConfig, RegistryKind, Size, Span, registry};
+use super::{Config, Fault, LimitsConfig, RegistryKind, Size, Span, registry, twilio};
 
 /// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
 /// one round.
@@ -36,6 +36,7 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
     registry::relations(config, reading);
     bounds(config, reading);
     plugins(config, reading);
+    twilio::relations(config, reading);
 }
 
 impl Config {

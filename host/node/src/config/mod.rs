@@ -12,6 +12,7 @@ mod plugins;
 mod read;
 mod registry;
 mod sections;
+mod twilio;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ pub use sections::{
     Auth, AuthMode, Cluster, Collect, Forget, Limits, Listener, Log, LogFormat, NodeSection,
     Positions, Quic, Replication, Ring, Spread, Storage,
 };
+pub use twilio::Twilio;
 pub use units::{Reserve, Size, Span};
 
 use read::{Reading, Section};
@@ -67,6 +69,10 @@ pub struct Config {
     pub plugins: std::collections::BTreeMap<String, PluginConfig>,
     /// The handlers of a message, in this order.
     pub chain: Vec<String>,
+    /// Whether Twilio is answered.
+    pub twilio: Twilio,
+    /// Which plugin answers a channel of Twilio's.
+    pub channels: std::collections::BTreeMap<String, String>,
 }
 
 /// Where operators connect.
@@ -135,6 +141,7 @@ impl Config {
     fn take(&mut self, mut root: Section<'_>, reading: &mut Reading<'_>) {
         self.take_sections(&mut root, reading);
         self.take_plugins(&mut root, reading);
+        self.take_twilio(&mut root, reading);
         root.done(reading);
     }
 
@@ -142,7 +149,8 @@ impl Config {
         let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.source);
         let quic = [&mut self.quic.cert, &mut self.quic.key, &mut self.quic.ca];
         let own = [&mut self.node.data, &mut self.auth.jwks, &mut self.registry.digest_file];
-        for path in plugins.chain(quic).chain(own) {
+        let tokens = [&mut self.twilio.auth_token_file];
+        for path in plugins.chain(quic).chain(own).chain(tokens) {
             // An empty path means that the thing is not there, and stays empty.
             if !path.as_os_str().is_empty() {
                 *path = folder.join(&*path);

@@ -1,4 +1,4 @@
-//! `[plugins.NAME]`, `[plugin_host]` and `[chain.message]`: which handlers run, and what they may do.
+//! `[plugins.NAME]`, `[plugin_host]` and `[chain]`: which handlers run, and what they may do.
 //!
 //! The manifest asks, this grants: what is not granted here is not linked, whatever a component asks.
 
@@ -178,6 +178,7 @@ impl Config {
         let mut message = table.section(reading, "message");
         message.key(reading, "order", &mut self.chain);
         message.done(reading);
+        self.take_channels(&mut table, reading);
         table.done(reading);
     }
 }

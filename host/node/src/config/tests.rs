@@ -100,6 +100,49 @@ fn values_that_do_not_fit_each_other_are_refused() {
 }
 
 #[test]
+fn twilio_needs_an_address_a_file_of_tokens_and_plugins() {
+    let cases = [
+        (
+            "[twilio]\nauth_token_file = \"t\"\n",
+            "line 2: twilio.auth_token_file is named, and twilio.public_url is empty",
+        ),
+        ("[twilio]\npublic_url = \"chat.example.com\"\n", "line 2: twilio.public_url is \"chat"),
+        ("[twilio]\npublic_url = \"https://\"\n", "line 2: twilio.public_url is \"https://\""),
+        ("[twilio]\npublic_url = \"https://a/?b\"\n", "line 2: twilio.public_url is \"https"),
+        ("[twilio]\npublic_url = \"https://me@a\"\n", "line 2: twilio.public_url is \"https"),
+        ("[twilio]\ndeadline = \"20s\"\n", "line 2: twilio.deadline is 20s. Write 100ms to 14s"),
+        ("[twilio]\ndeadline = \"0s\"\n", "line 2: twilio.deadline is 0s. Write 100ms to 14s"),
+        (
+            "[twilio]\nfallback_twiml = \"sorry\"\n",
+            "line 2: twilio.fallback_twiml is no TwiML: text that is in no element",
+        ),
+        (
+            "[chain.twilio]\nvoice = \"ghost\"\n",
+            "line 2: [chain.twilio] names ghost, which is no plugin",
+        ),
+        (
+            "[plugins.p]\n[chain.twilio]\nVoice = \"p\"\n",
+            "line 3: [chain.twilio] names a channel \"Voice\"",
+        ),
+        (
+            "[chain.twilio]\nvoice = 7\n",
+            "line 2: chain.twilio.voice is not a value it can have. Write a text",
+        ),
+    ];
+    for (text, expected) in cases {
+        let told = faults(text);
+        assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
+        assert_eq!(told.len(), 1, "{told:#?}");
+    }
+    let text = "[twilio]\npublic_url = \"https://chat.example.com/a\"\nauth_token_file = \"t\"\n\
+                [plugins.p]\n[chain.twilio]\nvoice = \"p\"\nstatus = \"p\"\n";
+    let config = Config::parse(text, Path::new("/etc/carillon")).unwrap();
+    assert_eq!(config.twilio.auth_token_file, Path::new("/etc/carillon/t"));
+    assert_eq!(config.channels.len(), 2);
+    assert!(config.twilio.is_on() && !Config::default().twilio.is_on());
+}
+
+#[test]
 fn a_plugin_that_comes_by_a_swap_needs_no_source_and_no_place() {
     let text = "[plugins.p.grant]\nroster = true\n[plugins.q]\n[chain.message]\norder = [\"q\"]\n";
     let config = Config::parse(text, Path::new("")).unwrap();

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use chat::{Chain, Handler, Later, Needs};
 use model::{Body, Message};
 use plugin::{
-    Answered, Call, CallbackReply, Effect, Event, Failure, Kind, OnFailure, Reply, Said, Verdict,
+    Answered, Call, CallbackReply, Effect, Event, Failure, Kind, OnFailure, Reply, Said,
+    TwilioRequest, Verb, Verdict,
 };
 use tokio::sync::Semaphore;
 
@@ -14,7 +15,10 @@ type Script = Box<dyn Fn(&Asking) -> Result<Reply, Failure> + Send + Sync>;
 type EventScript = Box<dyn Fn(&Call, &Event) -> Result<Vec<Effect>, Failure> + Send + Sync>;
 type ReplyScript = Box<dyn Fn(&Call, &CallbackReply) -> Result<Vec<Effect>, Failure> + Send + Sync>;
 
-const EVERY_KIND: [Kind; 3] = [Kind::Message, Kind::Events, Kind::Callback];
+type RequestScript =
+    Box<dyn Fn(&Call, &TwilioRequest) -> Result<(Vec<Verb>, Vec<Effect>), Failure> + Send + Sync>;
+
+const KINDS: [Kind; 3] = [Kind::Message, Kind::Events, Kind::Callback];
 
 /// A call and what somebody wants to say.
 pub(crate) struct Asking {
@@ -43,6 +47,7 @@ pub(crate) struct Scripted {
     script: Script,
     on_event: Option<EventScript>,
     on_reply: Option<ReplyScript>,
+    on_request: Option<RequestScript>,
     /// The events that it was told, by name.
     pub(crate) told: Mutex<Vec<String>>,
     pub(crate) gate: Semaphore,
@@ -87,6 +92,18 @@ impl Scripted {
         Arc::new(Self { on_reply: Some(Box::new(on_reply)), ..plain })
     }
 
+    /// One that answers telephones, and nothing else.
+    pub(crate) fn answering(
+        name: &str,
+        on_request: impl Fn(&Call, &TwilioRequest) -> Result<(Vec<Verb>, Vec<Effect>), Failure>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Arc<Self> {
+        let plain = Self::plain(name, OnFailure::Reject, Box::new(|_call| pass()));
+        Arc::new(Self { on_request: Some(Box::new(on_request)), ..plain })
+    }
+
     fn plain(name: &str, on_failure: OnFailure, script: Script) -> Self {
         Self {
             name: name.into(),
@@ -94,6 +111,7 @@ impl Scripted {
             script,
             on_event: None,
             on_reply: None,
+            on_request: None,
             told: Mutex::default(),
             gate: Semaphore::new(10_000),
             ears: Semaphore::new(10_000),
@@ -134,10 +152,12 @@ impl Handler for Scripted {
     }
 
     fn kinds(&self) -> &[Kind] {
-        if self.on_event.is_some() || self.on_reply.is_some() {
-            &EVERY_KIND
+        if self.on_request.is_some() {
+            &[Kind::Twilio]
+        } else if self.on_event.is_some() || self.on_reply.is_some() {
+            &KINDS
         } else {
-            &EVERY_KIND[..1]
+            &KINDS[..1]
         }
     }
 
@@ -169,6 +189,20 @@ impl Handler for Scripted {
                 None => Vec::new(),
             };
             Ok(Answered { answer: (), effects, fuel: 0 })
+        })
+    }
+
+    fn on_request(
+        &self,
+        call: Call,
+        request: TwilioRequest,
+    ) -> Later<'_, Result<Answered<Vec<Verb>>, Failure>> {
+        Box::pin(async move {
+            let _open = self.gate.acquire().await;
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            let script = self.on_request.as_ref().expect("it is asked for what it is");
+            let (answer, effects) = script(&call, &request)?;
+            Ok(Answered { answer, effects, fuel: 0 })
         })
     }
 

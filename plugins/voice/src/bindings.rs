@@ -1,0 +1,21 @@
+//! The guest's side of the WIT, generated: what the component imports and exports.
+
+#![expect(unsafe_code, reason = "generated code crosses the border to the host")]
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    inline: "
+        package carillon:voice;
+
+        world voice {
+          include carillon:plugin/twilio-plugin@0.1.0;
+          import carillon:plugin/chat-control@0.1.0;
+        }
+    ",
+    world: "carillon:voice/voice",
+    generate_all,
+});
+
+use crate::guest::Voice;
+
+export!(Voice);
