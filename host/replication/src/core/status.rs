@@ -42,6 +42,7 @@ impl Partition {
             open: record.is_some_and(|record| record.state == PartitionState::Open),
             primary: record.and_then(|record| record.primary.clone()),
             ensemble: nodes.iter().map(|member| member.node.clone()).collect::<Vec<NodeId>>(),
+            stores: nodes.iter().map(|member| member.store).collect(),
             wanted: self.wanted_nodes(),
             learners: self.learners(cx),
             leading: self.leading(),
