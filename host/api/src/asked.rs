@@ -37,8 +37,7 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 /// What the chats may be late beyond their deadline before their answer is given up.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
-/// Where things are in a path, between its slashes: `/v1/chats/{token}/members/{id}`, `/page/{file}`.
-const TOKEN_AT: usize = 3;
+/// Where things are in a path, between its slashes: `/v1/chats/…/members/{id}`, `/page/{file}`.
 const MEMBER_AT: usize = 5;
 const FILE_AT: usize = 2;
 
@@ -51,8 +50,8 @@ const SEEN: &str = "carillon-seen";
 #[derive(Debug)]
 pub(crate) struct Asked<G> {
     edge: Arc<Edge>,
-    parts: Parts,
-    body: Body,
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
     grant: G,
 }
 
@@ -87,8 +86,7 @@ impl<G: Grant> Asked<G> {
             G::check(Caller::Open, None)
         } else {
             let identified = edge.auth.identify(&mut parts.headers).await;
-            let chat = parts.uri.path().split('/').nth(TOKEN_AT);
-            identified.map_err(Denied::from).and_then(|caller| G::check(caller, chat))
+            identified.map_err(Denied::from).and_then(|caller| G::admit(caller, &parts.uri))
         };
         match grant {
             Ok(grant) => Ok(Self { edge, parts, body, grant }),
@@ -104,6 +102,11 @@ impl<G: Grant> Asked<G> {
     /// The chat that it is about, if it is about one.
     pub(crate) fn about(&self) -> Option<ChatToken> {
         self.grant.about()
+    }
+
+    /// What it was let through with.
+    pub(crate) fn grant(&self) -> &G {
+        &self.grant
     }
 
     /// Its name.
@@ -150,6 +153,12 @@ impl<G: Grant> Asked<G> {
         #[serde(deny_unknown_fields)]
         struct Nothing {}
         self.query::<Nothing>().map(|Nothing {}| ())
+    }
+
+    /// The idempotency key, where it may be left out.
+    pub(crate) fn key_if_any(&self) -> Result<Option<String>, Problem> {
+        let said = self.parts.headers.contains_key(IDEMPOTENCY_KEY);
+        said.then(|| self.key()).transpose()
     }
 
     /// The idempotency key.
@@ -223,7 +232,7 @@ impl<G: Grant> Asked<G> {
     }
 
     /// Lets the client finish what it is sending, so that it reads the answer; within bounds.
-    async fn refuse(&mut self, problem: Problem) -> Problem {
+    pub(crate) async fn refuse(&mut self, problem: Problem) -> Problem {
         // Whoever waits for a "continue" has sent nothing yet, and must not be asked to.
         if self.parts.headers.contains_key(EXPECT) {
             return problem.and_hang_up();
@@ -363,11 +372,6 @@ impl<S: Needs> Asked<InChat<S>> {
         self.grant.chat()
     }
 
-    /// What the token, or the request, says about who asks.
-    pub(crate) fn grant(&self) -> &InChat<S> {
-        &self.grant
-    }
-
     /// Lets whoever asks do something to a member.
     pub(crate) fn may_move(&self, member: &str) -> Result<(), Problem> {
         self.grant.may_move(member).map_err(|reason| {
@@ -449,7 +453,7 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
 }
 
 /// A path's segment as its text; `None` if that is not UTF-8.
-fn unescape(segment: &str) -> Option<String> {
+pub(crate) fn unescape(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment;
     while let Some(at) = rest.find('%') {

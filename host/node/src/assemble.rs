@@ -225,7 +225,7 @@ impl Node {
             since,
             draining: AtomicBool::new(false),
         };
-        let http = http.serve(Arc::new(chats.clone()), auth, &tasks);
+        let http = http.serve(Arc::new(chats.clone()), Arc::new(archive.clone()), auth, &tasks);
         let admin = admin.serve_operators(Arc::new(operator), &tasks);
         let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
         let announcement = Announcement::default();
