@@ -149,8 +149,6 @@ pub(crate) enum Bring {
 /// What the one who takes it says, and who gives a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Said {
-    /// There is room for all of it on the disks.
-    Ready,
     /// There is room for this sequence in memory now.
     Go(u32),
     /// It is written.
@@ -161,6 +159,8 @@ pub(crate) enum Said {
     Table(Vec<Told>),
     /// No; and whether for want of room.
     No { full: bool, why: String },
+    /// There is room for all of it on the disks: it may begin.
+    Ready,
 }
 
 /// Whether a request of another node is about objects.
