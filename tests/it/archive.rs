@@ -177,9 +177,8 @@ async fn the_command_line_says_what_is_wrong_and_what_to_do() {
     assert_eq!(nobody.code, Some(3), "{nobody:?}");
     // A put and a get of what nobody listens to end as soon.
     for args in [["get", "1001/k", "-"], ["put", "1001/k", &file]] {
-        let nobody =
-            run(&[&["archive"], args.as_slice(), &["--url", "http://127.0.0.1:1"]].concat());
-        let nobody = nobody.await;
+        let args = [&["archive"], args.as_slice(), &["--url", "http://127.0.0.1:1"]].concat();
+        let nobody = run(&args).await;
         assert_eq!(nobody.code, Some(3), "{nobody:?}");
     }
 }
