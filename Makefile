@@ -7,7 +7,7 @@ CARILLON := $(TARGET)/release/carillon
 PLUGINS  := $(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
 FLAGS    := --release --locked --workspace
 
-.PHONY: build host plugins languages demo test models bench faults faults-tools
+.PHONY: build host plugins languages demo test models bench archive-large faults faults-tools
 
 build: host plugins
 
@@ -67,6 +67,10 @@ bench: build
 	$(TARGET)/release/examples/append
 	$(TARGET)/release/examples/appends
 	$(TARGET)/release/examples/load
+
+# Five GiB into the archive and out again while a node is killed: some minutes, and 25 GB of disk.
+archive-large: build
+	$(CARGO) test $(FLAGS) --test it -- five_gib --ignored --nocapture
 
 # Twenty minutes of real faults on real processes, with every figure of docs/faults.md: a table here, the
 # same as JSON in target/release/faults. Let nothing else run. SEED=7 repeats an order of faults;

@@ -9,6 +9,7 @@
 )]
 
 mod announcing;
+mod archive;
 #[path = "../../host/plugin/tests/case/mod.rs"]
 mod case;
 mod certificates;

@@ -24,7 +24,7 @@ const FLOORS: [(&str, &[&str]); 22] = [
     ("rollout", &["plugin", "registry", "replication", "hashring", "runtime"]),
     ("chat", &["replication", "plugin", "segment", "model", "hashring", "runtime"]),
     ("archive", &["replication", "segment", "model", "hashring", "runtime"]),
-    ("api", &["chat", "model", "hashring", "runtime"]),
+    ("api", &["archive", "chat", "model", "hashring", "runtime"]),
     ("client", &["model", "hashring", "runtime"]),
     ("guest", &[]),
     (

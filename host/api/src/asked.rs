@@ -38,8 +38,7 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 /// What the chats may be late beyond their deadline before their answer is given up.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
-/// Where things are in a path, between its slashes: `/v1/chats/{token}/members/{id}`, `/page/{file}`.
-const TOKEN_AT: usize = 3;
+/// Where things are in a path, between its slashes: `/v1/chats/…/members/{id}`, `/page/{file}`.
 const MEMBER_AT: usize = 5;
 const FILE_AT: usize = 2;
 
@@ -52,8 +51,8 @@ const SEEN: &str = "carillon-seen";
 #[derive(Debug)]
 pub(crate) struct Asked<G> {
     edge: Arc<Edge>,
-    parts: Parts,
-    body: Body,
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
     grant: G,
 }
 
@@ -88,8 +87,7 @@ impl<G: Grant> Asked<G> {
             G::check(Caller::Open, None)
         } else {
             let identified = edge.auth.identify(&mut parts.headers).await;
-            let chat = parts.uri.path().split('/').nth(TOKEN_AT);
-            identified.map_err(Denied::from).and_then(|caller| G::check(caller, chat))
+            identified.map_err(Denied::from).and_then(|caller| G::admit(caller, &parts.uri))
         };
         match grant {
             Ok(grant) => Ok(Self { edge, parts, body, grant }),
@@ -105,6 +103,11 @@ impl<G: Grant> Asked<G> {
     /// The chat that it is about, if it is about one.
     pub(crate) fn about(&self) -> Option<ChatToken> {
         self.grant.about()
+    }
+
+    /// What it was let through with.
+    pub(crate) fn grant(&self) -> &G {
+        &self.grant
     }
 
     /// Its name.
@@ -151,6 +154,12 @@ impl<G: Grant> Asked<G> {
         #[serde(deny_unknown_fields)]
         struct Nothing {}
         self.query::<Nothing>().map(|Nothing {}| ())
+    }
+
+    /// The idempotency key, where it may be left out.
+    pub(crate) fn key_if_any(&self) -> Result<Option<String>, Problem> {
+        let said = self.parts.headers.contains_key(IDEMPOTENCY_KEY);
+        said.then(|| self.key()).transpose()
     }
 
     /// The idempotency key.
@@ -225,7 +234,7 @@ impl<G: Grant> Asked<G> {
     }
 
     /// Lets the client finish what it is sending, so that it reads the answer; within bounds.
-    async fn refuse(&mut self, problem: Problem) -> Problem {
+    pub(crate) async fn refuse(&mut self, problem: Problem) -> Problem {
         // Whoever waits for a "continue" has sent nothing yet, and must not be asked to.
         if self.parts.headers.contains_key(EXPECT) {
             return problem.and_hang_up();
@@ -368,11 +377,6 @@ impl<S: Needs> Asked<InChat<S>> {
     /// The chat that it is about.
     pub(crate) fn chat(&self) -> ChatToken {
         self.grant.chat()
-    }
-
-    /// What the token, or the request, says about who asks.
-    pub(crate) fn grant(&self) -> &InChat<S> {
-        &self.grant
     }
 
     /// Lets whoever asks do something to a member.

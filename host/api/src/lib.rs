@@ -2,7 +2,8 @@
 //!
 //! Everything a client can do wrong is found here and answered in one shape, a problem; everything below
 //! may take a [`chat::Request`] for well-formed. Only this crate knows HTTP's numbers. What is asked goes
-//! through [`Ask`], so that the whole surface can be tried over real sockets without a cluster.
+//! through [`Ask`], and of the archive through [`Objects`], so that the whole surface can be tried over real
+//! sockets without a cluster.
 //!
 //! A request's way: `server` accepts it and bounds the connections, `connection` and `socket` bound one of
 //! them in bytes and time, `endpoints` finds who answers, `auth` who asks and whether they may, `asked` and
@@ -15,13 +16,16 @@ pub mod admin;
 mod ask;
 mod asked;
 pub mod auth;
+mod beside;
 mod check;
 mod config;
 mod connected;
 mod connection;
 mod crowd;
 mod endpoints;
+mod incoming;
 mod metrics;
+mod objects;
 mod placed;
 mod problem;
 mod request_id;
@@ -36,5 +40,6 @@ pub use auth::{Auth, JwtConfig, KeySetError};
 pub use config::{Config, Patience};
 pub use endpoints::openapi;
 pub use metrics::install_metrics;
+pub use objects::{Objects, Pieces, Telling};
 pub use server::{BindError, Drained, Reserved, Server, Serving};
 pub use twilio::{TokensError, Twilio, TwilioConfig};

@@ -6,9 +6,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use chat::{Code, Refusal, RequestOutcome};
 use hyper::StatusCode;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::beside::{Beside, translate};
 
 /// The media type of every error.
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -17,7 +21,11 @@ pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("applicati
 #[derive(Debug)]
 pub(crate) struct Problem {
     refusal: Box<Refusal>,
+    /// Of the archive, if it is none of the chats'.
+    beside: Option<Beside>,
     hang_up: bool,
+    /// How many bytes there are, where a range of them was wanted.
+    whole: Option<u64>,
 }
 
 /// The JSON of an error.
@@ -78,9 +86,26 @@ impl Problem {
         self
     }
 
-    /// Its stable name.
+    /// A range of so many bytes begins behind the last.
+    #[must_use]
+    pub(crate) fn of_bytes(mut self, whole: u64) -> Self {
+        self.whole = Some(whole);
+        self
+    }
+
+    /// Its kind. What only the archive says counts as the nearest of the chats' own.
     pub(crate) fn code(&self) -> Code {
         self.refusal.code
+    }
+
+    /// Its stable name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.beside.map_or_else(|| self.refusal.code.name(), Beside::name)
+    }
+
+    /// HTTP's number for it.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.beside.map_or_else(|| status(self.refusal.code), Beside::status)
     }
 
     /// Whether the same may go better later.
@@ -97,10 +122,10 @@ impl Problem {
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let refusal = &*self.refusal;
         let shape = ProblemShape {
-            r#type: format!("urn:carillon:problem:{}", refusal.code.name()),
-            title: title(refusal.code),
-            status: status(refusal.code).as_u16(),
-            code: refusal.code.name(),
+            r#type: format!("urn:carillon:problem:{}", self.name()),
+            title: self.beside.map_or_else(|| title(refusal.code), Beside::title),
+            status: self.status().as_u16(),
+            code: self.name(),
             detail: &refusal.detail,
             retryable: refusal.retryable,
             request_id,
@@ -117,11 +142,16 @@ impl Problem {
     /// The answer.
     pub(crate) fn into_response(self, request_id: &str) -> Response {
         let body = Bytes::from(self.body(request_id));
-        let mut response = (status(self.refusal.code), body).into_response();
+        let mut response = (self.status(), body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);
         if let Some(seconds) = self.retry_after_s() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(whole) = self.whole
+            && let Ok(range) = HeaderValue::try_from(format!("bytes */{whole}"))
+        {
+            headers.insert(CONTENT_RANGE, range);
         }
         if self.refusal.code == Code::Unauthenticated {
             // No more than that: what is wrong with a token is nothing for those who guess.
@@ -143,18 +173,25 @@ impl Problem {
             self.refusal.code,
             Code::RateLimited | Code::NoQuorum | Code::NotReady | Code::Behind | Code::Overloaded
         );
-        waiting_helps.then_some(1)
+        (waiting_helps && self.beside.is_none()).then_some(1)
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal: Box::new(refusal), hang_up: false }
+        Self { refusal: Box::new(refusal), beside: None, hang_up: false, whole: None }
+    }
+}
+
+impl From<archive::Refusal> for Problem {
+    fn from(refusal: archive::Refusal) -> Self {
+        let (refusal, beside) = translate(refusal);
+        Self { beside, ..refusal.into() }
     }
 }
 
 /// HTTP's number for a code.
-pub(crate) const fn status(code: Code) -> StatusCode {
+const fn status(code: Code) -> StatusCode {
     match code {
         Code::InvalidRequest => StatusCode::BAD_REQUEST,
         Code::UnknownChat | Code::UnknownMessage | Code::NotFound => StatusCode::NOT_FOUND,

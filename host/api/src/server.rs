@@ -18,7 +18,7 @@ use crate::crowd::Crowd;
 use crate::metrics::{self, ConnectionCounters};
 use crate::problem::Problem;
 use crate::socket::{Socket, alone};
-use crate::{Ask, Auth, Config, Patience, Twilio, connection, endpoints, install_metrics};
+use crate::{Ask, Auth, Config, Objects, Patience, Twilio, connection, endpoints, install_metrics};
 
 /// Connections beyond the bound that are told so at the same time; more are closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
@@ -144,12 +144,20 @@ impl Server {
         self.address
     }
 
-    /// Answers clients whom `auth` lets in, and `twilio`, from now on, in tasks of `tasks`, asking `ask`.
-    pub fn serve(self, ask: Arc<dyn Ask>, auth: Auth, twilio: Twilio, tasks: &Tasks) -> Serving {
+    /// Answers clients whom `auth` lets in, and `twilio`, from now on, in tasks of `tasks`, asking `ask`, and of
+    /// the archive `objects`.
+    pub fn serve(
+        self,
+        ask: Arc<dyn Ask>,
+        objects: Arc<dyn Objects>,
+        auth: Auth,
+        twilio: Twilio,
+        tasks: &Tasks,
+    ) -> Serving {
         install_metrics();
         auth.follow(tasks);
         twilio.follow(tasks);
-        let router = endpoints::router(Arc::clone(&ask), auth, twilio, self.config);
+        let router = endpoints::router(Arc::clone(&ask), objects, auth, twilio, self.config);
         let stop = tasks.stop().clone();
         tasks.spawn("http metrics", async move {
             while !stop.is_stopped() {

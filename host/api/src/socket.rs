@@ -16,7 +16,7 @@ use chat::Code;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::problem::{Problem, status};
+use crate::problem::Problem;
 use crate::request_id;
 
 /// How long a closed connection is listened to.
@@ -197,7 +197,7 @@ pub(crate) fn alone(problem: &Problem) -> Bytes {
     let id = request_id::fresh();
     let id = id.to_str().unwrap_or_default();
     let body = problem.body(id);
-    let status = status(problem.code());
+    let status = problem.status();
     let retry = problem.retry_after_s().map(|seconds| format!("retry-after: {seconds}\r\n"));
     let mut answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{}\

@@ -15,9 +15,11 @@ use segment::LogEnd;
 use segment::archive::{self as engine, CollectionName, UnifiedId, Upload, Versioning};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use crate::lane::Lost;
 use crate::question::{Ask, Question, Reply, Stream as Opening, begun, decode, encode, is_stream};
 use crate::reign::Reign;
 use crate::request::Name;
+use crate::room::{Room, Rooms};
 use crate::{
     Code, Delete, Found, List, Listing, Refusal, applying, holding, meters, paying, place,
     question, serving, undecided,
@@ -110,6 +112,7 @@ pub(crate) struct Shared {
     pub(crate) upload_kib: Arc<Semaphore>,
     pub(crate) held_uploads: Semaphore,
     pub(crate) held_kib: Semaphore,
+    pub(crate) rooms: Arc<Rooms>,
     pub(crate) reads: Arc<Semaphore>,
     pub(crate) served: Semaphore,
     collections: Mutex<BTreeMap<CollectionName, Versioning>>,
@@ -146,6 +149,7 @@ impl Archive {
             upload_kib: Arc::new(Semaphore::new(UPLOAD_KIB_MAX)),
             held_uploads: Semaphore::new(UPLOADS_MAX),
             held_kib: Semaphore::new(UPLOAD_KIB_MAX),
+            rooms: Arc::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             served: Semaphore::new(READS_MAX),
             collections: Mutex::default(),
@@ -467,6 +471,16 @@ impl Shared {
             Reply::Version(version) => Ok(version),
             _ => Err(misplaced()),
         }
+    }
+
+    /// Promises an upload room for its bytes on this node's disks, if there is.
+    pub(crate) async fn room(&self, size: u64) -> Result<Room, Lost> {
+        let engine = self.engine.clone();
+        let free = runtime::blocking(move || engine.room()).await.unwrap_or(0);
+        self.rooms.promise(size, free).ok_or_else(|| Lost {
+            full: true,
+            why: format!("node {} has no room for {size} bytes", self.node),
+        })
     }
 
     /// Lets this node's archive do something, and waits for what becomes of it. Digests are computed where

@@ -11,7 +11,7 @@ use segment::archive::{
 };
 
 use crate::entry::ObjectEntry;
-use crate::question::{Ask, Proposal, Reply};
+use crate::question::{Ask, Holder, Proposal, Reply};
 use crate::request::{Made, Name};
 use crate::{Code, Refusal, Stored};
 
@@ -32,7 +32,7 @@ pub(crate) struct Known {
     /// How many collections there are.
     pub(crate) collections: usize,
     /// Who should hold the partition.
-    pub(crate) members: Vec<NodeId>,
+    pub(crate) members: Vec<Holder>,
     /// How many of them must.
     pub(crate) commit: usize,
     pub(crate) now_ms: u64,
@@ -145,8 +145,10 @@ fn finalise(proposal: &Proposal, known: &Known, ids: &mut UnifiedIds) -> Decided
             return Err(Refusal::new(Code::AlreadyFinal, detail));
         }
     }
-    let members = |node: &&NodeId| known.members.contains(node);
-    let held: BTreeSet<&NodeId> = proposal.held.iter().filter(members).collect();
+    // A member that began anew since has lost what its earlier store held.
+    let members = |holder: &&Holder| known.members.contains(holder);
+    let held: BTreeSet<&NodeId> =
+        proposal.held.iter().filter(members).map(|holder| &holder.node).collect();
     if proposal.data.is_none() && held.len() < known.commit {
         let (there, wanted) = (held.len(), known.commit);
         let detail =

@@ -11,6 +11,11 @@ fn node(name: &str) -> NodeId {
     name.parse().unwrap()
 }
 
+/// A node with the only store that it ever had.
+fn holder(name: &str) -> Holder {
+    Holder { node: node(name), store: 7 }
+}
+
 fn name() -> Name {
     Name { collection: COLLECTION.parse().unwrap(), key: "k".parse().unwrap() }
 }
@@ -32,7 +37,7 @@ fn proposal(count: u64) -> Proposal {
         table: Table::EMPTY,
         meta: Vec::new(),
         repeat: None,
-        held: vec![node("n1"), node("n2")],
+        held: vec![holder("n1"), holder("n2")],
         data: None,
     }
 }
@@ -75,7 +80,7 @@ impl Log {
             fence: fences.max().unwrap_or(0),
             versioning: None,
             collections: 0,
-            members: ["n1", "n2", "n3"].map(node).to_vec(),
+            members: ["n1", "n2", "n3"].map(holder).to_vec(),
             commit: 2,
             now_ms: self.now_ms,
         };
@@ -123,7 +128,7 @@ fn code(done: Result<Reply, Refusal>) -> Code {
 fn a_final_needs_enough_members_of_the_ensemble_that_hold_it() {
     let mut log = Log::new();
     for held in [&[][..], &["n1"], &["n1", "n1"], &["n1", "stranger"]] {
-        let held = held.iter().map(|name| node(name)).collect();
+        let held = held.iter().map(|name| holder(name)).collect();
         let refused = log.ask(&ask(Proposal { held, ..proposal(1) })).unwrap_err();
         assert_eq!(refused.code, Code::NoQuorum);
         assert_eq!(refused.outcome, Some(Outcome::NotCommitted));
@@ -135,6 +140,22 @@ fn a_final_needs_enough_members_of_the_ensemble_that_hold_it() {
     // One that brings its bytes needs nobody.
     let data = Some(bytes::Bytes::from_static(b"data"));
     log.version(&ask(Proposal { held: Vec::new(), data, ..proposal(2) }));
+}
+
+/// G12: a member that came back with another store under its name between holding and the final was counted,
+/// and the object was on one node only.
+#[test]
+fn a_member_whose_store_was_replaced_holds_nothing() {
+    let mut log = Log::new();
+    let wiped = Holder { store: 6, ..holder("n2") };
+    let refused =
+        log.ask(&ask(Proposal { held: vec![holder("n1"), wiped.clone()], ..proposal(1) }));
+    assert_eq!(code(refused), Code::NoQuorum);
+    assert!(log.known.is_empty());
+    let held = vec![holder("n1"), wiped, holder("n3")];
+    log.version(&ask(Proposal { held, ..proposal(1) }));
+    let Some(Fact::Final(made)) = log.known.pop() else { panic!("no final") };
+    assert_eq!(made.holders, [node("n1"), node("n3")], "who is named has it");
 }
 
 #[test]

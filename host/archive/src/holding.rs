@@ -46,7 +46,9 @@ async fn refuse(stream: &mut Stream, lost: Lost) {
 
 /// Until it is held. What is wrong is told, unless the stream is at an end.
 async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(), Option<Lost>> {
+    let mut room = shared.room(begin.size).await.map_err(Some)?;
     learn(shared, begin).await.map_err(Some)?;
+    tell(stream, &Said::Ready).await?;
     let mut before: Option<(u32, Performing)> = None;
     let mut next = 0;
     loop {
@@ -58,9 +60,9 @@ async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(),
                     return Err(None);
                 }
                 next += 1;
-                let room = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+                let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
                 // Cannot be an error: nobody closes it.
-                let _room = shared.held_kib.acquire_many(room).await.map_err(|_closed| None)?;
+                let _memory = shared.held_kib.acquire_many(kib).await.map_err(|_closed| None)?;
                 tell(stream, &Said::Go(sequence)).await?;
                 let data = bytes_of(stream, bytes).await?;
                 if let Some((number, before)) = before.take() {
@@ -69,6 +71,7 @@ async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(),
                 }
                 let size = u64::from(size);
                 let slice = Slice { sequence, data, size, md5, adler32 };
+                room.used(bytes);
                 let operation = match sequence {
                     0 => Operation::Start { opening: begin.opening(), slice },
                     _ => Operation::Next { upload: begin.upload.clone(), slice },
@@ -88,7 +91,7 @@ async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(),
                     let why = "the sequences are not those that were announced".to_owned();
                     return Err(Some(Lost { full: false, why }));
                 }
-                tell(stream, &Said::Held).await?;
+                tell(stream, &Said::Held { store: shared.engine.store() }).await?;
                 // It is held from here on, whatever becomes of the stream.
                 return Ok(());
             }

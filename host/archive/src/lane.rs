@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use crate::archive::{Performing, Shared, locked};
 use crate::holding::learn;
 use crate::question::{Begin, Bring, Said, Stream as Opening, begin, plain, say};
+use crate::room::Room;
 
 /// Bytes of one frame: a piece.
 pub(crate) const FRAME_BYTES: usize = 256 << 10;
@@ -52,7 +53,7 @@ pub(crate) struct Sheet {
 /// What a lane is to do.
 enum Work {
     Slice(Arc<Sheet>),
-    Hold(Sum, oneshot::Sender<()>),
+    Hold(Sum, oneshot::Sender<u64>),
 }
 
 /// Why a member has not all of it.
@@ -79,14 +80,20 @@ impl Lane {
         upload: &Begin,
     ) -> Result<Self, Lost> {
         let link = if node == shared.node {
+            let room = shared.room(upload.size).await?;
             learn(shared, upload).await?;
-            Link::Here { upload: upload.clone(), before: None, begun: false }
+            Link::Here { upload: upload.clone(), room, before: None, begun: false }
         } else {
             let opening = begin(&Opening::Bring(upload.clone()));
             let stream = shared.replication.stream(&node, opening).await.map_err(|_ended| {
                 Lost { full: false, why: format!("node {node} cannot be reached") }
             })?;
-            Link::There(Box::new(stream))
+            let mut stream = Box::new(stream);
+            // Nothing is read of the client before it is known whether there is room for it.
+            match hear(&mut stream).await? {
+                Said::Ready => Link::There(stream),
+                _ => return Err(Lost::cut()),
+            }
         };
         let (work, todo) = mpsc::channel(1);
         let lost = Arc::new(Mutex::new(None));
@@ -111,10 +118,11 @@ impl Lane {
         self.work.send(Work::Slice(sheet)).await.is_ok()
     }
 
-    /// Waits until the member has said that it holds all; whether it has.
-    pub(crate) async fn hold(&self, sum: Sum) -> bool {
+    /// Waits until the member has said that it holds all; in which store it does.
+    pub(crate) async fn hold(&self, sum: Sum) -> Option<u64> {
         let (held, answer) = oneshot::channel();
-        self.work.send(Work::Hold(sum, held)).await.is_ok() && answer.await.is_ok()
+        self.work.send(Work::Hold(sum, held)).await.ok()?;
+        answer.await.ok()
     }
 
     /// Why it is not there any more.
@@ -125,7 +133,7 @@ impl Lane {
 
 /// What is at the other end.
 enum Link {
-    Here { upload: Begin, before: Option<Performing>, begun: bool },
+    Here { upload: Begin, room: Room, before: Option<Performing>, begun: bool },
     There(Box<Stream>),
 }
 
@@ -140,11 +148,10 @@ async fn run(shared: &Shared, mut link: Link, mut todo: mpsc::Receiver<Work>) ->
             Work::Hold(sum, held) => {
                 let done = link.hold(shared, sum).await;
                 whole = done.is_ok();
-                if whole {
+                done.map(|store| {
                     // If nobody waits any more, it is held all the same.
-                    let _heard = held.send(());
-                }
-                done
+                    let _heard = held.send(store);
+                })
             }
         };
         if done.is_err() {
@@ -173,10 +180,11 @@ pub(crate) async fn give_up(shared: &Shared, upload: &Begin) {
 impl Link {
     async fn bring(&mut self, shared: &Shared, slice: &Slice) -> Result<(), Lost> {
         match self {
-            Self::Here { upload, before, begun } => {
+            Self::Here { upload, room, before, begun } => {
                 if let Some(before) = before.take() {
                     before.wait().await.map_err(|refused| Lost::of(&refused))?;
                 }
+                room.used(slice.data.len());
                 let operation = match std::mem::replace(begun, true) {
                     false => Operation::Start { opening: upload.opening(), slice: slice.clone() },
                     true => Operation::Next { upload: upload.upload.clone(), slice: slice.clone() },
@@ -188,7 +196,9 @@ impl Link {
                 let Slice { sequence, size, md5, adler32, data } = slice.clone();
                 let size = u32::try_from(size).unwrap_or(u32::MAX);
                 tell(stream, &Bring::Slice { sequence, size, md5, adler32 }).await?;
-                hear(stream, &Said::Go(sequence)).await?;
+                if hear(stream).await? != Said::Go(sequence) {
+                    return Err(Lost::cut());
+                }
                 for piece in data.chunks(FRAME_BYTES) {
                     stream.send(piece, &[]).await.map_err(|_ended| Lost::cut())?;
                 }
@@ -197,7 +207,7 @@ impl Link {
         }
     }
 
-    async fn hold(&mut self, shared: &Shared, sum: Sum) -> Result<(), Lost> {
+    async fn hold(&mut self, shared: &Shared, sum: Sum) -> Result<u64, Lost> {
         match self {
             Self::Here { upload, before, .. } => {
                 if let Some(before) = before.take() {
@@ -206,12 +216,15 @@ impl Link {
                 let (opening, upload) = (upload.opening(), upload.upload.clone());
                 let held = Operation::Hold { upload, opening, closing: sum.closing() };
                 shared.perform(held).await.map_err(|refused| Lost::of(&refused))?;
-                Ok(())
+                Ok(shared.engine.store())
             }
             Self::There(stream) => {
                 let Sum { size, md5, adler32, table, time_ms } = sum;
                 tell(stream, &Bring::Hold { size, md5, adler32, table, time_ms }).await?;
-                hear(stream, &Said::Held).await
+                match hear(stream).await? {
+                    Said::Held { store } => Ok(store),
+                    _ => Err(Lost::cut()),
+                }
             }
         }
     }
@@ -222,14 +235,14 @@ async fn tell(stream: &mut Stream, said: &Bring) -> Result<(), Lost> {
 }
 
 /// Waits for a word; sequences that are written meanwhile are taken note of.
-async fn hear(stream: &mut Stream, wanted: &Said) -> Result<(), Lost> {
+async fn hear(stream: &mut Stream) -> Result<Said, Lost> {
     loop {
         let frame: Option<Bytes> = stream.next().await.map_err(|_ended| Lost::cut())?;
         match frame.and_then(|frame| plain::<Said>(&frame)) {
-            Some(said) if said == *wanted => return Ok(()),
             Some(Said::Got(_)) => {}
             Some(Said::No { full, why }) => return Err(Lost { full, why }),
-            Some(Said::Go(_) | Said::Held | Said::Table(_)) | None => return Err(Lost::cut()),
+            Some(said) => return Ok(said),
+            None => return Err(Lost::cut()),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! committed counts, and an answer that follows from it is only given when that is committed too.
 
 use hashring::PartitionId;
-use replication::core::{Outcome as Committed, Role, Why};
+use replication::core::{Outcome as Committed, PartitionView, Role, Why};
 use runtime::Instant;
 use segment::archive::{
     Fact, Final, ReadError, Standing, UnifiedId, UnifiedIds, Version, versions, visible,
@@ -12,7 +12,7 @@ use segment::archive::{
 
 use crate::archive::Shared;
 use crate::decide::{Decision, Known, decide, events};
-use crate::question::{Answer, Ask, Reply};
+use crate::question::{Answer, Ask, Holder, Reply};
 use crate::reign::{Appended, Reign};
 use crate::request::Name;
 use crate::{Code, Found, Part, Refusal};
@@ -111,7 +111,7 @@ impl Shared {
             let detail = "too many objects of this partition wait to be stored";
             return Err(Refusal::not_committed(Code::Overloaded, detail).into());
         }
-        let known = self.known(&appended, ask, view.ensemble.clone()).await?;
+        let known = self.known(&appended, ask, members(&view)).await?;
         let ids = self.ids(reign.partition, &mut appended).await?;
         let (entry, reply) = match decide(ask, &known, ids) {
             Decision::Append(entry, reply) => (entry, reply),
@@ -170,7 +170,7 @@ impl Shared {
         &self,
         appended: &Appended,
         ask: &Ask,
-        members: Vec<hashring::NodeId>,
+        members: Vec<Holder>,
     ) -> Result<Known, Refusal> {
         let (name, upload, node, collection) = match ask {
             Ask::Collection { name, .. } => (None, None, None, Some(name.clone())),
@@ -321,6 +321,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// Who should hold a partition, and in which store.
+fn members(view: &PartitionView) -> Vec<Holder> {
+    view.members().map(|(node, store)| Holder { node: node.clone(), store }).collect()
 }
 
 /// How much time is left.

@@ -10,7 +10,7 @@
 //! pure     place   entry   decide   question
 //! leading  reign   leading (one request)   applying (the log into this node's archive)
 //! asking   routing   listing
-//! bytes    uploading   lane   holding      reading   serving   source
+//! bytes    uploading   lane   holding   room      reading   serving   source
 //! later    paying (what is owed)   undecided (uploads whose coordinator is gone)
 //! ```
 
@@ -33,6 +33,7 @@ mod reading;
 mod refusal;
 mod reign;
 mod request;
+mod room;
 mod routing;
 mod serving;
 mod source;
@@ -45,9 +46,10 @@ pub use reading::Reading;
 pub use refusal::{Code, Outcome, Refusal};
 pub use request::{
     Body, BodyEnded, Delete, Found, List, Listing, Name, Next, Part, Put, Stored, Whole,
+    is_of_chats,
 };
 pub use segment::archive::{
-    Adler32, CollectionName, InvalidName, InvalidVersion, Key, Md5, UnifiedId, Upload, Usage,
-    Versioning,
+    Adler32, CollectionName, Digesting, InvalidName, InvalidVersion, Key, META_BYTES_MAX, Md5,
+    PARTS_MAX, SEGMENT_BYTES_MAX, Table, UnifiedId, Upload, Usage, Versioning,
 };
 pub use uploading::ENTIRE_BYTES_MAX;

@@ -54,10 +54,17 @@ pub(crate) struct Proposal {
     pub(crate) table: Table,
     pub(crate) meta: Vec<(String, String)>,
     pub(crate) repeat: Option<String>,
-    /// Who has said that all of it is there and synced.
-    pub(crate) held: Vec<NodeId>,
+    /// Who has said that all of it is there and synced, and in which store.
+    pub(crate) held: Vec<Holder>,
     /// Or all its bytes.
     pub(crate) data: Option<Bytes>,
+}
+
+/// A node with one of its stores: another store of it holds nothing of what this one did.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    pub(crate) node: NodeId,
+    pub(crate) store: u64,
 }
 
 /// What a node is asked.
@@ -114,6 +121,8 @@ pub(crate) struct Begin {
     pub(crate) name: Name,
     pub(crate) versioning: Versioning,
     pub(crate) part: u32,
+    /// How many bytes come.
+    pub(crate) size: u64,
 }
 
 impl Begin {
@@ -140,16 +149,18 @@ pub(crate) enum Bring {
 /// What the one who takes it says, and who gives a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Said {
-    /// There is room for this sequence now.
+    /// There is room for this sequence in memory now.
     Go(u32),
     /// It is written.
     Got(u32),
-    /// All is synced.
-    Held,
+    /// All is synced, in this store.
+    Held { store: u64 },
     /// These are the sequences.
     Table(Vec<Told>),
     /// No; and whether for want of room.
     No { full: bool, why: String },
+    /// There is room for all of it on the disks: it may begin.
+    Ready,
 }
 
 /// Whether a request of another node is about objects.
@@ -213,8 +224,39 @@ mod tests {
             }
             assert_eq!(decode::<Question>(&[&bytes[..], b"x"].concat()), None);
         }
-        let said = Said::No { full: true, why: "full".to_owned() };
-        assert_eq!(plain(&say(&said)), Some(said));
+        for said in [
+            Said::Ready,
+            Said::No { full: true, why: "full".to_owned() },
+            Said::Held { store: u64::MAX },
+        ] {
+            assert_eq!(plain(&say(&said)), Some(said));
+        }
         assert!(!is_question(&[]) && !is_stream(&[]));
+    }
+
+    /// N20: the original's nodes sent each other pickled objects, which run what they like where they are read.
+    #[test]
+    fn n20_what_another_node_says_is_data_of_known_shapes_or_nothing() {
+        let mut state = 20_u64;
+        let mut byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            u8::try_from(state >> 56).unwrap()
+        };
+        for _ in 0..20_000 {
+            let length = usize::from(byte()) % 64;
+            let noise: Vec<u8> = (0..length).map(|_| byte()).collect();
+            let marked = [&[MARK], &noise[..]].concat();
+            // What is understood says the same again; everything else is nothing, and asks for no memory.
+            if let Some(question) = decode::<Question>(&marked) {
+                assert_eq!(decode(&encode(&question)), Some(question));
+            }
+            if let Some(said) = plain::<Said>(&noise) {
+                assert_eq!(plain(&say(&said)), Some(said));
+            }
+            let opening = [&[STREAM], &noise[..]].concat();
+            if let Some(stream) = begun(&opening) {
+                assert_eq!(begun(&begin(&stream)), Some(stream));
+            }
+        }
     }
 }

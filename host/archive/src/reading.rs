@@ -58,11 +58,33 @@ impl Archive {
         range: Option<Range<u64>>,
         until: Instant,
     ) -> Result<Reading, Refusal> {
+        let found = self.shared.find(name, version, until).await?;
+        self.open_reading(name, found, range)
+    }
+
+    /// Begins to read what was found, or a range of its bytes.
+    ///
+    /// # Errors
+    /// [`Code::Range`] if the range begins behind the last byte or is empty, [`Code::Overloaded`].
+    pub fn read(
+        &self,
+        name: &Name,
+        found: Found,
+        range: Option<Range<u64>>,
+    ) -> Result<Reading, Refusal> {
+        told(self.open_reading(name, found, range))
+    }
+
+    fn open_reading(
+        &self,
+        name: &Name,
+        found: Found,
+        range: Option<Range<u64>>,
+    ) -> Result<Reading, Refusal> {
         let shared = Arc::clone(&self.shared);
         let one = Arc::clone(&shared.reads).try_acquire_owned().map_err(|_busy| {
             Refusal::new(Code::Overloaded, "this node reads as many objects as it can")
         })?;
-        let found = shared.find(name, version, until).await?;
         let size = found.size;
         let range = clip(range, size)
             .ok_or_else(|| Refusal::new(Code::Range, format!("there are {size} bytes")))?;

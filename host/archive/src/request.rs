@@ -180,7 +180,7 @@ pub(crate) fn clip(range: Option<Range<u64>>, size: u64) -> Option<Range<u64>> {
 }
 
 /// Whether a collection's name is one whose keys begin with a chat's token.
-pub(crate) fn is_of_chats(collection: &CollectionName) -> bool {
+pub fn is_of_chats(collection: &CollectionName) -> bool {
     matches!(collection.as_str(), "chats" | "attachments" | "recordings")
 }
 

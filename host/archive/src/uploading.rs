@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::archive::{Archive, Shared, locked, misplaced, told};
 use crate::gather::{Some1, gather};
 use crate::lane::{Lane, Lost, Sheet, Sum};
-use crate::question::{Ask, Begin, Proposal, Reply};
+use crate::question::{Ask, Begin, Holder, Proposal, Reply};
 use crate::{Body, Code, Outcome, Put, Refusal, Stored, meters, place};
 
 /// An object of at most so many bytes goes with its entry.
@@ -117,6 +117,7 @@ impl Shared {
             name: put.name.clone(),
             versioning: at.versioning,
             part: put.part.map_or(0, |(_, part)| part),
+            size: put.size,
         };
         let mut lanes = Lanes::open(self, at.partition, &begin).await?;
         let mut cutting = Cutting {
@@ -230,7 +231,7 @@ fn proposal(
     at: &At,
     sum: Sum,
     sequences: u32,
-    held: Vec<NodeId>,
+    held: Vec<Holder>,
     data: Option<Bytes>,
 ) -> Proposal {
     Proposal {
@@ -442,14 +443,21 @@ impl Lanes {
         self.enough()
     }
 
-    /// Lets all hold what they have; who does is told.
-    async fn hold(&mut self, sum: Sum) -> Result<Vec<NodeId>, Refusal> {
-        let holding: Vec<Some1<'_, bool>> =
+    /// Lets all hold what they have; who does, and in which store, is told.
+    async fn hold(&mut self, sum: Sum) -> Result<Vec<Holder>, Refusal> {
+        let holding: Vec<Some1<'_, Option<u64>>> =
             self.lanes.iter().map(|lane| Box::pin(lane.hold(sum)) as Some1<'_, _>).collect();
-        let held = gather(holding, self.commit, |held| *held, self.slack, HOLD_MAX).await;
-        self.keep(&held);
+        let held = gather(holding, self.commit, Option::is_some, self.slack, HOLD_MAX).await;
+        let stores: Vec<Option<u64>> = held.into_iter().map(Option::flatten).collect();
+        let lanes = self.lanes.iter().zip(&stores);
+        let held = lanes.filter_map(|(lane, store)| {
+            store.map(|store| Holder { node: lane.node.clone(), store })
+        });
+        let held = held.collect();
+        let kept: Vec<Option<bool>> = stores.iter().map(|store| Some(store.is_some())).collect();
+        self.keep(&kept);
         self.enough()?;
-        Ok(self.lanes.iter().map(|lane| lane.node.clone()).collect())
+        Ok(held)
     }
 
     fn keep(&mut self, done: &[Option<bool>]) {

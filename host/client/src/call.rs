@@ -12,12 +12,12 @@ use serde::de::DeserializeOwned;
 use crate::client::Shared;
 use crate::connection::write_request;
 use crate::path::{header_safe, push};
-use crate::{Client, Connection, Cursor, Error, Problem, Target};
+use crate::{Bearer, Client, Connection, Cursor, Error, Problem, Target};
 
 /// The first ceiling of the wait between two tries.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
+pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// The last ceiling; a take-over of a partition takes a few seconds.
-const RETRY_CAP: Duration = Duration::from_secs(2);
+pub(crate) const RETRY_CAP: Duration = Duration::from_secs(2);
 
 /// A request that can be made more than once.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ pub(crate) struct Call<'a> {
 
 /// A try that failed, and at whom.
 #[derive(Debug)]
-struct Missed {
-    target: Option<Target>,
-    error: Error,
+pub(crate) struct Missed {
+    pub(crate) target: Option<Target>,
+    pub(crate) error: Error,
 }
 
 /// An answer that is no error.
@@ -48,6 +48,19 @@ pub(crate) struct Reply {
 }
 
 impl Client {
+    /// A try at the next node that may do.
+    pub(crate) fn choose(&self, tried: &[Target]) -> Result<Target, Error> {
+        self.shared.nodes.choose(None, tried, runtime::now()).ok_or(Error::NoUrl)
+    }
+
+    /// A connection to a node: one at rest, or a new one.
+    pub(crate) async fn connection(&self, target: &Target) -> Result<Connection, Error> {
+        match self.shared.pool.take(target) {
+            Some(connection) => Ok(connection),
+            None => connect(target, self.shared.options.connect).await,
+        }
+    }
+
     /// Asks once, for what can be done without.
     pub(crate) async fn peek<T: DeserializeOwned>(&self, call: &Call<'_>) -> Option<T> {
         self.once(call, &[]).await.ok()?.read().ok()
@@ -112,14 +125,11 @@ impl Client {
     }
 
     async fn exchange(&self, call: &Call<'_>, target: &Target) -> Result<Reply, Error> {
-        let Shared { pool, nodes, options, answered, .. } = &*self.shared;
+        let Shared { pool, nodes, answered, .. } = &*self.shared;
         let mut request = Vec::new();
         let (headers, body) = (self.headers(call), call.body.as_deref());
         write_request(&mut request, call.method, target, call.path, &headers, body);
-        let mut connection = match pool.take(target) {
-            Some(connection) => connection,
-            None => connect(target, options.connect).await?,
-        };
+        let mut connection = self.connection(target).await?;
         let lost = |source| Error::Lost { target: target.clone(), source };
         let answer = connection.exchange(&request).await.map_err(lost)?;
         answered.store(true, Ordering::Relaxed);
@@ -129,23 +139,21 @@ impl Client {
         if let Some((chat, primary)) = call.chat.zip(answer.primary) {
             nodes.learn_primary(chat, primary);
         }
-        let reply = Reply {
-            replay: answer.replay,
-            status: answer.status,
-            body: answer.body.to_vec(),
-            target: target.clone(),
-        };
+        let reply = Reply::new(answer.status, answer.replay, answer.body, target);
         pool.put(target, connection);
         reply.checked()
+    }
+
+    /// The line of a request that says who asks.
+    pub(crate) fn bearer(&self) -> String {
+        let bearer = self.shared.bearer.read().unwrap_or_else(PoisonError::into_inner);
+        bearer.as_ref().map(Bearer::header).unwrap_or_default()
     }
 
     /// The lines of a request that say who asks, and how far they have seen.
     fn headers(&self, call: &Call<'_>) -> String {
         let mut headers = call.headers.to_owned();
-        let bearer = self.shared.bearer.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bearer) = &*bearer {
-            headers.push_str(&bearer.header());
-        }
+        headers.push_str(&self.bearer());
         if let Some(Cursor(seen)) = call.chat.and_then(|chat| self.shared.seen.of(chat)) {
             let seen = header_safe(&seen);
             push(&mut headers, format_args!("carillon-seen: {seen}\r\n"));
@@ -161,7 +169,12 @@ impl<'a> Call<'a> {
 }
 
 impl Reply {
-    fn checked(self) -> Result<Self, Error> {
+    /// An answer as it came.
+    pub(crate) fn new(status: u16, replay: bool, body: &[u8], target: &Target) -> Self {
+        Self { replay, status, body: body.to_vec(), target: target.clone() }
+    }
+
+    pub(crate) fn checked(self) -> Result<Self, Error> {
         if (200..300).contains(&self.status) {
             return Ok(self);
         }

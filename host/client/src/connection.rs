@@ -15,7 +15,7 @@ use crate::Target;
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Headers of an answer.
-const HEADERS_MAX: usize = 64;
+pub(crate) const HEADERS_MAX: usize = 64;
 /// Bytes of an answer's body: a full page of the largest messages, escaped as badly as JSON can.
 const BODY_BYTES_MAX: usize = 512 << 20;
 /// What is asked of the socket at once.
@@ -25,14 +25,14 @@ const READ_BYTES: usize = 16 << 10;
 /// use any more: [`Connection::is_usable`] says so.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    pub(crate) stream: TcpStream,
     /// What was read; the answer under way begins at its start.
-    buffer: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
     /// Decoded chunks, when a body comes in chunks.
     joined: Vec<u8>,
     /// The node that leads what the last answer was about.
     primary: Option<String>,
-    usable: bool,
+    pub(crate) usable: bool,
 }
 
 /// An answer, as long as the next request is not made.
@@ -51,7 +51,7 @@ pub struct Answer<'a> {
 }
 
 /// Where the body of an answer is.
-enum Body {
+pub(crate) enum Body {
     /// So many bytes after the head.
     Sized(usize),
     /// In chunks.
@@ -60,14 +60,14 @@ enum Body {
     Rest,
 }
 
-struct Head {
-    status: u16,
-    bytes: usize,
-    body: Body,
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) bytes: usize,
+    pub(crate) body: Body,
     replay: bool,
     ring: Option<u64>,
     primary: Option<String>,
-    keep_alive: bool,
+    pub(crate) keep_alive: bool,
 }
 
 impl Connection {
@@ -89,13 +89,23 @@ impl Connection {
     /// What the system says, and `InvalidData` when the answer is not HTTP. Whether the request was done
     /// is unknown then.
     pub async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
-        // Usable again only when the answer is complete.
+        self.begin()?;
+        self.stream.write_all(request).await?;
+        self.receive().await
+    }
+
+    /// A request begins: usable again only when its answer is complete.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
         let was_usable = std::mem::replace(&mut self.usable, false);
         if !was_usable {
             return Err(io::ErrorKind::NotConnected.into());
         }
         self.buffer.clear();
-        self.stream.write_all(request).await?;
+        Ok(())
+    }
+
+    /// Reads the answer to what was sent.
+    pub(crate) async fn receive(&mut self) -> io::Result<Answer<'_>> {
         let mut head = self.head().await?;
         self.primary = head.primary.take();
         let end = match head.body {
@@ -116,7 +126,7 @@ impl Connection {
             && matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    async fn head(&mut self) -> io::Result<Head> {
+    pub(crate) async fn head(&mut self) -> io::Result<Head> {
         loop {
             if let Some(head) = parse_head(&self.buffer)? {
                 if (100..200).contains(&head.status) {
@@ -214,7 +224,7 @@ impl Connection {
         }
     }
 
-    async fn more(&mut self) -> io::Result<()> {
+    pub(crate) async fn more(&mut self) -> io::Result<()> {
         self.buffer.reserve(READ_BYTES);
         if self.stream.read_buf(&mut self.buffer).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -299,6 +309,6 @@ pub fn write_request(
     request.extend_from_slice(body.unwrap_or_default());
 }
 
-fn invalid(what: &'static str) -> io::Error {
+pub(crate) fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }

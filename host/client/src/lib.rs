@@ -5,27 +5,36 @@
 //! request at a time each, kept open between requests; the load generator uses them directly. HTTP/1.1
 //! without TLS: what terminates TLS stands in front of the nodes.
 //!
+//! Objects of the archive go in whole or in parts, each as often as it takes, and come out as a stream that goes on at the
+//! next node where the last one broke.
+//!
 //! Nothing runs in the background: dropping a future drops its connection, and that is all.
 
+mod archive;
 mod bearer;
+mod bulk;
 mod call;
 mod client;
 mod connection;
 mod error;
 mod floor;
 mod nodes;
+mod object;
 mod path;
 mod pool;
 mod seen;
 mod shape;
 mod tail;
 mod target;
+mod tries;
 
+pub use archive::{NewObject, Started};
 pub use bearer::{Bearer, InvalidBearer};
 pub use client::{Client, Options};
 pub use connection::{Answer, Connection, write_request};
 pub use error::{Error, Problem};
 pub use floor::{HttpFloor, floor_http};
+pub use object::{ObjectEntry, ObjectPage, Objects, ReadObject, StoredObject};
 pub use shape::{
     Body, Chat, Created, Cursor, Ended, Message, NewChat, NewMessage, Owners, Page, Participant,
     ReadOptions, Ring, RingNode, RingPosition, Route, Sent, Stamp,

@@ -32,6 +32,17 @@ pub(crate) fn member_path(chat: ChatToken, member: &str) -> String {
     path
 }
 
+/// A collection of the archive, or a key in it.
+pub(crate) fn archive_path(collection: &str, key: Option<&str>) -> String {
+    let mut path = "/v1/archive/".to_owned();
+    escape(&mut path, collection);
+    for part in key.into_iter().flat_map(|key| key.split('/')) {
+        path.push('/');
+        escape(&mut path, part);
+    }
+    path
+}
+
 /// Writes text into a path or a query.
 pub(crate) fn escape(path: &mut String, text: &str) {
     for byte in text.bytes() {

@@ -236,7 +236,8 @@ impl Node {
             since,
             draining: AtomicBool::new(false),
         };
-        let http = http.serve(Arc::new(chats.clone()), auth, twilio, &tasks);
+        let (ask, objects) = (Arc::new(chats.clone()), Arc::new(archive.clone()));
+        let http = http.serve(ask, objects, auth, twilio, &tasks);
         let admin = admin.serve_operators(Arc::new(operator), &tasks);
         let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
         let announcement = Announcement::default();

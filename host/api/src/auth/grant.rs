@@ -1,7 +1,7 @@
 //! What an endpoint needs, by type.
 //!
 //! An endpoint says with the type of its request what it needs of whoever asks: [`Public`], [`Within`] the
-//! cluster, [`Creating`] a chat, or [`InChat`]. It runs only after [`permit`] said yes, the chat is in what
+//! cluster, [`Creating`] a chat, [`InChat`], or one of the archive's ([`super::archived`]). It runs only after [`permit`] said yes, the chat is in what
 //! it is given, and nothing else can be asked of the chats with it ([`Grant::covers`]). So an endpoint
 //! without a check cannot be written, and one with the wrong check is stopped when it asks.
 //!
@@ -12,6 +12,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use chat::{Code, Request, SYSTEM};
+use hyper::Uri;
 use model::ChatToken;
 
 use super::Auth;
@@ -19,6 +20,9 @@ use super::claims::{Identity, Scope};
 use super::reason::Reason;
 use crate::check;
 use crate::problem::Problem;
+
+/// Where a chat is in a path, between its slashes: `/v1/chats/{token}/…`.
+const TOKEN_AT: usize = 3;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -45,6 +49,11 @@ pub(crate) trait Grant: Debug + Send + Sized + 'static {
 
     /// Whether `caller` has it. `chat` is what the path names in a chat's place, if it has one.
     fn check(caller: Caller, chat: Option<&str>) -> Result<Self, Denied>;
+
+    /// Whether `caller` has it for this request.
+    fn admit(caller: Caller, uri: &Uri) -> Result<Self, Denied> {
+        Self::check(caller, uri.path().split('/').nth(TOKEN_AT))
+    }
 
     /// Whether the chats may be asked this.
     fn covers(&self, request: &Request) -> bool;
@@ -85,6 +94,10 @@ pub(crate) struct Within<S>(PhantomData<S>);
 #[derive(Debug)]
 pub(crate) struct Creating(());
 
+/// Something of no chat alone: it takes a token for all chats.
+#[derive(Debug)]
+pub(crate) struct Everywhere<S>(PhantomData<S>);
+
 /// Something in one chat.
 #[derive(Debug)]
 pub(crate) struct InChat<S> {
@@ -106,7 +119,7 @@ impl Needs for Operating {
 }
 
 /// The one place where it is decided. `chats` is what it is about: nothing, one chat, or any.
-fn permit(caller: &Caller, scope: Scope, reach: Reach) -> Result<(), Reason> {
+pub(super) fn permit(caller: &Caller, scope: Scope, reach: Reach) -> Result<(), Reason> {
     let Caller::Known(identity) = caller else { return Ok(()) };
     // Nobody is the node itself, whoever signed that.
     if identity.subject == SYSTEM {
@@ -125,7 +138,7 @@ fn permit(caller: &Caller, scope: Scope, reach: Reach) -> Result<(), Reason> {
 
 /// Which chats something is about.
 #[derive(Clone, Copy, Debug)]
-enum Reach {
+pub(super) enum Reach {
     None,
     All,
     One(ChatToken),
@@ -180,6 +193,19 @@ impl Grant for Creating {
 
     fn covers(&self, request: &Request) -> bool {
         matches!(request, Request::Create { .. })
+    }
+}
+
+impl<S: Needs> Grant for Everywhere<S> {
+    const SCOPE: Option<Scope> = Some(S::SCOPE);
+
+    fn check(caller: Caller, _chat: Option<&str>) -> Result<Self, Denied> {
+        permit(&caller, S::SCOPE, Reach::All)?;
+        Ok(Self(PhantomData))
+    }
+
+    fn covers(&self, _request: &Request) -> bool {
+        false
     }
 }
 

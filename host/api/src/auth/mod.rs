@@ -13,6 +13,7 @@
 //! A request that another node runs for this one is not checked there again: the node that took it from
 //! the client has checked it, and nodes know each other by their certificates.
 
+mod archived;
 mod cache;
 mod claims;
 mod compact;
@@ -36,9 +37,11 @@ use file::KeyFile;
 use reason::{Counters, Reason};
 use time::Time;
 
+pub(crate) use archived::InArchive;
 pub(crate) use claims::Scope;
 pub(crate) use grant::{
-    Caller, Creating, Denied, Grant, InChat, Needs, Operating, Public, Reads, Sends, Within,
+    Caller, Creating, Denied, Everywhere, Grant, InChat, Needs, Operating, Public, Reads, Sends,
+    Within,
 };
 pub use keys::KeySetError;
 pub use mint::{Chats, MintError, NewToken, SigningKey, SigningKeyError, add_to_key_set};

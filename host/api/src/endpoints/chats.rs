@@ -76,7 +76,7 @@ pub(super) async fn create(mut asked: Asked<Creating>) -> Answered {
 /// Show a chat.
 pub(super) async fn show(asked: Asked<InChat<Reads>>) -> Answered {
     let token = asked.chat();
-    let confirmed = confirmed(asked.query::<ShowQuery>()?.confirmed.as_deref())?;
+    let confirmed = is_true("confirmed", asked.query::<ShowQuery>()?.confirmed.as_deref())?;
     match asked.ask(Request::Show { token, confirmed }, Duration::ZERO).await? {
         Response::Chat(view) => json(StatusCode::OK, &ChatShape::new(&view)),
         _ => Err(mismatch()),
@@ -131,10 +131,10 @@ pub(super) async fn owners(asked: Asked<InChat<Reads>>) -> Answered {
 }
 
 /// `true` or `false`, in a query.
-pub(super) fn confirmed(text: Option<&str>) -> Result<bool, Problem> {
+pub(super) fn is_true(field: &str, text: Option<&str>) -> Result<bool, Problem> {
     match text {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(Problem::invalid("confirmed: true or false")),
+        Some(_) => Err(Problem::invalid(format!("{field}: true or false"))),
     }
 }

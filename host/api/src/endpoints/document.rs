@@ -8,7 +8,9 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{Answered, chats, events, health, members, messages, page, ring, socket, twilio};
+use super::{
+    Answered, archive, chats, events, health, members, messages, page, ring, socket, twilio,
+};
 use crate::asked::Asked;
 use crate::auth::Public;
 
@@ -28,6 +30,8 @@ use crate::auth::Public;
         members::join, members::leave,
         messages::send, messages::read, events::events, socket::socket,
         twilio::get, twilio::post,
+        archive::create, archive::list,
+        archive::put, archive::get, archive::head, archive::delete, archive::act,
         ring::ring,
         health::healthz, health::readyz, health::metrics,
         serve, page::page, page::file,
@@ -38,6 +42,7 @@ use crate::auth::Public;
         (name = "members", description = "Who is in one"),
         (name = "messages", description = "What is said"),
         (name = "telephones", description = "Calls and texts, by Twilio"),
+        (name = "archive", description = "What outlives a chat, and anything else: objects under keys, in collections"),
         (name = "cluster", description = "Who holds what"),
         (name = "watching", description = "For those who watch a node"),
         (name = "page", description = "For people"),
@@ -91,7 +96,7 @@ mod tests {
     use super::openapi;
     use crate::auth::Scope;
     use crate::endpoints::routes;
-    use crate::endpoints::tests::Nobody;
+    use crate::endpoints::tests::{Nobody, Nothing};
     use crate::{Auth, Config, Twilio};
     use axum::routing::MethodFilter;
     use std::collections::BTreeMap;
@@ -104,9 +109,16 @@ mod tests {
             MethodFilter::PUT => "put",
             MethodFilter::POST => "post",
             MethodFilter::DELETE => "delete",
+            MethodFilter::HEAD => "head",
             other => panic!("a method nobody uses: {other:?}"),
         };
-        let routes = routes(Arc::new(Nobody), Auth::open(), Twilio::off(), Config::default());
+        let routes = routes(
+            Arc::new(Nobody),
+            Arc::new(Nothing),
+            Auth::open(),
+            Twilio::off(),
+            Config::default(),
+        );
         let exist: BTreeMap<(String, String), Option<&str>> = routes
             .listed
             .into_iter()

@@ -8,7 +8,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use model::{Cursor, Route};
 use serde::Deserialize;
 
-use super::chats::confirmed;
+use super::chats::is_true;
 use super::{Answered, Edge, json, mismatch};
 use crate::asked::{Asked, Presence, parse};
 use crate::auth::{InChat, Reads, Sends};
@@ -192,7 +192,7 @@ pub(super) async fn read(asked: Asked<InChat<Reads>>) -> Answered {
         limit: limit(query.limit.as_deref())?,
         wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         reader,
-        confirmed: confirmed(query.confirmed.as_deref())?,
+        confirmed: is_true("confirmed", query.confirmed.as_deref())?,
     });
     match asked.ask(request, wait).await? {
         Response::Page(page) => json(StatusCode::OK, &PageShape::new(&page)),

@@ -3,6 +3,7 @@
 //! An endpoint is a function from a request to an answer or a problem. [`Routes`] is where all of them
 //! are named, for the router, for the counters and for the test that holds the OpenAPI document to them.
 
+mod archive;
 mod chats;
 mod document;
 mod events;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, any, on};
 use bytes::Bytes;
 use chat::Code;
 use hyper::StatusCode;
@@ -33,7 +34,7 @@ use crate::auth::{Grant, Scope};
 use crate::metrics::EndpointCounters;
 use crate::placed::Placed;
 use crate::problem::Problem;
-use crate::{Ask, Auth, Config, Twilio, request_id};
+use crate::{Ask, Auth, Config, Objects, Twilio, request_id};
 
 pub use document::openapi;
 pub(crate) use health::counted;
@@ -42,6 +43,7 @@ pub(crate) use messages::{Placing, follow_from, new_send};
 /// What every endpoint has.
 pub(crate) struct Edge {
     pub(crate) ask: Arc<dyn Ask>,
+    pub(crate) objects: Arc<dyn Objects>,
     pub(crate) auth: Auth,
     pub(crate) twilio: Twilio,
     pub(crate) config: Config,
@@ -68,9 +70,22 @@ struct Routes {
 type Listed = (MethodFilter, &'static str, Option<Scope>);
 
 /// Everything that is answered.
-pub(crate) fn router(ask: Arc<dyn Ask>, auth: Auth, twilio: Twilio, config: Config) -> Router {
-    routes(ask, auth, twilio, config)
+pub(crate) fn router(
+    ask: Arc<dyn Ask>,
+    objects: Arc<dyn Objects>,
+    auth: Auth,
+    twilio: Twilio,
+    config: Config,
+) -> Router {
+    routes(ask, objects, auth, twilio, config)
         .router
+        // A key that is empty matches none of the routes that have one.
+        .route(
+            "/v1/archive/{collection}/",
+            any(|request: Request| async move {
+                refuse(&request, Problem::invalid("key: the name is empty"))
+            }),
+        )
         .fallback(|request: Request| async move {
             refuse(&request, Problem::new(Code::NotFound, "nothing is at this path"))
         })
@@ -79,12 +94,20 @@ pub(crate) fn router(ask: Arc<dyn Ask>, auth: Auth, twilio: Twilio, config: Conf
         })
 }
 
-fn routes(ask: Arc<dyn Ask>, auth: Auth, twilio: Twilio, config: Config) -> Routes {
+fn routes(
+    ask: Arc<dyn Ask>,
+    objects: Arc<dyn Objects>,
+    auth: Auth,
+    twilio: Twilio,
+    config: Config,
+) -> Routes {
     const CHAT: &str = "/v1/chats/{token}";
     const MEMBER: &str = "/v1/chats/{token}/members/{id}";
     const MESSAGES: &str = "/v1/chats/{token}/messages";
     const TWILIO: &str = "/v1/twilio/{*path}";
-    let edge = Arc::new(Edge { ask, auth, twilio, config, placed: Placed::default() });
+    const COLLECTION: &str = "/v1/archive/{collection}";
+    const OBJECT: &str = "/v1/archive/{collection}/{*key}";
+    let edge = Arc::new(Edge { ask, objects, auth, twilio, config, placed: Placed::default() });
     Routes { edge, router: Router::new(), listed: Vec::new() }
         .on(MethodFilter::POST, "/v1/chats", "create", chats::create)
         .on(MethodFilter::GET, CHAT, "show", chats::show)
@@ -98,6 +121,13 @@ fn routes(ask: Arc<dyn Ask>, auth: Auth, twilio: Twilio, config: Config) -> Rout
         .on(MethodFilter::GET, "/v1/ws", "socket", socket::socket)
         .on(MethodFilter::GET, TWILIO, "twilio", twilio::get)
         .on(MethodFilter::POST, TWILIO, "twilio", twilio::post)
+        .on(MethodFilter::PUT, COLLECTION, "archive create", archive::create)
+        .on(MethodFilter::GET, COLLECTION, "archive list", archive::list)
+        .on(MethodFilter::PUT, OBJECT, "archive put", archive::put)
+        .on(MethodFilter::GET, OBJECT, "archive get", archive::get)
+        .on(MethodFilter::HEAD, OBJECT, "archive head", archive::head)
+        .on(MethodFilter::DELETE, OBJECT, "archive delete", archive::delete)
+        .on(MethodFilter::POST, OBJECT, "archive act", archive::act)
         .on(MethodFilter::GET, "/v1/ring", "ring", ring::ring)
         .on(MethodFilter::GET, "/healthz", "healthz", health::healthz)
         .on(MethodFilter::GET, "/readyz", "readyz", health::readyz)
@@ -182,13 +212,19 @@ pub(crate) fn mismatch() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::sync::Arc;
 
+    use ::archive::{
+        Body, CollectionName, Delete, Found, List, Listing, Name, Put, Stored, UnifiedId,
+        Versioning,
+    };
     use chat::{CallContext, Code, Readiness, Refusal, Request, RingView};
     use hashring::NodeId;
     use model::ChatToken;
+    use runtime::Instant;
 
-    use crate::{Ask, Asking};
+    use crate::{Ask, Asking, Objects, Pieces, Telling};
 
     /// Answers nothing.
     pub(crate) struct Nobody;
@@ -211,5 +247,72 @@ mod tests {
         }
 
         fn drain(&self) {}
+    }
+
+    /// Keeps nothing.
+    pub(crate) struct Nothing;
+
+    fn nothing<'a, T: 'a>() -> Telling<'a, T> {
+        Box::pin(async {
+            Err(::archive::Refusal::new(::archive::Code::NotReady, "nobody is here"))
+        })
+    }
+
+    impl Objects for Nothing {
+        fn create(
+            &self,
+            _name: CollectionName,
+            _versioning: Versioning,
+            _until: Instant,
+        ) -> Telling<'_, bool> {
+            nothing()
+        }
+
+        fn list(&self, _list: List, _until: Instant) -> Telling<'_, Listing> {
+            nothing()
+        }
+
+        fn find(
+            &self,
+            _name: Name,
+            _version: Option<UnifiedId>,
+            _until: Instant,
+        ) -> Telling<'_, Found> {
+            nothing()
+        }
+
+        fn read(
+            &self,
+            _name: &Name,
+            _found: Found,
+            _range: Range<u64>,
+        ) -> Result<Box<dyn Pieces>, ::archive::Refusal> {
+            Err(::archive::Refusal::new(::archive::Code::NotReady, "nobody is here"))
+        }
+
+        fn put<'a>(&'a self, _put: Put, _body: &'a mut dyn Body) -> Telling<'a, Stored> {
+            nothing()
+        }
+
+        fn delete(&self, _delete: Delete, _until: Instant) -> Telling<'_, UnifiedId> {
+            nothing()
+        }
+
+        fn start(
+            &self,
+            _name: Name,
+            _repeat: Option<String>,
+            _until: Instant,
+        ) -> Telling<'_, UnifiedId> {
+            nothing()
+        }
+
+        fn finish(&self, _name: Name, _version: UnifiedId, _until: Instant) -> Telling<'_, ()> {
+            nothing()
+        }
+
+        fn abort(&self, _name: Name, _version: UnifiedId, _until: Instant) -> Telling<'_, ()> {
+            nothing()
+        }
     }
 }

@@ -9,20 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chat::Code;
 
 use crate::metrics::count_problem;
-use crate::problem::{Problem, status};
+use crate::problem::Problem;
 
 /// Lines in one second, of the whole process.
 const LINES_MAX: u64 = 20;
 
 /// Tells about a problem of the request `request_id`.
 pub(crate) fn tell(endpoint: &str, problem: &Problem, request_id: &str) {
-    let (code, detail) = (problem.code().name(), problem.detail());
+    let (code, detail) = (problem.name(), problem.detail());
     count_problem(code);
     match problem.code() {
         Code::Internal => tracing::error!(endpoint, request_id, code, detail, "a fault of ours"),
         // A client need only make up a cursor.
         Code::Behind => tracing::debug!(endpoint, request_id, code, detail, "asked too early"),
-        other if status(other).is_server_error() && is_allowed() => {
+        _ if problem.status().is_server_error() && is_allowed() => {
             tracing::warn!(endpoint, request_id, code, detail, "a request was not done");
         }
         _ => tracing::debug!(endpoint, request_id, code, detail, "a request was refused"),

@@ -5,6 +5,7 @@
 
 mod answers;
 mod message;
+mod objects;
 mod questions;
 
 pub(crate) use answers::{
@@ -12,4 +13,5 @@ pub(crate) use answers::{
     ReadyShape, RingShape, Shown,
 };
 pub(crate) use message::{MessageShape, PageShape, RouteShape, SentShape};
+pub(crate) use objects::{CollectionShape, ListingShape, NewCollection, StoredShape, VersionShape};
 pub(crate) use questions::{Ending, NewBody, NewChat, NewMember, NewMessage};

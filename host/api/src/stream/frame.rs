@@ -149,7 +149,7 @@ pub(super) fn error(
     problem: &Problem,
     request_id: &str,
 ) -> String {
-    let (code, detail) = (problem.code().name(), problem.detail());
+    let (code, detail) = (problem.name(), problem.detail());
     let body = String::from_utf8(problem.body(request_id)).ok();
     let problem = body.and_then(|body| RawValue::from_string(body).ok()).unwrap_or_default();
     Told::Error { chat, key, code, detail, problem }.text()

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Edge, PATIENCE, TOKEN, edge, request};
 use crate::tokens::{Guarded, OTHER, Signer, claims, message, now_s};
 
+/// Where a collection is.
+const COLLECTION: &str = "/v1/archive/{collection}";
+
 /// What a refusal looks like to whoever gets it, but for the name of the request.
 fn shape(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
     let mut problem = answer.json();
@@ -30,14 +33,41 @@ async fn with_headers(edge: &Edge, headers: &str) -> Answer {
 
 /// A well-formed request to an endpoint of the document, about `chat`, with `headers`.
 async fn ask(edge: &Edge, method: &str, path: &str, chat: &str, headers: &str) -> Answer {
-    let path = path.replace("{token}", chat).replace("{id}", "alice").replace("{file}", "chat.js");
+    let (path, body) = filled(method, path, chat);
     let method = method.to_uppercase();
     let headers = format!("idempotency-key: k\r\n{headers}");
-    if method == "GET" || method == "DELETE" {
-        return edge.raw(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await;
+    match body {
+        None => edge.raw(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await,
+        Some(body) => edge.raw(request(&method, &path, &headers, body)).await,
     }
-    let body = if path.ends_with("/messages") { r#"{"text": "hi"}"# } else { "{}" };
-    edge.raw(request(&method, &path, &headers, body)).await
+}
+
+/// A path of the document with everything filled in, and the body of a request to it.
+fn filled(method: &str, path: &str, chat: &str) -> (String, Option<&'static str>) {
+    let archive = path.starts_with("/v1/archive/");
+    let mut filled = path.to_owned();
+    for (name, value) in [
+        ("{token}", chat),
+        ("{id}", "alice"),
+        ("{file}", "chat.js"),
+        ("{collection}", "attachments"),
+        ("{key}", &format!("{chat}/k")),
+    ] {
+        filled = filled.replace(name, value);
+    }
+    match method {
+        "get" if path == COLLECTION => filled.push_str(&format!("?prefix={chat}")),
+        "post" if archive => filled.push_str("?action=start"),
+        _ => {}
+    }
+    let body = match method {
+        "get" | "delete" => None,
+        "post" if archive => None,
+        "put" if archive => Some(r#"{"versioning": false}"#),
+        _ if path.ends_with("/messages") => Some(r#"{"text": "hi"}"#),
+        _ => Some("{}"),
+    };
+    (filled, body)
 }
 
 /// Every endpoint that the document names: method, path, and the scope it takes.
@@ -59,7 +89,9 @@ async fn every_endpoint_wants_its_scope_and_its_chat_and_the_public_ones_are_the
     let (edge, ed) = (&guarded.edge, &guarded.ed);
     let bearer = |change: Value| format!("authorization: Bearer {}\r\n", ed.token(change));
     let mut public = Vec::new();
-    for (method, path, scope) in endpoints() {
+    edge.shelf.keep(&format!("{TOKEN}/k"), &"data".into());
+    // An answer to HEAD has no body to compare: who may look is told apart below.
+    for (method, path, scope) in endpoints().into_iter().filter(|(method, ..)| method != "head") {
         let name = format!("{method} {path}");
         let Some(scope) = scope else {
             assert_ne!(ask(edge, &method, &path, TOKEN, "").await.status, 401, "{name}");
@@ -74,17 +106,20 @@ async fn every_endpoint_wants_its_scope_and_its_chat_and_the_public_ones_are_the
         let wrong_scope = bearer(json!({"scope": others.join(" "), "chats": "*"}));
         let no_scope = ask(edge, &method, &path, TOKEN, &wrong_scope).await;
         assert_eq!((no_scope.status, no_scope.code().as_str()), (403, "forbidden"), "{name}");
-        if path.contains("{token}") || path == "/v1/chats" {
+        let all = path == "/v1/chats" || (path == COLLECTION && method == "put");
+        if all || path.contains("{token}") || path.starts_with(COLLECTION) {
             let wrong_chat = bearer(json!({"scope": scope, "chats": [OTHER]}));
             let no_chat = ask(edge, &method, &path, TOKEN, &wrong_chat).await;
             assert_eq!(shape(&no_chat), shape(&no_scope), "{name}");
         }
-        assert!(edge.pretender.asked().is_empty(), "{name}: it was asked all the same");
-        let chats = if path == "/v1/chats" { json!("*") } else { json!([TOKEN]) };
+        let nothing = edge.pretender.asked().is_empty() && edge.shelf.asked().is_empty();
+        assert!(nothing, "{name}: it was asked all the same");
+        let chats = if all { json!("*") } else { json!([TOKEN]) };
         let good = bearer(json!({"scope": scope, "chats": chats}));
         let answer = ask(edge, &method, &path, TOKEN, &good).await;
         assert!((200..300).contains(&answer.status), "{name}: {answer:?}");
         edge.pretender.forget();
+        edge.shelf.forget();
     }
     public.sort();
     public.dedup();
@@ -352,4 +387,70 @@ async fn a_key_set_that_cannot_be_used_is_said_so_at_the_start() {
 async fn where_authentication_is_open_a_token_is_passed_over() {
     let edge = edge().await;
     assert_eq!(show(&edge, "whatever").await.status, 200);
+}
+
+/// What is of no chat takes a token for all of them, and a chat's objects one for the chat; whoever has not
+/// learns nothing of what there is.
+#[tokio::test]
+async fn an_object_is_for_those_who_have_its_chat() {
+    let guarded = Guarded::start().await;
+    let (edge, ed) = (&guarded.edge, &guarded.ed);
+    let bearer = |chats: Value| {
+        let token = ed.token(json!({"scope": "send read", "chats": chats}));
+        format!("authorization: Bearer {token}\r\n")
+    };
+    let (one, all) = (bearer(json!([TOKEN])), bearer(json!("*")));
+    let of_chat = format!("{TOKEN}/k");
+    edge.shelf.keep(&of_chat, &"data".into());
+    let status = async |method: &str, path: &str, headers: &str| {
+        let lines = format!("{headers}connection: close\r\n");
+        let request = format!("{method} /v1/archive/{path} HTTP/1.1\r\nhost: a\r\n{lines}\r\n");
+        status_of(edge, &request).await
+    };
+    for method in ["GET", "HEAD", "DELETE"] {
+        for collection in ["attachments", "chats", "recordings", "%61ttachments"] {
+            let path = format!("{collection}/{of_chat}");
+            assert_eq!(status(method, &path, "").await, 401, "{method} {path}");
+            assert_eq!(status(method, &path, &one).await, 200, "{method} {path}");
+            assert_eq!(status(method, &path, &all).await, 200, "{method} {path}");
+        }
+        edge.shelf.forget();
+        for path in [
+            format!("attachments/{OTHER}/k"),
+            format!("attachments/x/{TOKEN}"),
+            format!("attachments/{TOKEN}x/k"),
+            format!("1001/{of_chat}"),
+            format!("attachments/a/../{of_chat}"),
+            "attachments/%ff".to_owned(),
+        ] {
+            assert_eq!(status(method, &path, &one).await, 403, "{method} {path}");
+        }
+        assert_eq!(edge.shelf.asked(), []);
+    }
+    for (query, headers, expected) in [
+        (format!("?prefix={TOKEN}"), &one, 200),
+        (format!("?prefix={TOKEN}/a"), &one, 200),
+        (format!("?prefix={OTHER}"), &one, 403),
+        (format!("?prefix={TOKEN}&prefix={OTHER}"), &one, 403),
+        (format!("?prefix={OTHER}&prefix={TOKEN}"), &one, 403),
+        (format!("?prefix={}", &TOKEN[..31]), &one, 403),
+        (String::new(), &one, 403),
+        (String::new(), &all, 200),
+    ] {
+        let path = format!("attachments{query}");
+        assert_eq!(status("GET", &path, headers).await, expected, "{path}");
+    }
+    assert_eq!(status("GET", &format!("1001?prefix={TOKEN}"), &one).await, 403);
+}
+
+/// The number of an answer whose body nobody waits for.
+async fn status_of(edge: &Edge, request: &str) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(edge.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = runtime::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&answer);
+    text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap()
 }

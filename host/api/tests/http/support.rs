@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::{Ask, Asking, Auth, Config, Server, Serving, Twilio};
+use api::{Ask, Asking, Auth, Config, Objects, Server, Serving, Twilio};
 use chat::{
     CallContext, ChatView, Created, Durability, Owners, Page, Pending, Readiness, Refusal, Request,
     Response, RingView, Sent, Stored,
@@ -18,6 +18,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+
+use crate::shelf::Shelf;
 
 /// A token that is well-formed.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -265,6 +267,7 @@ fn view(token: ChatToken) -> ChatView {
 pub(crate) struct Edge {
     pub(crate) address: SocketAddr,
     pub(crate) pretender: Arc<Pretender>,
+    pub(crate) shelf: Arc<Shelf>,
     pub(crate) serving: Serving,
     pub(crate) tasks: Tasks,
 }
@@ -287,8 +290,10 @@ pub(crate) async fn edge_of(config: Config, auth: Auth, twilio: Twilio) -> Edge 
     let address = server.local_addr();
     let (pretender, tasks) = (Arc::new(Pretender::default()), Tasks::current(Stop::default()));
     let ask: Arc<dyn Ask> = Arc::clone(&pretender) as Arc<dyn Ask>;
-    let serving = server.serve(ask, auth, twilio, &tasks);
-    Edge { address, pretender, serving, tasks }
+    let shelf = Arc::new(Shelf::default());
+    let objects: Arc<dyn Objects> = Arc::clone(&shelf) as Arc<dyn Objects>;
+    let serving = server.serve(ask, objects, auth, twilio, &tasks);
+    Edge { address, pretender, shelf, serving, tasks }
 }
 
 /// An answer, as it came.

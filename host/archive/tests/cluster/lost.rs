@@ -360,6 +360,38 @@ async fn n19_a_version_has_one_time_on_all_nodes() {
     assert_eq!(times.len(), 1, "{times:?}");
 }
 
+/// G7: room is promised before the bytes come; one member without is passed over, and with two of three an upload
+/// is refused before anything is read of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_for_which_there_is_no_room_is_refused_before_its_bytes_come() {
+    let mut cluster = Cluster::start(3).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(10, 12 << 20));
+    cluster.stop(2).await;
+    cluster.restart_full(2).await;
+    cluster.led().await;
+    let first = cluster.node(0).archive().clone();
+    eventually("it to be stored by the others", async || put(&first, &key, &data).await).await;
+    cluster.stop(1).await;
+    cluster.restart_full(1).await;
+    cluster.led().await;
+    eventually("all members to be asked", async || {
+        // Nothing is ever fed.
+        let Feeding { feed, put: mut putting } = Feeding::begin(&first, &key, data.len());
+        let refused = putting.join_next().await.expect("it was begun").expect("it does not panic");
+        drop(feed);
+        match refused.expect_err("there is no room") {
+            Refusal { code: Code::StorageFull, .. } => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    // A delete is small, and goes on; so does reading.
+    assert!(get(&first, &key).await.expect("it is read") == data);
+    let all = Delete { name: key.clone(), version: None, repeat: None };
+    first.delete(all, soon()).await.expect("it is deleted");
+}
+
 /// G-S16: many uploads at once through all nodes, while messages are sent; none is lost or mixed up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_uploads_at_once_keep_their_bytes_apart() {

@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     registry: Registry,
     authority: Arc<Authority>,
     copies: u8,
+    /// What must stay free on each node's disk.
+    reserves: Vec<u64>,
     nodes: Vec<Option<Node>>,
     folder: tempfile::TempDir,
 }
@@ -123,6 +125,7 @@ impl Cluster {
             registry,
             authority: Arc::new(Authority::new("test").unwrap()),
             copies: u8::try_from(nodes.min(3)).unwrap(),
+            reserves: vec![0; nodes],
             nodes: (0..nodes).map(|_| None).collect(),
             folder,
         };
@@ -143,12 +146,18 @@ impl Cluster {
         self.folder.path().join(format!("n{}", index + 1))
     }
 
+    /// Starts a node whose disk has no more room than is kept free.
+    pub(crate) async fn restart_full(&mut self, index: usize) {
+        self.reserves[index] = u64::MAX;
+        self.restart(index).await;
+    }
+
     /// Starts a node, as a process would: folder, registry, log, archive, sockets, tasks.
     pub(crate) async fn restart(&mut self, index: usize) {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let node: NodeId = format!("n{}", index + 1).parse().unwrap();
         let session = self.registry.session(&node);
-        let (path, copies) = (self.data(index), self.copies);
+        let (path, copies, reserve) = (self.data(index), self.copies, self.reserves[index]);
         let authority = Arc::clone(&self.authority);
         let started = runtime.spawn(async move {
             let count: Partitions = PARTITIONS.try_into().unwrap();
@@ -157,7 +166,7 @@ impl Cluster {
             let folder = replication::enlist(&session, folder).await.unwrap();
             let (notices, boot) = (Notices::default(), folder.boot());
             let (log, restored) = log(&folder, &notices);
-            let engine = engine(&folder, &node);
+            let engine = engine(&folder, &node, reserve);
             let positions = folder.positions().to_vec();
             let credentials = Credentials::new(&authority.issue(&node).unwrap()).unwrap();
             let parts = Parts { session, credentials, folder, log: log.clone(), restored, notices };
@@ -272,13 +281,13 @@ fn log(folder: &Folder, notices: &Notices) -> (Log, BTreeMap<PartitionId, segmen
     (log, recovered.partitions)
 }
 
-fn engine(folder: &Folder, node: &NodeId) -> Engine {
+fn engine(folder: &Folder, node: &NodeId, reserve_bytes: u64) -> Engine {
     let home = folder.path().join("archive");
     let config = ArchiveConfig {
         node: node.clone(),
         store: folder.store(),
         spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d") }],
-        reserve_bytes: 0,
+        reserve_bytes,
         value_file_bytes_max: 64 << 20,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
 
 mod connections;
+mod objects;
 mod places;
 mod requests;
 mod server;

@@ -18,6 +18,8 @@ pub(crate) enum Act {
     Say(u16, String),
     /// Answers with these bytes and keeps the connection.
     Raw(String),
+    /// Answers with these bytes and closes the connection.
+    Cut(String),
     /// Closes the connection without an answer.
     HangUp,
     /// Never answers.
@@ -84,6 +86,11 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, heard: Arc<Mutex<Vec<
                     format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
                 }
                 Act::Raw(answer) => answer,
+                Act::Cut(answer) => {
+                    // Whoever asked may have gone.
+                    let _gone = stream.write_all(answer.as_bytes()).await;
+                    return;
+                }
                 Act::HangUp => return,
                 Act::Stall => return std::future::pending().await,
             };

@@ -15,7 +15,7 @@ use super::{Problem, chain, output, waiting};
 
 /// How long somebody at a shell waits where nothing listens: a node that restarts may be back, a wrong
 /// address never is.
-const NOBODY: Duration = Duration::from_secs(3);
+pub(super) const NOBODY: Duration = Duration::from_secs(3);
 
 /// Creates chats, sends to them and reads them.
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod admin;
+mod archive;
 mod bearer;
 mod bench;
 mod cert;
@@ -17,6 +18,7 @@ mod output;
 mod placement;
 mod plugin;
 mod problem;
+mod progress;
 mod registry;
 mod ring;
 mod token;
@@ -52,6 +54,7 @@ enum Command {
     Node(node::Node),
     Check(check::Check),
     Chat(chat::Chat),
+    Archive(archive::ArchiveCommand),
     Bench(bench::Bench),
     Cert(cert::Cert),
     Plugin(plugin::Plugin),
@@ -70,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Node(node) => node.run(),
         Command::Check(check) => check.run(),
         Command::Chat(chat) => chat.run(),
+        Command::Archive(archive) => archive.run(),
         Command::Bench(bench) => bench.run(),
         Command::Cert(cert) => cert.run(),
         Command::Plugin(plugin) => plugin.run(),

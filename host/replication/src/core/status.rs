@@ -53,6 +53,7 @@ impl Partition {
             open: reign.open,
             primary: reign.primary.cloned(),
             ensemble: nodes.iter().map(|member| member.node.clone()).collect::<Vec<NodeId>>(),
+            stores: nodes.iter().map(|member| member.store).collect(),
             wanted: self.wanted_nodes(),
             learners: self.learners(cx),
             leading: self.leading(),

@@ -40,6 +40,8 @@ pub struct PartitionView {
     pub primary: Option<NodeId>,
     /// Who should hold it.
     pub ensemble: Vec<NodeId>,
+    /// With which store each of them should, in the same order.
+    pub stores: Vec<u64>,
     /// Who should hold it by the ring, in order; empty until that is known.
     pub wanted: Vec<NodeId>,
     /// As primary: whom it gives the log, so that they can become members.
@@ -98,6 +100,11 @@ impl LearnerView {
 }
 
 impl PartitionView {
+    /// Who should hold it, each with the store that the record names.
+    pub fn members(&self) -> impl Iterator<Item = (&NodeId, u64)> {
+        self.ensemble.iter().zip(self.stores.iter().copied())
+    }
+
     /// Whether a send that wants `acks` members can be taken now. Ask before anything is done for it.
     ///
     /// # Errors

@@ -99,6 +99,13 @@ impl Spaces {
         free.min_by_key(|(left, id)| (u64::MAX - left, *id)).map(|(_, id)| id)
     }
 
+    /// Bytes free above the reserve, in all spaces together. One whose room cannot be told has none.
+    pub(crate) fn room(&self, on: &dyn Disk) -> u64 {
+        let free = self.roots.values().filter_map(|root| on.space(root).ok());
+        let left = free.map(|space| space.free.saturating_sub(self.reserve_bytes));
+        left.fold(0, u64::saturating_add)
+    }
+
     /// The space with the lowest number.
     pub(crate) fn first(&self) -> u32 {
         self.roots.keys().next().copied().unwrap_or(0)

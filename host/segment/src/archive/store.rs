@@ -223,6 +223,16 @@ impl Archive {
         answer.recv().unwrap_or_else(|_gone| Err(Refused::Stopped("it is gone".to_owned())))
     }
 
+    /// Which store of its node it is.
+    pub fn store(&self) -> u64 {
+        self.shared().config.store
+    }
+
+    /// Bytes that are free for value files. It asks the system, and may wait for it.
+    pub fn room(&self) -> u64 {
+        self.shared().spaces.room(self.shared().disk.as_ref())
+    }
+
     /// What each collection holds.
     ///
     /// # Errors

@@ -1,0 +1,537 @@
+//! The archive's surface: what goes in, what comes out, and what is refused, of somebody who keeps objects in
+//! memory.
+
+use std::time::Duration;
+
+use archive::{Code, Delete, List, Md5, Name, Versioning};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::shelf::{Asked, VERSION};
+use crate::support::{Answer, Edge, TOKEN, answer, edge, request};
+
+const KEY: &str = "/v1/archive/1001/aaa/bbb/ccc";
+
+fn name() -> Name {
+    Name { collection: "1001".parse().unwrap(), key: "aaa/bbb/ccc".parse().unwrap() }
+}
+
+fn data(size: usize) -> Bytes {
+    (0..size).map(|at| u8::try_from(at % 251).unwrap()).collect()
+}
+
+/// A request with any body, of any headers.
+async fn ask(edge: &Edge, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    edge.raw([head.as_bytes(), body].concat()).await
+}
+
+/// A request that brings nothing.
+async fn bare(edge: &Edge, method: &str, path: &str, headers: &str) -> Answer {
+    edge.raw(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await
+}
+
+#[tokio::test]
+async fn a_collection_is_made_once_and_the_same_again() {
+    let edge = edge().await;
+    let make = async |body: &str| edge.with("PUT", "/v1/archive/1001", body).await;
+    let made = make(r#"{"versioning": true}"#).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!(made.json()["versioning"], true);
+    let collection = name().collection;
+    assert_eq!(edge.shelf.last(), Asked::Create(collection.clone(), Versioning::Versioned));
+    edge.shelf.replay_from_now();
+    assert_eq!(make(r#"{"versioning": false}"#).await.status, 200);
+    assert_eq!(edge.shelf.last(), Asked::Create(collection, Versioning::Unversioned));
+    edge.shelf.refuse_next(Code::CollectionExists);
+    let refused = make(r#"{"versioning": false}"#).await;
+    assert_eq!((refused.status, refused.code().as_str()), (409, "collection-exists"));
+    edge.shelf.forget();
+    for body in ["{}", r#"{"versioning": 1}"#, r#"{"versioning": true, "x": 1}"#, "[true]", ""] {
+        assert_eq!(make(body).await.code(), "invalid-request", "{body}");
+    }
+    let long = "c".repeat(65);
+    for bad in [".a", "a%2Fb", "%ff", "a b", &long] {
+        let path = format!("/v1/archive/{}", bad.replace(' ', "%20"));
+        let refused = edge.with("PUT", &path, r#"{"versioning": true}"#).await;
+        assert_eq!(refused.code(), "invalid-request", "{bad}");
+    }
+    assert_eq!(edge.shelf.asked(), []);
+}
+
+#[tokio::test]
+async fn an_object_goes_in_and_comes_out_with_all_that_is_told_of_it() {
+    let edge = edge().await;
+    let data = data(200_000);
+    let md5 = Md5::of(&data);
+    let headers = format!(
+        "content-md5: {}\r\ncarillon-meta-colour: blue\r\ncontent-type: image/png\r\nidempotency-key: k\r\n",
+        STANDARD.encode(md5.0)
+    );
+    let stored = ask(&edge, "PUT", KEY, &headers, &data).await;
+    assert_eq!(stored.status, 201, "{stored:?}");
+    let body = stored.json();
+    assert_eq!(body["version"], VERSION.to_string(), "as text: others' numbers are not so long");
+    assert_eq!((body["size"].as_u64(), &body["md5"]), (Some(200_000), &md5.to_string().into()));
+    assert_eq!(body["adler32"].as_str().map(str::len), Some(8));
+    let Asked::Put(put) = edge.shelf.last() else { panic!("no put") };
+    assert_eq!((put.name, put.size, put.md5), (name(), 200_000, Some(md5)));
+    assert_eq!((put.repeat.as_deref(), put.part), (Some("k"), None));
+
+    let read = edge.get(KEY).await;
+    assert_eq!(read.status, 200);
+    assert!(read.body == data);
+    let etag = format!("\"{md5}\"");
+    for (header, value) in [
+        ("etag", etag.as_str()),
+        ("content-length", "200000"),
+        ("accept-ranges", "bytes"),
+        ("carillon-version", "9007199254740993"),
+        ("carillon-created-ms", "1700000000000"),
+        ("carillon-meta-colour", "blue"),
+        ("content-type", "application/octet-stream"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(read.header(header), Some(value), "{header}");
+    }
+    assert_eq!(read.header("content-md5"), Some(STANDARD.encode(md5.0).as_str()));
+    // Looking tells the same, and reads nothing.
+    edge.shelf.forget();
+    let head = head(&edge, KEY).await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("\r\ncontent-length: 200000\r\n"), "{head}");
+    assert!(head.contains(&etag), "{head}");
+    assert_eq!(edge.shelf.asked(), [Asked::Find(name(), None)]);
+    let version = edge.get(&format!("{KEY}?version={VERSION}")).await;
+    assert_eq!(version.status, 200);
+    assert!(edge.shelf.asked().contains(&Asked::Find(name(), Some(VERSION))));
+}
+
+/// What comes as an answer that has no body.
+async fn head(edge: &Edge, path: &str) -> String {
+    use tokio::io::AsyncReadExt;
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    let request = format!("HEAD {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn no_bytes_are_an_object_too() {
+    let edge = edge().await;
+    assert_eq!(ask(&edge, "PUT", KEY, "", b"").await.status, 201);
+    let read = edge.get(KEY).await;
+    assert_eq!((read.status, read.body.len()), (200, 0));
+    assert_eq!(read.header("etag"), Some("\"d41d8cd98f00b204e9800998ecf8427e\""));
+    assert_eq!(bare(&edge, "GET", KEY, "range: bytes=0-\r\n").await.status, 416);
+}
+
+#[tokio::test]
+async fn a_range_is_given_alone() {
+    let edge = edge().await;
+    let data = data(5000);
+    edge.shelf.keep("aaa/bbb/ccc", &data);
+    let ranged = async |range: &str| bare(&edge, "GET", KEY, &format!("range: {range}\r\n")).await;
+    for (range, from, until) in [
+        ("bytes=0-0", 0, 1),
+        ("bytes=10-1999", 10, 2000),
+        ("bytes=4000-", 4000, 5000),
+        ("bytes=-7", 4993, 5000),
+        ("bytes=4999-100000", 4999, 5000),
+    ] {
+        let answer = ranged(range).await;
+        assert_eq!(answer.status, 206, "{range}");
+        assert!(answer.body == data[from..until], "{range}");
+        let said = format!("bytes {from}-{}/5000", until - 1);
+        assert_eq!(answer.header("content-range"), Some(said.as_str()), "{range}");
+        assert_eq!(answer.header("content-md5"), None, "that is of other bytes");
+        let bytes = from as u64..until as u64;
+        assert_eq!(edge.shelf.last(), Asked::Read(bytes), "no more is read than is given");
+    }
+    for (range, status) in [("bytes=5000-", 416), ("bytes=-0", 416)] {
+        let answer = ranged(range).await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, "range-not-satisfiable"));
+        assert_eq!(answer.header("content-range"), Some("bytes */5000"));
+    }
+    for range in ["bytes=5-4", "bytes=0-1,3-4", "lines=0-1", "x"] {
+        let answer = ranged(range).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 5000), "{range}");
+    }
+    let etag = format!("\"{}\"", Md5::of(&data));
+    for (tag, status) in [(etag.as_str(), 206), ("\"other\"", 200)] {
+        let headers = format!("range: bytes=0-9\r\nif-range: {tag}\r\n");
+        assert_eq!(bare(&edge, "GET", KEY, &headers).await.status, status, "{tag}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_it_already_is_given_nothing() {
+    let edge = edge().await;
+    let data = data(5000);
+    edge.shelf.keep("aaa/bbb/ccc", &data);
+    let etag = format!("\"{}\"", Md5::of(&data));
+    for (list, status) in
+        [(etag.clone(), 304), (format!("\"x\", W/{etag}"), 304), ("\"x\"".to_owned(), 200)]
+    {
+        edge.shelf.forget();
+        let answer = bare(&edge, "GET", KEY, &format!("if-none-match: {list}\r\n")).await;
+        assert_eq!((answer.status, answer.header("etag")), (status, Some(etag.as_str())), "{list}");
+        assert_eq!(edge.shelf.asked().len(), if status == 304 { 1 } else { 2 });
+    }
+}
+
+#[tokio::test]
+async fn an_archive_of_parts_has_a_tag_of_its_own() {
+    let edge = edge().await;
+    let data = data(5000);
+    edge.shelf.keep("aaa/bbb/ccc", &data);
+    edge.shelf.be_conjoined();
+    let read = edge.get(KEY).await;
+    let both = [Md5::of(&data[..2500]).0, Md5::of(&data[2500..]).0].concat();
+    let etag = format!("\"{}-2\"", Md5::of(&both));
+    assert_eq!(read.header("etag"), Some(etag.as_str()));
+    assert_eq!(read.header("content-md5"), None);
+    assert!(read.body == data);
+}
+
+#[tokio::test]
+async fn parts_are_started_brought_finished_and_given_up() {
+    let edge = edge().await;
+    let started =
+        bare(&edge, "POST", &format!("{KEY}?action=start"), "idempotency-key: s\r\n").await;
+    assert_eq!(
+        (started.status, started.json()["version"].as_str()),
+        (200, Some("9007199254740993"))
+    );
+    assert_eq!(edge.shelf.last(), Asked::Start(name(), Some("s".to_owned())));
+    let path = format!("{KEY}?conjoined={VERSION}&part=7");
+    let part = ask(&edge, "PUT", &path, "", b"part").await;
+    assert_eq!(part.status, 201, "{part:?}");
+    let Asked::Put(put) = edge.shelf.last() else { panic!("no put") };
+    assert_eq!(put.part, Some((VERSION, 7)));
+    edge.shelf.replay_from_now();
+    let again = ask(&edge, "PUT", &path, "", b"part").await;
+    assert_eq!((again.status, again.header("idempotent-replay")), (200, Some("true")));
+    assert_eq!(again.json(), part.json(), "the first answer");
+    for (action, asked) in
+        [("finish", Asked::Finish(name(), VERSION)), ("abort", Asked::Abort(name(), VERSION))]
+    {
+        let path = format!("{KEY}?action={action}&conjoined={VERSION}");
+        let done = bare(&edge, "POST", &path, "").await;
+        assert_eq!((done.status, done.json()["version"].as_str()), (200, Some("9007199254740993")));
+        assert_eq!(edge.shelf.last(), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_delete_tells_its_own_version() {
+    let edge = edge().await;
+    for (query, headers, version, repeat) in [
+        (String::new(), "", None, None),
+        (format!("?version={VERSION}"), "idempotency-key: d\r\n", Some(VERSION), Some("d")),
+    ] {
+        let deleted = bare(&edge, "DELETE", &format!("{KEY}{query}"), headers).await;
+        assert_eq!(
+            (deleted.status, &deleted.json()["version"]),
+            (200, &VERSION.to_string().into())
+        );
+        let repeat = repeat.map(str::to_owned);
+        assert_eq!(edge.shelf.last(), Asked::Delete(Delete { name: name(), version, repeat }));
+    }
+}
+
+#[tokio::test]
+async fn a_listing_is_asked_for_and_told() {
+    let edge = edge().await;
+    edge.shelf.keep("a", &data(5));
+    let listed = edge.get("/v1/archive/1001").await;
+    assert_eq!(listed.status, 200);
+    let body = listed.json();
+    assert_eq!(body["truncated"], true);
+    let entry = &body["entries"][0];
+    assert_eq!((&entry["key"], &entry["size"]), (&"a".into(), &5.into()));
+    assert_eq!(
+        (&entry["version"], &entry["meta"]),
+        (&VERSION.to_string().into(), &serde_json::json!({}))
+    );
+    assert_eq!(entry["md5"], Md5::of(&data(5)).to_string());
+    assert_eq!(entry["created_ms"], 1_700_000_000_000_u64);
+    let list = List {
+        collection: name().collection,
+        prefix: String::new(),
+        marker: None,
+        limit: 1000,
+        versions: false,
+        version_marker: None,
+    };
+    assert_eq!(edge.shelf.last(), Asked::List(list.clone()));
+    let query =
+        format!("prefix=a%2Fb&marker=a%2Fb%20c&limit=7&versions=true&version_marker={VERSION}");
+    assert_eq!(edge.get(&format!("/v1/archive/1001?{query}")).await.status, 200);
+    let wanted = List {
+        prefix: "a/b".to_owned(),
+        marker: Some("a/b c".parse().unwrap()),
+        limit: 7,
+        versions: true,
+        version_marker: Some(VERSION),
+        ..list
+    };
+    assert_eq!(edge.shelf.last(), Asked::List(wanted));
+    edge.shelf.forget();
+    for bad in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "limit=",
+        "versions=1",
+        "version_marker=x",
+        "prefx=a",
+        "marker=a/../b",
+        "limit=1&limit=2",
+    ] {
+        let refused = edge.get(&format!("/v1/archive/1001?{bad}")).await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{bad}");
+    }
+    assert_eq!(edge.shelf.asked(), []);
+}
+
+#[tokio::test]
+async fn bad_names_are_refused_and_never_asked_for() {
+    let edge = edge().await;
+    let long = format!("/v1/archive/1001/{}", "k".repeat(1025));
+    for path in [
+        "/v1/archive/1001/",
+        "/v1/archive/1001/a/../b",
+        "/v1/archive/1001/..",
+        "/v1/archive/1001/%2e%2e/b",
+        "/v1/archive/1001/a%2F..%2Fb",
+        "/v1/archive/1001/a%00b",
+        "/v1/archive/1001/%ff",
+        "/v1/archive/1001/a%zz",
+        "/v1/archive/.x/a",
+        long.as_str(),
+    ] {
+        for method in ["GET", "DELETE"] {
+            let refused = bare(&edge, method, path, "").await;
+            assert_eq!(
+                (refused.status, refused.code().as_str()),
+                (400, "invalid-request"),
+                "{path}"
+            );
+        }
+        let refused = ask(&edge, "PUT", path, "", b"data").await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{path}");
+        let refused = bare(&edge, "POST", &format!("{path}?action=start"), "").await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{path}");
+    }
+    assert_eq!(edge.shelf.asked(), []);
+}
+
+#[tokio::test]
+async fn bad_requests_name_what_is_wrong() {
+    let edge = edge().await;
+    for (query, headers, field) in [
+        ("?part=1", "", "conjoined"),
+        ("?conjoined=5", "", "part"),
+        ("?conjoined=5&part=0", "", "part"),
+        ("?conjoined=5&part=10001", "", "part"),
+        ("?conjoined=x&part=1", "", "conjoined"),
+        ("?version=5", "", "version"),
+        ("", "content-md5: x\r\n", "Content-MD5"),
+        ("", "content-md5: AAAA\r\n", "Content-MD5"),
+        ("", "carillon-meta-: x\r\n", "Carillon-Meta-"),
+        ("", "idempotency-key: \u{eb}\r\n", "Idempotency-Key"),
+        ("", "if-none-match: *\r\n", "if-none-match"),
+        ("", "if-match: \"a\"\r\n", "if-match"),
+    ] {
+        let refused = ask(&edge, "PUT", &format!("{KEY}{query}"), headers, b"data").await;
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (400, "invalid-request"),
+            "{query}{headers}"
+        );
+        assert!(refused.detail().contains(field), "{query}{headers}: {}", refused.detail());
+    }
+    for (query, field) in [
+        ("", "action"),
+        ("?action=begin", "action"),
+        ("?action=start&conjoined=5", "conjoined"),
+        ("?action=finish", "conjoined"),
+        ("?action=abort&conjoined=x", "conjoined"),
+        ("?action=start&part=1", "part"),
+    ] {
+        let refused = bare(&edge, "POST", &format!("{KEY}{query}"), "").await;
+        assert_eq!(refused.code(), "invalid-request", "{query}");
+        assert!(refused.detail().contains(field), "{query}: {}", refused.detail());
+    }
+    for (method, query) in [("GET", "?version="), ("DELETE", "?version=-1"), ("GET", "?x=1")] {
+        let refused = bare(&edge, method, &format!("{KEY}{query}"), "").await;
+        assert_eq!(refused.code(), "invalid-request", "{method}{query}");
+    }
+    let refused = ask(&edge, "DELETE", KEY, "", b"{}").await;
+    assert_eq!(refused.code(), "invalid-request", "a delete with a body");
+    assert_eq!(edge.shelf.asked(), []);
+}
+
+#[tokio::test]
+async fn how_long_a_body_is_must_be_said_in_front() {
+    let edge = edge().await;
+    let missing = bare(&edge, "PUT", KEY, "").await;
+    assert_eq!((missing.status, missing.code().as_str()), (411, "length-required"));
+    let request = format!(
+        "PUT {KEY} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndata\r\n0\r\n\r\n"
+    );
+    let chunked = edge.raw(request).await;
+    assert_eq!((chunked.status, chunked.code().as_str()), (411, "length-required"));
+    let encoded = ask(&edge, "PUT", KEY, "content-encoding: gzip\r\n", b"data").await;
+    assert_eq!((encoded.status, encoded.code().as_str()), (415, "unsupported-media-type"));
+    assert_eq!(edge.shelf.asked(), []);
+}
+
+#[tokio::test]
+async fn every_refusal_of_the_archive_has_its_number_and_its_name() {
+    let edge = edge().await;
+    edge.shelf.keep("aaa/bbb/ccc", &data(10));
+    let put = async || ask(&edge, "PUT", KEY, "", b"data").await;
+    let get = async || edge.get(KEY).await;
+    for (code, status, name, retryable) in [
+        (Code::Md5Mismatch, 400, "md5-mismatch", false),
+        (Code::SizeMismatch, 400, "size-mismatch", false),
+        (Code::WrongOrder, 400, "wrong-order", false),
+        (Code::UnknownCollection, 404, "unknown-collection", false),
+        (Code::NotFound, 404, "not-found", false),
+        (Code::UnknownVersion, 404, "unknown-version", false),
+        (Code::Timeout, 408, "timeout", true),
+        (Code::AlreadyFinal, 409, "already-final", false),
+        (Code::SegmentBusy, 409, "segment-busy", true),
+        (Code::IdempotencyConflict, 409, "idempotency-conflict", false),
+        (Code::TooLarge, 413, "too-large", false),
+        (Code::Damaged, 500, "damaged", true),
+        (Code::NoQuorum, 503, "no-quorum", true),
+        (Code::NotReady, 503, "not-ready", true),
+        (Code::Overloaded, 503, "overloaded", true),
+        (Code::StorageFull, 507, "storage-full", true),
+    ] {
+        for answer in [
+            {
+                edge.shelf.refuse_next(code);
+                put().await
+            },
+            {
+                edge.shelf.refuse_next(code);
+                get().await
+            },
+        ] {
+            assert_eq!((answer.status, answer.code().as_str()), (status, name));
+            assert_eq!(answer.json()["retryable"], retryable, "{name}");
+        }
+    }
+    let wrong = format!("content-md5: {}\r\n", STANDARD.encode(Md5::of(b"other").0));
+    let refused = ask(&edge, "PUT", KEY, &wrong, b"data").await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "md5-mismatch"));
+    let none = edge.get("/v1/archive/1001/none").await;
+    assert_eq!((none.status, none.code().as_str()), (404, "not-found"));
+    let other = bare(&edge, "PATCH", KEY, "").await;
+    assert_eq!((other.status, other.code().as_str()), (405, "method-not-allowed"));
+}
+
+/// What the archive does not take stays with the client: a body is never collected.
+#[tokio::test]
+async fn a_body_waits_where_it_is_until_it_is_taken() {
+    let edge = edge().await;
+    edge.shelf.stand_still();
+    let size = 64 << 20;
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    let head = format!("PUT {KEY} HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    edge.shelf.has_come(1).await;
+    // What the system's buffers hold it takes, and then no more.
+    let chunk = vec![0; 1 << 20];
+    let mut sent = 0;
+    while sent < size {
+        let written = runtime::timeout(Duration::from_secs(1), stream.write(&chunk));
+        match written.await {
+            Ok(written) => sent += written.unwrap(),
+            Err(_full) => break,
+        }
+    }
+    assert!(sent < size / 2, "{sent} bytes were taken from the client, and nobody wanted them");
+    assert!(edge.shelf.came() < 1 << 20, "{} bytes", edge.shelf.came());
+}
+
+/// What a reader does not take is not read.
+#[tokio::test]
+async fn an_object_is_read_as_fast_as_its_reader_takes_it() {
+    let edge = edge().await;
+    let size = 64 << 20;
+    edge.shelf.keep("aaa/bbb/ccc", &data(size));
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    stream.write_all(format!("GET {KEY} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+    edge.shelf.stands_still(Duration::from_secs(1)).await;
+    let went = edge.shelf.went();
+    assert!(went < size / 2, "{went} bytes were read for somebody who takes none");
+    let read = answer(&mut stream).await.unwrap();
+    assert_eq!(read.body.len(), size);
+    assert_eq!(edge.shelf.went(), size);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_to_its_end_is_no_success() {
+    let edge = edge().await;
+    edge.shelf.keep("aaa/bbb/ccc", &data(1 << 20));
+    // At the first byte there is still time to say so.
+    edge.shelf.break_behind(0);
+    let refused = edge.get(KEY).await;
+    assert_eq!((refused.status, refused.code().as_str()), (500, "damaged"));
+    edge.shelf.break_behind(500_000);
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    stream.write_all(format!("GET {KEY} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.is_none(), "the connection breaks off");
+    assert_eq!(edge.shelf.went(), 500_000);
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_told_to_the_archive() {
+    let edge = edge().await;
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    let head = format!("PUT {KEY} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&[7; 500]).await.unwrap();
+    edge.shelf.has_come(500).await;
+    stream.shutdown().await.unwrap();
+    // Whether an answer arrives is the connection's matter; nothing is kept.
+    let _perhaps = answer(&mut stream).await;
+    assert_eq!(edge.shelf.kept("aaa/bbb/ccc"), None);
+    // The next one is served.
+    assert_eq!(ask(&edge, "PUT", KEY, "", b"data").await.status, 201);
+}
+
+#[tokio::test]
+async fn who_is_refused_early_gets_to_read_why() {
+    let edge = edge().await;
+    edge.shelf.refuse_next(Code::UnknownCollection);
+    let refused = ask(&edge, "PUT", KEY, "", &data(3 << 20)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (404, "unknown-collection"));
+}
+
+#[tokio::test]
+async fn an_object_of_a_chat_says_where_the_chat_is() {
+    let edge = edge().await;
+    edge.pretender.set_led_elsewhere("n3");
+    let path = format!("/v1/archive/attachments/{TOKEN}/photo");
+    let stored = ask(&edge, "PUT", &path, "", b"data").await;
+    assert_eq!(stored.header("carillon-primary"), Some("n3"));
+    let plain = ask(&edge, "PUT", KEY, "", b"data").await;
+    assert_eq!(plain.header("carillon-primary"), None);
+    let made = request("PUT", "/v1/archive/1001", "", r#"{"versioning": true}"#);
+    assert_eq!(edge.raw(made).await.status, 201);
+}
