@@ -138,8 +138,11 @@ const fn scope_of(request: &Request) -> Scope {
         | Request::Send(_)
         | Request::Join { .. }
         | Request::Leave { .. }
-        | Request::End { .. } => Scope::Send,
-        Request::Show { .. } | Request::Read(_) | Request::Owners { .. } => Scope::Read,
+        | Request::End { .. }
+        | Request::Typing { .. } => Scope::Send,
+        Request::Show { .. } | Request::Read(_) | Request::Owners { .. } | Request::Mark { .. } => {
+            Scope::Read
+        }
         // Who delivers calls asks it within the node; no endpoint does.
         Request::OutcallDone(_) => Scope::Service,
     }

@@ -8,7 +8,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{Answered, chats, events, health, members, messages, page, ring, socket};
+use super::{Answered, chats, events, health, members, messages, page, ring, signs, socket};
 use crate::asked::Asked;
 use crate::auth::Public;
 
@@ -26,7 +26,7 @@ use crate::auth::Public;
     paths(
         chats::create, chats::show, chats::end, chats::owners,
         members::join, members::leave,
-        messages::send, messages::read, events::events, socket::socket,
+        messages::send, messages::read, signs::typing, signs::read, events::events, socket::socket,
         ring::ring,
         health::healthz, health::readyz, health::metrics,
         serve, page::page, page::file,

@@ -6,6 +6,7 @@
 mod answers;
 mod message;
 mod questions;
+mod signs;
 
 pub(crate) use answers::{
     ChatShape, CreatedShape, EndedShape, HealthyShape, HeldShape, JoinedShape, OwnersShape,
@@ -13,3 +14,4 @@ pub(crate) use answers::{
 };
 pub(crate) use message::{MessageShape, PageShape, RouteShape, SentShape};
 pub(crate) use questions::{Ending, NewBody, NewChat, NewMember, NewMessage};
+pub(crate) use signs::{NewMark, NewTyping, PeopleShape, ReadShape, TypingShape};

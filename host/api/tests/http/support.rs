@@ -141,6 +141,7 @@ impl Pretender {
                         cursor,
                         head: cursor,
                         more: false,
+                        pulse: None,
                     });
                 }
                 let messages = match (read.after, self.page.load(Ordering::SeqCst)) {
@@ -153,8 +154,10 @@ impl Pretender {
                     cursor: read.after.unwrap_or(here),
                     head: here,
                     more: false,
+                    pulse: None,
                 })
             }
+            Request::Typing { .. } | Request::Mark { .. } => Response::Noted,
             Request::End { .. } => Response::Ended { cursor: here, ended_ms: 9 },
             Request::Owners { .. } => Response::Owners(Owners {
                 partition: PartitionId(7),
