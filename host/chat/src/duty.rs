@@ -88,6 +88,14 @@ impl<'a> Duty<'a> {
         Some(event)
     }
 
+    /// A member reads: what is told of it, and written nowhere. What a listener asks for then is.
+    pub(crate) fn polled(&mut self, id: &str) -> Option<Event> {
+        let subject = self.play.chat().roster.get(id).cloned()?;
+        self.round = self.round.wrapping_add(1);
+        self.depth = self.depth.max(1);
+        (!self.over).then(|| Event { name: "member.polled", subject: Some(subject), attrs: vec![] })
+    }
+
     /// Somebody stands otherwise than before, and is said to by the node itself: they fell silent, or were heard
     /// again.
     pub(crate) fn stands(&mut self, id: &str, status: &str) {

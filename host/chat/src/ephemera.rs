@@ -23,6 +23,9 @@ const TYPING_MAX: usize = 16;
 /// So long somebody types who does not say so again.
 const TYPING_FOR: Duration = Duration::from_secs(6);
 
+/// So long after it was told that somebody polls it is not told again.
+const POLLED_EVERY: Duration = Duration::from_secs(10);
+
 /// Bytes that one place stands for.
 const PLACE_BYTES: usize = 64;
 
@@ -42,7 +45,9 @@ pub(crate) type Place = OwnedSemaphorePermit;
 #[derive(Debug, Default)]
 pub(crate) struct Ephemera {
     /// Members, by id.
-    heard: Vec<(Box<str>, Instant)>,
+    heard: Vec<Heard>,
+    /// Whose polls are to be told.
+    polled: Vec<Box<str>>,
     /// Readers that wait, and how often each does.
     attending: Vec<(Box<str>, u32)>,
     /// Who was unavailable and was heard.
@@ -62,6 +67,14 @@ pub(crate) struct Ephemera {
 }
 
 #[derive(Debug)]
+struct Heard {
+    who: Box<str>,
+    at: Instant,
+    /// When it was told last that they poll.
+    told: Option<Instant>,
+}
+
+#[derive(Debug)]
 struct Named<T> {
     who: Box<str>,
     what: T,
@@ -75,6 +88,8 @@ pub(crate) struct Look {
     pub(crate) gone: Vec<String>,
     /// Who was heard again.
     pub(crate) back: Vec<String>,
+    /// Who polls.
+    pub(crate) polled: Vec<String>,
 }
 
 /// The parts that changed after some number.
@@ -101,11 +116,11 @@ impl Ephemera {
         now: Instant,
         idle: Option<Duration>,
     ) -> bool {
-        let before = match self.heard.binary_search_by(|(of, _)| (**of).cmp(id)) {
-            Ok(at) => self.heard.get_mut(at).map(|(_, at)| std::mem::replace(at, now)),
+        let before = match self.place(id) {
+            Ok(at) => self.heard.get_mut(at).map(|heard| std::mem::replace(&mut heard.at, now)),
             Err(at) => {
                 if self.heard.len() < PEOPLE_MAX {
-                    self.heard.insert(at, (id.into(), now));
+                    self.heard.insert(at, Heard { who: id.into(), at: now, told: None });
                 }
                 None
             }
@@ -119,6 +134,24 @@ impl Ephemera {
         self.back.push(id.into());
         self.look_at = Some(now);
         true
+    }
+
+    /// A member who was heard polls. Whether that is to be told: not more often than once in so long.
+    pub(crate) fn polls(&mut self, id: &str, now: Instant) -> bool {
+        let Ok(at) = self.place(id) else { return false };
+        let Some(heard) = self.heard.get_mut(at) else { return false };
+        if heard.told.is_some_and(|told| now.duration_since(told) < POLLED_EVERY) {
+            return false;
+        }
+        heard.told = Some(now);
+        self.polled.push(id.into());
+        self.look_at = Some(now);
+        true
+    }
+
+    /// Where somebody is, or would be.
+    fn place(&self, id: &str) -> Result<usize, usize> {
+        self.heard.binary_search_by(|heard| (*heard.who).cmp(id))
     }
 
     /// Somebody waits for messages: as long as they do they are not silent.
@@ -138,10 +171,10 @@ impl Ephemera {
                 self.attending.swap_remove(at);
             }
         }
-        if let Ok(at) = self.heard.binary_search_by(|(of, _)| (**of).cmp(id))
-            && let Some((_, heard)) = self.heard.get_mut(at)
+        if let Ok(at) = self.place(id)
+            && let Some(heard) = self.heard.get_mut(at)
         {
-            *heard = now;
+            heard.at = now;
         }
     }
 
@@ -150,20 +183,19 @@ impl Ephemera {
         if self.attends(id) {
             return Some(now);
         }
-        let at = self.heard.binary_search_by(|(of, _)| (**of).cmp(id)).ok()?;
-        self.heard.get(at).map(|(_, at)| *at)
+        self.heard.get(self.place(id).ok()?).map(|heard| heard.at)
     }
 
     /// When each member was heard who was.
     pub(crate) fn heard(&self, now: Instant) -> impl Iterator<Item = (&str, Instant)> {
         let at = move |id: &str, at: Instant| if self.attends(id) { now } else { at };
-        self.heard.iter().map(move |(id, heard)| (&**id, at(id, *heard)))
+        self.heard.iter().map(move |heard| (&*heard.who, at(&heard.who, heard.at)))
     }
 
     /// Whether somebody waits, or was heard less than `within` ago.
     pub(crate) fn was_anybody_heard(&self, now: Instant, within: Duration) -> bool {
-        let heard = |at: Instant| now.duration_since(at) < within;
-        !self.attending.is_empty() || self.heard.iter().any(|(_, at)| heard(*at))
+        let recently = |heard: &Heard| now.duration_since(heard.at) < within;
+        !self.attending.is_empty() || self.heard.iter().any(recently)
     }
 
     fn attends(&self, id: &str) -> bool {
@@ -304,7 +336,8 @@ impl Ephemera {
     }
 
     fn leaves(&mut self, id: &str) {
-        self.heard.retain(|(of, _)| **of != *id);
+        self.heard.retain(|heard| *heard.who != *id);
+        self.polled.retain(|of| **of != *id);
         self.back.retain(|of| **of != *id);
         self.rests(id);
         let before = self.marks.len();
@@ -314,22 +347,24 @@ impl Ephemera {
         }
     }
 
-    /// Looks for those who are silent, in a reign that began at `began`, and for those who are not any more; at
-    /// most `most` of either.
+    /// Looks for those who are silent for longer than `idle`, in a reign that began at `began`, and for those who
+    /// are not any more, or poll; at most `most` of each.
     pub(crate) fn look(
         &mut self,
         roster: &Roster,
         now: Instant,
         began: Instant,
-        idle: Duration,
+        idle: Option<Duration>,
         most: usize,
     ) -> Look {
         let mut look = Look::default();
-        self.look_at = None;
-        if roster.len() > PEOPLE_MAX {
+        let polled = self.polled.drain(..self.polled.len().min(most));
+        look.polled.extend(polled.map(String::from));
+        self.look_at = (!self.polled.is_empty()).then_some(now);
+        let Some(idle) = idle.filter(|_| roster.len() <= PEOPLE_MAX) else {
             self.back.clear();
             return look;
-        }
+        };
         let mut next: Option<Instant> = None;
         for member in roster.values() {
             if member.status == UNAVAILABLE {
@@ -350,7 +385,7 @@ impl Ephemera {
         let more = look.gone.len() > most || look.back.len() > most;
         look.gone.truncate(most);
         look.back.truncate(most);
-        self.look_at = if more { Some(now) } else { next };
+        self.look_at = self.look_at.or(if more { Some(now) } else { next });
         look
     }
 

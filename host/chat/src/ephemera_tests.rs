@@ -68,7 +68,7 @@ impl Story {
     }
 
     fn look(&mut self) -> Look {
-        self.people.look(&self.chat.roster, self.now, self.began, IDLE, 8)
+        self.people.look(&self.chat.roster, self.now, self.began, Some(IDLE), 8)
     }
 
     /// Who is gone by now, and becomes so.
@@ -171,6 +171,20 @@ fn a_look_is_due_once_for_all_and_never_too_late() {
     story.after(13_001);
     assert_eq!(story.look(), Look::default());
     assert_eq!(story.people.look_at(), Some(first + Duration::from_millis(7_000)));
+}
+
+#[test]
+fn that_somebody_polls_is_told_now_and_then() {
+    let mut story = Story::of(&["alice"]);
+    let polls = |story: &mut Story| story.people.polls("alice", story.now);
+    assert!(polls(&mut story), "the chat is to be looked at");
+    assert!(!polls(story.after(9_999)));
+    assert_eq!(story.look().polled, ["alice"]);
+    assert_eq!(story.look().polled, [""; 0]);
+    assert!(polls(story.after(1)));
+    assert!(!story.people.polls("nobody", story.now), "who is not there is not told of");
+    story.commits(vec![Change::Leave { id: "alice".to_owned() }]);
+    assert_eq!(story.look(), Look::default());
 }
 
 #[test]

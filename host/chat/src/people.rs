@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::{Chat, ChatToken, Cursor, Entry, Roster};
+use plugin::Kind;
 use runtime::Instant;
 use tokio::sync::Notify;
 
@@ -80,7 +81,7 @@ impl Crowd {
         &self,
         roster: &Roster,
         began: Instant,
-        idle: Duration,
+        idle: Option<Duration>,
         most: usize,
     ) -> Look {
         self.with(|people| people.look(roster, runtime::now(), began, idle, most))
@@ -137,6 +138,17 @@ impl Shared {
     /// Somebody shows that they are there.
     pub(crate) fn hear(&self, reign: &Reign, conversation: &Conversation, id: &str) {
         if conversation.hear(id, self.config.idle) {
+            self.agenda.wake(reign.partition, conversation.token, runtime::now());
+        }
+    }
+
+    /// A reader shows that they are there; those who listen are told now and then.
+    pub(crate) fn hear_reader(&self, reign: &Reign, conversation: &Conversation, id: &str) {
+        self.hear(reign, conversation, id);
+        let chain = self.chain.now();
+        if chain.is_some_and(|chain| chain.of_kind(Kind::Events).next().is_some())
+            && conversation.people.with_any(|people| people.polls(id, runtime::now())) == Some(true)
+        {
             self.agenda.wake(reign.partition, conversation.token, runtime::now());
         }
     }

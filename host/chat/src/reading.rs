@@ -35,7 +35,7 @@ impl Shared {
         self.caught_up(reign, &conversation, asked.context.seen, asked).await?;
         self.caught_up(reign, &conversation, read.after, asked).await?;
         if let Some(reader) = &read.reader {
-            self.hear(reign, &conversation, reader);
+            self.hear_reader(reign, &conversation, reader);
         }
         let mut scan = Scan::new(&conversation, read, self.config.sabotage.plain_cursors);
         let mut waiting = None;

@@ -163,14 +163,12 @@ impl Shared {
         for (ids, status) in [(look.gone, UNAVAILABLE), (look.back, CONNECTED)] {
             ids.iter().for_each(|id| duty.stands(id, status));
         }
+        for event in look.polled.iter().filter_map(|id| duty.polled(id)) {
+            self.tell_all(&chain, &mut duty, event, asking).await;
+        }
         for _event in 0..TOLD_MAX {
             let Some(event) = duty.next_event() else { break };
-            self.meters.told.increment(1);
-            if asking == Asking::Everybody {
-                for listener in chain.of_kind(Kind::Events) {
-                    self.tell(&mut duty, listener, event.clone()).await;
-                }
-            }
+            self.tell_all(&chain, &mut duty, event, asking).await;
         }
         let (chat, changes, depth) = duty.done_all();
         if changes.is_empty() {
@@ -183,12 +181,19 @@ impl Shared {
         Ok(Did::Something)
     }
 
-    /// Who in a chat fell silent, and who was heard again.
-    fn silence(&self, reign: &Reign, conversation: &Conversation, chat: &Chat) -> Look {
-        let Some(idle) = self.config.idle else { return Look::default() };
-        if self.is_over(chat) {
-            return Look::default();
+    /// Tells everybody who listens.
+    async fn tell_all(&self, chain: &Chain, duty: &mut Duty<'_>, event: Event, asking: Asking) {
+        self.meters.told.increment(1);
+        if asking == Asking::Everybody {
+            for listener in chain.of_kind(Kind::Events) {
+                self.tell(duty, listener, event.clone()).await;
+            }
         }
+    }
+
+    /// Who in a chat fell silent, who was heard again, and who polls.
+    fn silence(&self, reign: &Reign, conversation: &Conversation, chat: &Chat) -> Look {
+        let idle = self.config.idle.filter(|_| !self.is_over(chat));
         let crowd = &conversation.people;
         let look = crowd.look(&chat.roster, reign.began, idle, SILENT_MAX);
         self.meters.silent.increment(u64::try_from(look.gone.len()).unwrap_or(u64::MAX));

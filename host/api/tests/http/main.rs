@@ -13,6 +13,7 @@ mod bad_input;
 mod bounds;
 mod operators;
 mod pages;
+mod signs;
 mod sockets;
 mod streams;
 mod support;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use api::{Ask, Asking, Auth, Config, Server, Serving};
 use chat::{
-    CallContext, ChatView, Created, Durability, Owners, Page, Pending, Readiness, Refusal, Request,
-    Response, RingView, Sent, Stored,
+    CallContext, ChatView, Created, Durability, Owners, Page, Pending, Pulse, Readiness, Refusal,
+    Request, Response, RingView, Sent, Stored,
 };
 use hashring::{NodeId, PartitionId};
 use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Stamp};
@@ -34,6 +34,8 @@ pub(crate) struct Pretender {
     elsewhere: Mutex<Option<NodeId>>,
     /// Messages after the first.
     said: watch::Sender<Vec<Stored>>,
+    /// What is not written.
+    pulse: watch::Sender<Option<Pulse>>,
     waiting: AtomicUsize,
     page: AtomicUsize,
     drained: Stop,
@@ -77,6 +79,11 @@ impl Pretender {
             let seq = 2 + u64::try_from(said.len()).unwrap();
             said.push(Stored { cursor: Cursor { epoch: 1, seq }, ..stored(text) });
         });
+    }
+
+    /// Something that is not written is another now.
+    pub(crate) fn tell(&self, pulse: Pulse) {
+        self.pulse.send_replace(Some(pulse));
     }
 
     /// How many readers wait.
@@ -123,15 +130,21 @@ impl Pretender {
             Request::Read(read) => {
                 self.waiting.fetch_add(1, Ordering::SeqCst);
                 let _waiting = Waiting(&self.waiting);
-                let mut said = self.said.subscribe();
+                let (mut said, mut pulse) = (self.said.subscribe(), self.pulse.subscribe());
+                let untold = |pulse: &Option<Pulse>| {
+                    pulse.as_ref().is_some_and(|pulse| read.pulse.is_some_and(|at| at != pulse.at))
+                };
                 let after = read.after.map_or(0, |after| after.seq);
                 let is_new = |stored: &Stored| stored.cursor.seq > after;
                 tokio::select! {
                     biased;
                     _ = said.wait_for(|said| said.iter().any(is_new)) => {}
+                    _ = pulse.wait_for(untold) => {}
                     () = self.drained.stopped() => {}
                     () = runtime::sleep(Duration::from_millis(read.wait_ms.into())) => {}
                 }
+                let pulse = pulse.borrow().clone().filter(|pulse| untold(&Some(pulse.clone())));
+                let pulse = pulse.map(Box::new);
                 let new: Vec<Stored> =
                     said.borrow().iter().filter(|one| is_new(one)).cloned().collect();
                 if let (Some(_), Some(last)) = (read.after, new.last()) {
@@ -141,7 +154,7 @@ impl Pretender {
                         cursor,
                         head: cursor,
                         more: false,
-                        pulse: None,
+                        pulse,
                     });
                 }
                 let messages = match (read.after, self.page.load(Ordering::SeqCst)) {
@@ -154,7 +167,7 @@ impl Pretender {
                     cursor: read.after.unwrap_or(here),
                     head: here,
                     more: false,
-                    pulse: None,
+                    pulse,
                 })
             }
             Request::Typing { .. } | Request::Mark { .. } => Response::Noted,

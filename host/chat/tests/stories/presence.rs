@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use chat::{Chain, ChatView, Code, Config, Page, Pulse, PulseAt, Read, Request, Response};
 use model::{Attrs, Body, ChatToken, Cursor};
+use plugin::Effect;
 use runtime::SimulatedClock;
 
+use crate::stage::scripted::{Scripted, chain, pass};
 use crate::stage::{Asking, Keeps, Stage, page, read, reading, refused, send, waits};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -312,4 +314,37 @@ async fn nobody_falls_silent_unless_that_is_asked_for() {
 
 async fn sent_by_alice(stage: &Stage, token: ChatToken) {
     crate::stage::sent(stage.ask(0, send(token, "k1", "hello")).await);
+}
+
+#[tokio::test]
+async fn listeners_are_told_now_and_then_that_a_member_polls() {
+    let clock = SimulatedClock::new();
+    let _entered = clock.enter();
+    let listener = Scripted::listening(
+        "listener",
+        |_call| pass(),
+        |_call, event| match event.name {
+            "member.polled" => {
+                let subject = event.subject.as_ref().map(|subject| subject.id.clone());
+                let value = subject.unwrap_or_default();
+                Ok(vec![Effect::ChatAttr { name: "polled".into(), value }])
+            }
+            _ => Ok(Vec::new()),
+        },
+    );
+    let stage = Stage::new(vec![chain(&[&listener])], Config::default());
+    let token = stage.chat().await;
+    join(&stage, token, "bob").await;
+    let polled = || listener.told().iter().filter(|name| *name == "member.polled").count();
+    poll(&stage, 0, token, "stranger").await;
+    poll(&stage, 0, token, "bob").await;
+    stage.comes_to(|| polled() == 1).await;
+    stage.rest().await;
+    assert_eq!(show(&stage, 0, token).await.attrs["polled"], "bob");
+    for second in [5, 9, 10] {
+        clock.set(second * SECOND);
+        poll(&stage, 0, token, "bob").await;
+        stage.rest().await;
+        assert_eq!(polled(), if second < 10 { 1 } else { 2 });
+    }
 }
