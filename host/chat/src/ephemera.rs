@@ -306,8 +306,8 @@ impl Ephemera {
                     self.hear(id, status, now, idle);
                     self.people_at = count + 1;
                 }
-                Change::MemberStatus { id, .. } => {
-                    stirs = true;
+                Change::MemberStatus { id, status } => {
+                    stirs |= status != UNAVAILABLE;
                     self.back.retain(|of| **of != **id);
                     self.people_at = count + 1;
                 }

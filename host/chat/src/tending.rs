@@ -151,19 +151,21 @@ impl Shared {
         let scene = self.scene(reign, &seen);
         let now_ms = scene.now_ms;
         let mut duty = Duty::new(scene);
+        let asking = asking == Asking::Everybody;
         for deadline in due {
-            if let Some((plugin, event)) = duty.expire(deadline) {
-                self.meters.expired.increment(1);
-                let listener = chain.find(&plugin, Kind::Events);
-                if let Some(listener) = listener.filter(|_| asking == Asking::Everybody) {
-                    self.tell(&mut duty, listener, event).await;
-                }
+            let Some((plugin, event)) = duty.expire(deadline) else { continue };
+            self.meters.expired.increment(1);
+            let listener = chain.find(&plugin, Kind::Events);
+            if let Some(listener) = listener.filter(|_| asking) {
+                self.tell(&mut duty, listener, event).await;
             }
         }
+        let silent = look.gone.len();
         for (ids, status) in [(look.gone, UNAVAILABLE), (look.back, CONNECTED)] {
             ids.iter().for_each(|id| duty.stands(id, status));
         }
-        for event in look.polled.iter().filter_map(|id| duty.polled(id)) {
+        for id in look.polled {
+            let Some(event) = duty.polled(&id) else { continue };
             self.tell_all(&chain, &mut duty, event, asking).await;
         }
         for _event in 0..TOLD_MAX {
@@ -178,13 +180,14 @@ impl Shared {
         let entry = Arc::new(entry(chat, now_ms, changes, None));
         drop(seen);
         self.store(reign, conversation, guard, entry, commit, &asked).await?;
+        self.meters.silent.increment(u64::try_from(silent).unwrap_or(u64::MAX));
         Ok(Did::Something)
     }
 
-    /// Tells everybody who listens.
-    async fn tell_all(&self, chain: &Chain, duty: &mut Duty<'_>, event: Event, asking: Asking) {
+    /// Tells everybody who listens, if anybody is asked.
+    async fn tell_all(&self, chain: &Chain, duty: &mut Duty<'_>, event: Event, asking: bool) {
         self.meters.told.increment(1);
-        if asking == Asking::Everybody {
+        if asking {
             for listener in chain.of_kind(Kind::Events) {
                 self.tell(duty, listener, event.clone()).await;
             }
@@ -195,9 +198,7 @@ impl Shared {
     fn silence(&self, reign: &Reign, conversation: &Conversation, chat: &Chat) -> Look {
         let idle = self.config.idle.filter(|_| !self.is_over(chat));
         let crowd = &conversation.people;
-        let look = crowd.look(&chat.roster, reign.began, idle, SILENT_MAX);
-        self.meters.silent.increment(u64::try_from(look.gone.len()).unwrap_or(u64::MAX));
-        look
+        crowd.look(&chat.roster, reign.began, idle, SILENT_MAX)
     }
 
     /// Tells one listener. One that fails is not told again: it is counted, and asked for nothing.

@@ -149,9 +149,7 @@ async fn typing_ends_by_itself_with_a_message_or_when_it_is_said() {
 
 #[tokio::test]
 async fn a_mark_goes_forward_and_names_what_is_there() {
-    let clock = SimulatedClock::new();
-    let _entered = clock.enter();
-    let config = Config { patience: Duration::ZERO, ..Config::default() };
+    let config = Config { patience: Duration::from_millis(50), ..Config::default() };
     let stage = Stage::new(vec![Chain::default(), Chain::default()], config);
     let token = stage.chat().await;
     let one = stage.say(token, "k1", "one").await.cursor;
@@ -235,19 +233,19 @@ async fn a_successor_knows_nothing_and_says_nothing_false() {
     let (cursor, told) = first(&stage, 1, token).await;
     let mut follower = follow(&stage, 1, token, cursor, told.at);
     waits(&mut follower).await;
-    clock.set(2 * SECOND);
+    clock.set(SECOND);
     stage.world.close();
     stage.world.open(1, Keeps::Committed);
     stage.rest().await;
-    clock.set(3 * SECOND);
+    clock.set(SECOND + SOON);
     let told = pulse(page(follower.await));
     assert_eq!(told.typing, Some(Vec::new()), "nobody types, as far as it knows");
     assert_eq!(told.people.expect("who is there").participants.len(), 1);
     // They were silent for long, but this leader gives them the whole time.
-    clock.set(22 * SECOND);
+    clock.set(21 * SECOND);
     stage.rest().await;
     assert_eq!(status(&stage, 1, token, "alice").await, "connected");
-    clock.set(24 * SECOND);
+    clock.set(22 * SECOND);
     stage.rest().await;
     assert_eq!(status(&stage, 1, token, "alice").await, "unavailable");
     // And once more: what is written stays, and is not written again.
