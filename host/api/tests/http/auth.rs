@@ -36,7 +36,11 @@ async fn ask(edge: &Edge, method: &str, path: &str, chat: &str, headers: &str) -
     if method == "GET" || method == "DELETE" {
         return edge.raw(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await;
     }
-    let body = if path.ends_with("/messages") { r#"{"text": "hi"}"# } else { "{}" };
+    let body = match path.rsplit('/').next() {
+        Some("messages") => r#"{"text": "hi"}"#,
+        Some("read") => r#"{"upto": "1-1"}"#,
+        _ => "{}",
+    };
     edge.raw(request(&method, &path, &headers, body)).await
 }
 

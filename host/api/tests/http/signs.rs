@@ -2,8 +2,10 @@
 
 use chat::{Code, Refusal, Request};
 use model::Cursor;
+use serde_json::json;
 
-use crate::support::{TOKEN, edge};
+use crate::support::{TOKEN, edge, request};
+use crate::tokens::Guarded;
 
 fn typing() -> String {
     format!("/v1/chats/{TOKEN}/typing")
@@ -79,4 +81,27 @@ async fn a_refusal_is_a_problem_like_any_other() {
         let answer = edge.with("POST", &typing(), "{\"sender\": \"alice\"}").await;
         assert_eq!((answer.status, answer.code().as_str()), (status, name));
     }
+}
+
+#[tokio::test]
+async fn a_token_says_who_types_and_has_read() {
+    let guarded = Guarded::start().await;
+    let (edge, bearer) = (&guarded.edge, guarded.ed.token(json!({})));
+    let bearer = format!("authorization: Bearer {bearer}\r\n");
+    let (token, sender, upto) =
+        (TOKEN.parse().unwrap(), "alice".to_owned(), "1-4".parse().unwrap());
+    let typing_of = Request::Typing { token, sender: sender.clone(), typing: true };
+    for (path, body, wanted) in [
+        (typing(), "{}", typing_of),
+        (read(), "{\"upto\": \"1-4\"}", Request::Mark { token, sender, upto }),
+    ] {
+        let answer = edge.raw(request("POST", &path, &bearer, body)).await;
+        assert_eq!(answer.status, 204, "{path}");
+        assert_eq!(edge.pretender.last().0, wanted);
+    }
+    edge.pretender.forget();
+    let others = "{\"sender\": \"bob\", \"upto\": \"1-4\"}";
+    let answer = edge.raw(request("POST", &read(), &bearer, others)).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "invalid-request"));
+    assert!(edge.pretender.asked().is_empty());
 }
