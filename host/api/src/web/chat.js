@@ -7,6 +7,7 @@ const SEND_TRIES = 8; // under one key, before the person is asked
 const PAUSE_MS_MAX = 5000; // between two tries
 const FACTS_EVERY_MS = 5000; // who is in the chat, who leads it
 const STREAM_BEGINS_MS = 8000; // a stream that has said nothing by then is kept back by something in between
+const STREAM_AGAIN_MS = 500; // after one that has ended
 const STREAM_SILENT_MS = 40000; // a node says something every 15 s
 const TYPING_EVERY_MS = 3000; // said again; a node forgets it after 6 s
 const READ_EVERY_MS = 1000; // how far this person has read
@@ -309,6 +310,7 @@ class Room {
         first = false;
         begun();
         this.connected();
+        this.typing([]); // who types is told at the beginning
         // What was told while nobody listened is looked up.
         this.facts();
       }
@@ -319,6 +321,7 @@ class Room {
       else if (name === "presence") this.present(data);
       else if (name === "problem") throw new Problem(data.status, data);
     });
+    await wait(STREAM_AGAIN_MS);
   }
 
   /** Shows a message where it belongs: behind all that came before, before what is still on its way. */
