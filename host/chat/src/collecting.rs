@@ -22,6 +22,9 @@ use crate::ran::Interrupt;
 use crate::reign::Reign;
 use crate::storing::entry;
 
+/// A node that leads a chat for so long knows of everybody who still reads it.
+const READERS_WITHIN: Duration = Duration::from_secs(3600);
+
 /// What is to become of a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Overdue {
@@ -85,9 +88,10 @@ impl Shared {
                 .people
                 .with_any(|people| people.was_anybody_heard(runtime::now(), idle))
                 .unwrap_or_default();
-        // This node knows of reads since it leads the chat.
-        let known = runtime::now().duration_since(reign.began) >= idle || overdue != Overdue::Idle;
-        Some(overdue).filter(|_| known && !is_used)
+        // Reads are known since this node leads the chat; who reads at all does so within that time.
+        let led = runtime::now().duration_since(reign.began);
+        let is_known = overdue != Overdue::Idle || led >= idle.min(READERS_WITHIN);
+        Some(overdue).filter(|_| is_known && !is_used)
     }
 
     /// Ends or forgets one chat, if it is still to be when its turn comes.
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(expired(&started, 1_960_000), None);
         let ended_ms = 1_600_000;
         assert_eq!(expired(&started, 1_960_001), Some(Overdue::Expired { ended_ms }));
-        let talked = Chat { clock_ms: 1_900_000, ..started.clone() };
+        let talked = Chat { clock_ms: 1_900_000, ..started };
         assert_eq!(expired(&talked, 1_960_001), Some(Overdue::Expired { ended_ms: 1_900_000 }));
         for never in [chat(Some(1_000_000), None), chat(Some(1_000_000), Some(0))] {
             assert_eq!(expired(&never, u64::MAX), None);

@@ -96,7 +96,7 @@ const fn cursor(seq: u64) -> Cursor {
 #[test]
 fn who_is_silent_for_more_than_so_long_is_gone_once() {
     let mut story = Story::of(&["alice", "bob"]);
-    assert_eq!(story.after(10_000).hears("bob"), false);
+    assert!(!story.after(10_000).hears("bob"));
     assert_eq!(story.after(10_000).gone(), [""; 0], "for exactly so long is not for longer");
     assert_eq!(story.after(1).gone(), ["alice"]);
     assert_eq!(story.after(9_999).gone(), [""; 0]);

@@ -146,7 +146,8 @@ impl Seen {
             | Response::Chat(_)
             | Response::Page(_)
             | Response::Owners(_)
-            | Response::OutcallDone { .. } => "answered",
+            | Response::OutcallDone { .. }
+            | Response::Noted => "answered",
         };
         answer.clone_into(&mut self.answer);
     }
