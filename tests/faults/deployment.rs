@@ -124,6 +124,7 @@ impl Deployment {
              [registry]\nkind = \"zookeeper\"\nhosts = [{}]\nsession = \"6s\"\n\
              [ring]\npositions = 16\n\
              [storage]\nvalue_file = \"64MiB\"\nreserve = \"16MiB\"\n\
+             [presence]\nidle = \"off\"\n\
              [plugins.status]\nsource = \"file:{}\"\n\
              [plugins.status.grant]\nroster = true\nchat-control = true\n\
              [chain.message]\norder = [\"status\"]\n",

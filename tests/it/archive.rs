@@ -61,14 +61,14 @@ async fn archive(args: &[&str]) -> Ended {
 }
 
 /// Segments that a node has stored for its clients.
-async fn stored(node: &Http) -> Result<u64, String> {
+async fn stored(node: &Http) -> Result<f64, String> {
     let metrics = node.ask("GET", "/metrics", &[], None).await?.only(200)?;
     let text = metrics.body.as_str().unwrap_or_default();
     let line = text.lines().find(|line| {
         line.starts_with("carillon_objects_stored_total") && line.contains("streamed")
     });
     let count = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    Ok(count.map_or(0, |count| count as u64))
+    Ok(count.unwrap_or(0.0))
 }
 
 /// `carillon archive put NAME -`, which is fed.
@@ -332,7 +332,7 @@ async fn through_a_death(mebibytes: usize, part: usize) {
     putting.feed(part * 2 + part / 2).await;
     let victim = eventually("a part to be stored", async || {
         for index in [0, 1] {
-            if stored(three.http(index)).await? > 0 {
+            if stored(three.http(index)).await? > 0.0 {
                 return Ok(index);
             }
         }

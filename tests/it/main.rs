@@ -25,6 +25,7 @@ mod killed_in_a_swap;
 mod loading;
 mod objects;
 mod operators;
+mod presence;
 mod process;
 mod processes;
 mod quorum;

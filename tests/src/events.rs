@@ -27,6 +27,16 @@ impl Events {
 
     /// The next message.
     pub async fn next(&mut self) -> Value {
+        self.event(None).await
+    }
+
+    /// What is told next by the name of an event.
+    pub async fn told(&mut self, name: &str) -> Value {
+        self.event(Some(name)).await
+    }
+
+    async fn event(&mut self, name: Option<&str>) -> Value {
+        let mut event: Option<String> = None;
         let deadline = Deadline::default();
         loop {
             let Some(lines) = &mut self.lines else {
@@ -40,13 +50,13 @@ impl Events {
                     if let Some(id) = line.strip_prefix("id: ") {
                         self.last = Some(id.to_owned());
                     }
-                    let message = line
-                        .strip_prefix("data: ")
-                        .and_then(|data| serde_json::from_str(data).ok());
-                    if let Some(message) =
-                        message.filter(|message: &Value| message["id"].is_string())
-                    {
-                        return message;
+                    if let Some(name) = line.strip_prefix("event: ") {
+                        event = Some(name.to_owned());
+                    }
+                    let data = line.strip_prefix("data: ");
+                    let data = data.and_then(|data| serde_json::from_str::<Value>(data).ok());
+                    if let Some(data) = data.filter(|_| event.take().as_deref() == name) {
+                        return data;
                     }
                 }
                 Ok(None) | Err(_) => self.lines = None,

@@ -118,6 +118,7 @@ fn last_page(chat: u64) -> Request {
         wait_ms: 0,
         reader: None,
         confirmed: false,
+        pulse: None,
     })
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::agenda::Agenda;
 use crate::chain::LiveChain;
+use crate::ephemera::PLACES_MAX;
 use crate::forward::Answer;
 use crate::ledger::Ledger;
 use crate::lock::locked;
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: Stop,
     /// How many more readers may wait.
     pub(crate) waiting: Semaphore,
+    /// Room for what is known of people and not written.
+    pub(crate) places: Arc<Semaphore>,
     pub(crate) tasks: Tasks,
     /// Chats that have something to do by themselves.
     pub(crate) agenda: Agenda,
@@ -115,6 +118,7 @@ impl Chats {
             reigns_changed: Notify::new(),
             stopping: Stop::default(),
             waiting: Semaphore::new(config.waiting_max),
+            places: Arc::new(Semaphore::new(PLACES_MAX)),
             tasks: tasks.clone(),
             agenda: Agenda::default(),
             tended: Arc::new(Semaphore::new(TENDED_MAX)),
@@ -134,7 +138,7 @@ impl Chats {
             }
         });
         tasks.spawn("chat-agenda", Arc::clone(&shared).tend_all());
-        tasks.spawn("chat-forget", Arc::clone(&shared).forget_all());
+        tasks.spawn("chat-collect", Arc::clone(&shared).collect_all());
         Self { shared }
     }
 
@@ -242,7 +246,8 @@ impl Host for Chats {
         let shared = &self.shared;
         let Some(slot) = shared.reigns.get(usize::from(partition.0)) else { return };
         let recent_bytes_max = shared.config.recent_bytes_max / shared.reigns.len().max(1);
-        let reign = Arc::new(Reign::new(partition, epoch, seq, recent_bytes_max));
+        let idle = shared.config.idle;
+        let reign = Arc::new(Reign::new(partition, epoch, seq, recent_bytes_max, idle));
         if let Some(before) = locked(slot).replace(Arc::clone(&reign)) {
             before.close();
         }
@@ -393,9 +398,16 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Whether it changes nothing.
+/// Whether it changes nothing that is written: it can be asked again, and of a node that takes nothing new.
 pub(crate) const fn is_read(request: &Request) -> bool {
-    matches!(request, Request::Read(_) | Request::Show { .. } | Request::Owners { .. })
+    matches!(
+        request,
+        Request::Read(_)
+            | Request::Show { .. }
+            | Request::Owners { .. }
+            | Request::Typing { .. }
+            | Request::Mark { .. }
+    )
 }
 
 /// Counts what is being answered.

@@ -29,26 +29,46 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// What two copies must not share: as the ring places them.
     pub spread: Spread,
-    /// When chats that are over are forgotten.
+    /// When chats that nobody ended are ended, and those that are over are forgotten.
     pub collect: Collect,
+    /// How long a participant may be silent before they are `unavailable`; `None`: for ever.
+    pub idle: Option<Duration>,
     /// Rules to break, so that a simulation can show that it notices. The node never sets this.
     pub sabotage: Sabotage,
 }
 
-/// When chats that are over are forgotten, and how much of that is done at a time.
+/// When chats that nobody ended are ended, when those that are over are forgotten, and how much of that is done
+/// at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collect {
     /// How often a node looks for them among the chats it leads.
     pub every: Duration,
-    /// How long it rests after each that it forgets.
+    /// How long it rests after each that it ends or forgets.
     pub pause: Duration,
+    /// How long a chat that is past its duration is still open.
+    pub grace: Duration,
+    /// A chat that never started is ended when nothing was done in it for so long; `None`: never.
+    pub idle: Option<Duration>,
     /// How long they must have been over; `None`: none is ever forgotten.
     pub forget: Option<Duration>,
 }
 
 impl Default for Collect {
     fn default() -> Self {
-        Self { every: Duration::from_secs(60), pause: Duration::from_millis(100), forget: None }
+        Self {
+            every: Duration::from_secs(60),
+            pause: Duration::from_millis(100),
+            grace: Duration::from_secs(360),
+            idle: None,
+            forget: None,
+        }
+    }
+}
+
+impl Config {
+    /// The grace of chats that are past their duration, in milliseconds.
+    pub(crate) fn grace_ms(&self) -> u64 {
+        u64::try_from(self.collect.grace.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -87,6 +107,7 @@ impl Default for Config {
             snapshot_entries: 4096,
             spread: Spread::Node,
             collect: Collect::default(),
+            idle: None,
             sabotage: Sabotage::default(),
         }
     }

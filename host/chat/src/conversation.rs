@@ -15,8 +15,10 @@ use runtime::Instant;
 use tokio::sync::{MutexGuard, Notify};
 
 use crate::deadlines::{self, Deadline, Deadlines};
+use crate::ephemera::UNAVAILABLE;
 use crate::fold::Fold;
 use crate::lock::locked;
+use crate::people::Crowd;
 use crate::places::Place;
 use crate::reign::Reign;
 use crate::{Page, Stored};
@@ -34,6 +36,8 @@ pub(crate) struct Conversation {
     live: Mutex<Live>,
     /// The committed state went on.
     changed: Notify,
+    /// What is known of its people and is not written. Its lock is taken inside that of `live`, never around it.
+    pub(crate) people: Crowd,
 }
 
 /// What the lock guards.
@@ -159,10 +163,22 @@ impl Conversation {
         (live.appended.forgotten, live.committed.chat.forgotten)
     }
 
-    /// Whether it is old enough at `now_ms`, and is not forgotten yet.
-    pub(crate) fn may_be_forgotten(&self, now_ms: u64, age_ms: u64) -> bool {
+    /// The chat after everything appended.
+    pub(crate) fn latest(&self) -> Arc<Chat> {
+        Arc::clone(&locked(&self.live).appended)
+    }
+
+    /// When it was over, if it is at `now_ms`.
+    pub(crate) fn over_ms(&self, now_ms: u64, grace_ms: u64) -> Option<u64> {
         let chat = &locked(&self.live).appended;
-        !chat.forgotten && chat.may_be_forgotten(now_ms, age_ms)
+        chat.over_ms(chat.clock_ms.max(now_ms), grace_ms)
+    }
+
+    /// Somebody shows that they are there. Whether the chat is to be looked at for it.
+    pub(crate) fn hear(&self, id: &str, idle: Option<Duration>) -> bool {
+        let live = locked(&self.live);
+        let Some(member) = live.committed.chat.roster.get(id) else { return false };
+        self.people.with(|people| people.hear(id, &member.status, runtime::now(), idle))
     }
 
     /// The turn that the next entry must have.
@@ -190,6 +206,7 @@ impl Conversation {
         epoch: u64,
         seq: u64,
         entry: &Entry,
+        idle: Option<Duration>,
     ) -> (Vec<usize>, Option<Instant>) {
         let committed = {
             let live = &mut *locked(&self.live);
@@ -203,7 +220,8 @@ impl Conversation {
                 weights.push(weight(message));
             }
             let whole = |_since_ms, after_ms: u32| Duration::from_millis(after_ms.into());
-            (weights, live.follow(whole))
+            let look_at = self.people.follow(&live.committed.chat, entry, idle);
+            (weights, earlier(live.follow(whole), look_at))
         };
         self.changed.notify_waiters();
         committed
@@ -218,7 +236,19 @@ impl Conversation {
 
     /// When the chat has something to do by itself, as far as is known.
     pub(crate) fn wakes(&self) -> Option<Instant> {
-        locked(&self.live).wakes()
+        let wakes = locked(&self.live).wakes();
+        earlier(wakes, self.people.look_at())
+    }
+
+    /// Whether somebody in it could fall silent.
+    pub(crate) fn is_watched(&self) -> bool {
+        let roster = &locked(&self.live).committed.chat.roster;
+        roster.values().any(|member| member.status != UNAVAILABLE)
+    }
+
+    /// Whether a timer, a hold or an event is due.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        locked(&self.live).wakes().is_some_and(|at| at <= now)
     }
 
     /// At most `most` of what is over by itself.
@@ -307,8 +337,14 @@ impl From<Fold> for Conversation {
                 deadlines: None,
             }),
             changed: Notify::new(),
+            people: Crowd::default(),
         }
     }
+}
+
+/// The earlier of two times, if there is one.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 impl Live {
@@ -374,6 +410,6 @@ pub(crate) fn weight(message: &Message) -> usize {
 impl Page {
     /// Nothing, to somebody who stands at `cursor`.
     pub(crate) fn empty(cursor: Cursor) -> Self {
-        Self { messages: Vec::new(), cursor, head: cursor, more: false }
+        Self { messages: Vec::new(), cursor, head: cursor, more: false, pulse: None }
     }
 }

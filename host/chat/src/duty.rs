@@ -16,6 +16,9 @@ use crate::turn::participant;
 /// The rounds of other turns are below: the calls of all of them have other dice.
 const FIRST_ROUND: u8 = 16;
 
+/// The kind of a message that says how somebody stands.
+const USER_STATUS: &str = "user.status";
+
 /// Such a turn while it is decided.
 #[derive(Debug)]
 pub(crate) struct Duty<'a> {
@@ -29,7 +32,7 @@ pub(crate) struct Duty<'a> {
 
 impl<'a> Duty<'a> {
     pub(crate) fn new(scene: Scene<'a>) -> Self {
-        let over = scene.chat.over_ms(scene.now_ms).is_some();
+        let over = scene.is_over();
         Self { play: Play::new(scene), over, round: FIRST_ROUND, depth: 0 }
     }
 
@@ -83,6 +86,31 @@ impl<'a> Duty<'a> {
         self.depth = self.depth.max(notice.depth.saturating_add(1));
         self.play.push(Change::Told { count: 1 });
         Some(event)
+    }
+
+    /// A member reads: what is told of it, and written nowhere. What a listener asks for then is.
+    pub(crate) fn polled(&mut self, id: &str) -> Option<Event> {
+        let subject = self.play.chat().roster.get(id).cloned()?;
+        self.round = self.round.wrapping_add(1);
+        self.depth = self.depth.max(1);
+        (!self.over).then(|| Event { name: "member.polled", subject: Some(subject), attrs: vec![] })
+    }
+
+    /// Somebody stands otherwise than before, and is said to by the node itself: they fell silent, or were heard
+    /// again.
+    pub(crate) fn stands(&mut self, id: &str, status: &str) {
+        let Some(member) = self.play.chat().roster.get(id) else { return };
+        if self.over || member.status == status {
+            return;
+        }
+        let known = ["first_name", "participant"].into_iter();
+        let known = known.filter_map(|name| Some((name, member.attrs.get(name)?.clone().into())));
+        let said = [("user", id.into()), ("status", status.into())];
+        let said: serde_json::Map<String, serde_json::Value> =
+            said.into_iter().chain(known).map(|(name, value)| (name.to_owned(), value)).collect();
+        let (id, status) = (id.to_owned(), status.to_owned());
+        self.play.push(Change::MemberStatus { id, status });
+        self.play.say(USER_STATUS, &serde_json::Value::Object(said));
     }
 
     /// A call out is answered, or given up: `None` if it was before.

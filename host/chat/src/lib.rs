@@ -14,20 +14,24 @@
 //!
 //! What a chat has to do by itself (a timer that is over, an event to be told) is a turn like any other, which
 //! the node that leads it plays without being asked.
+//!
+//! What is known of people and not written (who was heard, types, has read) is in the memory of the node that
+//! leads the chat, and begins anew with whoever leads it next.
 
 mod again;
 mod agenda;
 mod chain;
 mod chats;
+mod collecting;
 mod config;
 mod conversation;
 mod creating;
 mod deadlines;
 mod duty;
 mod effects;
+mod ephemera;
 mod fingerprint;
 mod fold;
-mod forgetting;
 mod forward;
 mod history;
 mod keeper;
@@ -38,6 +42,7 @@ mod lock;
 mod members;
 mod meters;
 mod past;
+mod people;
 mod places;
 mod play;
 mod ran;
@@ -68,5 +73,8 @@ pub use plugin::TwilioRequest;
 pub use record::Record;
 pub use refusal::{Code, Refusal, RequestOutcome};
 pub use request::{CallContext, OutcallDone, Read, Request, Send, Telephone};
-pub use response::{ChatView, Created, Durability, Owners, Page, Pending, Response, Sent, Stored};
+pub use response::{
+    ChatView, Created, Durability, Owners, Page, Pending, People, Person, Pulse, PulseAt, Response,
+    Sent, Stored,
+};
 pub use shadow::SAMPLE_ALL;

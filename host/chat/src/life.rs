@@ -6,7 +6,6 @@ use model::{Change, ChatStatus, ChatToken, Cursor};
 
 use crate::chats::{Asked, Shared};
 use crate::conversation::Committed;
-use crate::effects::ending;
 use crate::ran::{Interrupt, Ran, not_committed};
 use crate::reign::Reign;
 use crate::storing::entry;
@@ -60,7 +59,12 @@ impl Shared {
         self.caught_up(reign, &conversation, asked.context.seen, asked).await?;
         let committed = conversation.committed();
         let Committed { chat, head, .. } = committed.ok_or(Interrupt::Ended { appended: false })?;
+        let heard = conversation.heard_ms(self.ledger.wall_ms());
         let mut participants: Vec<_> = chat.roster.values().cloned().collect();
+        for person in &mut participants {
+            let heard_ms = heard.get(&person.id).copied().unwrap_or_default();
+            person.heard_ms = person.heard_ms.max(heard_ms);
+        }
         participants.sort_by_key(|participant| participant.ordinal);
         Ok(Response::Chat(Box::new(ChatView {
             token,
@@ -96,12 +100,7 @@ impl Shared {
             let commit = self.ledger.commit();
             self.admits(reign, &seen, commit)?;
             let reason = sender.map(|sender| format!("ended by {sender}")).unwrap_or_default();
-            let ends = ending(&seen.chat, reason);
-            // Nobody is asked, but those who listen are told.
-            let ends = match self.chain.now() {
-                Some(chain) => self.marked(&chain, &seen.chat, ends, 0),
-                None => ends,
-            };
+            let ends = self.ends(&seen.chat, reason);
             let entry = Arc::new(entry(&seen.chat, self.now_ms(&seen.chat), ends, None));
             self.store(reign, &conversation, guard, entry, commit, asked).await?;
         }

@@ -40,7 +40,7 @@ impl Shared {
         let seen = conversation.appended(None, reign.epoch);
         self.admits(reign, &seen, self.ledger.commit())?;
         let there = seen.chat.roster.get(joiner.id).map(|member| member.ordinal);
-        let refusal = if seen.chat.over_ms(self.now_ms(&seen.chat)).is_some() {
+        let refusal = if self.is_over(&seen.chat) {
             Some(chat_ended())
         } else {
             let (Joiner { id, role, attrs }, most) = (joiner, self.config.roster_max);

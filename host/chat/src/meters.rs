@@ -44,8 +44,14 @@ pub(crate) struct Meters {
     pub(crate) twilio_repeated: Counter,
     /// Requests of Twilio whose handler failed, or asked for what does not fit.
     pub(crate) twilio_failed: Counter,
+    /// Participants who were silent for too long.
+    pub(crate) silent: Counter,
     /// Looks at what is due in a chat that did not end in an entry.
     pub(crate) tended_again: Counter,
+    /// Chats that were ended because their time was over.
+    pub(crate) expired_chats: Counter,
+    /// Chats that were ended because they never started.
+    pub(crate) idle_chats: Counter,
     /// Chats that were forgotten, because they had been over for long.
     pub(crate) forgotten: Counter,
     /// How long folding a partition's log took.
@@ -80,7 +86,10 @@ impl Meters {
             twilio_answered: twilio("answered"),
             twilio_repeated: twilio("repeated"),
             twilio_failed: twilio("failed"),
+            silent: counter!("carillon_participants_silent_total"),
             tended_again: counter!("carillon_chats_tended_again_total"),
+            expired_chats: counter!("carillon_chats_collected_total", "why" => "expired"),
+            idle_chats: counter!("carillon_chats_collected_total", "why" => "idle"),
             forgotten: counter!("carillon_chats_forgotten_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),
             snapshot_seconds: histogram!("carillon_snapshot_seconds"),

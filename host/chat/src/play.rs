@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use hashring::PartitionId;
-use model::{Change, Chat, ChatToken, Cursor, MessageId};
+use model::{Attrs, Body, Change, Chat, ChatToken, Cursor, Message, MessageId, Route};
 use plugin::{Call, Context, Effect, Ids, Roster};
 use sha2::{Digest, Sha256};
 
 use crate::Config;
-use crate::effects::{Effects, Misfit, OnMisfit};
+use crate::effects::{Effects, Misfit, OnMisfit, SYSTEM};
 
 /// Where and when a turn is played.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,11 @@ pub(crate) struct Play<'a> {
 }
 
 impl Scene<'_> {
+    /// Whether the chat is over, by its end or by itself.
+    pub(crate) fn is_over(&self) -> bool {
+        self.chat.over_ms(self.now_ms, self.config.grace_ms()).is_some()
+    }
+
     /// The id of message `index` of this turn.
     pub(crate) fn id(&self, index: u32) -> MessageId {
         let Scene { chat, partition, epoch, .. } = *self;
@@ -76,6 +81,23 @@ impl<'a> Play<'a> {
         let Scene { chat, now_ms, .. } = self.scene;
         self.after.get_or_insert_with(|| chat.clone()).change(&change, now_ms);
         self.changes.push(change);
+    }
+
+    /// The node itself says something to everyone.
+    pub(crate) fn say(&mut self, kind: &str, what: &serde_json::Value) {
+        let message = Message {
+            id: self.scene.id(self.next_index),
+            sender: SYSTEM.to_owned(),
+            kind: kind.to_owned(),
+            route: Route::Everyone,
+            body: Body::Json(what.to_string()),
+            attrs: Attrs::new(),
+            time_ms: self.scene.now_ms,
+            sent_ms: None,
+            stamps: Vec::new(),
+        };
+        self.next_index = self.next_index.saturating_add(1);
+        self.push(Change::Message(Arc::new(message)));
     }
 
     /// What `plugin` is told of the chat, with `roster` in it if that is not the chat's own. The round tells

@@ -8,6 +8,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Conversation, Found, Stretch, weight};
+use crate::people::{self, Attending};
 use crate::ran::{Interrupt, Ran, behind};
 use crate::reign::Reign;
 use crate::{Code, Page, Read, Refusal, Response, Stored, history};
@@ -33,14 +34,19 @@ impl Shared {
         }
         self.caught_up(reign, &conversation, asked.context.seen, asked).await?;
         self.caught_up(reign, &conversation, read.after, asked).await?;
+        if let Some(reader) = &read.reader {
+            self.hear_reader(reign, &conversation, reader);
+        }
         let mut scan = Scan::new(&conversation, read, self.config.sabotage.plain_cursors);
         let mut waiting = None;
         loop {
-            let page = self.scan(reign, &conversation, &mut scan, read).await?;
+            let mut page = self.scan(reign, &conversation, &mut scan, read).await?;
+            page.pulse = read.pulse.and_then(|known| self.pulse(reign, &conversation, known));
             let waits = read.before.is_none()
                 && runtime::now() < asked.waits_until
                 && !self.stopping.is_stopped();
-            if !page.messages.is_empty() || !waits {
+            let is_told = page.pulse.is_some() && people::may_tell(asked.began);
+            if !page.messages.is_empty() || !waits || is_told {
                 self.meters.pages.increment(1);
                 return Ok(Response::Page(page));
             }
@@ -50,14 +56,24 @@ impl Shared {
                 continue;
             }
             if waiting.is_none() {
-                waiting = Some(self.wait_place()?);
+                waiting = Some((self.wait_place()?, Attending::begin(&conversation, read)));
             }
             let at = scan.at;
             let news = |chat: &Chat, head: Cursor| head.seq > at || chat.forgotten;
             let more = conversation.until(reign, asked.waits_until, news);
+            let there = page.pulse.is_some();
+            let pulse = async {
+                match read.pulse {
+                    Some(known) => {
+                        people::until_pulse(&conversation, known, there, asked.began).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = self.stopping.stopped() => {}
+                () = pulse => {}
                 _more = more => {
                     if reign.closed().is_stopped() {
                         return Err(Interrupt::Ended { appended: false });
@@ -141,7 +157,7 @@ impl Shared {
             _ => conversation.cursor(scan.at),
         };
         let end = scan.before.map_or(head.seq, |before| head.seq.min(before.saturating_sub(1)));
-        Ok(Page { messages, cursor, head, more: scan.at < end })
+        Ok(Page { messages, cursor, head, more: scan.at < end, pulse: None })
     }
 
     /// The messages of a stretch, from memory where they are there.

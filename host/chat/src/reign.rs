@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::PartitionId;
@@ -41,6 +42,10 @@ pub(crate) struct Reign {
     pub(crate) partition: PartitionId,
     /// Which epoch.
     pub(crate) epoch: u64,
+    /// When it began.
+    pub(crate) began: Instant,
+    /// How long its chats' people may be silent.
+    idle: Option<Duration>,
     phase: Mutex<Phase>,
     closed: Stop,
     chats: Mutex<HashMap<ChatToken, Arc<Conversation>>>,
@@ -88,16 +93,20 @@ pub(crate) enum NotAppended {
 }
 
 impl Reign {
-    /// An epoch that begins after `seq`. At most `recent_bytes_max` of messages are kept in memory.
+    /// An epoch that begins after `seq`. At most `recent_bytes_max` of messages are kept in memory; whoever is silent
+    /// for longer than `idle` is not there any more.
     pub(crate) fn new(
         partition: PartitionId,
         epoch: u64,
         seq: u64,
         recent_bytes_max: usize,
+        idle: Option<Duration>,
     ) -> Self {
         Self {
             partition,
             epoch,
+            began: runtime::now(),
+            idle,
             phase: Mutex::new(Phase::Loading),
             closed: Stop::default(),
             chats: Mutex::default(),
@@ -256,7 +265,7 @@ impl Reign {
         };
         for Pending { seq, turn } in ready {
             let Some((conversation, entry)) = turn else { continue };
-            let (weights, wake) = conversation.commit(self.epoch, seq, &entry);
+            let (weights, wake) = conversation.commit(self.epoch, seq, &entry, self.idle);
             locked(&self.recent).keep(&conversation, &weights);
             if conversation.forgotten().1 {
                 self.forget(conversation.token);
@@ -297,7 +306,7 @@ mod tests {
     #[test]
     fn a_reign_goes_on_from_one_that_left_nothing_and_ended_right_before_it() {
         let ended = |phase: Phase| {
-            let reign = Reign::new(PartitionId(0), 4, 10, 1000);
+            let reign = Reign::new(PartitionId(0), 4, 10, 1000, None);
             reign.set_phase(phase);
             let chat = reign.conversation_or_new(ChatToken([1; 16]));
             let entry = crate::storing::entry(
@@ -307,12 +316,12 @@ mod tests {
                 None,
             );
             chat.append(11, &entry);
-            chat.commit(4, 11, &entry);
+            chat.commit(4, 11, &entry, None);
             reign.conversation_or_new(ChatToken([2; 16]));
             locked(&reign.log).next = 12;
             reign
         };
-        let next = |epoch| Reign::new(PartitionId(0), epoch, 12, 1000);
+        let next = |epoch| Reign::new(PartitionId(0), epoch, 12, 1000, None);
         let before = ended(Phase::Serving);
         assert!(!next(5).goes_on_from(&before, 12), "it has not ended");
         before.close();

@@ -10,6 +10,8 @@ use model::{Attrs, Body, ChatToken, Cursor, Route};
 use plugin::{CallbackReply, TwilioRequest};
 use serde::{Deserialize, Serialize};
 
+use crate::PulseAt;
+
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -67,6 +69,24 @@ pub enum Request {
     OutcallDone(OutcallDone),
     /// Twilio asks what to do. The signature was checked by who asks.
     Twilio(Box<Telephone>),
+    /// Somebody types, or does not any more. It is told, and written nowhere.
+    Typing {
+        /// Which chat.
+        token: ChatToken,
+        /// Who.
+        sender: String,
+        /// Whether they do.
+        typing: bool,
+    },
+    /// Somebody has read up to a message. It is told, and written nowhere.
+    Mark {
+        /// Which chat.
+        token: ChatToken,
+        /// Who.
+        sender: String,
+        /// The message; what was said before only counts if it is earlier.
+        upto: Cursor,
+    },
 }
 
 /// A request of Twilio about a chat.
@@ -147,6 +167,9 @@ pub struct Read {
     pub reader: Option<String>,
     /// Linearizable, for one round to the ensemble.
     pub confirmed: bool,
+    /// What the reader knows of what is not written, if they want to be told of it too: whoever waits is then
+    /// answered when that is another.
+    pub pulse: Option<PulseAt>,
 }
 
 /// What comes with a request and is no part of it.
@@ -187,6 +210,8 @@ impl Request {
             | Self::Join { token, .. }
             | Self::Leave { token, .. }
             | Self::End { token, .. }
+            | Self::Typing { token, .. }
+            | Self::Mark { token, .. }
             | Self::Owners { token } => Some(*token),
         }
     }

@@ -55,6 +55,8 @@ pub enum Response {
         /// Whether this is the first answer again.
         replay: bool,
     },
+    /// To `Typing` and `Mark`.
+    Noted,
 }
 
 /// A chat that exists now.
@@ -172,6 +174,54 @@ pub struct Page {
     pub head: Cursor,
     /// Whether there is more between `cursor` and `head`.
     pub more: bool,
+    /// What changed of what is not written, for those who want to be told.
+    pub pulse: Option<Box<Pulse>>,
+}
+
+/// A moment of what is known of a chat's people and not written. Only equality means something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PulseAt {
+    /// The epoch of the leader who told it: another one knows nothing of it.
+    pub epoch: u64,
+    /// How much had happened by then.
+    pub count: u64,
+}
+
+/// What changed of a chat's people. Each part that is there is the whole of it as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// As of when.
+    pub at: PulseAt,
+    /// Who types.
+    pub typing: Option<Vec<String>>,
+    /// How far who has read.
+    pub read: Option<BTreeMap<String, Cursor>>,
+    /// Who is there.
+    pub people: Option<People>,
+}
+
+/// Who is in a chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct People {
+    /// How far the chat has come.
+    pub status: ChatStatus,
+    /// By ordinal.
+    pub participants: Vec<Person>,
+}
+
+/// Somebody in a chat, as far as it changes by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Unique in the chat.
+    pub id: String,
+    /// As what they joined.
+    pub role: String,
+    /// `connected`, `disconnected` or `unavailable`.
+    pub status: String,
+    /// When they were last heard.
+    pub heard_ms: u64,
+    /// The how manieth to join.
+    pub ordinal: u32,
 }
 
 /// Who holds a chat, and who should.

@@ -11,7 +11,7 @@ use hashring::{NodeId, PartitionId};
 use replication::core::{PartitionView, Role, Why};
 use runtime::Instant;
 
-use crate::chats::{Asked, Shared};
+use crate::chats::{Asked, Shared, is_read};
 use crate::forward::{Answer, Destination, Unanswered};
 use crate::lock::locked;
 use crate::members::Joiner;
@@ -63,7 +63,7 @@ impl Shared {
         request: &Request,
         asked: &Asked<'_>,
     ) -> Answer {
-        let writes = !matches!(request, Request::Read(_) | Request::Show { .. });
+        let writes = !is_read(request);
         let mut journey = Journey::default();
         loop {
             let patience = runtime::now() + self.config.patience;
@@ -180,7 +180,11 @@ impl Shared {
                         journey.appended = true;
                         first
                     }
-                    Request::Read(_) | Request::Show { .. } | Request::Owners { .. } => true,
+                    Request::Read(_)
+                    | Request::Show { .. }
+                    | Request::Owners { .. }
+                    | Request::Typing { .. }
+                    | Request::Mark { .. } => true,
                     Request::Create { .. }
                     | Request::Join { .. }
                     | Request::Leave { .. }
@@ -218,6 +222,12 @@ impl Shared {
             }
             Request::OutcallDone(done) => Box::pin(self.outcall_done(reign, done, asked)).await,
             Request::Twilio(telephone) => Box::pin(self.twilio(reign, telephone, asked)).await,
+            Request::Typing { token, sender, typing } => {
+                Box::pin(self.types(reign, (*token, sender, *typing), asked)).await
+            }
+            Request::Mark { token, sender, upto } => {
+                Box::pin(self.mark(reign, (*token, sender, *upto), asked)).await
+            }
             // Neither is about a chat that is led somewhere.
             Request::Create { .. } | Request::Owners { .. } => {
                 Err(Refusal::new(Code::Internal, "a request went the wrong way").into())
@@ -384,7 +394,7 @@ impl Journey {
                 return Ok(Response::Page(page));
             }
         }
-        let reads = matches!(request, Request::Read(_) | Request::Show { .. });
+        let reads = is_read(request);
         if reads && self.behind {
             return Err(behind());
         }

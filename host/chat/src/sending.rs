@@ -203,7 +203,7 @@ impl Shared {
 
     /// Why the chat as it is takes no message of this sender.
     fn forbids(&self, seen: &Appended, send: &Send) -> Option<Refusal> {
-        if seen.chat.over_ms(self.now_ms(&seen.chat)).is_some() {
+        if self.is_over(&seen.chat) {
             return Some(chat_ended());
         }
         if !joins(seen, send) {

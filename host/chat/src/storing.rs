@@ -109,6 +109,11 @@ impl Shared {
         chat.clock_ms.max(self.ledger.wall_ms())
     }
 
+    /// Whether a chat is over, by its end or by itself.
+    pub(crate) fn is_over(&self, chat: &Chat) -> bool {
+        chat.over_ms(self.now_ms(chat), self.config.grace_ms()).is_some()
+    }
+
     /// The handlers that decide a chat's next turn, from its beginning to its end: the live ones, unless the
     /// chat has seen later ones. This node is then behind others and says so, if it does not get there soon.
     pub(crate) async fn chain(

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashring::PartitionId;
-use model::ChatToken;
+use model::{Chat, ChatToken};
 use plugin::{Answered, Effect, Event, Failure, Kind};
 
 use crate::chain::{Chain, Handler};
 use crate::chats::{Asked, Shared};
 use crate::conversation::Conversation;
 use crate::duty::Duty;
+use crate::ephemera::{CONNECTED, Look, UNAVAILABLE};
 use crate::lock::locked;
 use crate::ran::Interrupt;
 use crate::reign::Reign;
@@ -29,6 +30,12 @@ const EXPIRED_MAX: usize = 8;
 
 /// Events of one chat that are told in one entry.
 const TOLD_MAX: usize = 8;
+
+/// People of one chat who fall silent, or are heard again, in one entry.
+const SILENT_MAX: usize = 32;
+
+/// How soon a chat is looked at again whose silence could not be written.
+const SILENCE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How soon a chat is looked at again that could not be done with.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -88,6 +95,9 @@ impl Shared {
             if let Some(at) = conversation.arm(wall_ms) {
                 self.agenda.wake(reign.partition, conversation.token, at);
             }
+            if let Some(idle) = self.config.idle.filter(|_| conversation.is_watched()) {
+                self.agenda.wake(reign.partition, conversation.token, reign.began + idle);
+            }
         }
     }
 
@@ -113,7 +123,9 @@ impl Shared {
             Err(interrupt) => {
                 self.meters.tended_again.increment(1);
                 tracing::debug!(chat = ?token, ?interrupt, "what is due in a chat is tried again");
-                Some(runtime::now() + AGAIN)
+                // Silence can wait, also for a quorum that is away for hours.
+                let due = conversation.is_due(runtime::now());
+                Some(runtime::now() + if due { AGAIN } else { SILENCE_AGAIN })
             }
         };
         if let Some(at) = again.filter(|_| !reign.closed().is_stopped()) {
@@ -134,27 +146,31 @@ impl Shared {
         let commit = self.ledger.commit();
         self.admits(reign, &seen, commit)?;
         let due = conversation.due(runtime::now(), EXPIRED_MAX);
+        let look = self.silence(reign, conversation, &seen.chat);
         let chain = self.chain(&seen.chat, &asked).await?;
         let scene = self.scene(reign, &seen);
         let now_ms = scene.now_ms;
         let mut duty = Duty::new(scene);
+        let asking = asking == Asking::Everybody;
         for deadline in due {
-            if let Some((plugin, event)) = duty.expire(deadline) {
-                self.meters.expired.increment(1);
-                let listener = chain.find(&plugin, Kind::Events);
-                if let Some(listener) = listener.filter(|_| asking == Asking::Everybody) {
-                    self.tell(&mut duty, listener, event).await;
-                }
+            let Some((plugin, event)) = duty.expire(deadline) else { continue };
+            self.meters.expired.increment(1);
+            let listener = chain.find(&plugin, Kind::Events);
+            if let Some(listener) = listener.filter(|_| asking) {
+                self.tell(&mut duty, listener, event).await;
             }
+        }
+        let silent = look.gone.len();
+        for (ids, status) in [(look.gone, UNAVAILABLE), (look.back, CONNECTED)] {
+            ids.iter().for_each(|id| duty.stands(id, status));
+        }
+        for id in look.polled {
+            let Some(event) = duty.polled(&id) else { continue };
+            self.tell_all(&chain, &mut duty, event, asking).await;
         }
         for _event in 0..TOLD_MAX {
             let Some(event) = duty.next_event() else { break };
-            self.meters.told.increment(1);
-            if asking == Asking::Everybody {
-                for listener in chain.of_kind(Kind::Events) {
-                    self.tell(&mut duty, listener, event.clone()).await;
-                }
-            }
+            self.tell_all(&chain, &mut duty, event, asking).await;
         }
         let (chat, changes, depth) = duty.done_all();
         if changes.is_empty() {
@@ -164,7 +180,25 @@ impl Shared {
         let entry = Arc::new(entry(chat, now_ms, changes, None));
         drop(seen);
         self.store(reign, conversation, guard, entry, commit, &asked).await?;
+        self.meters.silent.increment(u64::try_from(silent).unwrap_or(u64::MAX));
         Ok(Did::Something)
+    }
+
+    /// Tells everybody who listens, if anybody is asked.
+    async fn tell_all(&self, chain: &Chain, duty: &mut Duty<'_>, event: Event, asking: bool) {
+        self.meters.told.increment(1);
+        if asking {
+            for listener in chain.of_kind(Kind::Events) {
+                self.tell(duty, listener, event.clone()).await;
+            }
+        }
+    }
+
+    /// Who in a chat fell silent, who was heard again, and who polls.
+    fn silence(&self, reign: &Reign, conversation: &Conversation, chat: &Chat) -> Look {
+        let idle = self.config.idle.filter(|_| !self.is_over(chat));
+        let crowd = &conversation.people;
+        crowd.look(&chat.roster, reign.began, idle, SILENT_MAX)
     }
 
     /// Tells one listener. One that fails is not told again: it is counted, and asked for nothing.

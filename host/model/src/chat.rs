@@ -25,9 +25,6 @@ pub type Notes = BTreeMap<String, Vec<u8>>;
 /// Who is in a chat, by id.
 pub type Roster = BTreeMap<String, Participant>;
 
-/// How long a chat that is past its duration is still open, in milliseconds.
-pub const GRACE_MS: u64 = 360_000;
-
 /// The status of somebody who just joined.
 const CONNECTED: &str = "connected";
 
@@ -236,22 +233,26 @@ impl Chat {
             .is_none_or(|most| usize::try_from(most).is_ok_and(|most| self.roster.len() < most))
     }
 
-    /// When it is over by itself: its duration and the grace after its start. A chat that never started,
-    /// or has no duration, is never over by itself.
-    pub fn expires_ms(&self) -> Option<u64> {
+    /// When its duration is past. A chat that never started, or has no duration, is never over by itself.
+    pub fn lasts_until_ms(&self) -> Option<u64> {
         let lasts = self.max_duration_s.filter(|seconds| *seconds > 0)?.saturating_mul(1000);
-        Some(self.started_ms?.saturating_add(lasts).saturating_add(GRACE_MS))
+        Some(self.started_ms?.saturating_add(lasts))
+    }
+
+    /// When it is over by itself: so long after its duration is past.
+    pub fn expires_ms(&self, grace_ms: u64) -> Option<u64> {
+        Some(self.lasts_until_ms()?.saturating_add(grace_ms))
     }
 
     /// When it was over, if it is at `now_ms`: ended, or expired.
-    pub fn over_ms(&self, now_ms: u64) -> Option<u64> {
-        self.ended_ms.or_else(|| self.expires_ms().filter(|at| now_ms > *at))
+    pub fn over_ms(&self, now_ms: u64, grace_ms: u64) -> Option<u64> {
+        self.ended_ms.or_else(|| self.expires_ms(grace_ms).filter(|at| now_ms > *at))
     }
 
     /// Whether it has been over for `since_ms` at `now_ms`, and nothing of that is still to be told: then it
     /// may be forgotten.
-    pub fn may_be_forgotten(&self, now_ms: u64, since_ms: u64) -> bool {
-        let over = self.over_ms(now_ms);
+    pub fn may_be_forgotten(&self, now_ms: u64, since_ms: u64, grace_ms: u64) -> bool {
+        let over = self.over_ms(now_ms, grace_ms);
         over.is_some_and(|at| now_ms >= at.saturating_add(since_ms)) && !self.is_due()
     }
 

@@ -12,7 +12,7 @@ mod message;
 mod participant;
 mod waiting;
 
-pub use chat::{Chat, GRACE_MS, Notes, Roster};
+pub use chat::{Chat, Notes, Roster};
 pub use chat_token::{ChatToken, InvalidToken};
 pub use cursor::{Cursor, InvalidCursor};
 pub use decided::{DECISION_BYTES_MAX, DECISIONS_MAX, Decision, Decisions};

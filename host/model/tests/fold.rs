@@ -121,14 +121,41 @@ fn notes_are_kept_and_forgotten() {
 
 #[test]
 fn a_chat_is_over_after_its_duration_and_the_grace_or_never() {
+    const GRACE: u64 = 360_000;
     let started = after(vec![create(Some(60), None), Change::Start]);
-    let expires = 200 + 60_000 + 360_000;
-    assert_eq!(started.over_ms(expires), None);
-    assert_eq!(started.over_ms(expires + 1), Some(expires));
-    assert_eq!(after(vec![create(Some(60), None)]).over_ms(u64::MAX), None);
-    assert_eq!(after(vec![create(Some(0), None), Change::Start]).over_ms(u64::MAX), None);
-    assert_eq!(after(vec![create(None, None), Change::Start]).over_ms(u64::MAX), None);
-    assert_eq!(after(vec![create(None, None), Change::Start, end()]).over_ms(0), Some(300));
+    let expires = 200 + 60_000 + GRACE;
+    assert_eq!(started.over_ms(expires, GRACE), None);
+    assert_eq!(started.over_ms(expires + 1, GRACE), Some(expires));
+    assert_eq!(started.over_ms(expires, 0), Some(200 + 60_000));
+    for never in [
+        vec![create(Some(60), None)],
+        vec![create(Some(0), None), Change::Start],
+        vec![create(None, None), Change::Start],
+    ] {
+        assert_eq!(after(never).over_ms(u64::MAX, GRACE), None);
+    }
+    let ended = after(vec![create(None, None), Change::Start, end()]);
+    assert_eq!(ended.over_ms(0, GRACE), Some(300));
+}
+
+/// A chat of the original that started at 1000 s and lasted 600 s: not expired at 1960.0, expired at 1960.001;
+/// one without a start or a duration never was.
+#[test]
+fn the_expiry_of_the_original() {
+    const GRACE: u64 = 360_000;
+    let chat = |started_ms, max_duration_s| Chat {
+        started_ms,
+        max_duration_s,
+        ..Chat::new(ChatToken([1; 16]))
+    };
+    let started = chat(Some(1_000_000), Some(600));
+    assert_eq!(started.over_ms(1_960_000, GRACE), None);
+    assert_eq!(started.over_ms(1_960_001, GRACE), Some(1_960_000));
+    for never in
+        [chat(None, Some(600)), chat(Some(1_000_000), Some(0)), chat(Some(1_000_000), None)]
+    {
+        assert_eq!(never.over_ms(u64::MAX, GRACE), None);
+    }
 }
 
 #[test]

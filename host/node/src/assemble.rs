@@ -497,11 +497,14 @@ fn chats(config: &Config) -> chat::Config {
         collect: chat::Collect {
             every: config.collect.every.0,
             pause: config.collect.pause.0,
+            grace: config.collect.grace.0,
+            idle: config.collect.idle.span(),
             forget: match config.collect.forget {
                 Forget::Off => None,
                 Forget::After(age) => Some(age.0),
             },
         },
+        idle: config.presence.idle.span(),
         ..chat::Config::default()
     }
 }

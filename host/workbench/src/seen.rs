@@ -147,7 +147,8 @@ impl Seen {
             | Response::Page(_)
             | Response::Owners(_)
             | Response::OutcallDone { .. }
-            | Response::Twiml { .. } => "answered",
+            | Response::Twiml { .. }
+            | Response::Noted => "answered",
         };
         answer.clone_into(&mut self.answer);
     }

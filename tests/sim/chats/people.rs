@@ -364,5 +364,6 @@ pub(crate) fn reading(token: ChatToken) -> Read {
         wait_ms: 0,
         reader: None,
         confirmed: false,
+        pulse: None,
     }
 }

@@ -151,8 +151,11 @@ const fn scope_of(request: &Request) -> Scope {
         | Request::Send(_)
         | Request::Join { .. }
         | Request::Leave { .. }
-        | Request::End { .. } => Scope::Send,
-        Request::Show { .. } | Request::Read(_) | Request::Owners { .. } => Scope::Read,
+        | Request::End { .. }
+        | Request::Typing { .. } => Scope::Send,
+        Request::Show { .. } | Request::Read(_) | Request::Owners { .. } | Request::Mark { .. } => {
+            Scope::Read
+        }
         // Who delivers calls asks the first within the node; Twilio shows a signature. No token is for either.
         Request::OutcallDone(_) | Request::Twilio(_) => Scope::Service,
     }

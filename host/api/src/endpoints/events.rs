@@ -42,7 +42,10 @@ pub(super) struct EventsQuery {
     responses(
         (status = 200, description = "Events without end. `id:` is a cursor, `data:` a message as in \
                                       `/messages`; an `id:` alone passes messages that are not for this reader. \
-                                      A comment comes when nothing else did for 15 s. `event: drain`: the node takes \
+                                      Events with a name and without an id say the whole of what is not written, when it \
+                                      has changed: `typing` (`typing`: who does), `read` (`read`: who has read up to \
+                                      which cursor), `presence` (`status` of the chat, `participants`; of at most \
+                                      200). A comment comes when nothing else did for 15 s. `event: drain`: the node takes \
                                       its leave; `event: problem`: why it does not go on, as a problem. After either \
                                       the stream ends; whoever comes back with the last `id:` misses nothing",
          body = String, content_type = "text/event-stream"),

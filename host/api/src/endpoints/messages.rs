@@ -193,6 +193,7 @@ pub(super) async fn read(asked: Asked<InChat<Reads>>) -> Answered {
         wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
         reader,
         confirmed: is_true("confirmed", query.confirmed.as_deref())?,
+        pulse: None,
     });
     match asked.ask(request, wait).await? {
         Response::Page(page) => json(StatusCode::OK, &PageShape::new(&page)),

@@ -12,6 +12,7 @@ mod members;
 mod messages;
 mod page;
 mod ring;
+mod signs;
 mod socket;
 pub(crate) mod told;
 mod twilio;
@@ -39,6 +40,7 @@ use crate::{Ask, Auth, Config, Objects, Twilio, request_id};
 pub use document::openapi;
 pub(crate) use health::counted;
 pub(crate) use messages::{Placing, follow_from, new_send};
+pub(crate) use signs::{mark_request, typing_request};
 
 /// What every endpoint has.
 pub(crate) struct Edge {
@@ -117,6 +119,8 @@ fn routes(
         .on(MethodFilter::DELETE, MEMBER, "leave", members::leave)
         .on(MethodFilter::POST, MESSAGES, "send", messages::send)
         .on(MethodFilter::GET, MESSAGES, "read", messages::read)
+        .on(MethodFilter::POST, "/v1/chats/{token}/typing", "typing", signs::typing)
+        .on(MethodFilter::POST, "/v1/chats/{token}/read", "mark", signs::read)
         .on(MethodFilter::GET, "/v1/chats/{token}/events", "events", events::events)
         .on(MethodFilter::GET, "/v1/ws", "socket", socket::socket)
         .on(MethodFilter::GET, TWILIO, "twilio", twilio::get)

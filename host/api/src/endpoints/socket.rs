@@ -18,10 +18,11 @@ use crate::stream::{Talk, accept};
         (status = 101, description = "Frames of text follow, each a JSON object whose `type` says what it is. From \
                                       the client: `auth` (`token`, where the node wants one and no header brought it), `sub` (`chat`, \
                                       `after`, `as`), `unsub` (`chat`), `send` (`chat`, `key`, `w`, `n`, `message` as for \
-                                      `POST …/messages`), `ping`. From the node: `hello` (`protocol`), `authed`, `subbed` \
+                                      `POST …/messages`), `typing` (`chat`, `sender`, `typing`), `read` (`chat`, `sender`, `upto`), `ping`. \
+                                      From the node: `hello` (`protocol`), `authed`, `subbed` \
                                       (`chat`, `head`), `unsubbed`, `msg` (`chat`, `message`), `passed` (`chat`, `cursor`: messages that are \
                                       not for this reader), `receipt` or `held` (`chat`, `key`, `replay`, `sent` or `held` as over HTTP), \
-                                      `error` (`chat`, `key`, `code`, `detail`, `problem`), `pong`, `drain` (`by_ms`: the node takes its \
+                                      `typing`, `read` and `presence` (`chat`, and as the events of that name over `/events`), `error` (`chat`, `key`, `code`, `detail`, `problem`), `pong`, `drain` (`by_ms`: the node takes its \
                                       leave; come back to any node with the last cursor of each chat)"),
         (status = "default", description = "A problem", body = ProblemShape<'static>,
          content_type = "application/problem+json"),

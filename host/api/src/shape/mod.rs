@@ -7,6 +7,7 @@ mod answers;
 mod message;
 mod objects;
 mod questions;
+mod signs;
 
 pub(crate) use answers::{
     ChatShape, CreatedShape, EndedShape, HealthyShape, HeldShape, JoinedShape, OwnersShape,
@@ -15,3 +16,4 @@ pub(crate) use answers::{
 pub(crate) use message::{MessageShape, PageShape, RouteShape, SentShape};
 pub(crate) use objects::{CollectionShape, ListingShape, NewCollection, StoredShape, VersionShape};
 pub(crate) use questions::{Ending, NewBody, NewChat, NewMember, NewMessage};
+pub(crate) use signs::{NewMark, NewTyping, PeopleShape, ReadShape, TypingShape};

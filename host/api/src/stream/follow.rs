@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat::{Page, Read, Request, Response};
+use chat::{Page, Pulse, PulseAt, Read, Request, Response};
 use model::Cursor;
 use runtime::{Backoff, Instant};
 
@@ -30,14 +30,29 @@ pub(crate) struct Follower {
     reader: Option<String>,
     at: Option<Cursor>,
     seen: Option<Cursor>,
+    /// As of when what is not written was told.
+    told: PulseAt,
     request_id: String,
+}
+
+/// What is there when a reader begins.
+#[derive(Debug)]
+pub(crate) struct First {
+    pub(crate) page: Page,
+    /// Of what is not written; who is there is not in it, since that is what the chat shows.
+    pub(crate) pulse: Option<Box<Pulse>>,
 }
 
 /// What a reader hears.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// More of the chat. It may show nothing and only move the cursor on: what it passed is not theirs.
-    Page(Page),
+    /// More of the chat.
+    More {
+        /// It may show nothing and only move the cursor on: what it passed is not theirs.
+        page: Option<Page>,
+        /// What changed of what is not written.
+        pulse: Option<Box<Pulse>>,
+    },
     /// Nothing for a while.
     Quiet,
     /// It cannot go on.
@@ -55,18 +70,32 @@ impl Follower {
         seen: Option<Cursor>,
         request_id: String,
     ) -> Self {
-        Self { edge, grant, reader, at: after, seen, request_id }
+        let told = PulseAt::default();
+        Self { edge, grant, reader, at: after, seen, told, request_id }
     }
 
     /// What is there already: perhaps nothing. To be asked first, and once.
     ///
     /// # Errors
     /// The chat is not to be read.
-    pub(crate) async fn first(&mut self) -> Result<Page, Problem> {
-        let page = self.ask(Duration::ZERO).await?;
+    pub(crate) async fn first(&mut self) -> Result<First, Problem> {
+        let mut page = self.ask(Duration::ZERO).await?;
         self.seen = None;
         self.at = Some(page.cursor);
-        Ok(page)
+        let mut pulse = self.pulse(&mut page);
+        if let Some(pulse) = &mut pulse {
+            pulse.typing = pulse.typing.take().filter(|typing| !typing.is_empty());
+            pulse.read = pulse.read.take().filter(|read| !read.is_empty());
+            pulse.people = None;
+        }
+        Ok(First { page, pulse })
+    }
+
+    /// Takes what is not written from a page, and remembers that it was told.
+    fn pulse(&mut self, page: &mut Page) -> Option<Box<Pulse>> {
+        let pulse = page.pulse.take();
+        self.told = pulse.as_ref().map_or(self.told, |pulse| pulse.at);
+        pulse
     }
 
     /// What comes next. Cancel-safe: what was not returned is asked for again.
@@ -78,12 +107,14 @@ impl Follower {
                 return Heard::Refused(problem);
             }
             match self.ask(WAIT).await {
-                Ok(page) if Some(page.cursor) == self.at && page.messages.is_empty() => {
-                    return Heard::Quiet;
-                }
-                Ok(page) => {
+                Ok(mut page) => {
+                    let pulse = self.pulse(&mut page);
+                    let moved = Some(page.cursor) != self.at || !page.messages.is_empty();
+                    if !moved && pulse.is_none() {
+                        return Heard::Quiet;
+                    }
                     self.at = Some(page.cursor);
-                    return Heard::Page(page);
+                    return Heard::More { page: moved.then_some(page), pulse };
                 }
                 Err(problem) => {
                     let since = *refused_since.get_or_insert_with(runtime::now);
@@ -106,6 +137,7 @@ impl Follower {
             wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
             reader: self.reader.clone(),
             confirmed: false,
+            pulse: Some(self.told),
         };
         let asking =
             put(&self.edge, &self.grant, Request::Read(read), wait, &self.request_id, self.seen);

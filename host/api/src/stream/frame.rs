@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::asked::parse;
 use crate::problem::Problem;
-use crate::shape::{HeldShape, MessageShape, NewMessage, SentShape, Shown};
+use crate::shape::{
+    HeldShape, MessageShape, NewMessage, PeopleShape, ReadShape, SentShape, Shown, TypingShape,
+};
 
 /// The version of all of it. A client that knows only others should leave.
 pub(super) const PROTOCOL: u32 = 1;
@@ -21,6 +23,8 @@ pub(super) enum Said<'a> {
     Sub(SubFrame<'a>),
     Unsub(UnsubFrame<'a>),
     Send(SendFrame<'a>),
+    Typing(TypingFrame<'a>),
+    Read(ReadFrame<'a>),
     Ping,
 }
 
@@ -68,6 +72,28 @@ pub(super) struct SendFrame<'a> {
     pub(super) message: NewMessage<'a>,
 }
 
+/// Say that somebody types.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TypingFrame<'a> {
+    #[expect(dead_code, reason = "it was looked at before")]
+    r#type: Cow<'a, str>,
+    pub(super) chat: String,
+    pub(super) sender: Option<String>,
+    pub(super) typing: Option<bool>,
+}
+
+/// Say how far somebody has read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadFrame<'a> {
+    #[expect(dead_code, reason = "it was looked at before")]
+    r#type: Cow<'a, str>,
+    pub(super) chat: String,
+    pub(super) sender: Option<String>,
+    pub(super) upto: String,
+}
+
 impl<'a> Said<'a> {
     /// Reads a frame.
     ///
@@ -92,8 +118,10 @@ impl<'a> Said<'a> {
             "sub" => parse(text).map(Self::Sub),
             "unsub" => parse(text).map(Self::Unsub),
             "send" => parse(text).map(Self::Send),
+            "typing" => parse(text).map(Self::Typing),
+            "read" => parse(text).map(Self::Read),
             "ping" => parse::<Bare<'_>>(text).map(|_bare| Self::Ping),
-            _ => Err(Problem::invalid("type: auth, sub, unsub, send or ping")),
+            _ => Err(Problem::invalid("type: auth, sub, unsub, send, typing, read or ping")),
         }
     }
 }
@@ -114,6 +142,24 @@ pub(super) enum Told<'a> {
     Msg { chat: Shown<ChatToken>, message: MessageShape<'a> },
     /// Messages that are not for this reader were passed.
     Passed { chat: Shown<ChatToken>, cursor: Shown<Cursor> },
+    /// Who types now.
+    Typing {
+        chat: Shown<ChatToken>,
+        #[serde(flatten)]
+        typing: TypingShape<'a>,
+    },
+    /// How far who has read.
+    Read {
+        chat: Shown<ChatToken>,
+        #[serde(flatten)]
+        read: ReadShape<'a>,
+    },
+    /// Who is there now.
+    Presence {
+        chat: Shown<ChatToken>,
+        #[serde(flatten)]
+        people: PeopleShape<'a>,
+    },
     /// A message was stored; it may be the first answer again.
     Receipt { chat: Shown<ChatToken>, key: &'a str, replay: bool, sent: SentShape<'a> },
     /// A message is kept back.
@@ -191,6 +237,12 @@ mod tests {
         assert!(matches!(Said::read(r#"{"type":"sub","chat":"c"}"#), Ok(Said::Sub(_))));
         assert!(matches!(Said::read(r#"{"chat":"c","type":"unsub"}"#), Ok(Said::Unsub(_))));
         assert!(matches!(Said::read(r#"{"type":"ping"}"#), Ok(Said::Ping)));
+        let typing = r#"{"type":"typing","chat":"c","typing":false}"#;
+        assert!(matches!(Said::read(typing), Ok(Said::Typing(_))));
+        assert!(matches!(
+            Said::read(r#"{"type":"read","chat":"c","upto":"x"}"#),
+            Ok(Said::Read(_))
+        ));
         for (frame, field) in [
             ("", "not JSON"),
             ("[]", "object"),
@@ -199,6 +251,8 @@ mod tests {
             (r#"{"type":"sub"}"#, "chat"),
             (r#"{"type":"sub","chat":"c","afetr":"x"}"#, "afetr"),
             (r#"{"type":"ping","chat":"c"}"#, "chat"),
+            (r#"{"type":"typing","chat":"c","typing":1}"#, "typing"),
+            (r#"{"type":"read","chat":"c"}"#, "upto"),
             (r#"{"type":"send","chat":"c","key":"k","message":{"txet":"a"}}"#, "message.txet"),
             (r#"{"type":"send","chat":"c","key":"k","w":-1,"message":{"text":"a"}}"#, "w"),
         ] {

@@ -7,6 +7,8 @@
 //! messages are sent as well. One page is in memory for each stream, and the next
 //! is asked for when the client has taken it: a slow client costs a page, and one that takes nothing
 //! is ended by its socket.
+//!
+//! The same question brings what is not written: who types, how far others have read, who is there.
 
 mod follow;
 mod frame;

@@ -3,19 +3,22 @@
 //! `id:` is the cursor, so a client that comes back with `Last-Event-ID` goes on where it was. A cursor
 //! that moved over messages that are not for this reader goes out alone: an event of an id and no data is
 //! shown to nobody, and is remembered.
+//!
+//! What is not written (who types, has read, is there) are events with a name and without an id: they move no
+//! cursor.
 
 use axum::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
-use chat::Page;
+use chat::{Page, Pulse};
 use futures_util::stream;
 use hyper::header::HeaderValue;
 use serde::Serialize;
 
-use super::follow::{Follower, Heard};
+use super::follow::{First, Follower, Heard};
 use super::meters::{Ended, Open};
 use crate::connected::Connected;
 use crate::problem::Problem;
-use crate::shape::MessageShape;
+use crate::shape::{MessageShape, PeopleShape, ReadShape, TypingShape};
 
 /// The media type.
 pub(crate) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -36,13 +39,16 @@ struct Events {
 /// What a client is sent, beginning with what is there already.
 pub(crate) fn events(
     follower: Follower,
-    first: &Page,
+    first: &First,
     connected: Connected,
     request_id: String,
 ) -> Body {
     let mut begin = BytesMut::new();
     begin.put_slice(format!("retry: {RETRY_MS}\n\n").as_bytes());
-    page_text(first, &mut begin);
+    page_text(&first.page, &mut begin);
+    if let Some(pulse) = &first.pulse {
+        pulse_text(pulse, &mut begin);
+    }
     let events = Events { follower, connected, request_id, open: Open::new("sse"), over: false };
     let rest = stream::unfold((Some(begin.freeze()), events), |(ready, mut events)| async move {
         if let Some(text) = ready {
@@ -70,7 +76,14 @@ impl Events {
         };
         let mut text = BytesMut::new();
         match heard {
-            Heard::Page(page) => page_text(&page, &mut text),
+            Heard::More { page, pulse } => {
+                if let Some(page) = page {
+                    page_text(&page, &mut text);
+                }
+                if let Some(pulse) = pulse {
+                    pulse_text(&pulse, &mut text);
+                }
+            }
             Heard::Quiet => text.put_slice(b": nothing new\n\n"),
             Heard::Refused(problem) => {
                 self.end(Ended::Refused);
@@ -99,6 +112,24 @@ fn page_text(page: &Page, text: &mut BytesMut) {
     }
 }
 
+/// The events of what is not written: each the whole of its part, as it is now.
+fn pulse_text(pulse: &Pulse, text: &mut BytesMut) {
+    if let Some(typing) = &pulse.typing {
+        named("typing", &TypingShape { typing }, text);
+    }
+    if let Some(read) = &pulse.read {
+        named("read", &ReadShape::new(read), text);
+    }
+    if let Some(people) = &pulse.people {
+        named("presence", &PeopleShape::new(people), text);
+    }
+}
+
+fn named(name: &str, shape: &impl Serialize, text: &mut BytesMut) {
+    text.put_slice(format!("event: {name}\n").as_bytes());
+    data(shape, text);
+}
+
 /// The end, and why.
 fn problem_text(problem: &Problem, request_id: &str, text: &mut BytesMut) {
     text.put_slice(b"event: problem\ndata: ");
@@ -122,10 +153,10 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::BytesMut;
-    use chat::{Page, Stored};
-    use model::{Attrs, Body, Cursor, Message, MessageId, Route};
+    use chat::{Page, People, Pulse, PulseAt, Stored};
+    use model::{Attrs, Body, ChatStatus, Cursor, Message, MessageId, Route};
 
-    use super::page_text;
+    use super::{page_text, pulse_text};
 
     fn stored(seq: u64, body: Body) -> Stored {
         let message = Message {
@@ -145,7 +176,8 @@ mod tests {
     fn text(messages: Vec<Stored>, seq: u64) -> String {
         let cursor = Cursor { epoch: 1, seq };
         let mut text = BytesMut::new();
-        page_text(&Page { messages, cursor, head: cursor, more: false }, &mut text);
+        let page = Page { messages, cursor, head: cursor, more: false, pulse: None };
+        page_text(&page, &mut text);
         String::from_utf8(text.to_vec()).unwrap()
     }
 
@@ -160,6 +192,25 @@ mod tests {
             assert!(event[1].starts_with("data: {\"id\":\"0101"), "{text:?}");
             assert!(!text.contains('\r'), "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_written_is_told_by_name_and_moves_no_cursor() {
+        let pulse = Pulse {
+            at: PulseAt { epoch: 1, count: 3 },
+            typing: Some(vec!["alice".to_owned()]),
+            read: Some([("bob".to_owned(), Cursor { epoch: 1, seq: 2 })].into()),
+            people: Some(People { status: ChatStatus::Started, participants: Vec::new() }),
+        };
+        let mut text = BytesMut::new();
+        pulse_text(&pulse, &mut text);
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert_eq!(
+            text,
+            "event: typing\ndata: {\"typing\":[\"alice\"]}\n\n\
+             event: read\ndata: {\"read\":{\"bob\":\"1-2\"}}\n\n\
+             event: presence\ndata: {\"status\":\"started\",\"participants\":[]}\n\n"
+        );
     }
 
     #[test]

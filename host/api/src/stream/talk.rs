@@ -26,16 +26,18 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::follow::{Follower, Heard};
-use super::frame::{self, AuthFrame, PROTOCOL, Said, SendFrame, SubFrame, Told, UnsubFrame};
+use super::follow::{First, Follower, Heard};
+use super::frame::{
+    self, AuthFrame, PROTOCOL, ReadFrame, Said, SendFrame, SubFrame, Told, TypingFrame, UnsubFrame,
+};
 use super::meters::{Ended, Open};
 use crate::asked::put;
-use crate::auth::{Caller, Denied, Grant, InChat, Reads, Sends};
+use crate::auth::{Caller, Denied, Grant, InChat, Needs, Reads, Sends};
 use crate::check;
 use crate::connected::Connected;
-use crate::endpoints::{Edge, Placing, follow_from, new_send};
+use crate::endpoints::{Edge, Placing, follow_from, mark_request, new_send, typing_request};
 use crate::problem::Problem;
-use crate::shape::Shown;
+use crate::shape::{PeopleShape, ReadShape, Shown, TypingShape};
 
 /// Bytes of a frame: what a request's body may have, and room for the words around it.
 const FRAME_BYTES_MAX: usize = (1 << 20) + 4096;
@@ -59,9 +61,9 @@ enum Done {
     /// A chat's reader has heard something. Boxed with the reader, who is asked again.
     Heard(Box<(ChatToken, Follower, Heard)>),
     /// A chat is followed, or is not to be followed.
-    Followed(Box<(ChatToken, Follower, Result<chat::Page, Problem>)>),
-    /// A message has an answer.
-    Sent(String),
+    Followed(Box<(ChatToken, Follower, Result<First, Problem>)>),
+    /// A message has an answer, or what is not written was refused.
+    Sent(Option<String>),
     /// Nobody wants to know any more.
     Dropped,
 }
@@ -187,6 +189,14 @@ impl Talk {
                     Err(problem) => self.refuse(Some(&chat), Some(&key), &problem).await,
                 }
             }
+            Said::Typing(typing) => match self.types(&typing) {
+                Ok(()) => Ok(()),
+                Err(problem) => self.refuse(Some(&typing.chat), None, &problem).await,
+            },
+            Said::Read(read) => match self.has_read(&read) {
+                Ok(()) => Ok(()),
+                Err(problem) => self.refuse(Some(&read.chat), None, &problem).await,
+            },
             Said::Ping => self.tell(&Told::Pong).await,
         }
     }
@@ -268,9 +278,34 @@ impl Talk {
         self.work.push(Box::pin(async move {
             let answer =
                 put(&edge, &grant, Request::Send(request), Duration::ZERO, &id, None).await;
-            Done::Sent(frame::receipt(chat, &key, answer, &id))
+            Done::Sent(Some(frame::receipt(chat, &key, answer, &id)))
         }));
         Ok(())
+    }
+
+    fn types(&mut self, typing: &TypingFrame<'_>) -> Result<(), Problem> {
+        let grant: InChat<Sends> = self.grant(&typing.chat)?;
+        let request = typing_request(&grant, typing.sender.clone(), typing.typing)?;
+        self.note(grant, request);
+        Ok(())
+    }
+
+    fn has_read(&mut self, read: &ReadFrame<'_>) -> Result<(), Problem> {
+        let grant: InChat<Reads> = self.grant(&read.chat)?;
+        let request = mark_request(&grant, read.sender.clone(), &read.upto)?;
+        self.note(grant, request);
+        Ok(())
+    }
+
+    /// Asks for what has no answer, but may be refused.
+    fn note<S: Needs + Sync>(&mut self, grant: InChat<S>, request: Request) {
+        let (edge, id, chat) =
+            (Arc::clone(&self.edge), self.request_id.clone(), grant.chat().to_string());
+        self.sends += 1;
+        self.work.push(Box::pin(async move {
+            let answer = put(&edge, &grant, request, Duration::ZERO, &id, None).await;
+            Done::Sent(answer.err().map(|problem| frame::error(Some(&chat), None, &problem, &id)))
+        }));
     }
 
     /// Something that takes time has come to its end. What it gave is written before more is asked for.
@@ -279,15 +314,18 @@ impl Talk {
             Done::Dropped => Ok(()),
             Done::Sent(receipt) => {
                 self.sends = self.sends.saturating_sub(1);
-                self.say(receipt).await
+                match receipt {
+                    Some(receipt) => self.say(receipt).await,
+                    None => Ok(()),
+                }
             }
             Done::Followed(followed) => {
                 let (chat, follower, first) = *followed;
                 match first {
-                    Ok(page) => {
+                    Ok(First { page, pulse }) => {
                         let head = Shown(page.head);
                         self.tell(&Told::Subbed { chat: Shown(chat), head }).await?;
-                        self.page(chat, &page).await?;
+                        self.more(chat, Some(&page), pulse.as_deref()).await?;
                         self.follow_on(chat, follower);
                         Ok(())
                     }
@@ -297,7 +335,9 @@ impl Talk {
             Done::Heard(heard) => {
                 let (chat, follower, heard) = *heard;
                 match heard {
-                    Heard::Page(page) => self.page(chat, &page).await?,
+                    Heard::More { page, pulse } => {
+                        self.more(chat, page.as_ref(), pulse.as_deref()).await?;
+                    }
                     Heard::Quiet => {}
                     Heard::Refused(problem) => return self.lost(chat, &problem).await,
                 }
@@ -327,6 +367,29 @@ impl Talk {
 
     fn begin(&self, work: Abortable<impl Future<Output = Done> + Send + 'static>) {
         self.work.push(Box::pin(async move { work.await.unwrap_or(Done::Dropped) }));
+    }
+
+    async fn more(
+        &mut self,
+        chat: ChatToken,
+        page: Option<&chat::Page>,
+        pulse: Option<&chat::Pulse>,
+    ) -> Result<(), End> {
+        if let Some(page) = page {
+            self.page(chat, page).await?;
+        }
+        let Some(pulse) = pulse else { return Ok(()) };
+        let chat = || Shown(chat);
+        if let Some(typing) = &pulse.typing {
+            self.tell(&Told::Typing { chat: chat(), typing: TypingShape { typing } }).await?;
+        }
+        if let Some(read) = &pulse.read {
+            self.tell(&Told::Read { chat: chat(), read: ReadShape::new(read) }).await?;
+        }
+        if let Some(people) = &pulse.people {
+            self.tell(&Told::Presence { chat: chat(), people: PeopleShape::new(people) }).await?;
+        }
+        Ok(())
     }
 
     async fn page(&mut self, chat: ChatToken, page: &chat::Page) -> Result<(), End> {
@@ -405,7 +468,9 @@ impl Talk {
             {
                 Ok(Some(Done::Sent(receipt))) => {
                     self.sends -= 1;
-                    self.say(receipt).await?;
+                    if let Some(receipt) = receipt {
+                        self.say(receipt).await?;
+                    }
                 }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,

@@ -1,11 +1,16 @@
 // The chat page. It talks only to the node it came from, with the same API as everybody else: messages
-// come by long poll with a cursor, and are sent under a key, so that trying again is safe. Whatever
-// somebody wrote becomes text, never markup.
+// come as server-sent events, or by long poll where those do not get through, from a cursor on either way; they
+// are sent under a key, so that trying again is safe. Whatever somebody wrote becomes text, never markup.
 
 const WAIT_S = 25; // of one long poll; a node allows 30
 const SEND_TRIES = 8; // under one key, before the person is asked
 const PAUSE_MS_MAX = 5000; // between two tries
 const FACTS_EVERY_MS = 5000; // who is in the chat, who leads it
+const STREAM_BEGINS_MS = 8000; // a stream that has said nothing by then is kept back by something in between
+const STREAM_AGAIN_MS = 500; // after one that has ended
+const STREAM_SILENT_MS = 40000; // a node says something every 15 s
+const TYPING_EVERY_MS = 3000; // said again; a node forgets it after 6 s
+const READ_EVERY_MS = 1000; // how far this person has read
 
 const BEARER = "carillon-bearer"; // where the access token is kept, for as long as this tab is open
 
@@ -33,10 +38,13 @@ class Problem extends Error {
   }
 }
 
-async function ask(method, path, { body, key, signal } = {}) {
-  const headers = {};
+function authorized() {
   const bearer = sessionStorage.getItem(BEARER);
-  if (bearer) headers.Authorization = `Bearer ${bearer}`;
+  return bearer ? { Authorization: `Bearer ${bearer}` } : {};
+}
+
+async function ask(method, path, { body, key, signal } = {}) {
+  const headers = authorized();
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   let answer;
@@ -68,6 +76,49 @@ async function insist(tries, call) {
       await pause(attempt);
     }
   }
+}
+
+/** Reads server-sent events and gives each to `heard(name, data, id)`; ends when the stream does. A browser's own
+ *  EventSource could not bring an access token. Throws "blocked" if nothing ever arrives. */
+async function listen(path, heard) {
+  const stop = new AbortController();
+  let begun = false;
+  let timer = setTimeout(() => stop.abort(), STREAM_BEGINS_MS);
+  try {
+    const answer = await fetch(path, { headers: authorized(), signal: stop.signal });
+    if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => ({})));
+    if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new Error("blocked");
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      begun = true;
+      clearTimeout(timer);
+      timer = setTimeout(() => stop.abort(), STREAM_SILENT_MS);
+      const events = (rest + value).split("\n\n");
+      rest = events.pop();
+      for (const event of events) hand(event, heard);
+    }
+  } catch (error) {
+    if (error instanceof Problem || error.message === "blocked") throw error;
+    if (!begun && error.name === "AbortError") throw new Error("blocked");
+    throw new Problem(0, { detail: "the node does not answer" });
+  } finally {
+    clearTimeout(timer);
+    stop.abort();
+  }
+}
+
+/** One event of a stream. */
+function hand(event, heard) {
+  const fields = {};
+  for (const line of event.split("\n")) {
+    const at = line.indexOf(": ");
+    if (at > 0) fields[line.slice(0, at)] = line.slice(at + 2);
+  }
+  if (fields.id === undefined && fields.data === undefined) return;
+  heard(fields.event ?? "message", fields.data && JSON.parse(fields.data), fields.id);
 }
 
 function freshKey() {
@@ -169,6 +220,14 @@ class Room {
   shown = new Set();
   /** Elements of own messages that were stored and have not come back yet, by id. */
   stored = new Map();
+  /** After which message this page stands. */
+  cursor = "";
+  /** Server-sent events do not get through. */
+  polls = false;
+  /** Who was here while this page was open, by id. */
+  known = new Map();
+  /** Who has read up to which message. */
+  marks = {};
   over = false;
 
   constructor(path, token, name) {
@@ -187,6 +246,9 @@ class Room {
       this.compose();
     });
     $("text").addEventListener("input", grow);
+    $("text").addEventListener("input", () => this.types());
+    $("messages").addEventListener("scroll", () => this.reads());
+    document.addEventListener("visibilitychange", () => this.reads());
     $("leave").addEventListener("click", () => this.leave());
     $("end").addEventListener("click", () => this.end());
     $("text").focus();
@@ -196,21 +258,16 @@ class Room {
 
   /** Reads what comes, for ever. */
   async follow() {
-    let cursor = "";
     for (let failures = 0; ; ) {
-      // At once after a failure: nobody should wait to hear that the node is back.
-      const waits = cursor && failures === 0 ? WAIT_S : 0;
-      const query = new URLSearchParams({ ...said({ as: this.name }), wait: waits, limit: 200 });
-      if (cursor) query.set("after", cursor);
       try {
-        const page = await ask("GET", `${this.path}/messages?${query}`);
+        if (this.polls) await this.poll(failures === 0);
+        else await this.stream(() => (failures = 0));
         failures = 0;
-        cursor = page.cursor;
-        state("connected", "good");
-        this.notice("");
-        for (const message of page.messages) this.show(message);
-        if (page.messages.length) this.facts();
       } catch (problem) {
+        if (problem.message === "blocked") {
+          this.polls = true;
+          continue;
+        }
         if (!problem.retryable) {
           state("stopped", "bad");
           this.notice(explain(problem));
@@ -223,6 +280,50 @@ class Room {
     }
   }
 
+  /** From where this page goes on. */
+  query(more) {
+    const query = new URLSearchParams({ ...said({ as: this.name }), ...more });
+    if (this.cursor) query.set("after", this.cursor);
+    return query;
+  }
+
+  connected() {
+    state(this.polls ? "connected, by long poll" : "connected", "good");
+    this.notice("");
+  }
+
+  /** Reads once. At once after a failure: nobody should wait to hear that the node is back. */
+  async poll(waits) {
+    const wait = this.cursor && waits ? WAIT_S : 0;
+    const page = await ask("GET", `${this.path}/messages?${this.query({ wait, limit: 200 })}`);
+    this.cursor = page.cursor;
+    this.connected();
+    for (const message of page.messages) this.show(message);
+    if (page.messages.length) this.facts();
+  }
+
+  /** Reads until the stream ends. */
+  async stream(begun) {
+    let first = true;
+    await listen(`${this.path}/events?${this.query()}`, (name, data, id) => {
+      if (first) {
+        first = false;
+        begun();
+        this.connected();
+        this.typing([]); // who types is told at the beginning
+        // What was told while nobody listened is looked up.
+        this.facts();
+      }
+      if (id) this.cursor = id;
+      if (name === "message" && data) this.show(data);
+      else if (name === "typing") this.typing(data.typing);
+      else if (name === "read") this.read(data.read);
+      else if (name === "presence") this.present(data);
+      else if (name === "problem") throw new Problem(data.status, data);
+    });
+    await wait(STREAM_AGAIN_MS);
+  }
+
   /** Shows a message where it belongs: behind all that came before, before what is still on its way. */
   show(message) {
     if (this.shown.has(message.id)) return;
@@ -233,8 +334,12 @@ class Room {
     const list = $("messages");
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
     const onItsWay = list.querySelector(".waiting, .unknown");
-    list.insertBefore(this.render(message), onItsWay);
+    const item = this.render(message);
+    item.dataset.cursor = message.cursor;
+    list.insertBefore(item, onItsWay);
     if (atEnd || message.sender === this.name) list.scrollTop = list.scrollHeight;
+    this.reads();
+    this.read(this.marks);
     if (message.kind === "chat.status" && message.json?.status === "ended") this.finish();
   }
 
@@ -256,6 +361,7 @@ class Room {
     const text = $("text").value;
     if (!text.trim() || this.over) return;
     $("text").value = "";
+    this.typed = 0; // the message ends it
     grow();
     const item = make("li", "message mine waiting");
     item.append(heading(this.name, Date.now()));
@@ -311,6 +417,60 @@ class Room {
     if (problem.code === "chat-ended") this.finish();
   }
 
+  /** Says that this person types, not with every letter. */
+  types() {
+    const now = Date.now();
+    const typing = $("text").value.trim() !== "";
+    if (this.over || (typing ? now - (this.typed ?? 0) < TYPING_EVERY_MS : !this.typed)) return;
+    this.typed = typing ? now : 0;
+    this.sign("typing", { ...said({ sender: this.name }), typing });
+  }
+
+  /** Says how far this person has read: what is at the end of what is on the screen. */
+  reads() {
+    const list = $("messages");
+    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+    if (document.hidden || !atEnd || this.reading) return;
+    this.reading = setTimeout(() => {
+      this.reading = 0;
+      const upto = [...list.children].map((item) => item.dataset.cursor).filter(Boolean).at(-1);
+      if (!upto || upto === this.upto) return;
+      this.upto = upto;
+      this.sign("read", { ...said({ sender: this.name }), upto });
+    }, READ_EVERY_MS);
+  }
+
+  /** Nothing is lost when it does not arrive. */
+  sign(what, body) {
+    ask("POST", `${this.path}/${what}`, { body }).catch(() => undefined);
+  }
+
+  typing(names) {
+    const others = names.filter((name) => name !== this.name);
+    const verb = others.length === 1 ? "types" : "type";
+    $("typing").textContent = others.length ? `${others.join(", ")} ${verb} …` : "";
+  }
+
+  /** Who has read up to where, below the messages. */
+  read(marks) {
+    this.marks = marks;
+    document.querySelectorAll("#messages .seen").forEach((element) => element.remove());
+    const others = Object.keys(marks).filter((who) => who !== this.name);
+    for (const item of $("messages").children) {
+      const names = others.filter((who) => marks[who] === item.dataset.cursor);
+      if (names.length) item.append(make("div", "foot seen", `read by ${names.join(", ")}`));
+    }
+  }
+
+  /** Who is here, who was, and how far the chat has come. */
+  present({ status, participants }) {
+    $("status").textContent = status;
+    for (const person of this.known.values()) person.left = true;
+    for (const person of participants) this.known.set(person.id, person);
+    $("people").replaceChildren(...[...this.known.values()].map((person) => this.person(person)));
+    if (status === "ended") this.finish();
+  }
+
   /** Looks at the facts again and again, while somebody looks at the page. */
   async watch() {
     for (;;) {
@@ -329,11 +489,7 @@ class Room {
       or(ask("GET", "/v1/ring")),
     ]);
     this.asking = false;
-    if (chat) {
-      $("status").textContent = chat.status;
-      $("people").replaceChildren(...chat.participants.map((person) => this.person(person)));
-      if (chat.status === "ended") this.finish();
-    }
+    if (chat) this.present(chat);
     if (owners) {
       $("leader").textContent = owners.primary ? `${owners.primary}, epoch ${owners.epoch}` : "nobody now";
       $("holders").textContent = owners.ensemble.join(", ");
@@ -342,8 +498,11 @@ class Room {
   }
 
   person(person) {
-    const item = make("li", "", person.id === this.name ? `${person.id} (you)` : person.id);
-    const more = [person.role, person.status === "connected" ? "" : person.status].filter(Boolean);
+    const here = !person.left && person.status === "connected";
+    const item = make("li", here ? "here" : "gone", person.id === this.name ? `${person.id} (you)` : person.id);
+    const since = new Date(person.heard_ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const stands = person.left ? "left" : here ? "" : `${person.status}, heard at ${since}`;
+    const more = [person.role, stands].filter(Boolean);
     if (more.length) item.append(" ", make("small", "", more.join(", ")));
     return item;
   }

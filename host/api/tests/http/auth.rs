@@ -65,6 +65,7 @@ fn filled(method: &str, path: &str, chat: &str) -> (String, Option<&'static str>
         "post" if archive => None,
         "put" if archive => Some(r#"{"versioning": false}"#),
         _ if path.ends_with("/messages") => Some(r#"{"text": "hi"}"#),
+        _ if path.ends_with("/read") => Some(r#"{"upto": "1-1"}"#),
         _ => Some("{}"),
     };
     (filled, body)

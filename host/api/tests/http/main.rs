@@ -15,6 +15,7 @@ mod objects;
 mod operators;
 mod pages;
 mod shelf;
+mod signs;
 mod sockets;
 mod streams;
 mod support;

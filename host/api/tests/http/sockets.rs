@@ -238,3 +238,54 @@ async fn what_is_no_handshake_gets_an_answer_of_http() {
     assert_eq!((foreign.status, foreign.code().as_str()), (403, "forbidden"));
     assert!(edge.pretender.asked().iter().all(|(request, _)| !matches!(request, Request::Read(_))));
 }
+
+#[tokio::test]
+async fn who_types_and_has_read_is_said_and_told_in_frames() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    socket.follow(TOKEN).await;
+    edge.pretender.tell(crate::streams::pulse(1));
+    assert_eq!(socket.next().await, json!({"type": "typing", "chat": TOKEN, "typing": ["alice"]}));
+    assert_eq!(
+        socket.next().await,
+        json!({"type": "read", "chat": TOKEN, "read": {"alice": "1-1"}})
+    );
+    let alice = json!({"id": "alice", "role": "guest", "status": "unavailable", "heard_ms": 7, "ordinal": 1});
+    assert_eq!(
+        socket.next().await,
+        json!({"type": "presence", "chat": TOKEN, "status": "started", "participants": [alice]})
+    );
+    edge.pretender.forget();
+    socket.say(&json!({"type": "typing", "chat": TOKEN, "sender": "bob"})).await;
+    socket.say(&json!({"type": "typing", "chat": TOKEN, "sender": "bob", "typing": false})).await;
+    socket.say(&json!({"type": "read", "chat": TOKEN, "sender": "bob", "upto": "1-1"})).await;
+    // Neither has an answer; what comes after them has.
+    assert_eq!(socket.ask(json!({"type": "ping"})).await, json!({"type": "pong"}));
+    let (token, sender) = (TOKEN.parse().unwrap(), "bob".to_owned());
+    let typing = |typing| Request::Typing { token, sender: sender.clone(), typing };
+    let upto = model::Cursor { epoch: 1, seq: 1 };
+    let mark = Request::Mark { token, sender: sender.clone(), upto };
+    let asked = || {
+        let asked = edge.pretender.asked().into_iter().map(|(request, _)| request);
+        asked.filter(|request| !matches!(request, Request::Read(_))).collect::<Vec<_>>()
+    };
+    let all = async {
+        while asked().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    runtime::timeout(PATIENCE, all).await.expect("all of it was asked");
+    assert_eq!(asked(), [typing(true), typing(false), mark]);
+    for (frame, detail) in [
+        (json!({"type": "typing", "chat": TOKEN}), "sender"),
+        (json!({"type": "read", "chat": TOKEN, "sender": "bob", "upto": "x"}), "upto"),
+        (json!({"type": "read", "chat": TOKEN, "sender": "system", "upto": "1-1"}), "sender"),
+    ] {
+        let told = socket.ask(frame.clone()).await;
+        assert!(is_error(&told, "invalid-request"), "{frame}: {told}");
+        assert!(told["detail"].as_str().unwrap().contains(detail), "{frame}: {told}");
+    }
+    edge.pretender.refuse_next(Refusal::new(Code::ChatEnded, "the chat is over"));
+    let told = socket.ask(json!({"type": "typing", "chat": TOKEN, "sender": "bob"})).await;
+    assert!(is_error(&told, "chat-ended") && told["chat"] == TOKEN, "{told}");
+}

@@ -1,6 +1,7 @@
 //! Messages as they come: server-sent events.
 
-use chat::{Code, Refusal, Request};
+use chat::{Code, People, Person, Pulse, PulseAt, Refusal, Request};
+use model::{ChatStatus, Cursor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -164,4 +165,59 @@ async fn nobody_reads_on_for_a_client_that_is_gone() {
         }
     };
     runtime::timeout(PATIENCE, waiting).await.expect("nobody waits any more");
+}
+
+/// Everything that is told and not written.
+pub(crate) fn pulse(count: u64) -> Pulse {
+    Pulse {
+        at: PulseAt { epoch: 1, count },
+        typing: Some(vec!["alice".to_owned()]),
+        read: Some([("alice".to_owned(), Cursor { epoch: 1, seq: 1 })].into()),
+        people: Some(People {
+            status: ChatStatus::Started,
+            participants: vec![Person {
+                id: "alice".to_owned(),
+                role: "guest".to_owned(),
+                status: "unavailable".to_owned(),
+                heard_ms: 7,
+                ordinal: 1,
+            }],
+        }),
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_written_comes_by_name_without_an_id() {
+    let edge = edge().await;
+    let mut stream = Stream::open(&edge, "?as=bob", "").await;
+    stream.until("\"stamps\":[]}\n\n").await;
+    edge.pretender.tell(pulse(1));
+    let told = stream.until("\"ordinal\":1}]}\n\n").await;
+    for event in [
+        "event: typing\ndata: {\"typing\":[\"alice\"]}\n\n",
+        "event: read\ndata: {\"read\":{\"alice\":\"1-1\"}}\n\n",
+        "event: presence\ndata: {\"status\":\"started\",\"participants\":[{\"id\":\"alice\",\"role\":\"guest\",\
+         \"status\":\"unavailable\",\"heard_ms\":7,\"ordinal\":1}]}\n\n",
+    ] {
+        assert!(told.contains(event), "{told}");
+    }
+    assert!(!told.contains("id: "), "it moves no cursor: {told}");
+    edge.pretender.say("alpha");
+    let more = stream.until("\"stamps\":[]}\n\n").await;
+    assert!(more.contains("id: 1-2\n") && !more.contains("event: "), "told once: {more}");
+    let last = reads(&edge).pop().unwrap();
+    assert_eq!(last.pulse, Some(PulseAt { epoch: 1, count: 1 }));
+}
+
+/// Who is there is what the chat shows; a stream says what changes.
+#[tokio::test]
+async fn a_stream_begins_with_who_types_and_not_with_who_is_there() {
+    let edge = edge().await;
+    edge.pretender.tell(Pulse { read: Some([].into()), ..pulse(1) });
+    let mut stream = Stream::open(&edge, "", "").await;
+    let first = stream.until("event: typing\ndata: {\"typing\":[\"alice\"]}\n\n").await;
+    assert!(!first.contains("event: presence") && !first.contains("event: read"), "{first}");
+    edge.pretender.say("alpha");
+    let more = stream.until("\"stamps\":[]}\n\n").await;
+    assert!(!more.contains("event: "), "{more}");
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use api::{Ask, Asking, Auth, Config, Objects, Server, Serving, Twilio};
 use chat::{
-    CallContext, ChatView, Created, Durability, Owners, Page, Pending, Readiness, Refusal, Request,
-    Response, RingView, Sent, Stored,
+    CallContext, ChatView, Created, Durability, Owners, Page, Pending, Pulse, Readiness, Refusal,
+    Request, Response, RingView, Sent, Stored,
 };
 use hashring::{NodeId, PartitionId};
 use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Stamp};
@@ -37,8 +37,10 @@ pub(crate) struct Pretender {
     elsewhere: Mutex<Option<NodeId>>,
     /// Messages after the first.
     said: watch::Sender<Vec<Stored>>,
+    /// What is not written.
+    pulse: watch::Sender<Option<Pulse>>,
     waiting: AtomicUsize,
-    page: AtomicUsize,
+    messages: AtomicUsize,
     drained: Stop,
 }
 
@@ -76,7 +78,7 @@ impl Pretender {
 
     /// Gives pages of so many large messages from now on.
     pub(crate) fn answer_with_pages_of(&self, messages: usize) {
-        self.page.store(messages, Ordering::SeqCst);
+        self.messages.store(messages, Ordering::SeqCst);
     }
 
     /// Somebody says something: after the first message, and after what was said before.
@@ -85,6 +87,11 @@ impl Pretender {
             let seq = 2 + u64::try_from(said.len()).unwrap();
             said.push(Stored { cursor: Cursor { epoch: 1, seq }, ..stored(text) });
         });
+    }
+
+    /// Something that is not written is another now.
+    pub(crate) fn tell(&self, pulse: Pulse) {
+        self.pulse.send_replace(Some(pulse));
     }
 
     /// How many readers wait.
@@ -114,6 +121,51 @@ impl Pretender {
         Response::Twiml { text, replay: *self.replays.lock().unwrap() }
     }
 
+    /// Messages, or the wait for one.
+    async fn page(&self, read: chat::Read) -> Response {
+        let here = Cursor { epoch: 1, seq: 1 };
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let _waiting = Waiting(&self.waiting);
+        let (mut said, mut pulse) = (self.said.subscribe(), self.pulse.subscribe());
+        let untold = |pulse: &Option<Pulse>| {
+            pulse.as_ref().is_some_and(|pulse| read.pulse.is_some_and(|at| at != pulse.at))
+        };
+        let after = read.after.map_or(0, |after| after.seq);
+        let is_new = |stored: &Stored| stored.cursor.seq > after;
+        tokio::select! {
+            biased;
+            _ = said.wait_for(|said| said.iter().any(is_new)) => {}
+            _ = pulse.wait_for(untold) => {}
+            () = self.drained.stopped() => {}
+            () = runtime::sleep(Duration::from_millis(read.wait_ms.into())) => {}
+        }
+        let pulse = pulse.borrow().clone().filter(|pulse| untold(&Some(pulse.clone())));
+        let pulse = pulse.map(Box::new);
+        let new: Vec<Stored> = said.borrow().iter().filter(|one| is_new(one)).cloned().collect();
+        if let (Some(_), Some(last)) = (read.after, new.last()) {
+            let cursor = last.cursor;
+            return Response::Page(Page {
+                messages: new,
+                cursor,
+                head: cursor,
+                more: false,
+                pulse,
+            });
+        }
+        let messages = match (read.after, self.messages.load(Ordering::SeqCst)) {
+            (Some(_), _) => vec![],
+            (None, 0) => vec![stored("hello")],
+            (None, large) => vec![stored(&"x".repeat(60_000)); large],
+        };
+        Response::Page(Page {
+            messages,
+            cursor: read.after.unwrap_or(here),
+            head: here,
+            more: false,
+            pulse,
+        })
+    }
+
     async fn answer(&self, request: Request) -> Response {
         let start = Cursor { epoch: 1, seq: 0 };
         let here = Cursor { epoch: 1, seq: 1 };
@@ -137,41 +189,8 @@ impl Pretender {
                 message: Arc::new(message(send)),
                 also: vec![MessageId([2; 16])],
             }),
-            Request::Read(read) => {
-                self.waiting.fetch_add(1, Ordering::SeqCst);
-                let _waiting = Waiting(&self.waiting);
-                let mut said = self.said.subscribe();
-                let after = read.after.map_or(0, |after| after.seq);
-                let is_new = |stored: &Stored| stored.cursor.seq > after;
-                tokio::select! {
-                    biased;
-                    _ = said.wait_for(|said| said.iter().any(is_new)) => {}
-                    () = self.drained.stopped() => {}
-                    () = runtime::sleep(Duration::from_millis(read.wait_ms.into())) => {}
-                }
-                let new: Vec<Stored> =
-                    said.borrow().iter().filter(|one| is_new(one)).cloned().collect();
-                if let (Some(_), Some(last)) = (read.after, new.last()) {
-                    let cursor = last.cursor;
-                    return Response::Page(Page {
-                        messages: new,
-                        cursor,
-                        head: cursor,
-                        more: false,
-                    });
-                }
-                let messages = match (read.after, self.page.load(Ordering::SeqCst)) {
-                    (Some(_), _) => vec![],
-                    (None, 0) => vec![stored("hello")],
-                    (None, large) => vec![stored(&"x".repeat(60_000)); large],
-                };
-                Response::Page(Page {
-                    messages,
-                    cursor: read.after.unwrap_or(here),
-                    head: here,
-                    more: false,
-                })
-            }
+            Request::Read(read) => self.page(read).await,
+            Request::Typing { .. } | Request::Mark { .. } => Response::Noted,
             Request::End { .. } => Response::Ended { cursor: here, ended_ms: 9 },
             Request::Owners { .. } => Response::Owners(Owners {
                 partition: PartitionId(7),

@@ -35,8 +35,8 @@ mod tests {
     }
 
     fn read(token: ChatToken, after: Option<Cursor>, wait_ms: u32) -> Request {
-        let (before, reader, limit, confirmed) = (None, None, 1000, false);
-        Request::Read(Read { token, after, before, limit, wait_ms, reader, confirmed })
+        let (before, reader, limit, confirmed, pulse) = (None, None, 1000, false, None);
+        Request::Read(Read { token, after, before, limit, wait_ms, reader, confirmed, pulse })
     }
 
     fn new_chat(cluster: &Cluster, name: &str) -> ChatToken {

@@ -5,9 +5,9 @@ mod again;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
-mod events;
+mod collecting;
 #[cfg(test)]
-mod forgetting;
+mod events;
 #[cfg(test)]
 mod generations;
 #[cfg(test)]
@@ -20,6 +20,8 @@ mod keys;
 mod members;
 #[cfg(test)]
 mod outcomes;
+#[cfg(test)]
+mod presence;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]

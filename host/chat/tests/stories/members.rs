@@ -215,3 +215,28 @@ async fn nobody_is_kept_out_by_somebody_who_is_withdrawn() {
     assert_eq!(bob.await, Ok(Response::Joined { ordinal: 1 }));
     assert_eq!(refused(eve.await).code, Code::ChatFull);
 }
+
+/// The original counted with one update of a row; here joins take turns, and nothing is said before it is
+/// committed.
+#[tokio::test]
+async fn of_many_who_join_at_once_as_many_are_in_as_may() {
+    let stage = Stage::one();
+    let token = stage.chat_with(None, Some(3)).await;
+    stage.hold();
+    let ids: Vec<String> = (0..20).map(|number| format!("p{number}")).collect();
+    let mut asking: Vec<_> = ids.iter().map(|id| stage.ask(0, join(token, id))).collect();
+    for one in &mut asking {
+        waits(one).await;
+    }
+    stage.world.look().commits = true;
+    stage.world.commit();
+    let mut ordinals = Vec::new();
+    for one in asking {
+        match one.await {
+            Ok(Response::Joined { ordinal }) => ordinals.push(ordinal),
+            other => assert_eq!(refused(other).code, Code::ChatFull),
+        }
+    }
+    assert_eq!(ordinals, [1, 2, 3]);
+    assert_eq!(members(&stage, token).await.len(), 3);
+}

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::read::Reading;
-use super::sections::{AuthMode, Positions};
+use super::sections::{AuthMode, Idle, Positions};
 use super::{Config, Fault, LimitsConfig, RegistryKind, Size, Span, registry, twilio};
 
 /// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
@@ -24,6 +24,8 @@ const POSITIONS_MAX: usize = 1024;
 
 /// How often chats that are over may be looked for: each look goes over all that a node leads.
 const COLLECT_EVERY_MIN: Span = Span(Duration::from_millis(100));
+/// Shorter than this, and who asks for messages every second is gone between two questions.
+const IDLE_MIN: Span = Span(Duration::from_secs(1));
 
 /// Generations of a plugin that are kept: one to go back to at least.
 const GENERATIONS: std::ops::RangeInclusive<u8> = 2..=8;
@@ -182,6 +184,16 @@ fn bounds(config: &Config, reading: &mut Reading<'_>) {
     if every < COLLECT_EVERY_MIN {
         let fix = format!("Write {COLLECT_EVERY_MIN} or more");
         reading.fault("collect.every", format!("collect.every is {every}"), fix);
+    }
+    for (key, idle) in
+        [("collect.idle", config.collect.idle), ("presence.idle", config.presence.idle)]
+    {
+        if let Idle::After(span) = idle
+            && span < IDLE_MIN
+        {
+            let fix = format!("Write {IDLE_MIN} or more, or \"off\"");
+            reading.fault(key, format!("{key} is {span}"), fix);
+        }
     }
     let bytes = config.limits.message_bytes;
     if bytes == Size(0) || bytes > MESSAGE_BYTES_MAX {

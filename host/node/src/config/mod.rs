@@ -24,8 +24,8 @@ pub use plugins::{
 };
 pub use registry::{Registry, RegistryKind};
 pub use sections::{
-    Auth, AuthMode, Cluster, Collect, Forget, Limits, Listener, Log, LogFormat, NodeSection,
-    Positions, Quic, Replication, Ring, Spread, Storage,
+    Auth, AuthMode, Cluster, Collect, Forget, Idle, Limits, Listener, Log, LogFormat, NodeSection,
+    Positions, Presence, Quic, Replication, Ring, Spread, Storage,
 };
 pub use twilio::Twilio;
 pub use units::{Reserve, Size, Span};
@@ -55,6 +55,8 @@ pub struct Config {
     pub storage: Storage,
     /// Chats that are over.
     pub collect: Collect,
+    /// Who is there.
+    pub presence: Presence,
     /// Who may ask.
     pub auth: Auth,
     /// What is written to standard error.

@@ -128,10 +128,14 @@ pub struct Storage {
 /// `[collect]`: chats that are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collect {
-    /// How often a node looks for those that are to be forgotten.
+    /// How often a node looks for those that are to be ended or forgotten.
     pub every: Span,
     /// How long it rests after each.
     pub pause: Span,
+    /// How long a chat that is past its duration is still open.
+    pub grace: Span,
+    /// How long nothing is done in a chat that never started before it is ended.
+    pub idle: Idle,
     /// How long they must have been over.
     pub forget: Forget,
 }
@@ -143,6 +147,32 @@ pub enum Forget {
     Off,
     /// Those that have been over for so long.
     After(Span),
+}
+
+/// `[presence]`: who is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// How long a participant may be silent before they are unavailable.
+    pub idle: Idle,
+}
+
+/// How long nothing may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// For ever.
+    Off,
+    /// So long.
+    After(Span),
+}
+
+impl Idle {
+    /// How long, if that has an end.
+    pub const fn span(self) -> Option<Duration> {
+        match self {
+            Self::Off => None,
+            Self::After(span) => Some(span.0),
+        }
+    }
 }
 
 /// `[auth]`: who may ask.
@@ -261,7 +291,15 @@ impl Default for Storage {
 impl Default for Collect {
     fn default() -> Self {
         let (every, pause) = (Span(Duration::from_secs(60)), Span(Duration::from_millis(100)));
-        Self { every, pause, forget: Forget::Off }
+        let grace = Span(Duration::from_secs(360));
+        let idle = Idle::After(Span(Duration::from_secs(86_400)));
+        Self { every, pause, grace, idle, forget: Forget::Off }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Self { idle: Idle::After(Span(Duration::from_secs(20))) }
     }
 }
 
@@ -355,7 +393,13 @@ impl Config {
         let mut table = root.section(reading, "collect");
         table.key(reading, "every", &mut self.collect.every);
         table.key(reading, "pause", &mut self.collect.pause);
+        table.key(reading, "grace", &mut self.collect.grace);
+        table.key(reading, "idle", &mut self.collect.idle);
         table.key(reading, "forget", &mut self.collect.forget);
+        table.done(reading);
+
+        let mut table = root.section(reading, "presence");
+        table.key(reading, "idle", &mut self.presence.idle);
         table.done(reading);
 
         let mut table = root.section(reading, "auth");
@@ -405,6 +449,16 @@ words!(
 impl FromKey for Forget {
     fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
         let wanted = "\"off\", or how long chats must have been over: \"30d\"";
+        if text(value, wanted)? == "off" {
+            return Ok(Self::Off);
+        }
+        Span::from_key(value).map(Self::After).map_err(|_not_a_time| wanted.to_owned())
+    }
+}
+
+impl FromKey for Idle {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        let wanted = "\"off\", or how long nothing may happen: \"20s\"";
         if text(value, wanted)? == "off" {
             return Ok(Self::Off);
         }

@@ -71,6 +71,14 @@ fn values_that_do_not_fit_each_other_are_refused() {
         ),
         ("[collect]\nevery = \"50ms\"\n", "line 2: collect.every is 50ms. Write 100ms or more"),
         (
+            "[presence]\nidle = \"500ms\"\n",
+            "line 2: presence.idle is 500ms. Write 1s or more, or \"off\"",
+        ),
+        (
+            "[collect]\nidle = 5\n",
+            "line 2: collect.idle is not a value it can have. Write \"off\", or how long",
+        ),
+        (
             "[collect]\nforget = \"never\"\n",
             "line 2: collect.forget is not a value it can have. Write \"off\", or how long",
         ),

@@ -46,7 +46,8 @@ pub(crate) fn send(token: ChatToken, key: &str, text: &str) -> Request {
 
 /// Everything after a cursor, now.
 pub(crate) fn reading(token: ChatToken, after: Option<Cursor>) -> Read {
-    Read { token, after, before: None, limit: 100, wait_ms: 0, reader: None, confirmed: false }
+    let (before, reader, pulse) = (None, None, None);
+    Read { token, after, before, limit: 100, wait_ms: 0, reader, confirmed: false, pulse }
 }
 
 pub(crate) fn read(token: ChatToken, after: Option<Cursor>) -> Request {

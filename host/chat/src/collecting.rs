@@ -1,0 +1,235 @@
+//! Ends chats that nobody ended, and forgets those that have been over for long, where an operator asks for that.
+//!
+//! The node that leads a chat looks now and then, and stores an entry; so every node ends and forgets the same
+//! chat at the same place of the log. A chat past its duration and its grace takes nothing any more from that moment
+//! on: the entry only writes it down, and has those who listen told. From the entry on that forgets it, its token
+//! means nothing, and nothing of it is kept in memory or in a snapshot. Age is what the leader's wall clock says
+//! against the times in the chat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Change, Chat, ChatStatus};
+
+use crate::CallContext;
+use crate::chats::{Asked, Shared};
+use crate::config::Collect;
+use crate::conversation::Conversation;
+use crate::effects::ending;
+use crate::lock::locked;
+use crate::people::MARKS_FOR;
+use crate::ran::Interrupt;
+use crate::reign::Reign;
+use crate::storing::entry;
+
+/// A node that leads a chat for so long knows of everybody who still reads it.
+const READERS_WITHIN: Duration = Duration::from_secs(3600);
+
+/// What is to become of a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overdue {
+    /// It is over since then, and that is to be written.
+    Expired { ended_ms: u64 },
+    /// It never started, and nobody did anything in it for long.
+    Idle,
+    /// It was over for so long that it is to be forgotten.
+    Forgotten,
+}
+
+impl Shared {
+    /// Looks again and again, until the node stops.
+    pub(crate) async fn collect_all(self: Arc<Self>) {
+        let sweep = async {
+            loop {
+                runtime::sleep(self.config.collect.every).await;
+                self.sweep().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.tasks.stop().stopped() => {}
+            () = sweep => {}
+        }
+    }
+
+    /// Does what is overdue in all that this node leads.
+    async fn sweep(&self) {
+        for slot in &self.reigns {
+            let reign = locked(slot).as_ref().filter(|reign| reign.serves()).map(Arc::clone);
+            let Some(reign) = reign else { continue };
+            let mut chats = reign.conversations();
+            // The same order whenever a simulation is repeated.
+            chats.sort_unstable_by_key(|conversation| conversation.token);
+            for conversation in chats {
+                if self.stopping.is_stopped() || reign.closed().is_stopped() {
+                    break;
+                }
+                conversation.people.with_any(|people| people.unmark(runtime::now(), MARKS_FOR));
+                if self.is_overdue(&reign, &conversation).is_none() {
+                    continue;
+                }
+                if let Err(interrupt) = self.collect(&reign, &conversation).await {
+                    // Whoever leads it looks again.
+                    let chat = conversation.token;
+                    tracing::debug!(?chat, ?interrupt, "neither ended nor forgotten yet");
+                }
+                runtime::sleep(self.config.collect.pause).await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn is_overdue(&self, reign: &Reign, conversation: &Conversation) -> Option<Overdue> {
+        let overdue = overdue(&conversation.latest(), self.ledger.wall_ms(), self.config.collect)?;
+        // Who waits in it, or only reads, does something too.
+        let idle = self.config.collect.idle.unwrap_or_default();
+        let is_used = overdue == Overdue::Idle
+            && conversation
+                .people
+                .with_any(|people| people.was_anybody_heard(runtime::now(), idle))
+                .unwrap_or_default();
+        // Reads are known since this node leads the chat; who reads at all does so within that time.
+        let led = runtime::now().duration_since(reign.began);
+        let is_known = overdue != Overdue::Idle || led >= idle.min(READERS_WITHIN);
+        Some(overdue).filter(|_| is_known && !is_used)
+    }
+
+    /// Ends or forgets one chat, if it is still to be when its turn comes.
+    async fn collect(
+        &self,
+        reign: &Reign,
+        conversation: &Arc<Conversation>,
+    ) -> Result<(), Interrupt> {
+        let context = CallContext::of_node(runtime::now() + self.config.timeout);
+        let asked = Asked::of_node(&context);
+        let guard = self.turn(conversation, &asked).await?;
+        let seen = conversation.appended(None, reign.epoch);
+        let Some(overdue) = self.is_overdue(reign, conversation) else { return Ok(()) };
+        let commit = self.ledger.commit();
+        self.admits(reign, &seen, commit)?;
+        let (time_ms, changes, meter) = match overdue {
+            Overdue::Expired { ended_ms } => {
+                let ends = self.ends(&seen.chat, "its time was over");
+                (ended_ms, ends, &self.meters.expired_chats)
+            }
+            Overdue::Idle => {
+                let ends = self.ends(&seen.chat, "it never started");
+                (self.now_ms(&seen.chat), ends, &self.meters.idle_chats)
+            }
+            Overdue::Forgotten => {
+                (self.now_ms(&seen.chat), vec![Change::Forget], &self.meters.forgotten)
+            }
+        };
+        let entry = Arc::new(entry(&seen.chat, time_ms, changes, None));
+        drop(seen);
+        self.store(reign, conversation, guard, entry, commit, &asked).await?;
+        meter.increment(1);
+        Ok(())
+    }
+
+    /// The end of a chat. Nobody is asked, but those who listen are told.
+    pub(crate) fn ends(&self, chat: &Chat, reason: impl Into<String>) -> Vec<Change> {
+        let ends = ending(chat, reason.into());
+        match self.chain.now() {
+            Some(chain) => self.marked(&chain, chat, ends, 0),
+            None => ends,
+        }
+    }
+}
+
+/// What is to become of a chat at `now_ms`, by the times in it alone.
+fn overdue(chat: &Chat, now_ms: u64, collect: Collect) -> Option<Overdue> {
+    if chat.forgotten || chat.turn == 0 {
+        return None;
+    }
+    let grace_ms = ms(collect.grace);
+    if chat.status != ChatStatus::Ended && chat.over_ms(now_ms, grace_ms).is_some() {
+        // What was said in the grace was said before the end.
+        let ended_ms = chat.lasts_until_ms()?.max(chat.clock_ms);
+        return Some(Overdue::Expired { ended_ms });
+    }
+    let since_ms = now_ms.saturating_sub(chat.clock_ms);
+    if chat.status == ChatStatus::Pending
+        && collect.idle.is_some_and(|idle| since_ms > ms(idle))
+        && chat.waiting.is_none()
+    {
+        return Some(Overdue::Idle);
+    }
+    let age = collect.forget?;
+    chat.may_be_forgotten(now_ms, ms(age), grace_ms).then_some(Overdue::Forgotten)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::{Chat, ChatStatus, ChatToken};
+
+    use super::{Overdue, overdue};
+    use crate::config::Collect;
+
+    const COLLECT: Collect = Collect {
+        every: Duration::from_secs(60),
+        pause: Duration::from_millis(100),
+        grace: Duration::from_secs(360),
+        idle: Some(Duration::from_secs(86_400)),
+        forget: Some(Duration::from_secs(60)),
+    };
+
+    fn chat(started_ms: Option<u64>, max_duration_s: Option<u64>) -> Chat {
+        let status = started_ms.map_or(ChatStatus::Pending, |_| ChatStatus::Started);
+        let clock_ms = started_ms.unwrap_or_default();
+        Chat {
+            turn: 1,
+            status,
+            started_ms,
+            max_duration_s,
+            clock_ms,
+            ..Chat::new(ChatToken([1; 16]))
+        }
+    }
+
+    #[test]
+    fn a_chat_that_is_past_its_time_ended_then_or_after_what_was_said_last() {
+        let expired = |chat: &Chat, now_ms| overdue(chat, now_ms, COLLECT);
+        let started = chat(Some(1_000_000), Some(600));
+        assert_eq!(expired(&started, 1_960_000), None);
+        let ended_ms = 1_600_000;
+        assert_eq!(expired(&started, 1_960_001), Some(Overdue::Expired { ended_ms }));
+        let talked = Chat { clock_ms: 1_900_000, ..started };
+        assert_eq!(expired(&talked, 1_960_001), Some(Overdue::Expired { ended_ms: 1_900_000 }));
+        for never in [chat(Some(1_000_000), None), chat(Some(1_000_000), Some(0))] {
+            assert_eq!(expired(&never, u64::MAX), None);
+        }
+    }
+
+    #[test]
+    fn a_chat_that_never_started_is_over_when_nothing_was_done_in_it_for_long() {
+        let pending = chat(None, Some(600));
+        assert_eq!(overdue(&pending, 86_400_000, COLLECT), None);
+        assert_eq!(overdue(&pending, 86_400_001, COLLECT), Some(Overdue::Idle));
+        let used = Chat { clock_ms: 2, ..pending.clone() };
+        assert_eq!(overdue(&used, 86_400_001, COLLECT), None);
+        assert_eq!(overdue(&pending, u64::MAX, Collect { idle: None, ..COLLECT }), None);
+        let waits = Chat { waiting: Some(Default::default()), ..pending.clone() };
+        assert_eq!(overdue(&waits, u64::MAX, COLLECT), None, "a timer of it is still to go off");
+        assert_eq!(overdue(&Chat { turn: 0, ..pending }, u64::MAX, COLLECT), None);
+    }
+
+    #[test]
+    fn what_has_ended_is_forgotten_and_not_ended_again() {
+        let ended = Chat {
+            status: ChatStatus::Ended,
+            ended_ms: Some(1_000_000),
+            ..chat(Some(500_000), Some(600))
+        };
+        assert_eq!(overdue(&ended, 1_059_999, COLLECT), None);
+        assert_eq!(overdue(&ended, 1_060_000, COLLECT), Some(Overdue::Forgotten));
+        assert_eq!(overdue(&ended, u64::MAX, Collect { forget: None, ..COLLECT }), None);
+        assert_eq!(overdue(&Chat { forgotten: true, ..ended }, u64::MAX, COLLECT), None);
+    }
+}
