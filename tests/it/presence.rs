@@ -94,7 +94,7 @@ async fn who_is_silent_is_unavailable_on_every_node_and_back_when_they_read() {
         until(cluster.http(index), &token, "alice", "unavailable").await;
     }
     let away = json!({"user": "alice", "status": "unavailable"});
-    assert_eq!(said(&cluster.http(1).all(&token).await), [away.clone()]);
+    assert_eq!(said(&cluster.http(1).all(&token).await), std::slice::from_ref(&away));
     let read = format!("/v1/chats/{token}/messages?as=alice");
     cluster.http(2).get(&read).await.expect(200);
     until(cluster.http(0), &token, "alice", "connected").await;

@@ -128,7 +128,7 @@ impl Shared {
             return Err(format!("its answer has more than {TWIML_BYTES_MAX} bytes"));
         }
         let scene = duty.scene();
-        let over = scene.chat.over_ms(scene.now_ms).is_some();
+        let over = scene.is_over();
         // What is over by itself stays as it is to its readers, as what has ended does.
         let kept =
             effects.into_iter().filter(|effect| !(over && matches!(effect, Effect::Post(_))));
