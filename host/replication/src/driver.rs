@@ -13,6 +13,7 @@ use runtime::{Instant, Stop};
 use segment::{Folder, LogOp, SubmitError};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bases::{BaseWork, Bases};
 use crate::core::{Alarm, Core, Event, Outcome, PartitionView, Step, StopReason, Time};
 use crate::ending::Failure;
 use crate::handle::{Host, Shared};
@@ -37,6 +38,7 @@ pub(crate) struct Driver {
     pub(crate) inbox: mpsc::Receiver<Command>,
     pub(crate) notices: Notices,
     pub(crate) reads: Reads,
+    pub(crate) bases: Bases,
     pub(crate) wishes: mpsc::Sender<Vec<Wish>>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) shared: Arc<Shared>,
@@ -208,6 +210,18 @@ impl Driver {
                     let node = &self.shared.config.node;
                     metric::mended(node);
                     tracing::warn!(%node, %partition, after, "the log goes on from what the others have");
+                }
+                Step::ReadBase { partition, request, at, bytes_max } => {
+                    let work = BaseWork::Read { partition, request, at, bytes_max };
+                    if let Some(refused) = self.bases.submit(work) {
+                        self.core.handle(now, refused);
+                    }
+                }
+                Step::Keep { partition, base, at, piece } => {
+                    let work = BaseWork::Keep { partition, base, at, piece };
+                    if let Some(refused) = self.bases.submit(work) {
+                        self.core.handle(now, refused);
+                    }
                 }
                 Step::Opened { partition, epoch, seq } => self.host.opened(partition, epoch, seq),
                 Step::Closed { partition, epoch } => self.host.closed(partition, epoch),

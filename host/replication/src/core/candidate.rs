@@ -285,7 +285,14 @@ impl Partition {
             }
             return;
         }
-        if rank(own.end) < rank(best.end) && !cx.config.sabotage.no_seal {
+        let adopts = rank(own.end) < rank(best.end) && !cx.config.sabotage.no_seal;
+        if adopts && own.end.seq < best.base {
+            // That log does not go back so far. Who has it takes over.
+            self.step_down(cx);
+            self.back_off(cx);
+            return;
+        }
+        if adopts {
             let best = to_log(best.end);
             candidate.phase = Phase::Fetching { sealed, from, best, after: best.seq };
             candidate.came_further(cx.now);
@@ -299,7 +306,7 @@ impl Partition {
     pub(super) fn go_on_fetching(&mut self, cx: &mut Shared) {
         let Doing::Candidate(candidate) = &self.doing else { return };
         let Phase::Fetching { best, .. } = &candidate.phase else { return };
-        let seq = self.tail.not_above(best.epoch, best.seq);
+        let seq = self.tail.shared(best.epoch, best.seq);
         self.fetch_after(cx, seq);
     }
 
@@ -328,7 +335,7 @@ impl Partition {
         let (best, after, prev) = (*best, *after, to_log(fetched.prev));
         if fetched.entries.is_empty() {
             // The place that was asked for is not in that log; a lower one is.
-            let seq = self.tail.not_above(prev.epoch, prev.seq);
+            let seq = self.tail.shared(prev.epoch, prev.seq);
             if seq < after {
                 self.fetch_after(cx, seq);
             }

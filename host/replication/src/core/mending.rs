@@ -37,6 +37,8 @@ pub(super) struct Mending {
     flaw: Flaw,
     /// In which epoch the others are asked.
     epoch: u64,
+    /// The log begins behind it.
+    base: LogEnd,
     /// The last place known to be the same.
     low: LogEnd,
     /// A place known not to be.
@@ -60,9 +62,10 @@ enum Phase {
 }
 
 impl Mending {
-    fn new(flaw: Flaw, epoch: u64, high: u64, now: Time) -> Self {
-        let (low, phase) = (LogEnd::default(), Phase::Halving { seq: 0 });
-        let mut mending = Self { flaw, epoch, low, high, phase, asked: now, blocked: None };
+    /// `base` is what the log begins with: that is committed, and the same everywhere.
+    fn new(flaw: Flaw, epoch: u64, high: u64, (base, now): (LogEnd, Time)) -> Self {
+        let (low, phase) = (base, Phase::Halving { seq: 0 });
+        let mut mending = Self { flaw, epoch, base, low, high, phase, asked: now, blocked: None };
         mending.go_on();
         mending
     }
@@ -84,7 +87,7 @@ impl Mending {
 
     /// Another epoch began: its primary is asked from the beginning.
     fn begin_anew(&mut self, epoch: u64, now: Time) {
-        *self = Self { blocked: None, ..Self::new(self.flaw, epoch, self.high, now) };
+        *self = Self { blocked: None, ..Self::new(self.flaw, epoch, self.high, (self.base, now)) };
     }
 }
 
@@ -112,7 +115,7 @@ impl Partition {
         });
         if leads && matches!(self.doing, Doing::Follow) && !self.blocked() {
             let high = seq.min(self.tail.end().seq).max(1);
-            self.mending = Some(Box::new(Mending::new(Flaw::Differs, epoch, high, cx.now)));
+            self.mending = Some(Box::new(Mending::new(Flaw::Differs, epoch, high, (self.tail.base(), cx.now))));
             cx.writer.withdraw(self.id);
             self.ask_about_log(cx);
         }
@@ -163,7 +166,7 @@ impl Partition {
                     return;
                 };
                 self.unreadable = Some((seq, cx.now + AGAIN));
-                let mending = Mending::new(Flaw::Unreadable, epoch, seq, cx.now);
+                let mending = Mending::new(Flaw::Unreadable, epoch, seq, (self.tail.base(), cx.now));
                 self.mending = Some(Box::new(mending));
                 self.ask_about_log(cx);
             }
