@@ -54,12 +54,13 @@ mod snapshot;
 mod storing;
 mod telling;
 mod tending;
+mod trimming;
 mod turn;
 
 pub use again::{Again, CallAgain, Outcome};
 pub use chain::{Chain, Handler, LiveChain, Needs};
 pub use chats::{Chats, Readiness, RingMember, RingView};
-pub use config::{Collect, Config, Sabotage};
+pub use config::{Collect, Config, Sabotage, Trim};
 pub use effects::SYSTEM;
 pub use ledger::{Later, Ledger};
 pub use record::Record;

@@ -42,6 +42,8 @@ pub(crate) struct Meters {
     pub(crate) tended_again: Counter,
     /// Chats that were forgotten, because they had been over for long.
     pub(crate) forgotten: Counter,
+    /// Logs that were trimmed.
+    pub(crate) trimmed: Counter,
     /// How long folding a partition's log took.
     pub(crate) load_seconds: Histogram,
     /// How long making and keeping a snapshot of a partition took.
@@ -71,6 +73,7 @@ impl Meters {
             events_failed: counter!("carillon_events_failed_total"),
             tended_again: counter!("carillon_chats_tended_again_total"),
             forgotten: counter!("carillon_chats_forgotten_total"),
+            trimmed: counter!("carillon_logs_trimmed_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),
             snapshot_seconds: histogram!("carillon_snapshot_seconds"),
         }

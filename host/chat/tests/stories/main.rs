@@ -32,3 +32,5 @@ mod stage;
 mod takeover;
 #[cfg(test)]
 mod timers;
+#[cfg(test)]
+mod trimming;
