@@ -148,7 +148,8 @@ pub(crate) async fn fold_on(
     Ok(())
 }
 
-fn continues(before: LogEnd, logged: &LogEntry) -> bool {
+/// Whether an entry follows a place, by its chain.
+pub(crate) fn continues(before: LogEnd, logged: &LogEntry) -> bool {
     let LogEntry { epoch, seq, chain, payload } = logged;
     before.chain.next(*epoch, *seq, payload) == *chain
 }

@@ -10,7 +10,9 @@ use segment::{LogEnd, Snapshot};
 
 use crate::chats::Shared;
 use crate::config::Trim;
-use crate::keeper::{NotKept, fold_on};
+use crate::keeper::{NotKept, continues, fold_on};
+use crate::ledger::Ledger;
+use crate::loading::{PAGE_BYTES_MAX, PAGE_ENTRIES_MAX};
 use crate::snapshot;
 
 /// It is worth it when what goes, in entries, is at least one for so many of those that are kept, which are all
@@ -38,6 +40,10 @@ async fn trim_once(
     let view = ledger.view(partition);
     let weighed = ledger.weigh(partition, trim.entries, trim.bytes).await;
     let target = weighed.ok_or(NotKept::Behind)?.min(view.commit);
+    // What is committed must be known with its chain, to be compared with what stands on the disk.
+    if view.committed.is_none() {
+        return Err(NotKept::Behind);
+    }
     let stays = view.end.saturating_sub(target);
     if !is_worth_it(target.saturating_sub(base.place.seq), stays, (base.entries, kept)) {
         return Ok(false);
@@ -57,10 +63,37 @@ async fn trim_once(
     }
     let kept = folds.kept();
     drop(folds);
+    if let Some(committed) = view.committed.filter(|committed| committed.seq > place.seq) {
+        leads_to(ledger, partition, place, committed).await?;
+    }
     match ledger.trim(partition, Snapshot { place, parts }, kept).await {
         true => Ok(true),
         false => Err(NotKept::Unwritten),
     }
+}
+
+/// The log goes on from `place` to what is known to be committed, chain and all: so it is the same log up to there
+/// that the others have. What it stands on is compared with nothing any more.
+async fn leads_to(
+    ledger: &dyn Ledger,
+    partition: PartitionId,
+    mut place: LogEnd,
+    committed: LogEnd,
+) -> Result<(), NotKept> {
+    while place.seq < committed.seq {
+        let left = usize::try_from(committed.seq - place.seq).unwrap_or(usize::MAX);
+        let entries_max = left.min(PAGE_ENTRIES_MAX);
+        let page = ledger.read(partition, place.seq + 1, entries_max, PAGE_BYTES_MAX).await;
+        let page = page.filter(|page| !page.is_empty()).ok_or(NotKept::Behind)?;
+        for logged in page {
+            if logged.seq != place.seq + 1 || !continues(place, &logged) {
+                return Err(NotKept::Behind);
+            }
+            place = LogEnd { epoch: logged.epoch, seq: logged.seq, chain: logged.chain };
+        }
+        tokio::task::yield_now().await;
+    }
+    if place == committed { Ok(()) } else { Err(NotKept::Behind) }
 }
 
 /// Whether so many entries may go when so many stay in the log, and so many were and would be kept below it.
