@@ -22,7 +22,7 @@ use runtime::{Stop, Tasks};
 use segment::{Folder, Log, LogConfig, Recovered};
 
 use crate::announcing::Announcement;
-use crate::config::{AuthMode, Config, Forget, Positions, Reserve};
+use crate::config::{AuthMode, Config, Forget, Positions, Rate, Reserve};
 use crate::credentials::Issuer;
 use crate::generations::{self, Peers};
 use crate::handlers;
@@ -473,6 +473,10 @@ fn settings(
         weight: config.node.weight,
         timings: timings(config),
         scrub: config.storage.scrub.0,
+        catch_up: match config.replication.catch_up {
+            Rate::Unlimited => None,
+            Rate::PerSecond(rate) => Some(rate.0),
+        },
     }
 }
 
@@ -490,6 +494,8 @@ fn chats(config: &Config) -> chat::Config {
                 Forget::After(age) => Some(age.0),
             },
         },
+        // Where every chat stays nearly every entry does, and there is nothing to trim.
+        trim: (config.collect.forget != Forget::Off).then(chat::Trim::default),
         ..chat::Config::default()
     }
 }

@@ -24,7 +24,7 @@ pub use plugins::{
 pub use registry::{Registry, RegistryKind};
 pub use sections::{
     Auth, AuthMode, Cluster, Collect, Forget, Limits, Listener, Log, LogFormat, NodeSection,
-    Positions, Quic, Replication, Ring, Spread, Storage,
+    Positions, Quic, Rate, Replication, Ring, Spread, Storage,
 };
 pub use units::{Reserve, Size, Span};
 

@@ -69,6 +69,14 @@ fn values_that_do_not_fit_each_other_are_refused() {
             "[quic]\ncert = \"a.pem\"\n",
             "line 1: [quic] has some of cert, key and ca, but no key, no ca",
         ),
+        (
+            "[replication]\ncatch_up = \"1KiB/s\"\n",
+            "line 2: replication.catch_up is 1KiB a second. Write 64KiB/s or more",
+        ),
+        (
+            "[replication]\ncatch_up = \"1MiB\"\n",
+            "line 2: replication.catch_up is not a value it can have. Write \"unlimited\", or bytes",
+        ),
         ("[collect]\nevery = \"50ms\"\n", "line 2: collect.every is 50ms. Write 100ms or more"),
         (
             "[collect]\nforget = \"never\"\n",
