@@ -178,7 +178,8 @@ fn below(
     (entries_max, bytes_max): (usize, usize),
 ) -> Result<(Vec<LogEntry>, bool), ReadError> {
     let path = || base_file::path(&shared.config.folder, partition, root.seq);
-    let damaged = |file| ReadError::Damaged { file, offset: 0, partition, seq: from };
+    // Of all of it: where in the file it is does not matter, none of it can be trusted.
+    let damaged = |file| ReadError::Damaged { file, offset: 0, partition, seq: root.seq };
     // Why it is not open was told at the start.
     let file = file.ok_or_else(|| damaged(path()))?;
     file.entries(from, entries_max, bytes_max).map_err(|error| match error {

@@ -115,7 +115,12 @@ impl Partition {
         });
         if leads && matches!(self.doing, Doing::Follow) && !self.blocked() {
             let high = seq.min(self.tail.end().seq).max(1);
-            self.mending = Some(Box::new(Mending::new(Flaw::Differs, epoch, high, (self.tail.base(), cx.now))));
+            self.mending = Some(Box::new(Mending::new(
+                Flaw::Differs,
+                epoch,
+                high,
+                (self.tail.base(), cx.now),
+            )));
             cx.writer.withdraw(self.id);
             self.ask_about_log(cx);
         }
@@ -125,6 +130,11 @@ impl Partition {
     /// The entry at `seq` cannot be read on this node.
     pub(super) fn on_unreadable(&mut self, cx: &mut Shared, seq: u64) {
         if seq == 0 || seq > self.tail.end().seq {
+            return;
+        }
+        if seq <= self.tail.base().seq {
+            // What the log stands on: nobody can be asked for a part of it.
+            cx.alarm(self.id, Alarm::Unreadable);
             return;
         }
         if let Some(mending) = &mut self.mending
@@ -166,7 +176,8 @@ impl Partition {
                     return;
                 };
                 self.unreadable = Some((seq, cx.now + AGAIN));
-                let mending = Mending::new(Flaw::Unreadable, epoch, seq, (self.tail.base(), cx.now));
+                let mending =
+                    Mending::new(Flaw::Unreadable, epoch, seq, (self.tail.base(), cx.now));
                 self.mending = Some(Box::new(mending));
                 self.ask_about_log(cx);
             }
