@@ -97,7 +97,7 @@ impl World {
     }
 
     /// A core wants something done about what logs stand on.
-    pub(crate) fn base_step(&mut self, node: usize, boot: u64, step: Step) {
+    pub(crate) fn base_step(&mut self, node: usize, boot: u64, step: Step) -> Verdict {
         match step {
             Step::ReadBase { partition, request, at, bytes_max } => {
                 self.counts.reads += 1;
@@ -109,6 +109,7 @@ impl World {
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// The disk begins with something.

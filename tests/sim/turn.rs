@@ -104,10 +104,7 @@ impl World {
                 self.agenda.after(delay, read);
                 Ok(())
             }
-            step @ (Step::ReadBase { .. } | Step::Keep { .. }) => {
-                self.base_step(node, by.boot, step);
-                Ok(())
-            }
+            Step::ReadBase { .. } | Step::Keep { .. } => self.base_step(node, by.boot, step),
             Step::Opened { partition, epoch, seq } => {
                 self.opened(node, &by, (partition, epoch, seq))
             }

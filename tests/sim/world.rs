@@ -239,8 +239,6 @@ impl World {
                 Ok(())
             }
             Happening::Load => self.load(),
-            Happening::Trims => self.trims(),
-            Happening::BaseWorked { node, boot, work } => self.base_worked(node, boot, work),
             Happening::CasArrives { .. }
             | Happening::CasAnswered { .. }
             | Happening::Watch { .. }

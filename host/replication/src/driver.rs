@@ -211,18 +211,7 @@ impl Driver {
                     metric::mended(node);
                     tracing::warn!(%node, %partition, after, "the log goes on from what the others have");
                 }
-                Step::ReadBase { partition, request, at, bytes_max } => {
-                    let work = BaseWork::Read { partition, request, at, bytes_max };
-                    if let Some(refused) = self.bases.submit(work) {
-                        self.core.handle(now, refused);
-                    }
-                }
-                Step::Keep { partition, base, at, piece } => {
-                    let work = BaseWork::Keep { partition, base, at, piece };
-                    if let Some(refused) = self.bases.submit(work) {
-                        self.core.handle(now, refused);
-                    }
-                }
+                Step::ReadBase { .. } | Step::Keep { .. } => self.work_on_base(now, step),
                 Step::Opened { partition, epoch, seq } => self.host.opened(partition, epoch, seq),
                 Step::Closed { partition, epoch } => self.host.closed(partition, epoch),
                 Step::Committed { partition, epoch, seq } => {
@@ -252,6 +241,22 @@ impl Driver {
             changed
         });
         Ok(())
+    }
+
+    /// Has a piece of what a log stands on read or kept.
+    fn work_on_base(&mut self, now: Time, step: Step) {
+        let work = match step {
+            Step::ReadBase { partition, request, at, bytes_max } => {
+                BaseWork::Read { partition, request, at, bytes_max }
+            }
+            Step::Keep { partition, base, at, piece } => {
+                BaseWork::Keep { partition, base, at, piece }
+            }
+            _ => return,
+        };
+        if let Some(refused) = self.bases.submit(work) {
+            self.core.handle(now, refused);
+        }
     }
 
     /// Hands operations to the log, in order. While the log has no room they wait here, and nothing

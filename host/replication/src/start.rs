@@ -5,7 +5,7 @@
 //! sockets closed and its session ended, as after a crash.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -168,9 +168,7 @@ impl Driver {
         let data = folder.path().to_owned();
         shared.folder.get_or_init(|| data.clone());
         scrub(&shared, &data, &filler, tasks);
-        let log = |error: std::io::Error| Failure::Log(error.to_string());
-        let reads = Reads::start(shared.log.clone(), data, filler.clone()).map_err(log)?;
-        let bases = Bases::start(shared.log.clone(), filler).map_err(log)?;
+        let (reads, bases) = threads(&shared, data, filler)?;
         let running = driver::Driver {
             core: Core::new(core_config(&shared.config, &folder), parts.restored, rand::random()),
             began: runtime::now(),
@@ -292,6 +290,14 @@ fn core_config(config: &Config, folder: &Folder) -> CoreConfig {
         limits: Limits { catch_up_rate: config.catch_up, ..limits() },
         sabotage: Sabotage::default(),
     }
+}
+
+/// Those that do for the core what would make the driver wait.
+fn threads(shared: &Shared, data: PathBuf, filler: Inbox) -> Result<(Reads, Bases), Failure> {
+    let failed = |error: std::io::Error| Failure::Log(error.to_string());
+    let reads = Reads::start(shared.log.clone(), data, filler.clone()).map_err(failed)?;
+    let bases = Bases::start(shared.log.clone(), filler).map_err(failed)?;
+    Ok((reads, bases))
 }
 
 /// Notes since when the registry cannot be reached.

@@ -285,6 +285,8 @@ impl World {
                 }
                 Ok(())
             }
+            Happening::Trims => self.trims(),
+            Happening::BaseWorked { node, boot, work } => self.base_worked(node, boot, work),
             _ => Ok(()),
         }
     }

@@ -125,10 +125,9 @@ impl Core {
             Event::RecordGone { .. } | Event::Unreadable { .. } | Event::PutAside { .. } => {
                 self.handle_loss(event);
             }
-            Event::Trimmable { partition, base } => {
-                self.with(partition, |at, cx| at.trim(cx, base));
+            Event::Trimmable { .. } | Event::BaseRead { .. } | Event::Kept { .. } => {
+                self.on_disk(event);
             }
-            event @ (Event::BaseRead { .. } | Event::Kept { .. }) => self.on_disk(event),
             Event::WriterFull(full) => {
                 self.cx.full = full.then_some(self.cx.now);
                 self.each(Partition::touch);
@@ -231,6 +230,9 @@ impl Core {
     /// The disk has done something about what logs stand on.
     fn on_disk(&mut self, event: Event) {
         match event {
+            Event::Trimmable { partition, base } => {
+                self.with(partition, |at, cx| at.trim(cx, base));
+            }
             Event::BaseRead { partition, request, base, at, piece } => {
                 self.with(partition, |it, cx| it.on_base_read(cx, request, base, (at, piece)));
             }
