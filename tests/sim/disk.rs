@@ -4,7 +4,7 @@
 //! written. The *durable* one is what a crash leaves: whole batches that were synced, and of the batch
 //! under way any prefix, entry by entry.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use hashring::PartitionId;
 use rand::RngExt;
@@ -135,7 +135,7 @@ pub(crate) struct Disk {
     pub(crate) logical: Images,
     pub(crate) durable: Images,
     /// Base files that are on the disk.
-    files: BTreeMap<(PartitionId, LogEnd), BaseFile>,
+    files: HashMap<(PartitionId, LogEnd), BaseFile>,
     /// How much is there of one that is taken: its digest, and bytes.
     pub(crate) taking: BTreeMap<PartitionId, ([u8; 32], u64)>,
     /// When the thread that does something about base files is free.
@@ -162,7 +162,7 @@ impl Disk {
             pace: Pace::Normal,
             logical: Images::new(),
             durable: Images::new(),
-            files: BTreeMap::new(),
+            files: HashMap::new(),
             taking: BTreeMap::new(),
             bases_free: 0,
             snapshots: BTreeMap::new(),
@@ -372,7 +372,7 @@ pub(crate) fn image(images: &Images, partition: PartitionId) -> &Image {
 
 fn apply(
     images: &mut Images,
-    files: &BTreeMap<(PartitionId, LogEnd), BaseFile>,
+    files: &HashMap<(PartitionId, LogEnd), BaseFile>,
     op: &LogOp,
 ) -> Result<(), String> {
     match op {
