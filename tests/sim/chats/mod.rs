@@ -336,7 +336,7 @@ impl World {
                 drop(reply.send(snapshot));
             }
             Work::Weigh { max, reply } => {
-                drop(reply.send(Some(disk.weigh(partition, max)).filter(|_| !fails)));
+                reply.send(Some(disk.weigh(partition, max)).filter(|_| !fails)).ok();
             }
             Work::Trim { snapshot, kept, reply } => {
                 let written = !fails && self.write_base(node, partition, snapshot, kept)?;

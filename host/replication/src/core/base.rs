@@ -11,7 +11,7 @@ use segment::{Base, LogEnd, LogOp};
 use wire::{Ack, BaseHave, Message, RefuseWhy};
 
 use super::convert::{to_log, to_wire};
-use super::partition::{Doing, Partition, ReadFor};
+use super::partition::{Doing, Known, Partition, ReadFor};
 use super::shared::Shared;
 use super::step::{Kept, Step};
 use super::writer::After;
@@ -115,6 +115,16 @@ impl Partition {
     /// A primary sends a piece of what its log stands on.
     pub(super) fn on_base(&mut self, cx: &mut Shared, from: &NodeId, boot: u64, sent: wire::Base) {
         if !self.follows(cx, from, boot, sent.epoch, true) {
+            return;
+        }
+        // It takes the place of everything that is here: the registry itself has to name who gives it. If that
+        // is not known here yet, it is sent again.
+        let named = self.record.as_ref().is_some_and(|Known { record, .. }| {
+            record.epoch == sent.epoch
+                && record.primary.as_ref() == Some(from)
+                && record.boot == boot
+        });
+        if !named {
             return;
         }
         let place = to_log(sent.place);

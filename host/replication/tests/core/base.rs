@@ -1,5 +1,7 @@
 //! Logs that begin later: who lacks what is before is given what they stand on, and counts when it has it.
 
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a story's stage is set right")]
+
 use std::time::Duration;
 
 use replication::core::{Event, Outcome};
@@ -21,7 +23,7 @@ fn opened() -> Stage {
 }
 
 /// Lets the log of a node begin behind what it has committed, but for some entries.
-fn trim(stage: &mut Stage, name: &str, left: u64) -> LogEnd {
+pub(crate) fn trim(stage: &mut Stage, name: &str, left: u64) -> LogEnd {
     let seq = stage.view(name).commit - left;
     let disk = &stage.node(name).disk[&P];
     let entry = disk.entries.iter().find(|entry| entry.seq == seq).expect("it is on the disk");
@@ -144,6 +146,71 @@ fn a_member_that_could_not_be_given_what_it_lacks_is_not_voted_for() {
     stage.until("c leads", |stage| stage.view("c").leading);
     stage.until("b has all", |stage| stage.view("b").end == stage.view("c").end);
     assert!(stage.view("b").base > 0);
+}
+
+/// The primary died, and what its disk has ends before the others' logs begin.
+#[test]
+fn who_cannot_be_given_the_best_log_lets_its_holder_take_over_and_is_given_what_it_lacks() {
+    let mut stage = opened();
+    says(&mut stage, 30);
+    stage.run(Duration::from_secs(1));
+    trim(&mut stage, "b", 0);
+    trim(&mut stage, "c", 0);
+    stage.kill("a");
+    let disk = stage.node("a").disk.get_mut(&P).expect("it has a log");
+    disk.entries.truncate(10);
+    (disk.damaged, disk.doubted) = (true, 1);
+    // It is back before it is missed, and begins at once.
+    stage.start("a");
+    let others = |stage: &Stage| ["b", "c"].iter().any(|name| stage.view(name).leading);
+    let took = stage.until("another leads", others);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    stage.until("a has all", |stage| stage.view("a").end == stage.view("b").end);
+    assert!(stage.view("a").base > 30 && !stage.view("a").damaged);
+    stage.run(Duration::from_secs(1));
+    assert_eq!(stage.view("a").commit, stage.view("b").commit);
+}
+
+/// Its log is longer than where the best one begins, but is another one there.
+#[test]
+fn who_shares_nothing_with_the_best_log_lets_its_holder_take_over() {
+    let mut stage = opened();
+    says(&mut stage, 5);
+    stage.part("a", "b");
+    stage.part("a", "c");
+    for number in 0..40 {
+        stage.submit("a", &format!("alone {number}"), 1);
+        stage.quiet();
+    }
+    stage.until("another leads", |stage| stage.view("b").leading || stage.view("c").leading);
+    let (leader, other) = if stage.view("b").leading { ("b", "c") } else { ("c", "b") };
+    for number in 0..10 {
+        stage.submit(leader, &format!("later {number}"), 2);
+        stage.quiet();
+    }
+    stage.run(Duration::from_secs(1));
+    trim(&mut stage, other, 2);
+    assert!(stage.view("a").end > stage.view(other).end);
+    stage.kill(leader);
+    stage.cut.clear();
+    stage.connect();
+    stage.until("the other leads", |stage| stage.view(other).leading);
+    stage.until("a has all", |stage| stage.view("a").end == stage.view(other).end);
+    assert!(stage.view("a").base > 0);
+}
+
+#[test]
+fn a_base_is_taken_only_from_whom_the_registry_names() {
+    let mut stage = opened();
+    says(&mut stage, 5);
+    let view = stage.view("b");
+    let place = wire::End { epoch: view.epoch + 1, seq: view.end + 100, chain: [1; 16] };
+    let (partition, epoch, total) = (P, view.epoch + 1, 10);
+    let piece = vec![0; 10].into();
+    let given = wire::Base { partition, epoch, place, digest: [0; 32], total, at: 0, piece };
+    stage.tell("b", Event::Message { from: id("c"), message: Message::Base(given) });
+    stage.quiet();
+    assert_eq!((stage.view("b").end, stage.view("b").base), (view.end, 0));
 }
 
 #[test]

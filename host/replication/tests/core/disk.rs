@@ -1,5 +1,7 @@
 //! What a node of a stage has on its disk: nothing is lost there but what a story takes away.
 
+#![expect(clippy::unwrap_used, reason = "a piece is no longer than memory")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
