@@ -81,6 +81,11 @@ impl World {
         let back = self.random.random_range(0..12);
         let seq = known.saturating_sub(back);
         let Some(place) = log.at(seq).filter(|_| seq > log.base.seq) else { return Ok(()) };
+        // Whoever makes a base of a log reads all of it, and believes what has the chain that is committed.
+        let lies = log.altered.is_some_and(|first| first <= seq);
+        if lies || log.unreadable.range(..=seq).next().is_some() {
+            return Ok(());
+        }
         let kept = (1..=seq).filter(|seq| seq.is_multiple_of(5)).collect();
         let ghost = log.entries.iter().take(usize::try_from(seq).unwrap_or(0)).cloned().collect();
         let file = BaseFile::new(place, Vec::new(), kept, ghost);

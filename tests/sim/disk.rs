@@ -79,6 +79,8 @@ impl Image {
             return Err(format!("a log with {:?} begins at {place:?}", self.at(place.seq)));
         }
         self.base = place;
+        // The file was made while all of it could be read.
+        self.unreadable.retain(|seq| *seq > place.seq);
         self.kept.clone_from(&file.kept);
         self.commit = self.commit.max(place.seq);
         let end = self.end();
