@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hashring::PartitionId;
 use wire::Message;
 
+use crate::bases::BaseWork;
 use crate::chats::book::Heard;
 use crate::faults::{Fault, Kind};
 
@@ -56,6 +57,10 @@ pub(crate) enum Happening {
     Watch { node: usize, session: u64, partition: PartitionId },
     /// The node's registry session is made.
     Session { node: usize, boot: u64 },
+    /// The disk has done something about what logs stand on.
+    BaseWorked { node: usize, boot: u64, work: BaseWork },
+    /// The log of a node begins later.
+    Trims,
     /// A client does something.
     Load,
     /// Trouble of a kind comes.

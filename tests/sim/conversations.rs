@@ -57,10 +57,13 @@ fn no_seed_breaks_a_promise() {
     let kept = sum(|it| it.report.counts.snapshots);
     let read = sum(|it| it.report.counts.snapshots_read);
     let forgotten = sum(|it| it.forgotten);
+    let trimmed = sum(|it| it.report.counts.trimmed);
+    let taken = sum(|it| it.report.counts.bases_taken);
     println!(
         "{seeds} seeds: {} s simulated, {} reigns, {stored} stored, {} of them again, {} local, {} \
          refused, {} unknown, {shown} shown, {} confirmed reads, {} behind, {} crashes, {kept} snapshots \
-         kept and {read} read, {forgotten} chats forgotten, {ended} timers and holds ended, {swaps} swaps",
+         kept and {read} read, {forgotten} chats forgotten, {ended} timers and holds ended, {swaps} swaps, \
+         {trimmed} logs trimmed, {taken} bases taken",
         sum(|it| it.report.lasted) / 1_000_000,
         sum(|it| it.report.counts.opened),
         sum(|it| it.book.replays),
@@ -73,6 +76,7 @@ fn no_seed_breaks_a_promise() {
     );
     assert!(stored > seeds * 10 && shown > seeds * 20, "nothing happens: {stored}, {shown}");
     assert!(forgotten > seeds / 4, "nothing is forgotten: {forgotten}");
+    assert!(trimmed > seeds && taken > seeds / 20, "nothing is trimmed: {trimmed}, {taken}");
     assert!(kept > seeds * 5 && read > seeds, "no snapshots: {kept}, {read}");
     assert!(ended > seeds && swaps > seeds, "nothing ends by itself: {ended}, {swaps}");
 }

@@ -4,12 +4,14 @@
 //! written. The *durable* one is what a crash leaves: whole batches that were synced, and of the batch
 //! under way any prefix, entry by entry.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use hashring::PartitionId;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use segment::{LogEnd, LogEntry, LogOp, Promise, Restored, Snapshot};
+use segment::{Chain, LogEnd, LogEntry, LogOp, Promise, Restored, Snapshot};
+
+use crate::bases::BaseFile;
 
 /// A log, its promise and what is known of it.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,10 @@ pub(crate) struct Image {
     pub(crate) altered: Option<u64>,
     /// Entries that cannot be read.
     pub(crate) unreadable: BTreeSet<u64>,
+    /// The log begins behind this entry. Those before are only there to be looked at by the world.
+    pub(crate) base: LogEnd,
+    /// Those of them that can be read.
+    pub(crate) kept: BTreeSet<u64>,
 }
 
 impl Image {
@@ -61,15 +67,40 @@ impl Image {
         Ok(())
     }
 
+    /// The log begins with a file.
+    fn begin(&mut self, file: &BaseFile) -> Result<(), String> {
+        let place = file.base.place;
+        if place.seq > self.end().seq {
+            self.entries.clone_from(&file.ghost);
+            self.altered = None;
+            self.unreadable.clear();
+        }
+        if self.at(place.seq) != Some(place) {
+            return Err(format!("a log with {:?} begins at {place:?}", self.at(place.seq)));
+        }
+        self.base = place;
+        // The file was made while all of it could be read.
+        self.unreadable.retain(|seq| *seq > place.seq);
+        self.kept.clone_from(&file.kept);
+        self.commit = self.commit.max(place.seq);
+        let end = self.end();
+        self.lost = self.lost.filter(|lost| (end.epoch, end.seq) < (lost.epoch, lost.seq));
+        Ok(())
+    }
+
     fn restored(&self) -> Restored {
         let mut epochs: Vec<(u64, u64)> = Vec::new();
-        for entry in &self.entries {
+        if self.base.seq > 0 {
+            epochs.push((self.base.epoch, self.base.seq));
+        }
+        for entry in self.entries.iter().filter(|entry| entry.seq > self.base.seq) {
             if epochs.last().is_none_or(|(epoch, _)| *epoch != entry.epoch) {
                 epochs.push((entry.epoch, entry.seq));
             }
         }
         Restored {
             end: self.end(),
+            base: self.base,
             epochs,
             promise: self.promise.clone(),
             commit: self.commit.min(self.end().seq),
@@ -105,6 +136,12 @@ pub(crate) struct Disk {
     pub(crate) pace: Pace,
     pub(crate) logical: Images,
     pub(crate) durable: Images,
+    /// Base files that are on the disk.
+    files: HashMap<(PartitionId, LogEnd), BaseFile>,
+    /// How much is there of one that is taken: its digest, and bytes.
+    pub(crate) taking: BTreeMap<PartitionId, ([u8; 32], u64)>,
+    /// When the thread that does something about base files is free.
+    pub(crate) bases_free: u64,
     /// Snapshots: each is there as a whole or not at all.
     pub(crate) snapshots: BTreeMap<PartitionId, Snapshot>,
     queued: VecDeque<(u64, Vec<LogOp>)>,
@@ -127,6 +164,9 @@ impl Disk {
             pace: Pace::Normal,
             logical: Images::new(),
             durable: Images::new(),
+            files: HashMap::new(),
+            taking: BTreeMap::new(),
+            bases_free: 0,
             snapshots: BTreeMap::new(),
             queued: VecDeque::new(),
             writing: Vec::new(),
@@ -142,7 +182,7 @@ impl Disk {
             return Err(format!("ticket {ticket} does not rise"));
         }
         for op in &ops {
-            apply(&mut self.logical, op)?;
+            apply(&mut self.logical, &self.files, op)?;
         }
         self.queued.push_back((ticket, ops));
         Ok(())
@@ -179,7 +219,8 @@ impl Disk {
         for (ticket, ops) in std::mem::take(&mut self.writing) {
             last = Some(ticket);
             for op in ops {
-                apply(&mut self.durable, &op).expect("it applied to the logical image");
+                apply(&mut self.durable, &self.files, &op)
+                    .expect("it applied to the logical image");
                 done.push(op);
             }
         }
@@ -198,8 +239,13 @@ impl Disk {
         let kept = random.random_range(0..=pieces.len());
         let done: Durable = pieces.into_iter().take(kept).collect();
         for op in &done {
-            apply(&mut self.durable, op).expect("it applied to the logical image");
+            apply(&mut self.durable, &self.files, op).expect("it applied to the logical image");
         }
+        // Of what was taken and not synced any part may be lost.
+        for (_, have) in self.taking.values_mut() {
+            *have = if random.random_bool(0.3) { 0 } else { *have };
+        }
+        self.bases_free = 0;
         self.queued.clear();
         if let Some((before, batches)) = &mut self.unnamed {
             // The file with everything in it is not to be found.
@@ -213,7 +259,8 @@ impl Disk {
     /// The last entries of one log, though synced, are gone.
     pub(crate) fn damage(&mut self, partition: PartitionId, entries: usize) {
         let Some(image) = self.durable.get_mut(&partition) else { return };
-        let left = image.entries.len().saturating_sub(entries);
+        let begin = usize::try_from(image.base.seq).unwrap_or(usize::MAX);
+        let left = image.entries.len().saturating_sub(entries).max(begin);
         image.lost = image.lost.or_else(|| Some(image.end()));
         image.entries.truncate(left);
         self.logical = self.durable.clone();
@@ -260,6 +307,36 @@ impl Disk {
         self.durable.iter().map(|(partition, image)| (*partition, image.restored())).collect()
     }
 
+    /// A base file is on the disk.
+    pub(crate) fn prepare(&mut self, partition: PartitionId, file: BaseFile) {
+        self.files.insert((partition, file.base.place), file);
+    }
+
+    /// The file that a log begins with.
+    pub(crate) fn file(&self, partition: PartitionId) -> Option<&BaseFile> {
+        let base = image(&self.durable, partition).base;
+        self.files.get(&(partition, base))
+    }
+
+    /// After which entry a log has no more than so many entries and bytes.
+    pub(crate) fn weigh(&self, partition: PartitionId, (entries, bytes): (u64, u64)) -> u64 {
+        let log = image(&self.durable, partition);
+        let mut left = (entries, bytes);
+        let fits = |entry: &&LogEntry| {
+            let length = entry.payload.len() as u64;
+            let fits = entry.seq > log.base.seq && left.0 > 0 && left.1 >= length;
+            left = (left.0.saturating_sub(1), left.1.saturating_sub(length));
+            fits
+        };
+        let stay = log.entries.iter().rev().take_while(fits).count();
+        log.end().seq - stay as u64
+    }
+
+    /// Whether there is one of that place.
+    pub(crate) fn has_file(&self, partition: PartitionId, place: LogEnd) -> bool {
+        self.files.contains_key(&(partition, place))
+    }
+
     /// Entries that are on the disk, within bounds but at least one.
     pub(crate) fn read(
         &self,
@@ -268,7 +345,9 @@ impl Disk {
         (entries_max, bytes_max): (usize, usize),
     ) -> Vec<LogEntry> {
         let skip = usize::try_from(from.saturating_sub(1)).unwrap_or(usize::MAX);
-        let entries = image(&self.durable, partition).entries.iter().skip(skip).take(entries_max);
+        let log = image(&self.durable, partition);
+        let there = |it: &&LogEntry| it.seq > log.base.seq || log.kept.contains(&it.seq);
+        let entries = log.entries.iter().skip(skip).filter(there).take(entries_max);
         let mut bytes = 0;
         let fits = |(place, entry): &(usize, &LogEntry)| {
             bytes += entry.payload.len();
@@ -287,12 +366,24 @@ pub(crate) fn image(images: &Images, partition: PartitionId) -> &Image {
         lost: None,
         altered: None,
         unreadable: BTreeSet::new(),
+        base: LogEnd { epoch: 0, seq: 0, chain: Chain([0; 16]) },
+        kept: BTreeSet::new(),
     };
     images.get(&partition).unwrap_or(&EMPTY)
 }
 
-fn apply(images: &mut Images, op: &LogOp) -> Result<(), String> {
+fn apply(
+    images: &mut Images,
+    files: &HashMap<(PartitionId, LogEnd), BaseFile>,
+    op: &LogOp,
+) -> Result<(), String> {
     match op {
+        LogOp::Base { partition, base } => {
+            let file = files.get(&(*partition, *base));
+            let file = file.ok_or_else(|| format!("nothing is kept at {base:?}"))?;
+            images.entry(*partition).or_default().begin(file)
+        }
+        LogOp::Release { .. } => Ok(()),
         LogOp::Append { partition, entries } => {
             let image = images.entry(*partition).or_default();
             entries.iter().try_for_each(|entry| image.push(entry))
@@ -314,7 +405,8 @@ fn apply(images: &mut Images, op: &LogOp) -> Result<(), String> {
             Ok(())
         }
         LogOp::Commit { partition, seq } => {
-            images.entry(*partition).or_default().commit = *seq;
+            let image = images.entry(*partition).or_default();
+            image.commit = image.commit.max(*seq);
             Ok(())
         }
     }
@@ -327,8 +419,11 @@ fn pieces(op: LogOp) -> Vec<LogOp> {
             .into_iter()
             .map(|entry| LogOp::Append { partition, entries: vec![entry] })
             .collect(),
-        LogOp::Cut { .. } | LogOp::Promise { .. } | LogOp::Doubt { .. } | LogOp::Commit { .. } => {
-            vec![op]
-        }
+        LogOp::Cut { .. }
+        | LogOp::Promise { .. }
+        | LogOp::Doubt { .. }
+        | LogOp::Commit { .. }
+        | LogOp::Base { .. }
+        | LogOp::Release { .. } => vec![op],
     }
 }

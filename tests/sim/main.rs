@@ -9,6 +9,8 @@ mod accidents;
 #[cfg(test)]
 mod agenda;
 #[cfg(test)]
+mod bases;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod chats;
@@ -93,9 +95,11 @@ mod runs {
         }
         let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
         let (shown, opened) = (sum(|it| it.shown), sum(|it| it.counts.opened));
+        let (trimmed, taken) = (sum(|it| it.counts.trimmed), sum(|it| it.counts.bases_taken));
         println!(
             "{seeds} seeds: {} s simulated, {opened} reigns, {shown} entries shown, {} answers, {} of \
-             them unknown and {} local, {} cuts, {} fetches, {} crashes",
+             them unknown and {} local, {} cuts, {} fetches, {} crashes, {trimmed} logs trimmed, {taken} \
+             bases taken",
             sum(|it| it.lasted) / 1_000_000,
             sum(|it| it.counts.answered),
             sum(|it| it.counts.unknown),
@@ -104,6 +108,7 @@ mod runs {
             sum(|it| it.counts.fetches),
             sum(|it| it.counts.crashes),
         );
+        assert!(trimmed > seeds && taken > seeds / 10, "nothing is trimmed: {trimmed}, {taken}");
         assert!(shown > seeds * 20 && opened > seeds * 2, "nothing happens: {shown}, {opened}");
     }
 

@@ -303,6 +303,8 @@ fn stream(message: &Message) -> Option<PartitionId> {
         Message::HandOverAnswer(answer) => Some(answer.partition),
         Message::Look(look) => Some(look.partition),
         Message::Looked(looked) => Some(looked.partition),
+        Message::Base(base) => Some(base.partition),
+        Message::BaseHave(have) => Some(have.partition),
         Message::Beat(_)
         | Message::BeatAnswer(_)
         | Message::PreVote(_)

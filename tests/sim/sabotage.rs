@@ -51,6 +51,16 @@ fn a_member_that_forgets_what_it_has_is_noticed() {
     found("cut_to_append", Sabotage { cut_to_append: true, ..Sabotage::default() });
 }
 
+#[test]
+fn a_log_that_begins_where_nothing_is_committed_is_noticed() {
+    found("trim_early", Sabotage { trim_early: true, ..Sabotage::default() });
+}
+
+#[test]
+fn a_log_that_begins_before_what_it_stands_on_is_synced_is_noticed() {
+    found("base_unsynced", Sabotage { base_unsynced: true, ..Sabotage::default() });
+}
+
 /// Not a switch of the core, which knows no files: a disk of which the writer syncs contents and no names.
 #[test]
 fn a_file_whose_name_is_not_synced_is_noticed() {

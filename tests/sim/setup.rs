@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chat::Collect;
+use chat::{Collect, Trim};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use replication::core::{Limits, Sabotage, Timings};
@@ -35,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) manners: Manners,
     /// The shortest and the longest time between two things that clients do; none without clients.
     pub(crate) load: Option<(Time, Time)>,
+    /// The shortest and the longest time between two logs that begin later, where nobody reads them.
+    pub(crate) trims: Option<(Time, Time)>,
     /// How many of a thousand reads of a log fail, until everything is well.
     pub(crate) unread_per_mille: u32,
     /// When trouble comes.
@@ -67,6 +69,7 @@ impl Setup {
             travel: Travel { usual: (100, 500), late_per_mille: 0, longest: ms(1), idle: ms(2000) },
             manners: Manners { unknown_per_mille: 0, stale_per_mille: 0, longest: ms(2) },
             load: None,
+            trims: None,
             unread_per_mille: 0,
             plan: Vec::new(),
             losses: 0,
@@ -95,6 +98,11 @@ impl Setup {
         let plan = faults::plan(&mut random, &kinds, (ms(1_500), healed));
         let slow = random.random_bool(0.2);
         let disturbed = |random: &mut StdRng| if random.random_bool(0.5) { 0 } else { 150 };
+        // Of dice of their own, so that the worlds are what they were.
+        let mut trims = StdRng::seed_from_u64(seed ^ 0x7472_696d);
+        let often = *pick(&mut trims, &[(ms(20), ms(200)), (ms(100), ms(900))]);
+        let rate = trims.random_bool(0.3).then(|| trims.random_range(200_000..2_000_000));
+        let trims = trims.random_bool(0.6).then_some(often);
         Self {
             seed,
             partitions: random.random_range(1..=3),
@@ -103,7 +111,7 @@ impl Setup {
             ring: false,
             commits,
             timings: Timings::default(),
-            limits: limits(&mut random),
+            limits: Limits { catch_up_rate: rate, ..limits(&mut random) },
             sabotage,
             travel: Travel {
                 usual: if slow { (ms(1), ms(25)) } else { (80, 900) },
@@ -117,6 +125,7 @@ impl Setup {
                 longest: *pick(&mut random, &[ms(3), ms(3), ms(60)]),
             },
             load: Some(*pick(&mut random, &[(ms(5), ms(60)), (ms(1), ms(30)), (ms(40), ms(400))])),
+            trims,
             unread_per_mille: disturbed(&mut random),
             plan,
             losses: u32::from(bears_a_loss),
@@ -208,7 +217,13 @@ impl Setup {
                 every: Duration::from_millis(random.random_range(50..1_000)),
                 pause: Duration::from_millis(10),
                 forget: Some(Duration::from_millis(random.random_range(0..4_000))),
+                ..Collect::default()
             };
+        }
+        let mut trims = StdRng::seed_from_u64(seed ^ 0x6261_7365);
+        if trims.random_bool(0.5) {
+            let entries = trims.random_range(2..40);
+            chats.config.trim = Some(Trim { entries, bytes: trims.random_range(500..20_000) });
         }
         let setup = Self { partitions, load: None, plan, chats: Some(chats), ..base };
         if ring { setup.with_ring(seed) } else { setup }

@@ -104,6 +104,7 @@ impl World {
                 self.agenda.after(delay, read);
                 Ok(())
             }
+            Step::ReadBase { .. } | Step::Keep { .. } => self.base_step(node, by.boot, step),
             Step::Opened { partition, epoch, seq } => {
                 self.opened(node, &by, (partition, epoch, seq))
             }
@@ -175,7 +176,14 @@ impl World {
                         false => self.history.cut(store, *partition, log, *after)?,
                     }
                 }
-                LogOp::Promise { .. } | LogOp::Doubt { .. } => {}
+                // R30: a log begins where it is committed; R31: with what is on the disk by then.
+                LogOp::Base { partition, base } => {
+                    let it = &self.nodes[node];
+                    let what = || format!("{} begins {partition:?} at {base:?}", it.id);
+                    must(self.history.is_true(*partition, *base), "R30", what)?;
+                    must(it.disk.has_file(*partition, *base), "R31", what)?;
+                }
+                LogOp::Promise { .. } | LogOp::Doubt { .. } | LogOp::Release { .. } => {}
                 LogOp::Commit { partition, seq } => {
                     let it = &self.nodes[node];
                     self.history.knows(&it.id, *partition, *seq, it.log(*partition))?;

@@ -198,15 +198,17 @@ impl World {
         }
     }
 
-    /// A committed place that is on the disks of all members, this node one of them.
+    /// A committed place that is on the disks of all members, this node one of them, and in its log: a file
+    /// that a log stands on has other checks.
     pub(crate) fn common(&mut self, node: usize, partition: PartitionId) -> Option<u64> {
         let record = self.registry.current(partition).clone();
         let disk = &self.nodes[node].disk;
         let shown = self.history.shown(partition);
-        if !record.names(&self.nodes[node].id, disk.store) || shown == 0 {
+        let base = image(&disk.durable, partition).base.seq;
+        if !record.names(&self.nodes[node].id, disk.store) || shown <= base {
             return None;
         }
-        let seq = self.random.random_range(1..=shown);
+        let seq = self.random.random_range(base + 1..=shown);
         let holds = |store: u64| {
             let disk = self.nodes.iter().map(|it| &it.disk).find(|it| it.store == store);
             let end = disk.and_then(|disk| image(&disk.durable, partition).at(seq));

@@ -3,6 +3,8 @@
 //! A world is driven by its agenda alone. Schedules move it on with [`World::run_for`] and
 //! [`World::run_until`] and lay hands on it between; a random run only lets it go.
 
+use std::collections::BTreeMap;
+
 use hashring::{NodeId, PartitionId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -11,6 +13,7 @@ use replication::core::{Event, Outcome, PartitionView};
 use segment::{LogEnd, LogOp};
 
 use crate::agenda::{Agenda, Happening, Time, ms};
+use crate::bases::BaseFile;
 use crate::chats::Talk;
 use crate::client::{Ask, Asks, Wish, payload};
 use crate::disk::Durable;
@@ -50,6 +53,9 @@ pub(crate) struct Counts {
     pub(crate) snapshots_read: u64,
     /// Logs that went back to what the others have.
     pub(crate) mended: u64,
+    /// Logs that begin later than they did, and bases that were taken from another node.
+    pub(crate) trimmed: u64,
+    pub(crate) bases_taken: u64,
 }
 
 /// Nodes, what is between them, and the book of what they said.
@@ -72,6 +78,8 @@ pub(crate) struct World {
     /// The chats, if there are any.
     pub(crate) talk: Option<Box<Talk>>,
     pub(crate) ring: Ring,
+    /// Every base file that was ever written, by its digest.
+    pub(crate) files: BTreeMap<(PartitionId, [u8; 32]), BaseFile>,
 }
 
 impl World {
@@ -100,6 +108,7 @@ impl World {
             busy: setup.load.is_some(),
             next_store: count as u64 + 1,
             ring: Ring::default(),
+            files: BTreeMap::new(),
             talk: setup.chats.as_ref().map(|chats| Box::new(Talk::new(chats))),
             nodes,
             setup,
@@ -111,6 +120,9 @@ impl World {
         }
         if world.busy {
             world.agenda.after(ms(1), Happening::Load);
+        }
+        if let Some((_, longest)) = world.setup.trims.filter(|_| world.busy) {
+            world.agenda.after(longest, Happening::Trims);
         }
         for person in 0..world.setup.chats.as_ref().map_or(0, |chats| chats.habits.persons) {
             let delay = world.random.random_range(0..ms(500));
@@ -319,7 +331,19 @@ impl World {
                     self.history.promises(store, *partition, promise)?;
                 }
                 LogOp::Cut { partition, after } => self.history.gone(store, *partition, *after),
-                LogOp::Doubt { .. } | LogOp::Commit { .. } => {}
+                LogOp::Base { partition, base } => {
+                    let log = self.nodes[node].durable(*partition);
+                    let below = log.entries.iter().take_while(|entry| entry.seq <= base.seq);
+                    below.for_each(|entry| self.history.synced(store, *partition, entry));
+                    self.counts.trimmed += 1;
+                    if let (Some(file), Some(life)) =
+                        (self.nodes[node].disk.file(*partition), &self.nodes[node].life)
+                        && let Some(floor) = &life.floor
+                    {
+                        floor.begin(*partition, file.base);
+                    }
+                }
+                LogOp::Doubt { .. } | LogOp::Commit { .. } | LogOp::Release { .. } => {}
             }
         }
         Ok(())

@@ -278,7 +278,12 @@ async fn page(
     let left = usize::try_from(target.seq - at.seq).unwrap_or(usize::MAX).min(PAGE_ENTRIES_MAX);
     let read = shared.replication.read(partition, at.seq + 1, left, PAGE_BYTES_MAX).await;
     let mut page: Vec<LogEntry> = read.ok_or(NotApplied::Behind)?;
-    if page.first().is_none_or(|first| first.seq <= at.seq) {
+    let there = match page.first() {
+        Some(first) => first.seq > at.seq,
+        // The log ends where it begins, and nothing is kept between.
+        None => shared.replication.base(partition).is_some_and(|base| base.place.seq >= target.seq),
+    };
+    if !there {
         return Err(NotApplied::Behind);
     }
     page.retain(|logged| logged.seq <= target.seq);

@@ -33,6 +33,8 @@ pub struct Config {
     pub collect: Collect,
     /// How long a participant may be silent before they are `unavailable`; `None`: for ever.
     pub idle: Option<Duration>,
+    /// How much of a log stays when it is trimmed; `None`: it is not.
+    pub trim: Option<Trim>,
     /// Rules to break, so that a simulation can show that it notices. The node never sets this.
     pub sabotage: Sabotage,
 }
@@ -51,6 +53,22 @@ pub struct Collect {
     pub idle: Option<Duration>,
     /// How long they must have been over; `None`: none is ever forgotten.
     pub forget: Option<Duration>,
+}
+
+/// What stays of a log whose beginning goes: the last entries within both bounds, so that a member that was away
+/// for a while is given these and not all that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trim {
+    /// Entries.
+    pub entries: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+}
+
+impl Default for Trim {
+    fn default() -> Self {
+        Self { entries: 10_000, bytes: 64 << 20 }
+    }
 }
 
 impl Default for Collect {
@@ -108,6 +126,7 @@ impl Default for Config {
             spread: Spread::Node,
             collect: Collect::default(),
             idle: None,
+            trim: None,
             sabotage: Sabotage::default(),
         }
     }

@@ -15,6 +15,9 @@ use crate::places::Places;
 /// The first byte of a payload that is replication's own: the record of the epoch.
 const OPENING: u8 = 0;
 
+/// From this first byte on a payload is not the chats': others know what it says.
+const OTHERS: u8 = 64;
+
 /// One chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fold {
@@ -29,6 +32,8 @@ pub(crate) struct Fold {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Folds {
     pub(crate) chats: HashMap<ChatToken, Fold>,
+    /// Entries that are not the chats'. They are kept, whatever becomes of the log.
+    pub(crate) others: Vec<u64>,
     /// That entry.
     pub(crate) place: LogEnd,
 }
@@ -89,6 +94,25 @@ impl Fold {
 }
 
 impl Folds {
+    /// The entries that are read again, whatever becomes of the others: those with messages, those with the
+    /// answer to a key, and those that are not the chats'.
+    pub(crate) fn kept(&self) -> Vec<u64> {
+        let mut kept = self.others.clone();
+        for fold in self.chats.values() {
+            kept.extend(fold.places.entries());
+            kept.extend(fold.keys.iter().map(|(_, known)| known.seq));
+        }
+        kept.sort_unstable();
+        kept.dedup();
+        kept
+    }
+
+    /// About how many those are.
+    pub(crate) fn kept_count(&self) -> u64 {
+        let messages: u64 = self.chats.values().map(|fold| fold.places.count()).sum();
+        messages.saturating_add(u64::try_from(self.others.len()).unwrap_or(u64::MAX))
+    }
+
     /// The seq of the entry to fold next.
     pub(crate) fn next(&self) -> u64 {
         self.place.seq + 1
@@ -103,7 +127,10 @@ impl Folds {
         if *seq != self.next() {
             return Err(Unfolded::Misplaced { seq: *seq, wanted: self.next() });
         }
-        if payload.first() != Some(&OPENING) && !encode::is_object(payload) {
+        let kind = payload.first().copied();
+        if kind.is_some_and(|kind| kind >= OTHERS) {
+            self.others.push(*seq);
+        } else if kind != Some(OPENING) {
             let mut entry = encode::decode(payload)
                 .map_err(|source| Unfolded::Strange { seq: *seq, source })?;
             if sabotage.forget_keys {

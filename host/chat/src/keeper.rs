@@ -16,9 +16,9 @@ use hashring::PartitionId;
 use segment::{LogEnd, LogEntry, Snapshot};
 
 use crate::chats::Shared;
-use crate::fold::Unfolded;
+use crate::fold::{Folds, Unfolded};
 use crate::loading::{PAGE_BYTES_MAX, PAGE_ENTRIES_MAX};
-use crate::snapshot;
+use crate::{snapshot, trimming};
 
 /// How often it looks whether one is due: a partition that takes a thousand entries a second grows less than
 /// a quarter of its due meanwhile.
@@ -31,7 +31,7 @@ const BYTES_PER_ENTRY: u64 = 512;
 
 /// Why none was kept.
 #[derive(Debug, thiserror::Error)]
-enum NotKept {
+pub(crate) enum NotKept {
     /// The disk has other entries there than were committed, or not all of them. It is tried again later.
     #[error("the log does not hold everything that is committed yet")]
     Behind,
@@ -53,7 +53,10 @@ pub(crate) async fn keep(shared: &Shared) {
         while let Some((partition, place)) = most_due(shared, &tried, &behind) {
             let began = runtime::now();
             match keep_one(shared, partition, place).await {
-                Ok(()) => shared.meters.snapshot_seconds.record(runtime::now() - began),
+                Ok(kept) => {
+                    shared.meters.snapshot_seconds.record(runtime::now() - began);
+                    trimming::trim(shared, partition, kept).await;
+                }
                 Err(NotKept::Behind) => {
                     behind.insert(partition);
                 }
@@ -96,9 +99,33 @@ fn place(shared: &Shared, partition: PartitionId) -> Option<LogEnd> {
     }
 }
 
-async fn keep_one(shared: &Shared, partition: PartitionId, place: LogEnd) -> Result<(), NotKept> {
+/// Keeps one; about how many entries are read again of what is in it.
+async fn keep_one(shared: &Shared, partition: PartitionId, place: LogEnd) -> Result<u64, NotKept> {
     let (ledger, sabotage) = (&*shared.ledger, shared.config.sabotage);
     let mut folds = snapshot::begin(ledger, partition, place.seq, sabotage).await;
+    fold_on(shared, partition, &mut folds, place).await?;
+    let place = folds.place;
+    let mut parts = Vec::new();
+    for part in snapshot::parts(&folds) {
+        parts.push(part);
+        tokio::task::yield_now().await;
+    }
+    let kept = folds.kept_count();
+    drop(folds);
+    match ledger.keep_snapshot(partition, Snapshot { place, parts }).await {
+        true => Ok(kept),
+        false => Err(NotKept::Unwritten),
+    }
+}
+
+/// Folds everything up to `place`, if that is what stands in the log.
+pub(crate) async fn fold_on(
+    shared: &Shared,
+    partition: PartitionId,
+    folds: &mut Folds,
+    place: LogEnd,
+) -> Result<(), NotKept> {
+    let (ledger, sabotage) = (&*shared.ledger, shared.config.sabotage);
     while folds.place.seq < place.seq {
         let began = runtime::now();
         let next = folds.next();
@@ -118,20 +145,11 @@ async fn keep_one(shared: &Shared, partition: PartitionId, place: LogEnd) -> Res
     if folds.place != place && !sabotage.believe_snapshots {
         return Err(NotKept::Behind);
     }
-    let place = folds.place;
-    let mut parts = Vec::new();
-    for part in snapshot::parts(&folds) {
-        parts.push(part);
-        tokio::task::yield_now().await;
-    }
-    drop(folds);
-    match ledger.keep_snapshot(partition, Snapshot { place, parts }).await {
-        true => Ok(()),
-        false => Err(NotKept::Unwritten),
-    }
+    Ok(())
 }
 
-fn continues(before: LogEnd, logged: &LogEntry) -> bool {
+/// Whether an entry follows a place, by its chain.
+pub(crate) fn continues(before: LogEnd, logged: &LogEntry) -> bool {
     let LogEntry { epoch, seq, chain, payload } = logged;
     before.chain.next(*epoch, *seq, payload) == *chain
 }

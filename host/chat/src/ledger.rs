@@ -13,7 +13,7 @@ use hashring::{NodeId, PartitionId, Partitions};
 use model::ChatToken;
 use replication::core::{Outcome, PartitionView};
 use replication::{ForwardError, Replication, RequestHead, RingView, Submission};
-use segment::{Kept, LogEntry, Snapshot};
+use segment::{Base, Kept, LogEntry, Snapshot};
 use tokio::sync::oneshot;
 
 /// Something that takes a while. Dropping it stops waiting.
@@ -63,6 +63,34 @@ pub trait Ledger: std::fmt::Debug + Send + Sync + 'static {
     fn forget_snapshot(&self, partition: PartitionId);
     /// Keeps a snapshot in the place of the one before; whether it did.
     fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> Later<'_, bool>;
+    /// What this node's log of a partition begins with; `None` if that is its first entry, as with one that is
+    /// never trimmed.
+    fn base(&self, _partition: PartitionId) -> Option<Base> {
+        None
+    }
+    /// What was made of the log up to there. `None` if there is nothing, or it cannot be read.
+    fn base_snapshot(&self, _partition: PartitionId) -> Later<'_, Option<Snapshot>> {
+        Box::pin(std::future::ready(None))
+    }
+    /// After which entry the log has no more than so many entries and bytes; `None` if that is not known.
+    fn weigh(
+        &self,
+        _partition: PartitionId,
+        _entries_max: u64,
+        _bytes_max: u64,
+    ) -> Later<'_, Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
+    /// Lets the log begin behind the snapshot's place, and keeps these entries of those before; whether they
+    /// were written.
+    fn trim(
+        &self,
+        _partition: PartitionId,
+        _snapshot: Snapshot,
+        _kept: Vec<u64>,
+    ) -> Later<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
     /// Lets another node run a request.
     fn forward<'a>(
         &'a self,
@@ -149,6 +177,27 @@ impl Ledger for Replication {
 
     fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> Later<'_, bool> {
         Box::pin(Self::keep_snapshot(self, partition, snapshot))
+    }
+
+    fn base(&self, partition: PartitionId) -> Option<Base> {
+        Self::base(self, partition)
+    }
+
+    fn base_snapshot(&self, partition: PartitionId) -> Later<'_, Option<Snapshot>> {
+        Box::pin(Self::base_snapshot(self, partition))
+    }
+
+    fn weigh(
+        &self,
+        partition: PartitionId,
+        entries_max: u64,
+        bytes_max: u64,
+    ) -> Later<'_, Option<u64>> {
+        Box::pin(Self::weigh(self, partition, entries_max, bytes_max))
+    }
+
+    fn trim(&self, partition: PartitionId, snapshot: Snapshot, kept: Vec<u64>) -> Later<'_, bool> {
+        Box::pin(Self::trim(self, partition, snapshot, kept))
     }
 
     fn forward<'a>(

@@ -59,13 +59,14 @@ mod snapshot;
 mod storing;
 mod telling;
 mod tending;
+mod trimming;
 mod turn;
 mod twilio;
 
 pub use again::{Again, CallAgain, Outcome};
 pub use chain::{Chain, Handler, LiveChain, Needs};
 pub use chats::{Chats, Readiness, RingMember, RingView};
-pub use config::{Collect, Config, Sabotage};
+pub use config::{Collect, Config, Sabotage, Trim};
 pub use effects::SYSTEM;
 pub use ledger::{Later, Ledger};
 /// What a plugin is asked by telephone, for those who only ask chats.

@@ -83,7 +83,14 @@ async fn fold_at_last(
 ) -> Result<(), Fault> {
     let mut pause = AGAIN_MIN;
     loop {
+        let base = || ledger.base(reign.partition).map_or(0, |base| base.place.seq);
+        let before = base();
+        if folds.place.seq < before {
+            *folds = snapshot::begin(ledger, reign.partition, seq, sabotage).await;
+        }
         match fold(ledger, reign, folds, seq, sabotage).await {
+            // The log lost its beginning while it was folded: what was next may be gone.
+            Err(Fault::Missing { .. }) if base() != before => {}
             Err(fault @ Fault::Missing { .. }) if !reign.closed().is_stopped() => {
                 breaks(ledger, reign, &fault);
                 runtime::sleep(pause).await;

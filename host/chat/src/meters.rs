@@ -54,6 +54,8 @@ pub(crate) struct Meters {
     pub(crate) idle_chats: Counter,
     /// Chats that were forgotten, because they had been over for long.
     pub(crate) forgotten: Counter,
+    /// Logs that were trimmed.
+    pub(crate) trimmed: Counter,
     /// How long folding a partition's log took.
     pub(crate) load_seconds: Histogram,
     /// How long making and keeping a snapshot of a partition took.
@@ -91,6 +93,7 @@ impl Meters {
             expired_chats: counter!("carillon_chats_collected_total", "why" => "expired"),
             idle_chats: counter!("carillon_chats_collected_total", "why" => "idle"),
             forgotten: counter!("carillon_chats_forgotten_total"),
+            trimmed: counter!("carillon_logs_trimmed_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),
             snapshot_seconds: histogram!("carillon_snapshot_seconds"),
         }

@@ -69,6 +69,11 @@ impl Places {
         Some(())
     }
 
+    /// The entries that hold messages, rising; one that holds several comes as often.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = u64> {
+        self.entries.iter().copied()
+    }
+
     /// How many messages there are.
     pub(crate) fn count(&self) -> u64 {
         u64::try_from(self.entries.len()).unwrap_or(u64::MAX)

@@ -152,7 +152,7 @@ impl Shared {
                 }
                 let entry = encode::decode(&payload).ok();
                 let entry = entry.filter(|entry| entry.turn == fold.chat.turn);
-                let entry = entry.ok_or_else(|| unread(seq))?;
+                let entry = entry.ok_or_else(|| self.incomplete(partition, seq))?;
                 for change in &entry.changes {
                     match change {
                         Change::Lineup(recorded) => lineup = Some(Arc::clone(recorded)),
@@ -166,7 +166,17 @@ impl Shared {
                 fold.apply(epoch, seq, &entry);
             }
         }
-        Err(unread(until))
+        Err(self.incomplete(partition, until))
+    }
+
+    /// Not every entry of the chat up to `seq` is there.
+    fn incomplete(&self, partition: PartitionId, seq: u64) -> Refusal {
+        if self.ledger.base(partition).is_none() {
+            return unread(seq);
+        }
+        let detail = "what the chat was then cannot be told: the log of its partition begins later on this node, and \
+                      of what is before only messages and answers are kept";
+        Refusal::new(Code::NotFound, detail)
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hashring::PartitionId;
 use metrics::counter;
 use model::{Chat, Cursor, KeyHash, Known};
-use segment::{LogEnd, Snapshot};
+use segment::{LogEnd, LogEntry, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::Sabotage;
@@ -19,8 +19,9 @@ use crate::fold::{Fold, Folds};
 use crate::ledger::Ledger;
 
 /// The version of the pieces, and of what the fold makes of an entry: a snapshot of another one is not used.
-/// Raised whenever one of them changes.
-const VERSION: u8 = 3;
+/// Raised whenever one of them changes. What logs stand on has it too, and nothing else has what is in there: from
+/// 4 on, whoever raises it goes on reading the one before.
+const VERSION: u8 = 4;
 
 /// A part is full when it is so long: it is decoded in about a millisecond.
 const PART_BYTES: usize = 256 << 10;
@@ -37,6 +38,8 @@ enum Piece {
     Places { epoch: u64, rises: Vec<u64> },
     /// More of its keys, oldest first.
     Keys(Vec<(KeyHash, Known)>),
+    /// Of no chat: more entries that are not the chats', each by how far it is from the one before.
+    Others(Vec<u64>),
 }
 
 /// Why a snapshot is not used.
@@ -68,8 +71,41 @@ impl Unused {
 }
 
 /// The folds to begin with: of the partition's snapshot if there is one at or before `until` and the log agrees
-/// with it, and otherwise none.
+/// with it; otherwise of the base that the log begins with, or none.
 pub(crate) async fn begin(
+    ledger: &dyn Ledger,
+    partition: PartitionId,
+    until: u64,
+    sabotage: Sabotage,
+) -> Folds {
+    let base = ledger.base(partition).map_or(0, |base| base.place.seq);
+    // One from before the log's beginning is of no use: what follows it is not there.
+    if ledger.kept(partition).is_none_or(|kept| kept.seq >= base) {
+        let folds = shortcut(ledger, partition, until, sabotage).await;
+        if folds.place.seq >= base {
+            return folds;
+        }
+    }
+    of_base(ledger, partition).await
+}
+
+/// The folds that the log begins with: none if it begins with its first entry. Nothing else has them: if they
+/// cannot be read the log cannot be folded.
+pub(crate) async fn of_base(ledger: &dyn Ledger, partition: PartitionId) -> Folds {
+    let Some(Snapshot { place, parts }) = ledger.base_snapshot(partition).await else {
+        return Folds::default();
+    };
+    match folds(place, parts).await {
+        Ok(folds) => folds,
+        Err(why) => {
+            tracing::error!(%partition, %why, "ALARM: what the log begins with is not understood");
+            Folds::default()
+        }
+    }
+}
+
+/// The folds of the snapshot, if it can be used.
+async fn shortcut(
     ledger: &dyn Ledger,
     partition: PartitionId,
     until: u64,
@@ -101,12 +137,23 @@ async fn believe(
         return Err(Unused::Differs(place));
     }
     if !sabotage.believe_snapshots {
-        let page =
-            ledger.read(partition, place.seq, 1, 1).await.ok_or(Unused::Unread(place.seq))?;
-        let same = |found: &LogEnd| *found == place;
-        let found = page.first().map(|it| LogEnd { epoch: it.epoch, seq: it.seq, chain: it.chain });
-        found.filter(same).ok_or(Unused::Differs(place))?;
+        let base = ledger.base(partition).map(|base| base.place);
+        let found = match base.filter(|base| base.seq >= place.seq) {
+            Some(base) => Some(base),
+            None => {
+                let page = ledger.read(partition, place.seq, 1, 1).await;
+                let page = page.ok_or(Unused::Unread(place.seq))?;
+                let at = |it: &LogEntry| LogEnd { epoch: it.epoch, seq: it.seq, chain: it.chain };
+                page.first().map(at)
+            }
+        };
+        found.filter(|found| *found == place).ok_or(Unused::Differs(place))?;
     }
+    folds(place, parts).await
+}
+
+/// The folds that the parts of a snapshot tell of.
+async fn folds(place: LogEnd, parts: Vec<Bytes>) -> Result<Folds, Unused> {
     let mut folds = Folds { place, ..Folds::default() };
     let mut open = None;
     for part in parts {
@@ -121,7 +168,14 @@ async fn believe(
 pub(crate) fn parts(folds: &Folds) -> impl Iterator<Item = Bytes> {
     let mut tokens: Vec<_> = folds.chats.keys().collect();
     tokens.sort_unstable();
-    let mut pieces = tokens.into_iter().filter_map(|token| folds.chats.get(token)).flat_map(pieces);
+    let pieces = tokens.into_iter().filter_map(|token| folds.chats.get(token)).flat_map(pieces);
+    let mut before = 0;
+    let mut rises = folds.others.iter().map(move |seq| seq - std::mem::replace(&mut before, *seq));
+    let others = std::iter::from_fn(move || {
+        let piece: Vec<u64> = rises.by_ref().take(PIECE_MAX).collect();
+        (!piece.is_empty()).then_some(Piece::Others(piece))
+    });
+    let mut pieces = pieces.chain(others);
     std::iter::from_fn(move || {
         let mut part = vec![VERSION];
         while part.len() < PART_BYTES
@@ -167,6 +221,15 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
             }
             (Piece::Keys(keys), Some(fold)) => {
                 keys.into_iter().for_each(|(key, known)| fold.keys.put(key, known));
+            }
+            (Piece::Others(rises), _) => {
+                close(folds, open.take())?;
+                for rise in rises {
+                    let before = folds.others.last().copied().unwrap_or(0);
+                    let seq =
+                        before.checked_add(rise).ok_or(Unused::Strange("entries beyond all"))?;
+                    folds.others.push(seq);
+                }
             }
             (Piece::Places { .. } | Piece::Keys(_), None) => {
                 return Err(Unused::Strange("something of no chat"));

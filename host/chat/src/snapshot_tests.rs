@@ -164,7 +164,7 @@ fn a_large_chat_is_in_many_parts_and_remembers_the_last_keys() {
     }
     let place = LogEnd { epoch: 40, seq: 2 * count + 5, ..LogEnd::default() };
     let chats = [(fold.chat.token, fold)].into();
-    let folds = Folds { chats, place };
+    let folds = Folds { chats, place, ..Folds::default() };
     let parts: Vec<Bytes> = parts(&folds).collect();
     assert!(parts.len() > 1 && parts.iter().all(|part| part.len() < 2 * PART_BYTES));
     assert_eq!(again(&parts, place).unwrap(), folds);
@@ -209,10 +209,11 @@ fn a_snapshot_has_the_bytes_it_always_had() {
         let entry = Entry { chat: fold.chat.token, turn, time_ms: 100 * turn, changes, remembered };
         fold.apply(2, 7 + 200 * turn, &entry);
     }
-    let folds = Folds { chats: [(fold.chat.token, fold)].into(), place: LogEnd::default() };
+    let chats = [(fold.chat.token, fold)].into();
+    let folds = Folds { chats, others: vec![70, 100], ..Folds::default() };
     let bytes: Vec<Bytes> = parts(&folds).collect();
     let hex: String = bytes.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("../tests/golden/snapshot.v3.hex").trim());
+    assert_eq!(hex, include_str!("../tests/golden/snapshot.v4.hex").trim());
 }
 
 #[test]

@@ -22,7 +22,7 @@ use runtime::{Stop, Tasks};
 use segment::{Folder, Log, LogConfig, Recovered};
 
 use crate::announcing::Announcement;
-use crate::config::{AuthMode, Config, Forget, Positions, Reserve};
+use crate::config::{AuthMode, Config, Forget, Positions, Rate, Reserve};
 use crate::credentials::Issuer;
 use crate::generations::{self, Peers};
 use crate::handlers;
@@ -485,6 +485,10 @@ fn settings(
         weight: config.node.weight,
         timings: timings(config),
         scrub: config.storage.scrub.0,
+        catch_up: match config.replication.catch_up {
+            Rate::Unlimited => None,
+            Rate::PerSecond(rate) => Some(rate.0),
+        },
     }
 }
 
@@ -505,6 +509,8 @@ fn chats(config: &Config) -> chat::Config {
             },
         },
         idle: config.presence.idle.span(),
+        // Where every chat stays nearly every entry does, and there is nothing to trim.
+        trim: (config.collect.forget != Forget::Off).then(chat::Trim::default),
         ..chat::Config::default()
     }
 }

@@ -46,6 +46,8 @@ pub struct Config {
     pub timings: Timings,
     /// How many bytes a second of its own log it reads to see that they are still what was written; 0: none.
     pub scrub: u64,
+    /// Bytes a second that it gives to all together who are behind; `None`: as many as go.
+    pub catch_up: Option<u64>,
 }
 
 /// What a node's replication is made of.

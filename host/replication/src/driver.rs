@@ -13,6 +13,7 @@ use runtime::{Instant, Stop};
 use segment::{Folder, LogOp, SubmitError};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bases::{BaseWork, Bases};
 use crate::core::{Alarm, Core, Event, Outcome, PartitionView, Step, StopReason, Time};
 use crate::ending::Failure;
 use crate::handle::{Host, Shared};
@@ -37,6 +38,7 @@ pub(crate) struct Driver {
     pub(crate) inbox: mpsc::Receiver<Command>,
     pub(crate) notices: Notices,
     pub(crate) reads: Reads,
+    pub(crate) bases: Bases,
     pub(crate) wishes: mpsc::Sender<Vec<Wish>>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) shared: Arc<Shared>,
@@ -209,6 +211,7 @@ impl Driver {
                     metric::mended(node);
                     tracing::warn!(%node, %partition, after, "the log goes on from what the others have");
                 }
+                Step::ReadBase { .. } | Step::Keep { .. } => self.work_on_base(now, step),
                 Step::Opened { partition, epoch, seq } => self.host.opened(partition, epoch, seq),
                 Step::Closed { partition, epoch } => self.host.closed(partition, epoch),
                 Step::Committed { partition, epoch, seq } => {
@@ -238,6 +241,22 @@ impl Driver {
             changed
         });
         Ok(())
+    }
+
+    /// Has a piece of what a log stands on read or kept.
+    fn work_on_base(&mut self, now: Time, step: Step) {
+        let work = match step {
+            Step::ReadBase { partition, request, at, bytes_max } => {
+                BaseWork::Read { partition, request, at, bytes_max }
+            }
+            Step::Keep { partition, base, at, piece } => {
+                BaseWork::Keep { partition, base, at, piece }
+            }
+            _ => return,
+        };
+        if let Some(refused) = self.bases.submit(work) {
+            self.core.handle(now, refused);
+        }
     }
 
     /// Hands operations to the log, in order. While the log has no room they wait here, and nothing

@@ -14,7 +14,9 @@ mod ending;
 mod evidence;
 mod handle;
 mod start;
+mod trimming;
 
+mod bases;
 mod driver;
 mod inbox;
 mod links;

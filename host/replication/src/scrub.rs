@@ -175,7 +175,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use bytes::Bytes;
-    use segment::{Chain, LogConfig, LogOp, Notice, Reserve};
+    use segment::{Chain, LogConfig, LogEnd, LogOp, Notice, Reserve};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -239,6 +239,30 @@ mod tests {
         std::fs::write(folder.path().join("scrub"), b"?").unwrap();
         let (third, _heard) = scrub(folder.path(), &log);
         assert_eq!(third.place, Place::default(), "nothing is lost by beginning anew");
+    }
+
+    #[test]
+    fn a_log_that_begins_later_is_gone_through_from_what_is_kept_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(folder.path());
+        let (mut scrub, _heard) = scrub(folder.path(), &log);
+        // It stands in the middle of what goes.
+        scrub.place = Place { partition: 1, next: 2, rounds: 0 };
+        let entries = log.read(PartitionId(1), 1, 3, 1 << 20).unwrap();
+        let LogEntry { epoch, seq, chain, .. } = entries[2];
+        let base = LogEnd { epoch, seq, chain };
+        let mut draft = log.draft_base(PartitionId(1), base, 1000).unwrap();
+        draft.part(b"made of it").unwrap();
+        draft.entry(&entries[1]).unwrap();
+        draft.finish().unwrap();
+        log.submit(3, vec![LogOp::Base { partition: PartitionId(1), base }]).unwrap();
+        while log.base(PartitionId(1)).is_none() {
+            std::thread::yield_now();
+        }
+        let entry = HEAD_BYTES + "entry 1 of 1".len() as u64;
+        assert_eq!(round(&mut scrub), (1 + 2 + 5) * entry);
+        assert_eq!(round(&mut scrub), (1 + 2 + 5) * entry);
+        assert!(scrub.found.is_empty(), "{:?}", scrub.found);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! sockets closed and its session ended, as after a crash.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +19,9 @@ use segment::Folder;
 use tokio::sync::{Semaphore, mpsc, watch};
 use wire::{Hello, PROTOCOL};
 
+use crate::bases::Bases;
 use crate::config::{BUILD, Config, Parts, limits};
-use crate::core::{Core, CoreConfig, Sabotage};
+use crate::core::{Core, CoreConfig, Limits, Sabotage};
 use crate::dialler::Dialler;
 use crate::driver::{self, Waiting};
 use crate::ending::{Ending, Failure};
@@ -167,14 +168,14 @@ impl Driver {
         let data = folder.path().to_owned();
         shared.folder.get_or_init(|| data.clone());
         scrub(&shared, &data, &filler, tasks);
-        let reads = Reads::start(shared.log.clone(), data, filler)
-            .map_err(|error| Failure::Log(error.to_string()))?;
+        let (reads, bases) = threads(&shared, data, filler)?;
         let running = driver::Driver {
             core: Core::new(core_config(&shared.config, &folder), parts.restored, rand::random()),
             began: runtime::now(),
             inbox,
             notices: parts.notices,
             reads,
+            bases,
             wishes,
             host,
             shared,
@@ -286,9 +287,17 @@ fn core_config(config: &Config, folder: &Folder) -> CoreConfig {
         copies: config.copies,
         commit: config.commit,
         timings: config.timings,
-        limits: limits(),
+        limits: Limits { catch_up_rate: config.catch_up, ..limits() },
         sabotage: Sabotage::default(),
     }
+}
+
+/// Those that do for the core what would make the driver wait.
+fn threads(shared: &Shared, data: PathBuf, filler: Inbox) -> Result<(Reads, Bases), Failure> {
+    let failed = |error: std::io::Error| Failure::Log(error.to_string());
+    let reads = Reads::start(shared.log.clone(), data, filler.clone()).map_err(failed)?;
+    let bases = Bases::start(shared.log.clone(), filler).map_err(failed)?;
+    Ok((reads, bases))
 }
 
 /// Notes since when the registry cannot be reached.

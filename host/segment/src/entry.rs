@@ -95,6 +95,20 @@ pub enum LogOp {
         /// Nothing of what is missing is of a later epoch.
         epoch: u64,
     },
+    /// The log begins behind an entry that is committed: what is kept of it and of everything before is in a
+    /// base file that is on the disk. If the log ends before that entry, it goes on there, and has nothing
+    /// that it had.
+    Base {
+        /// Whose log.
+        partition: PartitionId,
+        /// The entry.
+        base: LogEnd,
+    },
+    /// Value files before this one are needed no more. Only the log itself asks for that.
+    Release {
+        /// The first that is.
+        file: u32,
+    },
     /// Keeps what is known to be committed: a hint that never asks for a sync of its own.
     Commit {
         /// Of which partition.

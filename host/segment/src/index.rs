@@ -18,7 +18,8 @@ use crate::{Chain, LogConfig, LogEnd, Promise};
 
 const SCHEMA: Schema = Schema {
     application_id: 0x4352_4c4e,
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE checkpoint (
             id INTEGER PRIMARY KEY CHECK (id = 1), store INTEGER NOT NULL,
             file INTEGER NOT NULL, offset INTEGER NOT NULL) STRICT;
@@ -32,7 +33,13 @@ const SCHEMA: Schema = Schema {
             partition INTEGER NOT NULL, epoch INTEGER NOT NULL, first INTEGER NOT NULL,
             PRIMARY KEY (partition, epoch)) STRICT, WITHOUT ROWID;
         CREATE TABLE entries (id INTEGER PRIMARY KEY, locations BLOB NOT NULL) STRICT;
-    "],
+    ",
+        "
+        CREATE TABLE roots (
+            partition INTEGER PRIMARY KEY,
+            epoch INTEGER NOT NULL, seq INTEGER NOT NULL, chain BLOB NOT NULL) STRICT;
+    ",
+    ],
 };
 
 const FILE: &str = "index.sqlite";
@@ -158,6 +165,14 @@ fn load(tx: &Transaction<'_>, store: u64) -> Result<Option<Loaded>, Error> {
     for (partition, log) in logs {
         *ledger.partition_mut(partition) = log;
     }
+    let roots = tx.query("SELECT partition, epoch, seq, chain FROM roots", &[], |row| {
+        let (epoch, seq) = (row.integer(1)?, row.integer(2)?);
+        let root = LogEnd { epoch, seq, chain: Chain(array(&row.bytes(3)?, 0)) };
+        Ok((partition(row.integer(0)?), root))
+    })?;
+    for (id, root) in roots {
+        ledger.partition_mut(id).root = root;
+    }
     let sql = "SELECT partition, epoch, first FROM epochs ORDER BY partition, epoch";
     for (id, epoch, first) in tx
         .query(sql, &[], |row| Ok((partition(row.integer(0)?), row.integer(1)?, row.integer(2)?)))?
@@ -215,6 +230,8 @@ pub(crate) struct Row {
     pub(crate) commit: u64,
     pub(crate) promise: Option<Promise>,
     pub(crate) missing: Option<(u64, u64)>,
+    /// The log begins behind it.
+    pub(crate) root: LogEnd,
 }
 
 /// Writes one partition's row.
@@ -237,7 +254,34 @@ pub(crate) fn write_row(tx: &Transaction<'_>, id: PartitionId, row: &Row) -> Res
             optional(row.missing.map(|(epoch, _)| epoch)),
             optional(row.missing.map(|(_, seq)| seq)),
         ],
-    )
+    )?;
+    if row.root.seq == 0 {
+        return Ok(());
+    }
+    let root = [
+        Value::Integer(u64::from(id.0)),
+        Value::Integer(row.root.epoch),
+        Value::Integer(row.root.seq),
+        Value::Bytes(&row.root.chain.0),
+    ];
+    tx.execute("INSERT OR REPLACE INTO roots VALUES (?1, ?2, ?3, ?4)", &root)
+}
+
+/// Forgets the entries up to `seq`, as far as whole rows have no others, and the epochs before `epoch`.
+pub(crate) fn forget(
+    tx: &Transaction<'_>,
+    partition: PartitionId,
+    (epoch, seq): (u64, u64),
+) -> Result<(), Error> {
+    let ids = [key(partition, 0), key(partition, seq.saturating_add(1))].map(Value::Integer);
+    // The row before the last one that begins at or before the next entry may have that one too.
+    tx.execute(
+        "DELETE FROM entries WHERE id BETWEEN ?1 AND ?2 AND id <
+            (SELECT max(id) FROM entries WHERE id BETWEEN ?1 AND ?2)",
+        &ids,
+    )?;
+    let values = [u64::from(partition.0), epoch].map(Value::Integer);
+    tx.execute("DELETE FROM epochs WHERE partition = ?1 AND epoch < ?2", &values)
 }
 
 /// Writes where an epoch begins.

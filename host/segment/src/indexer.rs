@@ -13,13 +13,17 @@ use hashring::PartitionId;
 
 use crate::LogEnd;
 use crate::index::{self, Row};
-use crate::ledger::{Doubt, Ledger, Location, PartitionLog, Position};
+use crate::ledger::{Doubt, Ledger, Location, Moved, PartitionLog, Position};
 use crate::log::Shared;
+use crate::{LogOp, bases, value_file};
 
 /// How often is looked for something to index.
 const EVERY: Duration = Duration::from_secs(1);
 /// After a failure, as on a full disk, less often.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// In so many rounds is looked again whether value files can go, though no log has another beginning.
+const LOOK_ROUNDS: u32 = 16;
+
 /// So many entries are taken at once: the ledger is locked meanwhile, some 100 µs.
 const ROUND_ENTRIES_MAX: usize = 4096;
 /// So many locations share a row, which makes a row cost little an entry.
@@ -49,6 +53,14 @@ pub(crate) struct Indexer {
     rows: BTreeMap<PartitionId, Row>,
     /// The last block of each partition, while it can take more: its first seq and its bytes.
     blocks: BTreeMap<PartitionId, Block>,
+    /// From where a start would scan.
+    checkpoint: Position,
+    /// Value files before this one were said to be needed no more.
+    asked: u32,
+    /// And those before this one were removed.
+    removed: u32,
+    /// How often was looked.
+    rounds: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -71,6 +83,7 @@ struct Part {
     /// The base when the round began.
     before: LogEnd,
     lowered: bool,
+    moved: Moved,
     locations: Vec<Location>,
     epochs: Vec<(u64, u64)>,
     row: Row,
@@ -91,7 +104,16 @@ impl Bell {
 
 impl Indexer {
     pub(crate) fn new(shared: Arc<Shared>, writer: db::Writer) -> Self {
-        Self { shared, writer, rows: BTreeMap::new(), blocks: BTreeMap::new() }
+        Self {
+            shared,
+            writer,
+            rows: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            checkpoint: Position::default(),
+            asked: 0,
+            removed: 0,
+            rounds: 0,
+        }
     }
 
     /// Indexes until it is told to end.
@@ -118,10 +140,63 @@ impl Indexer {
                     }
                 }
             }
+            self.give_back();
             if ending.is_some() {
                 return;
             }
         }
+    }
+
+    /// Removes files that nobody needs, and has the writer say which value files are such.
+    fn give_back(&mut self) {
+        let (stale, released) = self.shared.bases().take_stale();
+        let folder = &self.shared.config.folder;
+        if !stale.is_empty() || released > self.removed {
+            self.removed = released;
+            bases::remove(self.shared.disk.as_ref(), folder, stale, released);
+        }
+        self.rounds = self.rounds.wrapping_add(1);
+        let moved = self.shared.bases().take_moved();
+        // What was needed when a log began later may not be needed any more when others have gone on.
+        let again = self.rounds.is_multiple_of(LOOK_ROUNDS) && self.shared.bases().are_any();
+        if !moved && !again {
+            return;
+        }
+        let first = value_file::present(folder).unwrap_or_default().first().copied();
+        match (first, self.needed()) {
+            (Some(first), Ok(Some(needed))) if needed > first.max(self.asked) => {
+                self.asked = needed;
+                // A log that has too much to do is asked with the next base; one that has ended needs nothing.
+                drop(self.shared.queue.submit(0, vec![LogOp::Release { file: needed }]));
+            }
+            (_, Err(error)) => tracing::warn!(%error, "which value files can go is not known"),
+            _ => {}
+        }
+    }
+
+    /// The first value file that something needs: an entry of a log, or the next start. `None` while a
+    /// log is in doubt: what is known to be missing may only stand there.
+    fn needed(&self) -> Result<Option<u32>, Error> {
+        let mut first = self.checkpoint.file;
+        let mut indexed = Vec::new();
+        {
+            let ledger = self.shared.ledger();
+            for (partition, log) in ledger.iter() {
+                if log.doubt != Doubt::None {
+                    return Ok(None);
+                }
+                let held = log.tail.front().map(|location| location.at.file);
+                first = held.map_or(first, |held| held.min(first));
+                if log.base.seq > log.root.seq {
+                    indexed.push((partition, log.root.seq + 1));
+                }
+            }
+        }
+        for (partition, seq) in indexed {
+            let Some(location) = self.shared.indexed(partition, seq)? else { return Ok(None) };
+            first = first.min(location.at.file);
+        }
+        Ok(Some(first))
     }
 
     /// Takes what is to be written; `None` if there is nothing new.
@@ -134,7 +209,10 @@ impl Indexer {
             let part = part(partition, log, left);
             left -= part.locations.len();
             more |= left == 0;
-            if part.lowered || self.rows.get(&partition) != Some(&part.row) {
+            if part.lowered
+                || part.moved != Moved::Not
+                || self.rows.get(&partition) != Some(&part.row)
+            {
                 parts.push(part);
             }
         }
@@ -154,10 +232,18 @@ impl Indexer {
                     let base = shared.indexed(part.partition, part.before.seq)?;
                     part.row.base.chain = base.map(|base| base.chain).unwrap_or_default();
                 }
+                if part.moved == Moved::Away {
+                    index::cut(tx, part.partition, 0)?;
+                    blocks.remove(&part.partition);
+                }
                 let block = blocks.entry(part.partition).or_default();
                 write_locations(tx, part, block)?;
                 for epoch in &part.epochs {
                     index::write_epoch(tx, part.partition, *epoch)?;
+                }
+                if part.moved != Moved::Not {
+                    let LogEnd { epoch, seq, .. } = part.row.root;
+                    index::forget(tx, part.partition, (epoch, seq))?;
                 }
                 index::write_row(tx, part.partition, &part.row)?;
             }
@@ -168,6 +254,7 @@ impl Indexer {
             self.blocks.clear();
         }
         written?;
+        self.checkpoint = round.checkpoint;
         self.forget(&round);
         Ok(if round.more { More::Yes } else { More::No })
     }
@@ -179,13 +266,16 @@ impl Indexer {
             let log = ledger.partition_mut(part.partition);
             self.rows.remove(&part.partition);
             // Lowered meanwhile: the next round cuts what this one wrote.
-            if log.base.seq != part.before.seq || log.lowered != part.lowered {
+            // Or it begins elsewhere by now.
+            let is_other = log.base.seq != part.before.seq || log.root != part.row.root;
+            if is_other || log.lowered != part.lowered {
                 self.blocks.remove(&part.partition);
                 continue;
             }
             log.tail.drain(..part.locations.len().min(log.tail.len()));
             log.base = part.row.base;
             log.lowered = false;
+            log.moved = Moved::Not;
             self.rows.insert(part.partition, part.row.clone());
         }
     }
@@ -210,11 +300,14 @@ fn part(partition: PartitionId, log: &PartitionLog, left: usize) -> Part {
         seq,
         chain: last.chain,
     });
-    let inside = |(_, first): &&(u64, u64)| *first > log.base.seq && *first <= seq;
+    // Those of a log that begins elsewhere are written anew.
+    let from = if log.moved == Moved::Not { log.base.seq } else { 0 };
+    let inside = |(_, first): &&(u64, u64)| *first > from && *first <= seq;
     Part {
         partition,
         before: log.base,
         lowered: log.lowered,
+        moved: log.moved,
         epochs: log.epochs.iter().filter(inside).copied().collect(),
         row: Row {
             base,
@@ -223,6 +316,7 @@ fn part(partition: PartitionId, log: &PartitionLog, left: usize) -> Part {
             commit: log.commit,
             promise: log.promise.clone(),
             missing: (log.doubt != Doubt::None).then_some(log.known),
+            root: log.root,
         },
         locations,
     }

@@ -67,6 +67,25 @@ pub(crate) struct PartitionLog {
     pub(crate) touched: Position,
     /// The base went down, and the index does not know yet.
     pub(crate) lowered: bool,
+    /// The log begins behind this entry; what is kept of it and before is in a base file.
+    pub(crate) root: LogEnd,
+    /// The root moved, and the index does not know yet.
+    pub(crate) moved: Moved,
+    /// While recovering: where the log begins is not known yet, because what said so first may be in a value
+    /// file that was given back. It is said again later.
+    pub(crate) floating: bool,
+}
+
+/// How a root moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Moved {
+    /// It did not.
+    #[default]
+    Not,
+    /// The log lost its beginning.
+    Up,
+    /// The log is another one from there on.
+    Away,
 }
 
 /// Whether something of a log is missing that a sync had confirmed.
@@ -158,6 +177,59 @@ impl PartitionLog {
         self.lowered = true;
     }
 
+    /// The log begins behind `root`, says the record at `at`. A log that ends before it has nothing any more.
+    pub(crate) fn rebase(&mut self, root: LogEnd, at: Position) {
+        self.commit = self.commit.max(root.seq);
+        if root.seq <= self.root.seq {
+            return;
+        }
+        self.touched = at.behind();
+        let is_inside = root.seq <= self.end().seq;
+        let into = root.seq.checked_sub(self.base.seq);
+        let drained = usize::try_from(into.unwrap_or(0)).unwrap_or(usize::MAX);
+        let there = drained.checked_sub(1).and_then(|last| self.tail.get(last));
+        let is_other =
+            there.is_some_and(|there| (there.epoch, there.chain) != (root.epoch, root.chain));
+        if is_inside && !is_other {
+            self.tail.drain(..drained.min(self.tail.len()));
+            self.moved = self.moved.max(Moved::Up);
+        } else {
+            self.tail.clear();
+            self.epochs.clear();
+            self.lowered = false;
+            self.moved = Moved::Away;
+        }
+        if into.is_some() || self.moved == Moved::Away {
+            self.base = root;
+        }
+        self.epochs.retain(|(epoch, first)| *first > root.seq && *epoch > root.epoch);
+        self.epochs.insert(0, (root.epoch, root.seq));
+        self.root = root;
+        self.floating = false;
+        if self.doubt == Doubt::Missing && (root.epoch, root.seq) >= self.known {
+            self.doubt = Doubt::None;
+        }
+    }
+
+    /// While recovering: the next entry is `seq`, and why is not known yet.
+    pub(crate) fn float(&mut self, seq: u64) {
+        self.tail.clear();
+        self.epochs.clear();
+        self.base = LogEnd { seq: seq.saturating_sub(1), ..LogEnd::default() };
+        self.floating = true;
+    }
+
+    /// While recovering: nothing has told where the log begins. What was found of it is of no use.
+    pub(crate) fn sink(&mut self) {
+        let end = self.end();
+        self.tail.clear();
+        self.epochs.clear();
+        self.base = LogEnd::default();
+        self.floating = false;
+        self.miss(end.epoch, end.seq);
+        self.doubt = Doubt::Missing;
+    }
+
     /// Keeps a promise, unless a higher one is known.
     pub(crate) fn promise(&mut self, promise: &Promise) {
         if self.promise.as_ref().is_none_or(|old| old.epoch <= promise.epoch) {
@@ -207,6 +279,7 @@ impl PartitionLog {
     pub(crate) fn restored(&self) -> Restored {
         Restored {
             end: self.end(),
+            base: self.root,
             epochs: self.epochs.clone(),
             promise: self.promise.clone(),
             commit: self.commit,
@@ -254,6 +327,56 @@ mod tests {
         log.append(11, location(2)).unwrap();
         log.cut(4, Position::default());
         assert_eq!((log.end().epoch, log.end().seq, log.lowered), (1, 4, true));
+    }
+
+    #[test]
+    fn a_log_begins_behind_its_root_and_forgets_what_was_before() {
+        let place = |epoch, seq| LogEnd { epoch, seq, chain: Chain([1; 16]) };
+        let mut log = PartitionLog::default();
+        for (seq, epoch) in [(1, 1), (2, 1), (3, 4), (4, 4), (5, 6)] {
+            log.append(seq, location(epoch)).unwrap();
+        }
+        log.rebase(place(4, 3), Position::default());
+        assert_eq!((log.root, log.base, log.moved), (place(4, 3), place(4, 3), Moved::Up));
+        assert_eq!((log.end().seq, log.commit), (5, 3));
+        assert_eq!(log.epochs, [(4, 3), (6, 5)]);
+        let left: Vec<u64> = log.locations(0).map(|(seq, _)| seq).collect();
+        assert_eq!(left, [4, 5]);
+        let before = log.clone();
+        log.rebase(place(1, 2), Position::default());
+        assert_eq!(log.root, before.root, "it never goes back");
+        log.rebase(place(9, 40), Position::default());
+        assert_eq!((log.end(), log.base), (place(9, 40), place(9, 40)));
+        assert_eq!((log.epochs.as_slice(), log.moved), ([(9, 40)].as_slice(), Moved::Away));
+        log.append(41, location(9)).unwrap();
+        assert_eq!(log.epochs, [(9, 40)]);
+    }
+
+    #[test]
+    fn a_root_below_what_is_indexed_leaves_the_tail() {
+        let base = LogEnd { epoch: 2, seq: 10, chain: Chain([7; 16]) };
+        let mut log =
+            PartitionLog { base, epochs: vec![(1, 1), (2, 6)], ..PartitionLog::default() };
+        log.append(11, location(2)).unwrap();
+        let root = LogEnd { epoch: 2, seq: 8, chain: Chain([8; 16]) };
+        log.rebase(root, Position::default());
+        assert_eq!((log.base, log.end().seq, log.moved), (base, 11, Moved::Up));
+        assert_eq!(log.epochs, [(2, 8)]);
+    }
+
+    #[test]
+    fn where_a_floating_log_begins_is_told_later_or_it_is_lost() {
+        let mut log = PartitionLog::default();
+        log.float(31);
+        log.append(31, location(5)).unwrap();
+        log.append(32, location(5)).unwrap();
+        let mut lost = log.clone();
+        let root = LogEnd { epoch: 5, seq: 30, chain: Chain([3; 16]) };
+        log.rebase(root, Position::default());
+        assert_eq!((log.base, log.end().seq, log.floating), (root, 32, false));
+        assert_eq!((log.epochs.as_slice(), log.doubt), ([(5, 30)].as_slice(), Doubt::None));
+        lost.sink();
+        assert_eq!((lost.end().seq, lost.known, lost.restored().damaged), (0, (5, 32), true));
     }
 
     #[test]

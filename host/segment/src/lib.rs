@@ -5,8 +5,15 @@
 //! The index in SQLite only makes starts short and memory small: it is written later, by another thread,
 //! never believed over a value file, and may be deleted while the node is stopped. A snapshot keeps what the
 //! floors above have made of a partition's log, by the same rule.
+//!
+//! A log may begin behind a place that is committed, its base. Then a base file has what is kept of everything
+//! up to there, and value files that no log needs any more are given back.
 
 pub mod archive;
+mod base_draft;
+mod base_file;
+mod base_taking;
+mod bases;
 mod disk;
 mod entry;
 mod floor;
@@ -28,6 +35,9 @@ mod space;
 mod value_file;
 mod writer;
 
+pub use base_draft::BaseDraft;
+pub use base_file::{Base, BaseError};
+pub use base_taking::BaseTaken;
 pub use disk::{Disk, Space, SystemDisk};
 pub use entry::{Chain, LogEnd, LogEntry, LogOp, Promise};
 pub use floor::floor;

@@ -11,8 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hashring::PartitionId;
 
+use crate::base_draft::BaseDraft;
+use crate::base_file::{Base, BaseError};
+use crate::base_taking::BaseTaken;
+use crate::bases::Bases;
 use crate::disk::{Disk, SystemDisk};
 use crate::index::Index;
 use crate::indexer::{Bell, Indexer, Last};
@@ -52,6 +57,8 @@ pub enum Reserve {
 pub struct Restored {
     /// Where the log ends.
     pub end: LogEnd,
+    /// The log begins behind this entry: what is kept of it and before is in a base file.
+    pub base: LogEnd,
     /// Where each epoch's entries begin: (epoch, first seq), rising.
     pub epochs: Vec<(u64, u64)>,
     /// The last promise.
@@ -169,6 +176,7 @@ pub(crate) struct Shared {
     ledger: Mutex<Ledger>,
     files: Mutex<BTreeMap<u32, Arc<File>>>,
     kept: Mutex<BTreeMap<PartitionId, Kept>>,
+    bases: Mutex<Bases>,
 }
 
 /// Ends the threads with the last handle.
@@ -224,6 +232,7 @@ impl Log {
             ledger: Mutex::new(ready.ledger),
             files: Mutex::new(files),
             kept: Mutex::new(kept),
+            bases: Mutex::new(Bases::new(ready.bases)),
             config,
         });
         let running = Running { shared: Arc::clone(&shared), threads: Mutex::default() };
@@ -304,6 +313,85 @@ impl Log {
         self.running.shared.kept().get(&partition).copied()
     }
 
+    /// Begins to write what is kept of a partition's log up to `base`, which is committed, of about `bytes`
+    /// bytes. Once it is finished the log may begin there, by [`LogOp::Base`]. One at a time of each
+    /// partition. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`BaseError`]; the log stays what it is.
+    pub fn draft_base(
+        &self,
+        partition: PartitionId,
+        base: LogEnd,
+        bytes: u64,
+    ) -> Result<BaseDraft, BaseError> {
+        BaseDraft::begin(Arc::clone(&self.running.shared), partition, base, bytes)
+    }
+
+    /// What a partition's log begins with; `None` if that is its first entry.
+    pub fn base(&self, partition: PartitionId) -> Option<Base> {
+        self.running.shared.bases().of(partition).map(|file| file.base)
+    }
+
+    /// What was made of the log up to its base. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`BaseError`]. Nothing else has it: the partition cannot be folded here.
+    pub fn base_parts(&self, partition: PartitionId) -> Result<Option<Snapshot>, BaseError> {
+        let shared = &self.running.shared;
+        let root = shared.ledger().partition(partition).map(|log| log.root).unwrap_or_default();
+        if root.seq == 0 {
+            return Ok(None);
+        }
+        let file = shared.bases().of(partition).ok_or(BaseError::Gone { partition })?;
+        Ok(Some(Snapshot { place: file.base.place, parts: file.parts()? }))
+    }
+
+    /// A piece of what a partition's log stands on, to be given to another node: at most so many bytes from
+    /// `at` on. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`BaseError`].
+    pub fn base_piece(
+        &self,
+        partition: PartitionId,
+        at: u64,
+        bytes_max: usize,
+    ) -> Result<(Base, Bytes), BaseError> {
+        let file = self.running.shared.bases().of(partition);
+        let file = file.ok_or(BaseError::Gone { partition })?;
+        Ok((file.base, file.piece(at, bytes_max)?))
+    }
+
+    /// Takes a piece of what another node's log stands on; `base` as that node tells of it. When all of it is
+    /// there and verified, the log may begin there by [`LogOp::Base`]. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`BaseError`]; what was taken before stays.
+    pub fn take_base(
+        &self,
+        partition: PartitionId,
+        base: Base,
+        at: u64,
+        piece: &[u8],
+    ) -> Result<BaseTaken, BaseError> {
+        crate::base_taking::take(&self.running.shared, partition, base, at, piece)
+    }
+
+    /// The lowest place after which the log has no more than so many entries and payload bytes: behind it
+    /// it may begin without becoming shorter than that. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn weigh(
+        &self,
+        partition: PartitionId,
+        entries_max: u64,
+        bytes_max: u64,
+    ) -> Result<u64, ReadError> {
+        crate::read::weigh(&self.running.shared, partition, entries_max, bytes_max)
+    }
+
     /// Ends the writer at once, as if the process had been killed: what is queued is not written, and the
     /// last batch not marked. For tests of what a restart makes of that.
     pub fn abandon(&self) {
@@ -340,6 +428,11 @@ impl Shared {
     /// Which snapshots there are.
     pub(crate) fn kept(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What logs begin with.
+    pub(crate) fn bases(&self) -> MutexGuard<'_, Bases> {
+        self.bases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn files(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<File>>> {

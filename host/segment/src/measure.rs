@@ -54,6 +54,17 @@ pub(crate) fn snapshot_written(bytes: u64) {
     counter!("carillon_snapshots_bytes_total").increment(bytes);
 }
 
+/// What is kept below a log's base was written anew, with so many bytes.
+pub(crate) fn base_written(bytes: u64) {
+    counter!("carillon_bases_written_total").increment(1);
+    counter!("carillon_bases_bytes_total").increment(bytes);
+}
+
+/// Value files that no log needs were removed.
+pub(crate) fn value_files_released(count: u64) {
+    counter!("carillon_value_files_released_total").increment(count);
+}
+
 /// A snapshot was there and could not be used.
 pub(crate) fn snapshot_ignored(why: &'static str) {
     counter!("carillon_snapshots_ignored_total", "why" => why).increment(1);

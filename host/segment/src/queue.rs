@@ -152,8 +152,11 @@ fn bytes(op: &LogOp) -> usize {
         LogOp::Append { entries, .. } => {
             entries.iter().map(|entry| entry.payload.len().saturating_add(64)).sum()
         }
-        LogOp::Cut { .. } | LogOp::Promise { .. } | LogOp::Doubt { .. } | LogOp::Commit { .. } => {
-            64
-        }
+        LogOp::Cut { .. }
+        | LogOp::Promise { .. }
+        | LogOp::Doubt { .. }
+        | LogOp::Commit { .. }
+        | LogOp::Base { .. }
+        | LogOp::Release { .. } => 64,
     }
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashring::PartitionId;
 
-use crate::ledger::Location;
+use crate::base_file::{self, BaseError, BaseFile};
+use crate::ledger::{Location, PartitionLog};
 use crate::log::Shared;
 use crate::record::{BODY_BYTES_MAX, HEAD_BYTES, Head, Kind, Seed};
 use crate::value_file;
-use crate::{LogConfig, LogEntry, measure};
+use crate::{LogConfig, LogEnd, LogEntry, measure};
 
 /// So many value files are kept open for reading; a read goes mostly to the last ones.
 const FILES_MAX: usize = 64;
@@ -75,37 +76,171 @@ pub(crate) fn read(
     entries_max: usize,
     bytes_max: usize,
 ) -> Result<Vec<LogEntry>, ReadError> {
-    let from = from.max(1);
+    steady(shared, partition, |shared| {
+        attempt(shared, partition, from.max(1), entries_max, bytes_max)
+    })
+}
+
+/// Reads again what could not be read, as long as the log got another beginning meanwhile: then what was
+/// looked for may be gone from where it stood.
+fn steady<T>(
+    shared: &Shared,
+    partition: PartitionId,
+    read: impl Fn(&Shared) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    let root = || shared.ledger().partition(partition).map(|log| log.root);
+    let mut before = root();
+    loop {
+        let done = read(shared);
+        let now = root();
+        match &done {
+            Err(_) if now != before => before = now,
+            Err(error) => {
+                told(shared, error);
+                return done;
+            }
+            Ok(_) => return done,
+        }
+    }
+}
+
+/// Remembers what is wrong.
+fn told(shared: &Shared, error: &ReadError) {
+    match error {
+        ReadError::Damaged { seq, partition, .. } => {
+            tracing::error!(%error, "damage in the log");
+            measure::damage();
+            // The record or the row is wrong; a scan of the value files will show which.
+            let indexed = |log: &PartitionLog| (log.root.seq + 1..=log.base.seq).contains(seq);
+            if shared.ledger().partition(*partition).is_some_and(indexed) {
+                shared.distrust_index();
+            }
+        }
+        ReadError::NotIndexed { .. } if shared.index.is_some() => shared.distrust_index(),
+        ReadError::NotIndexed { .. } | ReadError::Disk { .. } | ReadError::Index { .. } => {}
+    }
+}
+
+fn attempt(
+    shared: &Shared,
+    partition: PartitionId,
+    from: u64,
+    entries_max: usize,
+    bytes_max: usize,
+) -> Result<Vec<LogEntry>, ReadError> {
     // One look at the ledger: what is indexed meanwhile is in what was taken here.
-    let (base, tail) = {
+    let (root, base, tail) = {
         let ledger = shared.ledger();
         let Some(log) = ledger.partition(partition) else { return Ok(Vec::new()) };
-        (log.base.seq, bounded(log.locations(from), entries_max, bytes_max))
+        // Under the same lock: it is opened, and stays so when another one replaces it.
+        let root = (from <= log.root.seq).then(|| (log.root, shared.bases().of(partition)));
+        (root, log.base.seq, bounded(log.locations(from), entries_max, bytes_max))
     };
+    let (mut entries, mut next) = (Vec::new(), from);
+    if let Some((root, file)) = root {
+        let (kept, all) = below(shared, (partition, from), root, file, (entries_max, bytes_max))?;
+        let taken: usize = kept.iter().map(|entry| entry.payload.len()).sum();
+        if !all || kept.len() >= entries_max || (taken > 0 && taken >= bytes_max) {
+            return Ok(kept);
+        }
+        next = root.seq.saturating_add(1);
+        entries = kept;
+    }
+    let taken: usize = entries.iter().map(|entry| entry.payload.len()).sum();
+    let (entries_max, bytes_max) = (entries_max - entries.len(), bytes_max - taken);
     let mut locations = Vec::new();
-    if from <= base {
-        locations = indexed(shared, partition, from, base, entries_max)?;
+    if next <= base {
+        locations = indexed(shared, partition, next, base, entries_max)?;
     }
     locations.extend(tail);
-    let mut entries = Vec::with_capacity(locations.len());
+    // At least one is given whatever the bounds say, and there is one already.
+    let next = locations.first().and_then(|(_, it)| usize::try_from(it.length).ok());
+    if !entries.is_empty() && next.is_some_and(|length| length > bytes_max) {
+        return Ok(entries);
+    }
     for (seq, location) in bounded(locations.into_iter(), entries_max, bytes_max) {
         let file = open(shared, location.at.file).map_err(|source| ReadError::Disk {
             file: value_file::path(&shared.config.folder, location.at.file),
             offset: location.at.offset,
             source,
         })?;
-        let read = entry(&file, &shared.config, partition, seq, location);
-        if let Err(error @ ReadError::Damaged { .. }) = &read {
-            tracing::error!(%error, "damage in the log");
-            measure::damage();
-            // The record or the row is wrong; a scan of the value files will show which.
-            if seq <= base {
-                shared.distrust_index();
-            }
-        }
-        entries.push(read?);
+        entries.push(entry(&file, &shared.config, partition, seq, location)?);
     }
     Ok(entries)
+}
+
+/// What is kept of a log before it begins.
+fn below(
+    shared: &Shared,
+    (partition, from): (PartitionId, u64),
+    root: LogEnd,
+    file: Option<Arc<BaseFile>>,
+    (entries_max, bytes_max): (usize, usize),
+) -> Result<(Vec<LogEntry>, bool), ReadError> {
+    let path = || base_file::path(&shared.config.folder, partition, root.seq);
+    // Of all of it: where in the file it is does not matter, none of it can be trusted.
+    let damaged = |file| ReadError::Damaged { file, offset: 0, partition, seq: root.seq };
+    // Why it is not open was told at the start.
+    let file = file.ok_or_else(|| damaged(path()))?;
+    file.entries(from, entries_max, bytes_max).map_err(|error| match error {
+        BaseError::Disk { path, source } => ReadError::Disk { file: path, offset: 0, source },
+        error => {
+            tracing::error!(%error, "what is kept of a log cannot be read");
+            damaged(path())
+        }
+    })
+}
+
+/// Locations are looked at so many at a time.
+const WEIGH_ENTRIES: u64 = 1024;
+
+/// See [`Log::weigh`](crate::Log::weigh).
+pub(crate) fn weigh(
+    shared: &Shared,
+    partition: PartitionId,
+    entries_max: u64,
+    bytes_max: u64,
+) -> Result<u64, ReadError> {
+    steady(shared, partition, |shared| weigh_once(shared, partition, entries_max, bytes_max))
+}
+
+fn weigh_once(
+    shared: &Shared,
+    partition: PartitionId,
+    entries_max: u64,
+    bytes_max: u64,
+) -> Result<u64, ReadError> {
+    let (root, base, tail) = {
+        let ledger = shared.ledger();
+        let Some(log) = ledger.partition(partition) else { return Ok(0) };
+        let tail: Vec<u32> = log.tail.iter().map(|location| location.length).collect();
+        (log.root.seq, log.base.seq, tail)
+    };
+    let end = base.saturating_add(u64::try_from(tail.len()).unwrap_or(u64::MAX));
+    let lowest = end.saturating_sub(entries_max).max(root);
+    let (mut at, mut left) = (end, bytes_max);
+    let mut fits = |length: &u32| {
+        let more = left.checked_sub(u64::from(*length));
+        left = more.unwrap_or(0);
+        more.is_some()
+    };
+    for length in tail.iter().rev() {
+        if at <= lowest || !fits(length) {
+            return Ok(at);
+        }
+        at -= 1;
+    }
+    while at > lowest {
+        let from = at.saturating_sub(WEIGH_ENTRIES).max(lowest);
+        let found = indexed(shared, partition, from + 1, at, usize::MAX)?;
+        for (_, location) in found.iter().rev() {
+            if !fits(&location.length) {
+                return Ok(at);
+            }
+            at -= 1;
+        }
+    }
+    Ok(at)
 }
 
 /// Locations out of the index.
@@ -123,7 +258,6 @@ fn indexed(
     let found = found.map_err(|source| ReadError::Index { partition, seq: from, source })?;
     let wanted = usize::try_from(until - from).map_or(usize::MAX, |more| more.saturating_add(1));
     if found.len() < wanted.min(entries_max) {
-        shared.distrust_index();
         let seq = from.saturating_add(u64::try_from(found.len()).unwrap_or(0));
         return Err(ReadError::NotIndexed { partition, seq });
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!  0  4  magic "CRNR"
 //!  4  1  version, 1
-//!  5  1  kind: 1 entry, 2 promise, 3 cut, 4 commit, 5 mark, 6 doubt; of the archive 16 piece, 17 sequence,
+//!  5  1  kind: 1 entry, 2 promise, 3 cut, 4 commit, 5 mark, 6 doubt, 7 base, 8 released; of the archive 16 piece, 17 sequence,
 //!        18 fact, 19 footer
 //!  6  2  partition
 //!  8  4  length of the body
@@ -49,6 +49,10 @@ pub(crate) enum Kind {
     Mark,
     /// A start found that something is missing, of this `epoch` or a lower one.
     Doubt,
+    /// The log begins behind this entry.
+    Base,
+    /// Value files before number `seq` are needed no more.
+    Released,
     /// Of the archive: bytes of a sequence. `epoch` is the sequence, `seq` which piece, `chain` the upload.
     Piece,
     /// Of the archive: the pieces before it are a sequence.
@@ -114,13 +118,15 @@ impl Seed {
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Entry,
         Self::Promise,
         Self::Cut,
         Self::Commit,
         Self::Mark,
         Self::Doubt,
+        Self::Base,
+        Self::Released,
         Self::Piece,
         Self::Sequence,
         Self::Fact,
@@ -135,6 +141,8 @@ impl Kind {
             Self::Commit => 4,
             Self::Mark => 5,
             Self::Doubt => 6,
+            Self::Base => 7,
+            Self::Released => 8,
             Self::Piece => 16,
             Self::Sequence => 17,
             Self::Fact => 18,

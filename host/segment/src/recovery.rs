@@ -8,6 +8,7 @@
 //! The last batch is written again and synced before anything is built on it: it may have been read from
 //! memory that never reached the disk. All of this can be interrupted and begun again.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
 
+use crate::base_file::{self, BaseError, BaseFile};
 use crate::disk::Disk;
 use crate::header::{HEADER_BYTES, NoHeader};
 use crate::index::{self, Index, Opened};
@@ -24,7 +26,7 @@ use crate::ledger::{Doubt, Ledger, Location, Position};
 use crate::record::{Head, Kind, Seed};
 use crate::scan::{Found, Scan};
 use crate::value_file::{self, Header, MARK_BYTES, Room, ValueFile};
-use crate::{Chain, Damage, LogConfig, OpenError, Promise, Recovered, measure, read};
+use crate::{Chain, Damage, LogConfig, LogEnd, OpenError, Promise, Recovered, measure, read};
 
 /// So many damages are listed; a disk that has more is lost anyway.
 const DAMAGES_MAX: usize = 1000;
@@ -38,6 +40,8 @@ pub(crate) struct Ready {
     pub(crate) index: Option<Opened>,
     /// Partitions that may lack something, and the epoch above which an entry shows that it does not.
     pub(crate) doubts: Vec<(PartitionId, u64)>,
+    /// What is kept of the logs that do not begin with their first entry.
+    pub(crate) bases: BTreeMap<PartitionId, Arc<BaseFile>>,
     pub(crate) told: Recovered,
 }
 
@@ -60,6 +64,7 @@ pub(crate) fn recover(disk: &dyn Disk, config: &LogConfig) -> Result<Ready, Open
     let file = recovery.run(disk, loaded.checkpoint, evidence)?;
     recovery.compare(&before);
     let doubts = recovery.ledger.settle();
+    let bases = recovery.bases()?;
     let told = Recovered {
         partitions: recovery.ledger.iter().map(|(id, log)| (id, log.restored())).collect(),
         damages: recovery.damages,
@@ -67,12 +72,13 @@ pub(crate) fn recover(disk: &dyn Disk, config: &LogConfig) -> Result<Ready, Open
         entries: recovery.entries,
         took: Duration::ZERO,
     };
-    Ok(Ready { file, ledger: recovery.ledger, index, doubts, told })
+    Ok(Ready { file, ledger: recovery.ledger, index, doubts, bases, told })
 }
 
 /// Whether the last entry that the index has of every partition is what it says.
 fn fits(config: &LogConfig, opened: &Opened, ledger: &Ledger) -> bool {
-    ledger.iter().filter(|(_, log)| log.base.seq > 0).all(|(partition, log)| {
+    let mut indexed = ledger.iter().filter(|(_, log)| log.base.seq > log.root.seq);
+    indexed.all(|(partition, log)| {
         let seq = log.base.seq;
         let found = opened.index.locations(partition, seq, seq, 1).unwrap_or_default();
         let Some((_, location)) = found.first().copied() else { return false };
@@ -93,6 +99,11 @@ pub(crate) struct Recovery<'a> {
     damages: Vec<Damage>,
     entries: u64,
     cut_bytes: u64,
+    /// Value files before the first one that is there were given back, as far as is known: then logs may
+    /// begin anywhere.
+    floats: bool,
+    /// The first value file that is needed, as a record says.
+    released: u32,
 }
 
 /// How far the last file can be used.
@@ -111,7 +122,8 @@ struct Tail {
 impl<'a> Recovery<'a> {
     pub(crate) fn new(config: &'a LogConfig, ledger: Ledger, index: Option<&'a Index>) -> Self {
         let damages = Vec::new();
-        Self { config, index, ledger, damages, entries: 0, cut_bytes: 0 }
+        let (floats, released) = (false, 0);
+        Self { config, index, ledger, damages, entries: 0, cut_bytes: 0, floats, released }
     }
 
     /// Scans everything from `from` on and makes the last file ready for the writer. `evidence` is a place
@@ -125,7 +137,9 @@ impl<'a> Recovery<'a> {
         let folder = &self.config.folder;
         let found = value_file::numbers(folder).map_err(|source| disk_error(folder, source))?;
         let last = found.last().copied().unwrap_or(0);
-        let mut expected = from.file.max(1);
+        let first = found.first().copied().unwrap_or(0);
+        self.floats = from == Position::default() && first > 1;
+        let mut expected = if self.floats { first } else { from.file.max(1) };
         let mut tail = None;
         for number in found.into_iter().filter(|number| *number >= from.file) {
             if number > expected {
@@ -135,6 +149,7 @@ impl<'a> Recovery<'a> {
             tail = Some((number, self.file(number, start, number == last, evidence)?));
             expected = number.saturating_add(1);
         }
+        self.land(first);
         if evidence.file >= expected {
             self.lost(expected, 0, "files are missing from this one on");
             tail = None;
@@ -145,6 +160,54 @@ impl<'a> Recovery<'a> {
         let file = self.open_last(disk, number, tail)?;
         self.ledger.synced = Position { file: file.number, offset: file.end };
         Ok(file)
+    }
+
+    /// Everything is scanned: whatever is before the first file must have been given back, and every log must
+    /// have told where it begins.
+    fn land(&mut self, first: u32) {
+        if !std::mem::take(&mut self.floats) {
+            return;
+        }
+        if self.released < first {
+            self.lost(1, 0, "files are missing from this one on");
+        }
+        let floating = self.ledger.iter().filter(|(_, log)| log.floating);
+        for partition in floating.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.ledger.partition_mut(partition).sink();
+            let what = format!("nothing tells where the log of partition {partition} begins");
+            self.report(first, 0, what, Some(partition));
+        }
+    }
+
+    /// Opens the base files, and removes those that nothing begins with.
+    fn bases(&mut self) -> Result<BTreeMap<PartitionId, Arc<BaseFile>>, OpenError> {
+        let mut bases = BTreeMap::new();
+        let roots = self.ledger.iter().map(|(id, log)| (id, log.root));
+        let roots: BTreeMap<_, _> = roots.filter(|(_, root)| root.seq > 0).collect();
+        for (partition, root) in &roots {
+            match BaseFile::open(self.config, *partition, *root) {
+                Ok(file) => drop(bases.insert(*partition, Arc::new(file))),
+                Err(BaseError::Newer { path }) => {
+                    return Err(OpenError::Newer { file: path, offset: 0 });
+                }
+                Err(BaseError::Disk { path, source }) => return Err(disk_error(&path, source)),
+                Err(error) => {
+                    measure::damage();
+                    let file = base_file::path(&self.config.folder, *partition, root.seq);
+                    let what = error.to_string();
+                    self.damages.push(Damage {
+                        file,
+                        offset: 0,
+                        what,
+                        partition: Some(*partition),
+                    });
+                }
+            }
+        }
+        let needed = |partition, seq| roots.get(&partition).is_some_and(|root| root.seq == seq);
+        let folder = &self.config.folder;
+        base_file::tidy(folder, needed).map_err(|source| disk_error(folder, source))?;
+        Ok(bases)
     }
 
     /// Compares what was found with what an index knew that does not fit.
@@ -293,6 +356,13 @@ impl<'a> Recovery<'a> {
                 log.cut(head.seq, at);
                 self.lower(partition);
             }
+            Kind::Base if at >= log.applied => {
+                let root = LogEnd { epoch: head.epoch, seq: head.seq, chain: head.chain };
+                log.rebase(root, at);
+            }
+            Kind::Released => {
+                self.released = self.released.max(u32::try_from(head.seq).unwrap_or(u32::MAX));
+            }
             Kind::Doubt if at >= log.applied => {
                 log.miss(head.epoch, u64::MAX);
                 log.doubt = Doubt::Missing;
@@ -304,7 +374,7 @@ impl<'a> Recovery<'a> {
             }
             Kind::Commit => log.commit(head.seq),
             // Records of the archive never verify in a log: their checksums begin differently.
-            Kind::Entry | Kind::Cut | Kind::Mark | Kind::Doubt => {}
+            Kind::Entry | Kind::Cut | Kind::Mark | Kind::Doubt | Kind::Base => {}
             Kind::Piece | Kind::Sequence | Kind::Fact | Kind::Footer => {}
         }
     }
@@ -313,6 +383,9 @@ impl<'a> Recovery<'a> {
         let partition = PartitionId(head.partition);
         let log = self.ledger.partition_mut(partition);
         let location = Location { epoch: head.epoch, chain: head.chain, at, length: head.length };
+        if self.floats && head.seq > log.end().seq.saturating_add(1) {
+            log.float(head.seq);
+        }
         let end = log.end();
         let continues =
             log.doubt == Doubt::None || end.chain.next(head.epoch, head.seq, body) == head.chain;
@@ -342,7 +415,7 @@ impl<'a> Recovery<'a> {
             // An entry of its epoch shows that nothing was done below it.
             Kind::Promise => self.ledger.partition_mut(partition).miss(head.epoch, 0),
             // All they say is in the head, and that is whole.
-            Kind::Cut | Kind::Commit | Kind::Mark | Kind::Doubt => {
+            Kind::Cut | Kind::Commit | Kind::Mark | Kind::Doubt | Kind::Base | Kind::Released => {
                 self.apply(Position { file: number, offset }, &head, &[]);
             }
             Kind::Piece | Kind::Sequence | Kind::Fact | Kind::Footer => {}

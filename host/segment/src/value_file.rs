@@ -182,16 +182,26 @@ pub(crate) fn path(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("{number:08}{SUFFIX}"))
 }
 
-/// The numbers of the files in a folder, rising. Removes files that never got their name.
+/// The numbers of the files in a folder, rising. Removes files that never got their name: for a start, when
+/// nobody makes any.
 pub(crate) fn numbers(folder: &Path) -> io::Result<Vec<u32>> {
+    for found in fs::read_dir(folder)? {
+        let found = found?;
+        if found.file_name().to_str().is_some_and(|name| name.ends_with(".values.new")) {
+            fs::remove_file(found.path())?;
+        }
+    }
+    present(folder)
+}
+
+/// The same, and removes nothing.
+pub(crate) fn present(folder: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
     for found in fs::read_dir(folder)? {
         let found = found?;
         let name = found.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name.ends_with(".values.new") {
-            fs::remove_file(found.path())?;
-        } else if let Some(number) = name.strip_suffix(SUFFIX).and_then(|text| text.parse().ok()) {
+        if let Some(number) = name.strip_suffix(SUFFIX).and_then(|text| text.parse().ok()) {
             numbers.push(number);
         }
     }

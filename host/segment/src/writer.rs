@@ -16,14 +16,14 @@ use hashring::PartitionId;
 
 use crate::disk::is_full;
 use crate::header::HEADER_BYTES;
-use crate::ledger::{Doubt, Location, Position};
+use crate::ledger::{Doubt, Location, PartitionLog, Position};
 use crate::log::Shared;
 use crate::measure::Measures;
 use crate::queue::{Ending, Hints, Submission, Wait};
 use crate::record::{BODY_BYTES_MAX, Draft, Kind};
 use crate::space::SpaceWatch;
 use crate::value_file::{self, Header, MARK_BYTES, Room, ValueFile};
-use crate::{Chain, LogEntry, LogOp, Notice, Promise};
+use crate::{Chain, LogEnd, LogEntry, LogOp, Notice, Promise};
 
 /// A batch is written once it has so many bytes: enough that a sync costs little beside the writing, and
 /// little enough that nobody waits long.
@@ -72,6 +72,8 @@ enum Change {
     Cut { partition: PartitionId, after: u64, at: Position },
     Promise { partition: PartitionId, promise: Promise },
     Doubt { partition: PartitionId, epoch: u64 },
+    Base { partition: PartitionId, base: LogEnd, at: Position },
+    Released { file: u32 },
 }
 
 /// Why the writer ends.
@@ -160,7 +162,8 @@ impl<N: Fn(Notice)> Writer<N> {
             for op in ops {
                 self.encode(op)?;
             }
-            written = Some(ticket);
+            // What the log asks of itself has none, and nobody waits for it.
+            written = written.max((ticket > 0).then_some(ticket));
         }
         if !self.buffer.is_empty() {
             self.encode_hints()?;
@@ -215,6 +218,13 @@ impl<N: Fn(Notice)> Writer<N> {
                 self.record(Draft::bare(Kind::Doubt, partition, epoch, 0))?;
                 self.changes.push(Change::Doubt { partition, epoch });
             }
+            LogOp::Base { partition, base } => {
+                let at = self.record(base_draft(partition, base))?;
+                let end = self.ends.entry(partition).or_default();
+                *end = base.seq.max(*end);
+                self.changes.push(Change::Base { partition, base, at });
+            }
+            LogOp::Release { file } => self.encode_release(file)?,
             LogOp::Commit { partition, seq } => {
                 let ledger = self.shared.ledger();
                 let known = ledger.partition(partition).map_or(0, |log| log.commit);
@@ -255,6 +265,31 @@ impl<N: Fn(Notice)> Writer<N> {
         self.ends.insert(partition, entry.seq);
         self.changes.push(Change::Entry { partition, seq: entry.seq, location });
         self.entries += 1;
+        Ok(())
+    }
+
+    /// Says again what may stand in files before `file`, and then that they are not needed.
+    fn encode_release(&mut self, file: u32) -> Result<(), End> {
+        let told: Vec<_> = {
+            let ledger = self.shared.ledger();
+            let told = |(id, log): (PartitionId, &PartitionLog)| {
+                (id, log.root, log.promise.clone(), log.commit)
+            };
+            ledger.iter().map(told).collect()
+        };
+        for (partition, root, promise, commit) in told {
+            if root.seq > 0 {
+                self.record(base_draft(partition, root))?;
+            }
+            if let Some(promise) = promise {
+                self.encode(LogOp::Promise { partition, promise })?;
+            }
+            if commit > 0 {
+                self.record(Draft::bare(Kind::Commit, partition, 0, commit))?;
+            }
+        }
+        self.record(Draft::bare(Kind::Released, PartitionId(0), 0, u64::from(file)))?;
+        self.changes.push(Change::Released { file });
         Ok(())
     }
 
@@ -343,6 +378,11 @@ impl<N: Fn(Notice)> Writer<N> {
                 Change::Promise { partition, promise } => {
                     ledger.partition_mut(partition).promise(&promise);
                 }
+                Change::Base { partition, base, at } => {
+                    ledger.partition_mut(partition).rebase(base, at);
+                    self.shared.bases().begin(partition, base);
+                }
+                Change::Released { file } => self.shared.bases().released(file),
             }
         }
         ledger.synced = Position { file: self.file.number, offset: self.file.end };
@@ -433,4 +473,10 @@ impl<N: Fn(Notice)> Writer<N> {
         let path: PathBuf = value_file::path(&self.shared.config.folder, self.file.number);
         End::Failed(format!("could not {what} {}: {error}", path.display()))
     }
+}
+
+/// Says where a log begins.
+fn base_draft(partition: PartitionId, base: LogEnd) -> Draft<'static> {
+    let LogEnd { epoch, seq, chain } = base;
+    Draft { kind: Kind::Base, partition: partition.0, epoch, seq, chain, body: &[] }
 }

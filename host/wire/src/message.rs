@@ -44,6 +44,10 @@ pub enum Message {
     Look(Look),
     /// Answer to a look.
     Looked(Looked),
+    /// A piece of what is kept below a log's beginning, from a primary.
+    Base(Base),
+    /// Answer to such a piece.
+    BaseHave(BaseHave),
 }
 
 /// One log entry.
@@ -316,4 +320,36 @@ pub struct Looked {
     pub verified: u64,
     /// Everything up to here is known to be committed.
     pub commit: u64,
+}
+
+/// A piece of a base: what a log's beginning stands on, given to whom lacks entries before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The primary's epoch.
+    pub epoch: u64,
+    /// The primary's log begins behind this entry.
+    pub place: End,
+    /// SHA-256 of the contents, at their end.
+    pub digest: [u8; 32],
+    /// How long the contents are.
+    pub total: u64,
+    /// Where in the contents the piece begins.
+    pub at: u64,
+    /// The piece; empty to ask how much is there.
+    pub piece: Bytes,
+}
+
+/// Answer to a [`Base`] piece: from where to go on. When all is there and on disk an [`Ack`] follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseHave {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The primary's epoch.
+    pub epoch: u64,
+    /// Of which base.
+    pub place: End,
+    /// So many bytes of its contents are there.
+    pub have: u64,
 }

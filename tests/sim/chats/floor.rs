@@ -110,6 +110,11 @@ impl Floor {
         self.port.show(partition, view);
     }
 
+    /// A log begins with another base.
+    pub(crate) fn begin(&self, partition: PartitionId, base: segment::Base) {
+        self.port.begin(partition, base);
+    }
+
     /// A client asks.
     pub(crate) fn ask(&self, operation: u64, request: Request, seen: Option<Cursor>) {
         let (chats, port) = (self.chats.clone(), Arc::clone(&self.port));

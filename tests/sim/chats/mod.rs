@@ -31,6 +31,7 @@ use self::people::{Habits, People};
 use self::port::{Port, Wanted};
 use self::record::Record;
 use crate::agenda::{Happening, Time, ms};
+use crate::bases::BaseFile;
 use crate::client::{Ask, Wish};
 use crate::disk::{Disk, Pace};
 use crate::invariants::{Verdict, Violation, must};
@@ -86,6 +87,12 @@ enum Work {
     Snapshot { reply: oneshot::Sender<Option<Snapshot>> },
     /// Keeps one.
     Keep { snapshot: Snapshot, reply: oneshot::Sender<bool> },
+    /// Reads what was made of a log up to its beginning.
+    BaseSnapshot { reply: oneshot::Sender<Option<Snapshot>> },
+    /// Tells how much a log has.
+    Weigh { max: (u64, u64), reply: oneshot::Sender<Option<u64>> },
+    /// Writes what a log may begin with.
+    Trim { snapshot: Snapshot, kept: Vec<u64>, reply: oneshot::Sender<bool> },
 }
 
 impl Talk {
@@ -119,7 +126,8 @@ pub(crate) fn floor(
     let partitions = hashring::Partitions::try_from(setup.partitions).expect("a power of two");
     let copies = u8::try_from(setup.copies).unwrap_or(u8::MAX);
     let seed = setup.seed ^ (disk.boot << 24) ^ (disk.store << 40) ^ 0x0063_6861;
-    let port = Port::new(node.clone(), partitions, (commit, copies), &disk.snapshots, seed);
+    let bases = partitions.all().filter_map(|it| Some((it, disk.file(it)?.base))).collect();
+    let port = Port::new(node.clone(), partitions, (commit, copies), &disk.snapshots, bases, seed);
     let floor = Floor::new(port, chats.config);
     floor.busy(chats.busy_per_mille);
     Some(floor)
@@ -204,6 +212,15 @@ impl World {
             Wanted::Keep { partition, snapshot, reply } => {
                 self.work(node, boot, partition, Work::Keep { snapshot, reply });
             }
+            Wanted::BaseSnapshot { partition, reply } => {
+                self.work(node, boot, partition, Work::BaseSnapshot { reply });
+            }
+            Wanted::Weigh { partition, max, reply } => {
+                self.work(node, boot, partition, Work::Weigh { max, reply });
+            }
+            Wanted::Trim { partition, snapshot, kept, reply } => {
+                self.work(node, boot, partition, Work::Trim { snapshot, kept, reply });
+            }
             Wanted::Forward { to, head, body, reply } => {
                 self.call(node, boot, to, (head, body), reply);
             }
@@ -217,9 +234,9 @@ impl World {
         let slow = self.nodes[node].disk.pace != Pace::Normal;
         let longest = match &what {
             // Written in many pieces.
-            Work::Keep { .. } => 300_000,
-            Work::Read { .. } | Work::Snapshot { .. } if slow => 100_000,
-            Work::Read { .. } | Work::Snapshot { .. } => 3_000,
+            Work::Keep { .. } | Work::Trim { .. } => 300_000,
+            _ if slow => 100_000,
+            _ => 3_000,
         };
         let delay = self.random.random_range(50..longest);
         let Some(talk) = &mut self.talk else { return };
@@ -268,6 +285,8 @@ impl World {
                 }
                 Ok(())
             }
+            Happening::Trims => self.trims(),
+            Happening::BaseWorked { node, boot, work } => self.base_worked(node, boot, work),
             _ => Ok(()),
         }
     }
@@ -310,9 +329,49 @@ impl World {
                 // Who stopped waiting does not want to know.
                 reply.send(!fails).ok();
             }
+            Work::BaseSnapshot { reply } => {
+                let file = disk.file(partition).filter(|_| !fails);
+                let snapshot =
+                    file.map(|it| Snapshot { place: it.base.place, parts: it.parts.clone() });
+                drop(reply.send(snapshot));
+            }
+            Work::Weigh { max, reply } => {
+                reply.send(Some(disk.weigh(partition, max)).filter(|_| !fails)).ok();
+            }
+            Work::Trim { snapshot, kept, reply } => {
+                let written = !fails && self.write_base(node, partition, snapshot, kept)?;
+                reply.send(written).ok();
+            }
         }
         self.stir(node);
         Ok(())
+    }
+
+    /// What a log may begin with is written, if the log has all that is to be kept.
+    fn write_base(
+        &mut self,
+        node: usize,
+        partition: PartitionId,
+        snapshot: Snapshot,
+        kept: Vec<u64>,
+    ) -> Result<bool, Violation> {
+        let Snapshot { place, parts } = snapshot;
+        let log = self.nodes[node].durable(partition);
+        if log.at(place.seq) != Some(place) {
+            return Ok(false);
+        }
+        let there = |seq: &u64| *seq > log.base.seq || log.kept.contains(seq);
+        let missing: Vec<&u64> = kept.iter().filter(|seq| !there(seq)).collect();
+        must(missing.is_empty(), "R30", || format!("{missing:?} of {partition:?} were not kept"))?;
+        let until = usize::try_from(place.seq).unwrap_or(usize::MAX);
+        let ghost = log.entries.iter().take(until).cloned().collect();
+        if let Some(talk) = self.talk.as_mut().filter(|_| self.history.is_true(partition, place)) {
+            let folds = talk.folds.entry((partition, place.seq)).or_insert_with(|| parts.clone());
+            must(*folds == parts, "I10", || format!("two folds of {partition:?} at {place:?}"))?;
+        }
+        let file = BaseFile::new(place, parts, kept.into_iter().collect(), ghost);
+        self.prepared(node, partition, file);
+        Ok(true)
     }
 
     /// A client does something, and plans the next.

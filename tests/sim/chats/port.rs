@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use replication::core::{Outcome, PartitionView, Why};
 use replication::{ENTRY_BYTES_MAX, ForwardError, NotRun, RequestHead, RingView, Submission};
-use segment::{Kept, LogEntry, Snapshot};
+use segment::{Base, Kept, LogEntry, Snapshot};
 use tokio::sync::{Notify, oneshot};
 
 /// How soon an entry that is on its way to the log is looked for again. Replication looks more often.
@@ -47,6 +47,21 @@ pub(crate) enum Wanted {
     Keep {
         partition: PartitionId,
         snapshot: Snapshot,
+        reply: oneshot::Sender<bool>,
+    },
+    BaseSnapshot {
+        partition: PartitionId,
+        reply: oneshot::Sender<Option<Snapshot>>,
+    },
+    Weigh {
+        partition: PartitionId,
+        max: (u64, u64),
+        reply: oneshot::Sender<Option<u64>>,
+    },
+    Trim {
+        partition: PartitionId,
+        snapshot: Snapshot,
+        kept: Vec<u64>,
         reply: oneshot::Sender<bool>,
     },
     Forward {
@@ -82,6 +97,8 @@ pub(crate) struct Port {
 struct Inner {
     views: Vec<Arc<PartitionView>>,
     kept: BTreeMap<PartitionId, Kept>,
+    /// What the logs begin with, as far as that is on the disk.
+    bases: BTreeMap<PartitionId, Base>,
     wanted: VecDeque<Wanted>,
     wall_ms: u64,
     dice: StdRng,
@@ -97,11 +114,13 @@ impl Port {
         partitions: Partitions,
         (commit, copies): (u8, u8),
         snapshots: &BTreeMap<PartitionId, Snapshot>,
+        bases: BTreeMap<PartitionId, Base>,
         seed: u64,
     ) -> Self {
         let inner = Inner {
             views: vec![Arc::default(); usize::from(partitions.count())],
             kept: snapshots.iter().map(|(id, snapshot)| (*id, kept(snapshot))).collect(),
+            bases,
             wanted: VecDeque::new(),
             wall_ms: 0,
             dice: StdRng::seed_from_u64(seed),
@@ -116,6 +135,11 @@ impl Port {
     pub(crate) fn show(&self, partition: PartitionId, view: PartitionView) {
         self.inner().views[usize::from(partition.0)] = Arc::new(view);
         self.viewed.notify_waiters();
+    }
+
+    /// A log begins with another one.
+    pub(crate) fn begin(&self, partition: PartitionId, base: Base) {
+        self.inner().bases.insert(partition, base);
     }
 
     pub(crate) fn set_wall(&self, wall_ms: u64) {
@@ -272,6 +296,39 @@ impl Ledger for Port {
                 self.inner().kept.insert(partition, told);
             }
             done
+        })
+    }
+
+    fn base(&self, partition: PartitionId) -> Option<Base> {
+        self.inner().bases.get(&partition).copied()
+    }
+
+    fn base_snapshot(&self, partition: PartitionId) -> Later<'_, Option<Snapshot>> {
+        Box::pin(async move {
+            let (reply, read) = oneshot::channel();
+            self.want(Wanted::BaseSnapshot { partition, reply });
+            read.await.ok().flatten()
+        })
+    }
+
+    fn weigh(
+        &self,
+        partition: PartitionId,
+        entries_max: u64,
+        bytes_max: u64,
+    ) -> Later<'_, Option<u64>> {
+        Box::pin(async move {
+            let (reply, read) = oneshot::channel();
+            self.want(Wanted::Weigh { partition, max: (entries_max, bytes_max), reply });
+            read.await.ok().flatten()
+        })
+    }
+
+    fn trim(&self, partition: PartitionId, snapshot: Snapshot, kept: Vec<u64>) -> Later<'_, bool> {
+        Box::pin(async move {
+            let (reply, done) = oneshot::channel();
+            self.want(Wanted::Trim { partition, snapshot, kept, reply });
+            done.await.unwrap_or(false)
         })
     }
 

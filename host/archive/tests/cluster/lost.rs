@@ -412,3 +412,43 @@ async fn many_uploads_at_once_keep_their_bytes_apart() {
         assert!(get(archive, &key).await.expect("it is read") == data, "{}", key.key);
     }
 }
+
+/// The others' logs do not reach back to where it was: what they hold of objects is given to it with what
+/// those logs stand on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_away_for_longer_than_logs_reach_back_has_every_object() {
+    let mut cluster = Cluster::start(3).await;
+    let first = cluster.node(0).archive().clone();
+    make(&first, "plain", Versioning::Unversioned).await;
+    let (gone, early) = (name("plain", "gone"), data(1, 1000));
+    put(&first, &gone, &early).await.expect("all three have it");
+    has(cluster.node(2).archive(), &gone, &early).await;
+    cluster.kill(2).await;
+    let objects: Vec<_> =
+        (2..14).map(|n| (name("plain", &format!("k{n}")), data(n, 5000))).collect();
+    for (key, data) in &objects {
+        put(&first, key, data).await.expect("two of three have it");
+    }
+    let delete = Delete { name: gone.clone(), version: None, repeat: None };
+    first.delete(delete, soon()).await.expect("two of three know it");
+    for index in [0, 1] {
+        assert!(cluster.node(index).trim().await > 0, "openings are let go");
+    }
+    cluster.restart(2).await;
+    cluster.led().await;
+    let returned = cluster.node(2).archive().clone();
+    for (key, data) in &objects {
+        has(&returned, key, data).await;
+    }
+    eventually("what was deleted to be gone there", async || match own(&returned, &gone) {
+        Ok(_) => Err("it is there".to_owned()),
+        Err(_) => Ok(()),
+    })
+    .await;
+    // It can decide by what it was given.
+    cluster.kill(0).await;
+    cluster.led().await;
+    for (key, data) in &objects {
+        assert!(get(&returned, key).await.expect("it is read") == *data);
+    }
+}

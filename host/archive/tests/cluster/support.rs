@@ -18,7 +18,7 @@ use replication::{
 };
 use runtime::{Stop, Tasks};
 use segment::archive::{Archive as Engine, ArchiveConfig, SpaceConfig};
-use segment::{Folder, Log, LogConfig, Reserve};
+use segment::{Folder, Log, LogConfig, Reserve, Snapshot};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -257,6 +257,33 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Lets every partition's log begin where it is committed to by now, with its entries about objects kept below
+    /// as the chats' floor does; how many logs lost an entry.
+    pub(crate) async fn trim(&self) -> usize {
+        let mut trimmed = 0;
+        for partition in self.replication.partitions().all() {
+            let Some(place) = self.replication.view(partition).committed else { continue };
+            let until = usize::try_from(place.seq).unwrap();
+            let entries = self.replication.read(partition, 1, until, usize::MAX).await.unwrap();
+            let kept = entries.iter().filter(|entry| model::encode::is_object(&entry.payload));
+            let kept: Vec<u64> =
+                kept.map(|entry| entry.seq).filter(|seq| *seq <= place.seq).collect();
+            trimmed += usize::from(u64::try_from(kept.len()).unwrap() < place.seq);
+            let snapshot = Snapshot { place, parts: Vec::new() };
+            assert!(self.replication.trim(partition, snapshot, kept).await);
+            eventually("the log to begin later", async || {
+                match self.replication.view(partition).base {
+                    base if base == place.seq => Ok(()),
+                    base => Err(format!("{partition} begins at {base}")),
+                }
+            })
+            .await;
+        }
+        trimmed
+    }
+}
+
 impl Drop for Cluster {
     fn drop(&mut self) {
         for node in self.nodes.iter_mut().filter_map(Option::take) {
@@ -313,5 +340,6 @@ fn config(node: NodeId, partitions: Partitions, copies: u8, positions: Vec<Posit
         weight: 1,
         timings: Timings::default(),
         scrub: 0,
+        catch_up: None,
     }
 }

@@ -9,7 +9,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use chat::{Chats, Page, Read, Request, Response, Send};
+    use chat::{Chats, Page, Read, Request, Response, Send, Trim};
     use model::{Attrs, Body, ChatToken, Cursor, Route};
     use runtime::Stop;
 
@@ -176,6 +176,50 @@ mod tests {
                     other => panic!("{other:?}"),
                 }
             }
+        }
+    }
+
+    /// A node that was away for longer than the others' logs reach back is given what they stand on; then
+    /// everything is there on each of them, whoever else is gone.
+    #[test]
+    fn who_was_away_for_longer_than_logs_reach_back_has_everything_in_the_end() {
+        let mut cluster = Cluster::three(1);
+        cluster.trim = Some(Trim { entries: 10, bytes: 64 << 20 });
+        for name in NAMES {
+            cluster.kill(name);
+            cluster.start(name);
+        }
+        cluster.until_open();
+        let token = new_chat(&cluster, "n1");
+        let say = |cluster: &Cluster, count: usize| {
+            let text = format!("text {count}");
+            let sent = cluster.ask("n1", &send(token, "alice", &text));
+            assert!(matches!(sent, Ok(Response::Sent(_))), "{sent:?}");
+        };
+        (0..5).for_each(|count| say(&cluster, count));
+        let partition = cluster.partition(token);
+        let away = cluster.commit("n1", partition);
+        cluster.kill("n3");
+        (5..90).for_each(|count| say(&cluster, count));
+        let before = all(&cluster, "n1", token);
+        assert_eq!(before.len(), 90);
+        for name in ["n1", "n2"] {
+            cluster.until_base(name, partition, away + 5);
+        }
+        cluster.start("n3");
+        cluster.until_base("n3", partition, away + 5);
+        cluster.until_open();
+        for (gone, asked) in [("n1", "n3"), ("n2", "n3"), ("n3", "n1")] {
+            cluster.kill(gone);
+            assert_eq!(all(&cluster, asked, token), before, "without {gone}");
+            for text in ["text 3", "text 88"] {
+                match cluster.ask(asked, &send(token, "alice", text)) {
+                    Ok(Response::Sent(sent)) => assert!(sent.replay, "without {gone}"),
+                    other => panic!("{other:?}"),
+                }
+            }
+            cluster.start(gone);
+            cluster.until_open();
         }
     }
 

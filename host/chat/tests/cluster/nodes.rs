@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat::{CallContext, Chain, Chats, Config, Refusal, Request, Response};
+use chat::{CallContext, Chain, Chats, Config, Refusal, Request, Response, Trim};
 use hashring::{NodeId, PartitionId, Partitions, Position, Spread};
 use model::ChatToken;
 use registry::Registry;
@@ -29,6 +29,8 @@ pub(crate) struct Cluster {
     partitions: Partitions,
     nodes: BTreeMap<&'static str, Node>,
     pub(crate) waiting: Runtime,
+    /// What stays of logs when they are trimmed, on nodes that are started from now on.
+    pub(crate) trim: Option<Trim>,
 }
 
 struct Node {
@@ -48,6 +50,7 @@ impl Cluster {
             partitions: partitions.try_into().unwrap(),
             nodes: BTreeMap::new(),
             waiting: Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
+            trim: None,
         };
         for name in NAMES {
             cluster.start(name);
@@ -96,11 +99,12 @@ impl Cluster {
                 weight: 1,
                 timings: Timings::default(),
                 scrub: 0,
+                catch_up: None,
             };
             let (replication, driver) = replication::bind(config, parts).unwrap();
             let tasks = Tasks::current(Stop::default());
             let ledger = Arc::new(replication.clone());
-            let config = Config { snapshot_entries: 20, ..Config::default() };
+            let config = Config { snapshot_entries: 20, trim: self.trim, ..Config::default() };
             let chats = Chats::new(ledger, Chain::default(), config, &tasks);
             driver.start(Arc::new(chats.clone()), &tasks);
             (replication, chats, log)
@@ -127,6 +131,21 @@ impl Cluster {
             assert!(runtime::now() < deadline, "no snapshot of {partition} at {name}");
             self.waiting.block_on(runtime::sleep(Duration::from_millis(2)));
         }
+    }
+
+    /// Waits until the log of a node begins behind an entry, or a later one.
+    pub(crate) fn until_base(&self, name: &str, partition: PartitionId, seq: u64) {
+        let node = self.nodes.get(name).expect("it runs");
+        let deadline = runtime::now() + PATIENCE;
+        while node.log.base(partition).is_none_or(|base| base.place.seq < seq) {
+            assert!(runtime::now() < deadline, "{name} keeps all of {partition}");
+            self.waiting.block_on(runtime::sleep(Duration::from_millis(2)));
+        }
+    }
+
+    /// How far a node knows the log of a partition to be committed.
+    pub(crate) fn commit(&self, name: &str, partition: PartitionId) -> u64 {
+        self.nodes.get(name).expect("it runs").replication.view(partition).commit
     }
 
     /// The partition of a chat.

@@ -35,4 +35,6 @@ mod takeover;
 #[cfg(test)]
 mod timers;
 #[cfg(test)]
+mod trimming;
+#[cfg(test)]
 mod twilio;

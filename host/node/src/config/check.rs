@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::read::Reading;
-use super::sections::{AuthMode, Idle, Positions};
+use super::sections::{AuthMode, Idle, Positions, Rate};
 use super::{Config, Fault, LimitsConfig, RegistryKind, Size, Span, registry, twilio};
 
 /// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
@@ -26,6 +26,9 @@ const POSITIONS_MAX: usize = 1024;
 const COLLECT_EVERY_MIN: Span = Span(Duration::from_millis(100));
 /// Shorter than this, and who asks for messages every second is gone between two questions.
 const IDLE_MIN: Span = Span(Duration::from_secs(1));
+
+/// The least with which an empty node is brought in at all.
+const CATCH_UP_MIN: Size = Size(64 << 10);
 
 /// Generations of a plugin that are kept: one to go back to at least.
 const GENERATIONS: std::ops::RangeInclusive<u8> = 2..=8;
@@ -194,6 +197,13 @@ fn bounds(config: &Config, reading: &mut Reading<'_>) {
             let fix = format!("Write {IDLE_MIN} or more, or \"off\"");
             reading.fault(key, format!("{key} is {span}"), fix);
         }
+    }
+    if let Rate::PerSecond(rate) = config.replication.catch_up
+        && rate < CATCH_UP_MIN
+    {
+        let what = format!("replication.catch_up is {rate} a second");
+        let fix = format!("Write {CATCH_UP_MIN}/s or more, or \"unlimited\"");
+        reading.fault("replication.catch_up", what, fix);
     }
     let bytes = config.limits.message_bytes;
     if bytes == Size(0) || bytes > MESSAGE_BYTES_MAX {

@@ -25,7 +25,7 @@ pub use plugins::{
 pub use registry::{Registry, RegistryKind};
 pub use sections::{
     Auth, AuthMode, Cluster, Collect, Forget, Idle, Limits, Listener, Log, LogFormat, NodeSection,
-    Positions, Presence, Quic, Replication, Ring, Spread, Storage,
+    Positions, Presence, Quic, Rate, Replication, Ring, Spread, Storage,
 };
 pub use twilio::Twilio;
 pub use units::{Reserve, Size, Span};

@@ -90,6 +90,17 @@ pub struct Replication {
     pub settle: Span,
     /// How long a node must be missing before others take its places.
     pub dead: Span,
+    /// How fast a node gives what they lack to all together who are behind.
+    pub catch_up: Rate,
+}
+
+/// `replication.catch_up`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// As fast as it goes.
+    Unlimited,
+    /// So many bytes a second.
+    PerSecond(Size),
 }
 
 /// `replication.spread`.
@@ -278,7 +289,8 @@ impl Default for Replication {
     fn default() -> Self {
         let timeout = Span(Duration::from_secs(5));
         let (settle, dead) = (Span(Duration::from_secs(60)), Span(Duration::from_secs(600)));
-        Self { copies: 3, commit: 2, spread: Spread::Node, timeout, settle, dead }
+        let catch_up = Rate::PerSecond(Size(64 << 20));
+        Self { copies: 3, commit: 2, spread: Spread::Node, timeout, settle, dead, catch_up }
     }
 }
 
@@ -382,6 +394,7 @@ impl Config {
         table.key(reading, "timeout", &mut self.replication.timeout);
         table.key(reading, "settle", &mut self.replication.settle);
         table.key(reading, "dead", &mut self.replication.dead);
+        table.key(reading, "catch_up", &mut self.replication.catch_up);
         table.done(reading);
 
         let mut table = root.section(reading, "storage");
@@ -463,6 +476,18 @@ impl FromKey for Idle {
             return Ok(Self::Off);
         }
         Span::from_key(value).map(Self::After).map_err(|_not_a_time| wanted.to_owned())
+    }
+}
+
+impl FromKey for Rate {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        let wanted = "\"unlimited\", or bytes a second: \"64MiB/s\"";
+        let text = text(value, wanted)?;
+        if text == "unlimited" {
+            return Ok(Self::Unlimited);
+        }
+        let size = text.strip_suffix("/s").and_then(|size| size.parse().ok());
+        size.map(Self::PerSecond).ok_or_else(|| wanted.to_owned())
     }
 }
 

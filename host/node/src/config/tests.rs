@@ -69,19 +69,6 @@ fn values_that_do_not_fit_each_other_are_refused() {
             "[quic]\ncert = \"a.pem\"\n",
             "line 1: [quic] has some of cert, key and ca, but no key, no ca",
         ),
-        ("[collect]\nevery = \"50ms\"\n", "line 2: collect.every is 50ms. Write 100ms or more"),
-        (
-            "[presence]\nidle = \"500ms\"\n",
-            "line 2: presence.idle is 500ms. Write 1s or more, or \"off\"",
-        ),
-        (
-            "[collect]\nidle = 5\n",
-            "line 2: collect.idle is not a value it can have. Write \"off\", or how long",
-        ),
-        (
-            "[collect]\nforget = \"never\"\n",
-            "line 2: collect.forget is not a value it can have. Write \"off\", or how long",
-        ),
         ("[cluster]\npartitions = 100\n", "line 2: cluster.partitions is 100"),
         ("[ring]\npositions = 0\n", "line 2: ring.positions is empty"),
         (
@@ -101,10 +88,42 @@ fn values_that_do_not_fit_each_other_are_refused() {
             "line 2: plugin_host.require_signature is true, and trusted_keys is empty",
         ),
     ];
+    refuses(&cases);
+}
+
+/// Each of these has a fault that begins so.
+fn refuses(cases: &[(&str, &str)]) {
     for (text, expected) in cases {
         let told = faults(text);
         assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
     }
+}
+
+#[test]
+fn rates_and_ages_are_what_a_node_can_keep_to() {
+    refuses(&[
+        (
+            "[replication]\ncatch_up = \"1KiB/s\"\n",
+            "line 2: replication.catch_up is 1KiB a second. Write 64KiB/s or more",
+        ),
+        (
+            "[replication]\ncatch_up = \"1MiB\"\n",
+            "line 2: replication.catch_up is not a value it can have. Write \"unlimited\", or bytes",
+        ),
+        ("[collect]\nevery = \"50ms\"\n", "line 2: collect.every is 50ms. Write 100ms or more"),
+        (
+            "[presence]\nidle = \"500ms\"\n",
+            "line 2: presence.idle is 500ms. Write 1s or more, or \"off\"",
+        ),
+        (
+            "[collect]\nidle = 5\n",
+            "line 2: collect.idle is not a value it can have. Write \"off\", or how long",
+        ),
+        (
+            "[collect]\nforget = \"never\"\n",
+            "line 2: collect.forget is not a value it can have. Write \"off\", or how long",
+        ),
+    ]);
 }
 
 #[test]

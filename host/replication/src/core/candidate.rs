@@ -6,10 +6,12 @@
 //! the highest last epoch and then the most entries: it holds everything committed. What it holds
 //! beyond that becomes committed with the opening entry, and not before.
 
+use std::cmp::Reverse;
+
 use hashring::NodeId;
 use registry::{Member, PartitionRecord, PartitionState};
 use segment::{LogEnd, LogEntry};
-use wire::{Fetch, Fetched, Message, Promised, Sealed};
+use wire::{Fetch, Fetched, HandOver, Message, Promised, Sealed};
 
 use super::convert::{to_log, to_wire};
 use super::event::CasResult;
@@ -44,6 +46,9 @@ enum Phase {
     Sealing { sealed: Vec<(NodeId, Sealed)> },
     /// Another's log is the best one; what follows `after` was asked for last.
     Fetching { sealed: Vec<(NodeId, Sealed)>, from: NodeId, best: LogEnd, after: u64 },
+    /// The best log begins behind what this node shares with it, so it cannot be fetched: who has it was
+    /// asked to take over instead, and gives what it stands on as its primary.
+    Yielding { to: NodeId },
 }
 
 impl Candidate {
@@ -224,7 +229,22 @@ impl Partition {
                     self.go_on_fetching(cx);
                 }
             }
+            Phase::Yielding { to } => {
+                if only.is_none_or(|only| only == to) {
+                    // Nothing of this epoch is committed, so nothing has to be there before.
+                    let end = to_wire(LogEnd::default());
+                    cx.send(to, Message::HandOver(HandOver { partition: id, epoch, end }));
+                }
+            }
         }
+    }
+
+    /// Who has the best log takes over.
+    fn yield_to(&mut self, cx: &mut Shared, to: NodeId) {
+        let Doing::Candidate(candidate) = &mut self.doing else { return };
+        candidate.phase = Phase::Yielding { to };
+        candidate.came_further(cx.now);
+        self.ask_again(cx, None);
     }
 
     /// This node's own promise is on disk.
@@ -267,7 +287,9 @@ impl Partition {
             }
             !contradict.contains(node)
         });
-        let best = sealed.iter().max_by_key(|(_, sealed)| rank(sealed.end)).cloned();
+        // Of equal logs the one that goes back furthest.
+        let by = |it: &Sealed| (rank(it.end), Reverse(it.base));
+        let best = sealed.iter().max_by_key(|(_, sealed)| by(sealed)).cloned();
         let Some((from, best)) = best else { return };
         // A log that lost entries says nothing about what was committed, unless everybody is asked.
         let sound = sealed.iter().filter(|(_, sealed)| !sealed.damaged).count() >= needed;
@@ -286,6 +308,10 @@ impl Partition {
             return;
         }
         if rank(own.end) < rank(best.end) && !cx.config.sabotage.no_seal {
+            if own.end.seq < best.base {
+                self.yield_to(cx, from);
+                return;
+            }
             let best = to_log(best.end);
             candidate.phase = Phase::Fetching { sealed, from, best, after: best.seq };
             candidate.came_further(cx.now);
@@ -299,7 +325,7 @@ impl Partition {
     pub(super) fn go_on_fetching(&mut self, cx: &mut Shared) {
         let Doing::Candidate(candidate) = &self.doing else { return };
         let Phase::Fetching { best, .. } = &candidate.phase else { return };
-        let seq = self.tail.not_above(best.epoch, best.seq);
+        let seq = self.tail.shared(best.epoch, best.seq);
         self.fetch_after(cx, seq);
     }
 
@@ -321,16 +347,23 @@ impl Partition {
     pub(super) fn on_fetched(&mut self, cx: &mut Shared, from: &NodeId, fetched: Fetched) {
         let Doing::Candidate(candidate) = &mut self.doing else { return };
         let epoch = candidate.epoch();
-        let Phase::Fetching { from: source, best, after, .. } = &candidate.phase else { return };
+        let Phase::Fetching { sealed, from: source, best, after } = &candidate.phase else {
+            return;
+        };
         if fetched.epoch != epoch || source != from {
             return;
         }
         let (best, after, prev) = (*best, *after, to_log(fetched.prev));
+        let base = sealed.iter().find(|(node, _)| node == from).map_or(0, |(_, it)| it.base);
+        let begins = base > 0 && prev.seq >= base;
         if fetched.entries.is_empty() {
             // The place that was asked for is not in that log; a lower one is.
-            let seq = self.tail.not_above(prev.epoch, prev.seq);
+            let seq = self.tail.shared(prev.epoch, prev.seq);
             if seq < after {
                 self.fetch_after(cx, seq);
+            } else if begins && self.tail.epoch_at(prev.seq) != Some(prev.epoch) {
+                // That log begins there, and what is here is another one's.
+                self.yield_to(cx, from.clone());
             }
             return;
         }
@@ -405,9 +438,10 @@ impl Partition {
         let Doing::Candidate(candidate) = &self.doing else { return };
         let timings = cx.config.timings;
         if cx.now.saturating_sub(candidate.progress) >= timings.progress || cx.draining {
-            let contradicted = !candidate.contradict.is_empty();
+            let others = !candidate.contradict.is_empty()
+                || matches!(candidate.phase, Phase::Yielding { .. });
             self.step_down(cx);
-            if contradicted {
+            if others {
                 self.stand_back(cx);
             } else {
                 self.back_off(cx);

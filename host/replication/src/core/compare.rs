@@ -1,6 +1,6 @@
 //! Comparing the members' logs with their primary's, though nothing is amiss (R32).
 //!
-//! Now and then a primary reads one committed entry of its own log, any of them, and asks each member that
+//! Now and then a primary reads one committed entry of its own log, any that it has, and asks each member that
 //! holds it whether what it has there is the same. The question is an append of nothing after that place, so
 //! a member answers it by the rule for all appends: it reads the entry from its own disk, which verifies
 //! it, and if the chain is another one an operator hears of it and the log is mended ([`mending`](super::mending)).
@@ -19,12 +19,13 @@ impl Partition {
         let every = cx.config.timings.compare;
         let Doing::Lead(leader) = &mut self.doing else { return };
         let due = cx.now.saturating_sub(leader.compared) >= every;
-        if !due || self.commit == 0 || leader.followers.is_empty() {
+        let base = self.tail.base().seq;
+        if !due || self.commit <= base || leader.followers.is_empty() {
             return;
         }
         leader.compared = cx.now;
         let epoch = leader.epoch;
-        let seq = 1 + cx.nonce() % self.commit;
+        let seq = base + 1 + cx.nonce() % (self.commit - base);
         let request = cx.read_one(self.id, seq);
         self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Compare(_)));
         self.reads.push((request, ReadFor::Compare(epoch)));

@@ -114,6 +114,9 @@ pub struct Limits {
     pub catch_up_bytes_max: usize,
     /// Entries on their way to one learner.
     pub catch_up_entries_max: usize,
+    /// Bytes a second that a node gives to all together who are behind, from its disk; `None`: as many as
+    /// go.
+    pub catch_up_rate: Option<u64>,
 }
 
 impl Default for Limits {
@@ -132,6 +135,7 @@ impl Default for Limits {
             read_entries_max: 4096,
             catch_up_bytes_max: 8 << 20,
             catch_up_entries_max: 32 << 10,
+            catch_up_rate: None,
         }
     }
 }
@@ -171,6 +175,10 @@ pub struct Sabotage {
     pub count_by_node: bool,
     /// Takes its log back to what the primary alone says, and counts as whole at once.
     pub mend_alone: bool,
+    /// Lets the log begin behind an entry that is not committed.
+    pub trim_early: bool,
+    /// Lets the log begin where it was given a base before that is synced.
+    pub base_unsynced: bool,
     /// After a change, serves and commits by the new ensemble before the record says open.
     pub c_early: bool,
 }

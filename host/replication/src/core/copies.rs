@@ -7,7 +7,7 @@ use hashring::NodeId;
 use segment::LogEntry;
 use wire::{Ack, Message, Refuse, RefuseWhy};
 
-use super::follower::Next;
+use super::follower::{Next, When};
 use super::partition::{Doing, Partition, ReadFor};
 use super::shared::Shared;
 
@@ -91,14 +91,18 @@ impl Partition {
         let Doing::Lead(leader) = &mut self.doing else { return };
         let reign = leader.reign(id, self.commit);
         let mut slowest = u64::MAX;
+        let mut bases = Vec::new();
         for follower in leader.followers.iter_mut().chain(leader.changing.learner_mut()) {
             if cx.peers.member(&follower.member).is_none() {
                 continue;
             }
             slowest = slowest.min(follower.matched);
             loop {
-                match follower.next(&self.tail, reign, &cx.config.limits, cx.now) {
+                let (now, resend) = (cx.now, cx.config.timings.resend);
+                let when = When { now, resend, open: cx.pace.is_open(now) };
+                match follower.next(&self.tail, reign, &cx.config.limits, when) {
                     Next::Nothing => break,
+                    Next::ReadBase { at } => bases.push((follower.member.node.clone(), at)),
                     Next::Append(append) => {
                         cx.send(&follower.member.node, Message::Append(append));
                     }
@@ -113,6 +117,10 @@ impl Partition {
                 }
             }
         }
+        for (node, at) in bases {
+            self.read_base(cx, &node, reign.epoch, at);
+        }
+        let Doing::Lead(leader) = &self.doing else { return };
         // A slow member's entries are kept as long as they are few; then it gets them from the disk.
         let limits = &cx.config.limits;
         let mut gone = self.commit.min(leader.own);
@@ -142,6 +150,8 @@ impl Partition {
             let limits = &cx.config.limits;
             let appends = follower.read_done(entries.clone(), &self.tail, reign, limits, wait);
             for append in appends {
+                let bytes = append.entries.iter().map(|entry| entry.payload.len()).sum();
+                cx.pace.gave(bytes, cx.now);
                 cx.send(node, Message::Append(append));
             }
         }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use registry::{Member, PartitionRecord};
-use segment::LogEntry;
+use segment::{Base, LogEnd, LogEntry};
 use wire::Message;
+
+use super::step::Kept;
 
 /// Something that happened. Late and repeated ones are normal; each carries what it takes to see that.
 #[derive(Clone, Debug)]
@@ -93,6 +95,35 @@ pub enum Event {
         after: u64,
         /// Whether it is on disk.
         done: bool,
+    },
+    /// What is kept of everything up to `base`, which is committed, is on the disk: the log may begin there.
+    Trimmable {
+        /// Which partition's.
+        partition: PartitionId,
+        /// The last entry that the log need not have any more.
+        base: LogEnd,
+    },
+    /// What a [`Step::ReadBase`](super::Step::ReadBase) found.
+    BaseRead {
+        /// Which partition.
+        partition: PartitionId,
+        /// Which read.
+        request: u64,
+        /// The base that the log has.
+        base: Base,
+        /// Where the piece begins.
+        at: u64,
+        /// `None` if it could not be read.
+        piece: Option<Bytes>,
+    },
+    /// How a [`Step::Keep`](super::Step::Keep) ended.
+    Kept {
+        /// Which partition.
+        partition: PartitionId,
+        /// Of which base.
+        base: Base,
+        /// How.
+        kept: Kept,
     },
     /// Whether the disk is full. Told before the writer has to refuse: a refused write is kept by the
     /// driver and tried again, with nothing overtaking it.

@@ -6,14 +6,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hashring::PartitionId;
 use registry::Member;
-use segment::{LogEnd, LogEntry};
+use segment::{Base, LogEnd, LogEntry};
 use wire::Append;
 
 use super::Time;
 use super::config::Limits;
 use super::convert::{entry_to_wire, to_wire};
+use super::giving::Giving;
 use super::tail::Tail;
 
 /// A member other than the primary.
@@ -56,6 +58,8 @@ pub(super) struct Follower {
     reading: bool,
     /// A place of the log that was read for it.
     place: Option<LogEnd>,
+    /// It lacks entries before the log's beginning, and is given what that stands on.
+    giving: Option<Giving>,
 }
 
 /// An append under way.
@@ -81,6 +85,11 @@ pub(super) enum Next {
     Nothing,
     /// This.
     Append(Append),
+    /// What the log stands on, from this byte on.
+    ReadBase {
+        /// Where the piece begins.
+        at: u64,
+    },
     /// What the disk holds from this seq on.
     Read {
         /// The first seq to read.
@@ -88,6 +97,16 @@ pub(super) enum Next {
         /// A piece of many appends, and not of one.
         long: bool,
     },
+}
+
+/// When something is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct When {
+    pub(super) now: Time,
+    /// Who is behind may be given something now.
+    pub(super) open: bool,
+    /// What is not answered for so long is sent again.
+    pub(super) resend: Duration,
 }
 
 /// What an append says beside its entries.
@@ -122,6 +141,7 @@ impl Follower {
             taken: Taken::default(),
             reading: false,
             place: None,
+            giving: None,
         }
     }
 
@@ -135,6 +155,9 @@ impl Follower {
     pub(super) fn acked(&mut self, matched: u64, now: Time) {
         self.matched = self.matched.max(matched);
         self.next = self.next.max(matched + 1);
+        if self.giving.as_ref().is_some_and(|giving| giving.place().seq <= matched) {
+            self.given(now);
+        }
         self.heard = now;
         self.sent = now;
         self.full = false;
@@ -193,6 +216,67 @@ impl Follower {
         }
     }
 
+    /// It has all of the base, and its log goes on there.
+    fn given(&mut self, now: Time) {
+        if let Some(giving) = self.giving.take() {
+            self.taken.bytes += giving.total();
+            self.restart(self.matched + 1);
+            self.not_before = now;
+        }
+    }
+
+    /// Whether it is given what the log stands on, and takes it.
+    pub(super) fn gives(&self, now: Time) -> bool {
+        self.giving.as_ref().is_some_and(|giving| giving.goes_on(now))
+    }
+
+    /// How much of the base it has, and how long that is.
+    pub(super) fn given_of(&self) -> (u64, u64) {
+        self.giving.as_ref().map_or((0, 0), |giving| (giving.have, giving.total()))
+    }
+
+    /// A piece of the base was read for it: what it is to be sent.
+    pub(super) fn base_read(
+        &mut self,
+        base: Base,
+        at: u64,
+        piece: Option<Bytes>,
+        (now, pause): (Time, Duration),
+    ) -> Option<(Base, Bytes)> {
+        let giving = self.giving.as_mut()?;
+        match giving.piece(base, at, piece, now) {
+            Some(piece) => Some((giving.base(), piece)),
+            None => {
+                self.not_before = now + pause;
+                None
+            }
+        }
+    }
+
+    /// It has so much of the base.
+    pub(super) fn base_has(&mut self, place: LogEnd, have: u64, now: Time) {
+        self.heard = now;
+        self.full = false;
+        if let Some(giving) = self.giving.as_mut().filter(|giving| giving.place() == place) {
+            giving.has(have, now);
+        }
+    }
+
+    /// What to send next to who lacks entries before the log's beginning.
+    fn next_base(
+        &mut self,
+        base: LogEnd,
+        limits: &Limits,
+        (now, resend): (Time, Duration),
+    ) -> Next {
+        if self.giving.as_ref().is_none_or(|giving| giving.place() != base) {
+            self.giving = Some(Giving::new(base, now));
+        }
+        let window = limits.catch_up_bytes_max;
+        let at = self.giving.as_mut().and_then(|giving| giving.read(now, window, resend));
+        at.map_or(Next::Nothing, |at| Next::ReadBase { at })
+    }
+
     fn restart(&mut self, next: u64) {
         self.next = next;
         self.floor = next - 1;
@@ -202,6 +286,9 @@ impl Follower {
         self.under_way.clear();
         self.bytes = 0;
         self.reading = false;
+        if let Some(giving) = &mut self.giving {
+            giving.restart();
+        }
     }
 
     /// A beat passed: asks whether it is there, if it owes an acknowledgement or has not been `heard`.
@@ -214,8 +301,19 @@ impl Follower {
     }
 
     /// What to send next.
-    pub(super) fn next(&mut self, tail: &Tail, reign: Reign, limits: &Limits, now: Time) -> Next {
-        if self.reading || now < self.not_before || (self.probing && self.awaiting) {
+    pub(super) fn next(&mut self, tail: &Tail, reign: Reign, limits: &Limits, when: When) -> Next {
+        let now = when.now;
+        if now < self.not_before {
+            return Next::Nothing;
+        }
+        if self.next <= tail.base().seq {
+            return match when.open {
+                true => self.next_base(tail.base(), limits, (now, when.resend)),
+                false => Next::Nothing,
+            };
+        }
+        self.giving = None;
+        if self.reading || (self.probing && self.awaiting) {
             return Next::Nothing;
         }
         let ahead = self.next - 1 - self.floor.max(self.matched).min(self.next - 1);
@@ -229,7 +327,7 @@ impl Follower {
         if nothing && !self.ask {
             return Next::Nothing;
         }
-        let Some(prev) = self.prev(tail) else { return self.read(self.next - 1, limits) };
+        let Some(prev) = self.prev(tail) else { return self.read(self.next - 1, limits, when) };
         let wanted = if nothing { 0 } else { tail.end().seq + 1 - self.next };
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
         let mut entries = Vec::with_capacity(wanted.min(limits.append_entries_max));
@@ -245,7 +343,7 @@ impl Follower {
             seq += 1;
         }
         if entries.is_empty() && !nothing {
-            return self.read(self.next, limits);
+            return self.read(self.next, limits, when);
         }
         Next::Append(self.send(reign, prev, entries, now))
     }
@@ -257,8 +355,11 @@ impl Follower {
     }
 
     /// How much comes from the disk is not known before: one piece more at a time.
-    fn read(&mut self, from: u64, limits: &Limits) -> Next {
+    fn read(&mut self, from: u64, limits: &Limits, when: When) -> Next {
         let long = self.wide && !self.probing;
+        if !when.open {
+            return Next::Nothing;
+        }
         if !long && self.bytes >= limits.append_bytes_max {
             return Next::Nothing;
         }
@@ -344,135 +445,5 @@ fn place(entry: &LogEntry) -> LogEnd {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REIGN: Reign = Reign { partition: PartitionId(0), epoch: 2, commit: 0 };
-
-    fn tail(entries: u64) -> Tail {
-        let mut tail = Tail::default();
-        for seq in 1..=entries {
-            let payload = bytes::Bytes::from_static(b"12345678");
-            let chain = tail.end().chain.next(2, seq, &payload);
-            tail.push(&LogEntry { epoch: 2, seq, chain, payload });
-        }
-        tail
-    }
-
-    fn follower(next: u64) -> Follower {
-        Follower::new(Member { node: "b".parse().unwrap(), store: 1 }, 8, next, Time::ZERO)
-    }
-
-    fn limits() -> Limits {
-        Limits { in_flight_entries_max: 4, append_entries_max: 2, ..Limits::default() }
-    }
-
-    /// The place before and the seqs of what is sent next.
-    fn sent(follower: &mut Follower, tail: &Tail, now: Time) -> Option<(u64, Vec<u64>)> {
-        match follower.next(tail, REIGN, &limits(), now) {
-            Next::Append(append) => {
-                let seqs = append.entries.iter().map(|entry| entry.seq).collect();
-                Some((append.prev.seq, seqs))
-            }
-            Next::Nothing => None,
-            Next::Read { from, .. } => panic!("reads from {from}"),
-        }
-    }
-
-    #[test]
-    fn one_append_probes_and_then_a_bounded_number_is_under_way() {
-        let (tail, mut b) = (tail(9), follower(2));
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((1, vec![2, 3])));
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "not before it has matched");
-        b.acked(3, Time::ZERO);
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((3, vec![4, 5])));
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((5, vec![6, 7])));
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "four are under way");
-        b.acked(5, Time::ZERO);
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((7, vec![8, 9])));
-    }
-
-    #[test]
-    fn a_gap_goes_back_at_once_and_after_a_pause_where_it_makes_no_sense() {
-        let (tail, mut b) = (tail(9), follower(8));
-        let second = Duration::from_secs(1);
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((7, vec![8, 9])));
-        b.gap(2, Time::ZERO, second);
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((2, vec![3, 4])));
-        b.acked(4, Time::ZERO);
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((4, vec![5, 6])));
-        b.gap(1, Time::ZERO, second);
-        assert_eq!(b.matched, 1, "its disk has lost what it acknowledged");
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "after a pause");
-        assert_eq!(sent(&mut b, &tail, second), Some((1, vec![2, 3])));
-        b.acked(3, second);
-        b.connected(second, 8);
-        assert_eq!(b.matched, 3, "the same process holds what it held");
-        b.connected(second, 9);
-        assert_eq!(b.matched, 0, "another process says anew what it holds");
-        assert_eq!(sent(&mut b, &tail, second), Some((3, vec![4, 5])));
-    }
-
-    #[test]
-    fn an_overdue_acknowledgement_is_asked_for_without_sending_the_entries_again() {
-        let (tail, mut b) = (tail(3), follower(4));
-        b.acked(1, Time::ZERO);
-        b.next = 2;
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), Some((1, vec![2, 3])));
-        let second = Duration::from_secs(1);
-        b.tick(second / 2, second, true);
-        assert_eq!(sent(&mut b, &tail, second), None);
-        b.tick(second, second, true);
-        assert_eq!(sent(&mut b, &tail, second), Some((3, vec![])));
-        assert_eq!(sent(&mut b, &tail, second), None);
-    }
-
-    #[test]
-    fn what_is_not_in_memory_is_read_after_the_place_before_it() {
-        let (mut tail, mut b) = (tail(5), follower(2));
-        let held: Vec<_> = (1..=5).filter_map(|seq| tail.entry(seq)).collect();
-        tail.forget(4, 1);
-        let next = b.next(&tail, REIGN, &limits(), Time::ZERO);
-        assert!(matches!(next, Next::Read { from: 1, .. }), "{next:?}");
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "one read at a time");
-        let wait = (Time::ZERO, Duration::from_secs(1));
-        let done = b.read_done(held[..1].to_vec(), &tail, REIGN, &limits(), wait);
-        assert_eq!(done, [], "the place alone is no append");
-        let next = b.next(&tail, REIGN, &limits(), Time::ZERO);
-        assert!(matches!(next, Next::Read { from: 2, long: false }), "{next:?}");
-        let done = b.read_done(held[1..3].to_vec(), &tail, REIGN, &limits(), wait);
-        assert_eq!((done.len(), done[0].prev.seq, done[0].entries.len()), (1, 1, 2));
-        b.acked(3, Time::ZERO);
-        assert!(matches!(b.next(&tail, REIGN, &limits(), Time::ZERO), Next::Read { from: 4, .. }));
-        let done = b.read_done(Vec::new(), &tail, REIGN, &limits(), wait);
-        assert_eq!(done, [], "the disk has not got it yet");
-        assert_eq!(sent(&mut b, &tail, Time::ZERO), None, "later");
-    }
-
-    #[test]
-    fn a_learner_is_asked_first_and_then_given_long_pieces_up_to_a_bound() {
-        let mut tail = tail(20);
-        let held: Vec<_> = (1..=20).filter_map(|seq| tail.entry(seq)).collect();
-        tail.forget(20, 1);
-        let limits = Limits { catch_up_entries_max: 7, ..limits() };
-        let wait = (Time::ZERO, Duration::from_secs(1));
-        let member = Member { node: "d".parse().unwrap(), store: 1 };
-        let mut d = Follower::learner(member, 8, 20, Time::ZERO);
-        assert_eq!(sent(&mut d, &tail, Time::ZERO), Some((20, vec![])));
-        d.gap(0, Time::ZERO, wait.1);
-        let next = d.next(&tail, REIGN, &limits, Time::ZERO);
-        assert!(matches!(next, Next::Read { from: 1, long: false }), "{next:?}");
-        let done = d.read_done(held.clone(), &tail, REIGN, &limits, wait);
-        assert_eq!(done.len(), 1, "no more before it says that it is there");
-        d.acked(2, Time::ZERO);
-        let next = d.next(&tail, REIGN, &limits, Time::ZERO);
-        assert!(matches!(next, Next::Read { from: 3, long: true }), "{next:?}");
-        let done = d.read_done(held[2..10].to_vec(), &tail, REIGN, &limits, wait);
-        let seqs = |append: &Append| (append.prev.seq, append.entries.len());
-        assert_eq!(done.iter().map(seqs).collect::<Vec<_>>(), [(2, 2), (4, 2), (6, 2), (8, 2)]);
-        assert!(matches!(d.next(&tail, REIGN, &limits, Time::ZERO), Next::Nothing));
-        d.acked(4, Time::ZERO);
-        assert!(matches!(d.next(&tail, REIGN, &limits, Time::ZERO), Next::Read { from: 11, .. }));
-        assert_eq!((d.taken.entries, d.taken.bytes), (4, 32));
-    }
-}
+#[path = "follower_tests.rs"]
+mod tests;

@@ -22,7 +22,7 @@ pub(super) struct Learner {
     pub(super) follower: Follower,
     began: Time,
     /// What it held when it last came further, and when.
-    further: (u64, Time),
+    further: ((u64, u64), Time),
     /// What was committed, and when, for as long as that matters.
     commits: VecDeque<(Time, u64)>,
 }
@@ -31,7 +31,7 @@ impl Learner {
     /// A node that may hold nothing, or all of it.
     pub(super) fn new(member: Member, boot: u64, end: u64, now: Time) -> Self {
         let follower = Follower::learner(member, boot, end, now);
-        Self { follower, began: now, further: (0, now), commits: VecDeque::new() }
+        Self { follower, began: now, further: ((0, 0), now), commits: VecDeque::new() }
     }
 
     /// A beat passed, or it came further.
@@ -44,8 +44,9 @@ impl Learner {
         {
             self.commits.pop_front();
         }
-        if self.follower.matched > self.further.0 || self.follower.matched >= commit {
-            self.further = (self.follower.matched, now);
+        let at = (self.follower.matched, self.follower.given_of().0);
+        if at > self.further.0 || self.follower.matched >= commit {
+            self.further = (at, now);
         }
     }
 
@@ -66,12 +67,13 @@ impl Learner {
         let taken = self.follower.taken;
         let left = end.saturating_sub(self.follower.matched);
         let each = taken.bytes.checked_div(taken.entries).unwrap_or(0);
+        let (have, total) = self.follower.given_of();
         LearnerView {
             node: self.follower.member.node.clone(),
             matched: self.follower.matched,
             end,
-            bytes_done: taken.bytes,
-            bytes_left: left.saturating_mul(each),
+            bytes_done: taken.bytes + have,
+            bytes_left: left.saturating_mul(each) + (total - have.min(total)),
             age: now.saturating_sub(self.began),
         }
     }

@@ -37,15 +37,10 @@ pub(super) enum Misfit {
 impl Partition {
     /// A primary sent entries.
     pub(super) fn on_append(&mut self, cx: &mut Shared, from: &NodeId, boot: u64, append: Append) {
-        if let Some(why) = self.refuses(cx, from, boot, &append) {
-            self.refuse(cx, from, append.epoch, why);
+        // The reserve has room for promises and openings, not for more.
+        let more = append.entries.iter().any(|entry| !opening::is_opening(&entry.payload));
+        if !self.follows(cx, from, boot, append.epoch, more) {
             return;
-        }
-        if append.epoch > self.promised {
-            self.depose(cx, append.epoch);
-            self.promise(cx, append.epoch, from, boot);
-        } else if self.promised_to.is_none() {
-            self.promise(cx, append.epoch, from, boot);
         }
         let prev = to_log(append.prev);
         if self.tail.epoch_at(prev.seq) != Some(prev.epoch) {
@@ -72,24 +67,48 @@ impl Partition {
         }
     }
 
-    /// Why an append is not looked at.
+    /// Whether what a primary sends in `epoch` is looked at; `more` needs room on the disk. If so the epoch is
+    /// promised, and otherwise the primary is told why not.
+    pub(super) fn follows(
+        &mut self,
+        cx: &mut Shared,
+        from: &NodeId,
+        boot: u64,
+        epoch: u64,
+        more: bool,
+    ) -> bool {
+        if let Some(why) = self.refuses(cx, from, boot, epoch, more) {
+            self.refuse(cx, from, epoch, why);
+            return false;
+        }
+        if epoch > self.promised {
+            self.depose(cx, epoch);
+            self.promise(cx, epoch, from, boot);
+        } else if self.promised_to.is_none() {
+            self.promise(cx, epoch, from, boot);
+        }
+        true
+    }
+
+    /// Why what a primary sends is not looked at.
     fn refuses(
         &self,
         cx: &mut Shared,
         from: &NodeId,
         boot: u64,
-        append: &Append,
+        epoch: u64,
+        more: bool,
     ) -> Option<RefuseWhy> {
         if self.blocked() {
             return Some(RefuseWhy::Divergent);
         }
-        let own = self.own_epoch().is_some_and(|own| own >= append.epoch);
-        if own || self.forgot || !self.accepts(cx, append.epoch, from, boot) {
+        let own = self.own_epoch().is_some_and(|own| own >= epoch);
+        if own || self.forgot || !self.accepts(cx, epoch, from, boot) {
             return Some(RefuseWhy::Stale { promised: self.promised });
         }
         let known = self.record.as_ref().map(|known| &known.record);
         let outside = known.filter(|record| {
-            record.epoch == append.epoch && !record.names(&cx.config.node, cx.config.store)
+            record.epoch == epoch && !record.names(&cx.config.node, cx.config.store)
         });
         if let Some(record) = outside {
             // Whoever leads by the record may give the log to anybody, who counts for nothing by it.
@@ -100,10 +119,7 @@ impl Partition {
                 return Some(RefuseWhy::Busy);
             }
         }
-        // The reserve has room for promises and openings, not for more.
-        let full = cx.full.is_some()
-            && append.entries.iter().any(|entry| !opening::is_opening(&entry.payload));
-        full.then_some(RefuseWhy::Full)
+        (cx.full.is_some() && more).then_some(RefuseWhy::Full)
     }
 
     /// Everything up to `last` is equal to the primary's log.
@@ -197,7 +213,7 @@ impl Partition {
     /// Where to look for the last common entry: the last one here that is not above `prev`. Its chain
     /// is not looked at.
     fn hint(&self, prev: LogEnd) -> LogEnd {
-        let seq = self.tail.not_above(prev.epoch, prev.seq);
+        let seq = self.tail.shared(prev.epoch, prev.seq);
         let epoch = self.tail.epoch_at(seq).unwrap_or(0);
         self.tail.place(seq).unwrap_or_else(|| LogEnd { epoch, seq, ..LogEnd::default() })
     }
@@ -232,7 +248,7 @@ impl Partition {
             partition: self.id,
             epoch,
             end: to_wire(self.tail.end()),
-            base: 0,
+            base: self.tail.base().seq,
             commit: self.commit,
             damaged: self.damaged,
         }

@@ -37,10 +37,17 @@ pub(super) struct Mending {
     flaw: Flaw,
     /// In which epoch the others are asked.
     epoch: u64,
+    /// The log begins behind it.
+    base: LogEnd,
     /// The last place known to be the same.
     low: LogEnd,
     /// A place known not to be.
     high: u64,
+    /// All are asked what they have there: at `high`, or where the last of their logs begins if that is above.
+    /// Chains that are equal there are equal at `high`.
+    all_have: u64,
+    /// The primary's log begins behind this log's base, so it gives what is to stand before.
+    given_anew: bool,
     phase: Phase,
     asked: Time,
     /// Since when nothing is taken so that it can be mended.
@@ -60,9 +67,21 @@ enum Phase {
 }
 
 impl Mending {
-    fn new(flaw: Flaw, epoch: u64, high: u64, now: Time) -> Self {
-        let (low, phase) = (LogEnd::default(), Phase::Halving { seq: 0 });
-        let mut mending = Self { flaw, epoch, low, high, phase, asked: now, blocked: None };
+    /// `base` is what the log begins with: that is committed, and the same everywhere.
+    fn new(flaw: Flaw, epoch: u64, high: u64, (base, now): (LogEnd, Time)) -> Self {
+        let (low, phase) = (base, Phase::Halving { seq: 0 });
+        let mut mending = Self {
+            flaw,
+            epoch,
+            base,
+            low,
+            high,
+            all_have: 0,
+            given_anew: false,
+            phase,
+            asked: now,
+            blocked: None,
+        };
         mending.go_on();
         mending
     }
@@ -75,16 +94,23 @@ impl Mending {
     /// The next question: of a place between the two, or what all have at the upper one.
     fn go_on(&mut self) {
         let between = self.high.saturating_sub(self.low.seq);
-        self.phase = if between > 1 {
-            Phase::Halving { seq: self.low.seq + between / 2 }
+        if between > 1 {
+            self.all_have = 0;
+            self.phase = Phase::Halving { seq: self.low.seq + between / 2 };
         } else {
-            Phase::Gathering { said: BTreeMap::new(), needed: None }
-        };
+            self.gather();
+        }
+    }
+
+    /// The next question: what all have.
+    fn gather(&mut self) {
+        self.all_have = self.all_have.max(self.high);
+        self.phase = Phase::Gathering { said: BTreeMap::new(), needed: None };
     }
 
     /// Another epoch began: its primary is asked from the beginning.
     fn begin_anew(&mut self, epoch: u64, now: Time) {
-        *self = Self { blocked: None, ..Self::new(self.flaw, epoch, self.high, now) };
+        *self = Self { blocked: None, ..Self::new(self.flaw, epoch, self.high, (self.base, now)) };
     }
 }
 
@@ -112,7 +138,12 @@ impl Partition {
         });
         if leads && matches!(self.doing, Doing::Follow) && !self.blocked() {
             let high = seq.min(self.tail.end().seq).max(1);
-            self.mending = Some(Box::new(Mending::new(Flaw::Differs, epoch, high, cx.now)));
+            self.mending = Some(Box::new(Mending::new(
+                Flaw::Differs,
+                epoch,
+                high,
+                (self.tail.base(), cx.now),
+            )));
             cx.writer.withdraw(self.id);
             self.ask_about_log(cx);
         }
@@ -122,6 +153,12 @@ impl Partition {
     /// The entry at `seq` cannot be read on this node.
     pub(super) fn on_unreadable(&mut self, cx: &mut Shared, seq: u64) {
         if seq == 0 || seq > self.tail.end().seq {
+            return;
+        }
+        if seq <= self.tail.base().seq {
+            // What the log stands on: nobody can be asked for a part of it, but another may lead.
+            cx.alarm(self.id, Alarm::Unreadable);
+            self.begin_hand_over(cx);
             return;
         }
         if let Some(mending) = &mut self.mending
@@ -163,7 +200,8 @@ impl Partition {
                     return;
                 };
                 self.unreadable = Some((seq, cx.now + AGAIN));
-                let mending = Mending::new(Flaw::Unreadable, epoch, seq, cx.now);
+                let mending =
+                    Mending::new(Flaw::Unreadable, epoch, seq, (self.tail.base(), cx.now));
                 self.mending = Some(Box::new(mending));
                 self.ask_about_log(cx);
             }
@@ -221,7 +259,7 @@ impl Partition {
         }
         let seq = match mending.phase {
             Phase::Halving { seq } => seq,
-            Phase::Gathering { .. } => mending.high,
+            Phase::Gathering { .. } => mending.all_have,
             Phase::Comparing { .. } => return,
             Phase::Keeping { asked } => {
                 if asked {
@@ -251,8 +289,14 @@ impl Partition {
             return;
         }
         let seq = look.seq.min(self.tail.end().seq).max(1);
-        let request = cx.read_one(self.id, seq);
+        let base = self.tail.base();
         self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Look(to, _) if to == from));
+        if seq <= base.seq {
+            // Nothing before it is known. It was on the disk before the log began there.
+            self.has_there(cx, from, look, base);
+            return;
+        }
+        let request = cx.read_one(self.id, seq);
         self.reads.push((request, ReadFor::Look(from.clone(), look)));
     }
 
@@ -265,6 +309,12 @@ impl Partition {
         entries: &[LogEntry],
     ) {
         let Some(entry) = entries.first() else { return };
+        let place = LogEnd { epoch: entry.epoch, seq: entry.seq, chain: entry.chain };
+        self.has_there(cx, to, look, place);
+    }
+
+    /// Tells what stands here.
+    fn has_there(&self, cx: &mut Shared, to: &NodeId, look: Look, place: LogEnd) {
         let verified = match &self.doing {
             Doing::Lead(leader) if leader.open() && leader.epoch == look.epoch => leader.own,
             Doing::Follow => self.matched,
@@ -273,7 +323,6 @@ impl Partition {
         if look.epoch != self.promised {
             return;
         }
-        let place = LogEnd { epoch: entry.epoch, seq: entry.seq, chain: entry.chain };
         let looked = Looked {
             partition: self.id,
             epoch: look.epoch,
@@ -295,8 +344,14 @@ impl Partition {
         }
         let primary = record.primary.as_ref() == Some(from);
         match &mut mending.phase {
-            Phase::Halving { seq } if primary && looked.place.seq <= *seq => {
+            Phase::Halving { seq } if primary => {
                 let theirs = to_log(looked.place);
+                if theirs.seq > *seq && theirs.seq >= mending.high {
+                    // Its log begins above all that can be compared.
+                    mending.gather();
+                    self.ask_about_log(cx);
+                    return;
+                }
                 mending.phase = Phase::Comparing { theirs };
                 let request = cx.read_one(self.id, theirs.seq.max(1));
                 self.reads.retain(|(_, purpose)| !matches!(purpose, ReadFor::Own));
@@ -304,6 +359,7 @@ impl Partition {
             }
             Phase::Gathering { said, .. } => {
                 said.insert(from.clone(), looked);
+                mending.given_anew |= primary && looked.place.seq > mending.all_have;
                 self.count_looked(cx, &record);
             }
             Phase::Halving { .. } | Phase::Comparing { .. } | Phase::Keeping { .. } => {}
@@ -315,11 +371,12 @@ impl Partition {
         let unreadable = self.unreadable.map(|(seq, _)| seq);
         let Some(mending) = &mut self.mending else { return };
         let Phase::Comparing { theirs } = mending.phase else { return };
-        let own = entries.first().map(|entry| LogEnd {
+        let own = entries.first().filter(|entry| entry.seq == theirs.seq).map(|entry| LogEnd {
             epoch: entry.epoch,
             seq: entry.seq,
             chain: entry.chain,
         });
+        let own = if theirs.seq == mending.base.seq { Some(mending.base) } else { own };
         if own == Some(theirs) {
             mending.low = theirs;
         } else if own.is_some() || unreadable == Some(theirs.seq) {
@@ -341,10 +398,25 @@ impl Partition {
         let mine = if record.epoch == self.promised { self.matched } else { 0 };
         let alone = cx.config.sabotage.mend_alone;
         let Some(mending) = &mut self.mending else { return };
-        let high = mending.high;
+        let asked = mending.all_have;
         let Phase::Gathering { said, needed } = &mut mending.phase else { return };
         let theirs = record.primary.as_ref().and_then(|primary| said.get(primary)).copied();
-        let Some(theirs) = theirs.filter(|theirs| theirs.place.seq == high) else { return };
+        let Some(theirs) = theirs else { return };
+        // Where a log begins is committed: the primary has it, whoever says so.
+        let begins = said.values().map(|looked| looked.place.seq).max().unwrap_or(0);
+        if begins > asked && begins <= theirs.commit {
+            mending.all_have = begins;
+            mending.gather();
+            self.ask_about_log(cx);
+            return;
+        }
+        if theirs.place.seq != asked {
+            return;
+        }
+        if mending.high <= mending.base.seq && !mending.given_anew {
+            // This log's own beginning is another one, and the primary has nothing to be given in its place.
+            return;
+        }
         let agree: Vec<&Looked> =
             said.values().filter(|looked| looked.place == theirs.place).collect();
         let members = record.ensemble.len();

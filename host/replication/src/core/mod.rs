@@ -11,10 +11,12 @@
 //! and `leader` are what it does for it, in the order in which a node comes to do it; `hand_over` is how
 //! it stops in good order, and `change`, with `roster`, `plan` and `learner`, how it gets another ensemble;
 //! `restoring` writes a record anew that is gone.
-//! `compare` looks whether the logs are still the same, and `mending` makes them so. `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
+//! `compare` looks whether the logs are still the same, `mending` makes them so, and `base` is about
+//! logs that lost their beginning. `copies`, `follower`, `quorum` and `waits` are the leader's parts, `tail` is
 //! the log, `writer` the disk, `peers` and `beats` the others. Time matters only at beats: nothing here
 //! waits for less than one.
 
+mod base;
 mod beats;
 mod candidate;
 mod change;
@@ -24,12 +26,14 @@ mod convert;
 mod copies;
 mod event;
 mod follower;
+mod giving;
 mod hand_over;
 mod leader;
 mod learner;
 mod member;
 mod mending;
 mod opening;
+mod pace;
 mod partition;
 mod peers;
 mod plan;
@@ -59,7 +63,7 @@ use writer::After;
 pub use config::{CoreConfig, Limits, Sabotage, Timings};
 pub use event::{CasResult, Event, Roster};
 pub use opening::{OPENING_KIND, is_opening, opened_record};
-pub use step::{Alarm, Moving, Outcome, Step, StopReason, Why};
+pub use step::{Alarm, Kept, Moving, Outcome, Step, StopReason, Why};
 pub use view::{LearnerView, PartitionView, Role};
 
 /// Time since the process started. It never goes back; it may jump.
@@ -120,6 +124,9 @@ impl Core {
             }
             Event::RecordGone { .. } | Event::Unreadable { .. } | Event::PutAside { .. } => {
                 self.handle_loss(event);
+            }
+            Event::Trimmable { .. } | Event::BaseRead { .. } | Event::Kept { .. } => {
+                self.on_disk(event);
             }
             Event::WriterFull(full) => {
                 self.cx.full = full.then_some(self.cx.now);
@@ -220,6 +227,22 @@ impl Core {
         }
     }
 
+    /// The disk has done something about what logs stand on.
+    fn on_disk(&mut self, event: Event) {
+        match event {
+            Event::Trimmable { partition, base } => {
+                self.with(partition, |at, cx| at.trim(cx, base));
+            }
+            Event::BaseRead { partition, request, base, at, piece } => {
+                self.with(partition, |it, cx| it.on_base_read(cx, request, base, (at, piece)));
+            }
+            Event::Kept { partition, base, kept } => {
+                self.with(partition, |at, cx| at.on_kept(cx, base, kept));
+            }
+            _ => {}
+        }
+    }
+
     fn say_what_is_written(&mut self) {
         let early = self.cx.config.sabotage.ack_before_sync;
         while let Some(after) = self.cx.writer.due(early) {
@@ -303,6 +326,12 @@ impl Core {
             }
             Message::HandOverAnswer(answer) => {
                 self.with(answer.partition, |at, cx| at.on_hand_over_answer(cx, from, answer));
+            }
+            Message::Base(base) => {
+                self.with(base.partition, |at, cx| at.on_base(cx, from, boot, base));
+            }
+            Message::BaseHave(have) => {
+                self.with(have.partition, |at, cx| at.on_base_have(cx, from, have));
             }
         }
     }

@@ -11,6 +11,7 @@ use registry::PartitionRecord;
 use segment::{LogEntry, LogOp, Promise, Restored};
 
 use super::Time;
+use super::base::Taking;
 use super::candidate::Candidate;
 use super::leader::Leader;
 use super::member::Deferred;
@@ -53,6 +54,8 @@ pub(super) struct Partition {
     pub(super) reads: Vec<(u64, ReadFor)>,
     /// An append that waits for a read.
     pub(super) deferred: Option<Deferred>,
+    /// What this node is given to let its log begin with.
+    pub(super) taking: Option<Taking>,
     pub(super) dirty: bool,
     pub(super) shown: Glance,
     behind_since: Option<Time>,
@@ -101,6 +104,8 @@ pub(super) enum ReadFor {
     Look(NodeId, wire::Look),
     /// To compare it with the primary's, while it is mended.
     Own,
+    /// What it stands on, for a member that lacks entries before it, in an epoch this node leads.
+    Base(NodeId, u64),
 }
 
 /// So long the record may be behind a promise before an operator hears of it.
@@ -128,6 +133,7 @@ impl Partition {
             wanted: None,
             reads: Vec::new(),
             deferred: None,
+            taking: None,
             dirty: false,
             shown: Glance::default(),
             behind_since: None,
@@ -305,6 +311,8 @@ impl Partition {
             ReadFor::Compare(epoch) => self.on_compare_read(cx, epoch, &entries),
             ReadFor::Look(to, look) => self.on_look_read(cx, &to, look, &entries),
             ReadFor::Own => self.on_own_read(cx, &entries),
+            // Answered by another event.
+            ReadFor::Base(..) => {}
         }
     }
 

@@ -10,6 +10,7 @@ use registry::{Member, PartitionRecord};
 use wire::{Message, PreVote, PreVoteAsk, Promised, Seal, SealAnswer, Sealed};
 
 use super::config::CoreConfig;
+use super::pace::Pace;
 use super::peers::Peers;
 use super::roster::Roll;
 use super::step::{Alarm, Outcome, Step};
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) learning: BTreeMap<PartitionId, Time>,
     /// Hand-overs that may yet begin in this beat because the ring wants another primary.
     pub(super) hand_overs_left: usize,
+    /// How fast those who are behind are given what they lack.
+    pub(super) pace: Pace,
     rng: SmallRng,
     reads: u64,
 }
@@ -67,6 +70,7 @@ impl Shared {
     pub(super) fn new(config: CoreConfig, seed: u64) -> Self {
         Self {
             peers: Peers::new(config.sabotage.count_by_node),
+            pace: Pace::new(config.limits.catch_up_rate),
             config,
             now: Time::ZERO,
             writer: Writer::new(),
@@ -192,6 +196,19 @@ impl Shared {
     /// Reads one entry of this node's own log; the number the answer will have.
     pub(super) fn read_one(&mut self, partition: PartitionId, seq: u64) -> u64 {
         self.ask_disk(partition, seq, 1, self.config.limits.append_bytes_max)
+    }
+
+    /// Reads a piece of what a log stands on; the number the answer will have.
+    pub(super) fn read_base(&mut self, partition: PartitionId, at: u64) -> u64 {
+        self.reads += 1;
+        let (request, bytes_max) = (self.reads, self.config.limits.append_bytes_max);
+        self.out.questions.push(Step::ReadBase { partition, request, at, bytes_max });
+        request
+    }
+
+    /// Has the disk keep something.
+    pub(super) fn keep(&mut self, keep: Step) {
+        self.out.questions.push(keep);
     }
 
     fn ask_disk(

@@ -22,8 +22,9 @@ pub(super) struct Glance {
     closed_for: Option<Why>,
     end: u64,
     commit: u64,
+    base: u64,
     /// What a learner holds.
-    learner: Option<u64>,
+    learner: Option<(u64, u64)>,
     /// How often another ensemble was wanted.
     wanted: u64,
     stale: Time,
@@ -62,6 +63,7 @@ impl Partition {
             commit: self.commit,
             committed: self.tail.place(self.commit),
             end: self.tail.end().seq,
+            base: self.tail.base().seq,
             stale: self.stale(cx),
             damaged: self.damaged,
             unreadable: self.unreadable.map(|(seq, _)| seq),
@@ -98,11 +100,15 @@ impl Partition {
         let stale = self.stale(cx);
         let stale = if stale > 2 * cx.config.timings.beat { stale } else { Time::ZERO };
         let learner = match &self.doing {
-            Doing::Lead(leader) => leader.changing.learner.as_ref().map(|it| it.follower.matched),
+            Doing::Lead(leader) => {
+                let learner = leader.changing.learner.as_ref().map(|learner| &learner.follower);
+                learner.map(|follower| (follower.matched, follower.given_of().0))
+            }
             Doing::Follow | Doing::Candidate(_) => None,
         };
         let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.version);
-        let now = Glance { end, commit, learner, wanted, stale, ..self.shown };
+        let base = self.tail.base().seq;
+        let now = Glance { end, commit, base, learner, wanted, stale, ..self.shown };
         if now != self.shown {
             self.look(cx, now);
         }

@@ -1,8 +1,9 @@
 //! What a core wants done.
 
+use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use registry::PartitionRecord;
-use segment::LogOp;
+use segment::{Base, LogOp};
 use wire::Message;
 
 /// Something to do. In the order of [`Core::poll`](super::Core::poll).
@@ -62,6 +63,30 @@ pub enum Step {
         /// The last entry that stayed.
         after: u64,
     },
+    /// Read a piece of what this node's log stands on; answer with
+    /// [`Event::BaseRead`](super::Event::BaseRead).
+    ReadBase {
+        /// Which partition.
+        partition: PartitionId,
+        /// What to answer with.
+        request: u64,
+        /// Where the piece begins.
+        at: u64,
+        /// At most so many bytes.
+        bytes_max: usize,
+    },
+    /// Keep a piece of what another node's log stands on; answer with [`Event::Kept`](super::Event::Kept). When
+    /// all of it is there it is verified and synced, and no log begins there yet.
+    Keep {
+        /// Which partition.
+        partition: PartitionId,
+        /// Of which base; how many entries are kept in it is not known.
+        base: Base,
+        /// Where the piece begins.
+        at: u64,
+        /// The piece.
+        piece: Bytes,
+    },
     /// This node leads: the record says open, and everything up to `seq` is committed.
     Opened {
         /// Which partition.
@@ -118,6 +143,17 @@ pub enum Step {
         /// What about.
         alarm: Alarm,
     },
+}
+
+/// What is there of a base after a piece more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The first so many bytes.
+    Some(u64),
+    /// All of it, verified and synced: a log may begin there.
+    All,
+    /// It could not be written; it may be tried again.
+    Nothing,
 }
 
 /// How a submit, a barrier or a confirm ended.

@@ -186,7 +186,9 @@ impl Partition {
             && !self.suspicion.hears(cx.now, cx.config.timings.suspect)
             && ask.epoch >= newest
             && (ask.ready || !cx.ready)
-            && near;
+            && near
+            // It could not be given what it lacks by then.
+            && ask.end.seq >= self.tail.base().seq;
         Vote { partition: self.id, epoch: ask.epoch, yes, end: to_wire(end) }
     }
 

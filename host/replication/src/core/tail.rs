@@ -25,6 +25,8 @@ pub(super) struct Tail {
     bare: u64,
     /// One place below `entries` that was read from the disk.
     anchor: Option<LogEnd>,
+    /// The log begins behind this entry.
+    base: LogEnd,
 }
 
 #[derive(Debug)]
@@ -42,6 +44,7 @@ impl Tail {
             before: restored.end,
             epochs: restored.epochs.clone(),
             bare: restored.end.seq,
+            base: restored.base,
             ..Self::default()
         }
     }
@@ -55,6 +58,25 @@ impl Tail {
         self.bytes += entry.payload.len();
         let payload = Some(entry.payload.clone());
         self.entries.push_back(Held { epoch: entry.epoch, chain: entry.chain, payload });
+    }
+
+    /// The log begins behind an entry that it has from now on.
+    pub(super) fn trim(&mut self, base: LogEnd) {
+        self.epochs.retain(|(epoch, first)| *first > base.seq && *epoch > base.epoch);
+        self.epochs.insert(0, (base.epoch, base.seq));
+        self.anchor = self.anchor.filter(|anchor| anchor.seq >= base.seq);
+        self.base = base;
+    }
+
+    /// The log is another one: it begins and ends behind `base`.
+    pub(super) fn begin(&mut self, base: LogEnd) {
+        let epochs = vec![(base.epoch, base.seq)];
+        *self = Self { end: base, before: base, base, bare: base.seq, epochs, ..Self::default() };
+    }
+
+    /// Behind which entry the log begins.
+    pub(super) fn base(&self) -> LogEnd {
+        self.base
     }
 
     /// Drops everything after `last`, which is in the log.
@@ -110,9 +132,9 @@ impl Tail {
         self.bytes
     }
 
-    /// The epoch of an entry; 0 for seq 0, `None` behind the end.
+    /// The epoch of an entry; 0 for seq 0, `None` behind the end and before the beginning.
     pub(super) fn epoch_at(&self, seq: u64) -> Option<u64> {
-        if seq > self.end.seq {
+        if seq > self.end.seq || seq < self.base.seq {
             return None;
         }
         let later = self.epochs.partition_point(|(_, first)| *first <= seq);
@@ -124,8 +146,8 @@ impl Tail {
         if seq == self.end.seq {
             return Some(self.end);
         }
-        if seq == 0 {
-            return Some(LogEnd::default());
+        if seq <= self.base.seq {
+            return Some(self.base).filter(|base| base.seq == seq);
         }
         match self.index(seq).and_then(|at| self.entries.get(at)) {
             Some(held) => Some(LogEnd { epoch: held.epoch, seq, chain: held.chain }),
@@ -134,7 +156,14 @@ impl Tail {
         }
     }
 
-    /// The seq of the last entry that is not above `epoch` and `seq`, by either.
+    /// The same, and nothing below the beginning of the log: what that stands on is committed, so every log
+    /// that can be compared with it has it.
+    pub(super) fn shared(&self, epoch: u64, seq: u64) -> u64 {
+        self.not_above(epoch, seq).max(self.base.seq)
+    }
+
+    /// The seq of the last entry that is not above `epoch` and `seq`, by either; below the beginning of the log
+    /// if none in it is.
     pub(super) fn not_above(&self, epoch: u64, seq: u64) -> u64 {
         let later = self.epochs.partition_point(|(begun, _)| *begun <= epoch);
         let seq = seq.min(self.end.seq);
@@ -205,6 +234,28 @@ mod tests {
         assert_eq!(cut.entry(2), short.entry(2));
         cut.cut(LogEnd::default());
         assert_eq!((cut.end(), cut.bytes()), (LogEnd::default(), 0));
+    }
+
+    #[test]
+    fn a_trimmed_log_knows_nothing_before_its_beginning() {
+        let mut trimmed = tail(&[1, 1, 3, 3, 4]);
+        let base = trimmed.place(3).unwrap();
+        trimmed.trim(base);
+        let epochs: Vec<_> = (0..=6).map(|seq| trimmed.epoch_at(seq)).collect();
+        assert_eq!(epochs, [None, None, None, Some(3), Some(3), Some(4), None]);
+        assert_eq!((trimmed.place(3), trimmed.place(2)), (Some(base), None));
+        assert_eq!((trimmed.not_above(3, 9), trimmed.shared(3, 9)), (4, 4));
+        assert!(trimmed.not_above(2, 9) < 3 && trimmed.shared(2, 9) == 3);
+        assert!(trimmed.not_above(9, 1) < 3 && trimmed.shared(9, 1) == 3);
+        assert_eq!(trimmed.place(5), tail(&[1, 1, 3, 3, 4]).place(5));
+        let mut begun = tail(&[1, 1]);
+        begun.begin(base);
+        assert_eq!((begun.end(), begun.base(), begun.bytes()), (base, base, 0));
+        let chain = base.chain.next(4, 4, b"x");
+        begun.push(&LogEntry { epoch: 4, seq: 4, chain, payload: "x".into() });
+        assert_eq!((begun.epoch_at(4), begun.entry(4).is_some()), (Some(4), true));
+        begun.forget(4, 0);
+        assert_eq!(begun.place(4).map(|place| place.seq), Some(4));
     }
 
     #[test]

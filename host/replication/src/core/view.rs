@@ -59,6 +59,8 @@ pub struct PartitionView {
     pub committed: Option<LogEnd>,
     /// The log's last seq.
     pub end: u64,
+    /// The log begins behind this seq: of what is before, only what is kept is there.
+    pub base: u64,
     /// How long ago the leader was heard; zero while leading.
     pub stale: Duration,
     /// The log lost something, and its word counts for little until it is whole again.

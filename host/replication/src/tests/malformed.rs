@@ -102,6 +102,7 @@ impl Alone {
             weight: 1,
             timings: Timings::default(),
             scrub: 0,
+            catch_up: None,
         };
         let credentials = Credentials::new(&authority.issue(&id("b")).unwrap()).unwrap();
         let restored = BTreeMap::new();

@@ -186,6 +186,7 @@ impl Cluster {
             weight: 1,
             timings: self.timings,
             scrub: self.scrub,
+            catch_up: None,
         }
     }
 

@@ -17,9 +17,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use replication::core::{Alarm, Event, Outcome};
 use wire::{
-    Ack, Append, Beat, BeatAnswer, End, Entry, Fetch, Fetched, HandOver, HandOverAnswer, Lead,
-    Look, Looked, Message, PreVote, PreVoteAnswer, PreVoteAsk, Promised, Refuse, RefuseWhy, Seal,
-    SealAnswer, Sealed, Vote,
+    Ack, Append, Base, BaseHave, Beat, BeatAnswer, End, Entry, Fetch, Fetched, HandOver,
+    HandOverAnswer, Lead, Look, Looked, Message, PreVote, PreVoteAnswer, PreVoteAsk, Promised,
+    Refuse, RefuseWhy, Seal, SealAnswer, Sealed, Vote,
 };
 
 use crate::stage::{P, Stage, id};
@@ -82,7 +82,7 @@ impl Babbler {
     fn message(&mut self) -> Message {
         let (partition, epoch, end) = (self.partition(), self.number(), self.end());
         let (yes, seq) = (self.rng.random(), self.number());
-        match self.rng.random_range(0..15) {
+        match self.rng.random_range(0..17) {
             0 => {
                 let leads = vec![Lead { partition, epoch, commit: seq }];
                 Message::Beat(Beat { round: seq, leads, stuck: yes, full: yes, session: yes })
@@ -120,6 +120,12 @@ impl Babbler {
                 let verified = self.number();
                 Message::Looked(Looked { partition, epoch, place: end, verified, commit: seq })
             }
+            14 => {
+                let (digest, total, at) = ([7; 32], self.number(), self.number());
+                let piece = Bytes::from_static(b"babble");
+                Message::Base(Base { partition, epoch, place: end, digest, total, at, piece })
+            }
+            15 => Message::BaseHave(BaseHave { partition, epoch, place: end, have: seq }),
             _ if yes => Message::HandOver(HandOver { partition, epoch, end }),
             _ => Message::HandOverAnswer(HandOverAnswer { partition, epoch, taken: seq > 2 }),
         }

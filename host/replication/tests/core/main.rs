@@ -2,6 +2,7 @@
 //! what must hold. The simulation in `tests/sim` looks for orders that nobody thought of; these are
 //! those somebody did.
 
+mod base;
 mod change;
 mod damage;
 mod disk;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use replication::core::{Alarm, Outcome, Role};
 use segment::{Chain, LogOp};
 
+use crate::base::trim;
 use crate::stage::{P, Stage};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -169,6 +170,51 @@ fn a_primary_that_cannot_read_an_entry_gives_the_partition_away_and_is_mended() 
         .until_long("a is mended", |stage| stage.view("a").mended == 1 && !stage.view("a").damaged);
     stage.run(SECOND);
     assert_eq!(stage.log("a"), stage.log("b"));
+}
+
+/// What stands where the logs differ is gone from the others: they agree where their logs begin, and the
+/// member is given what is kept of everything before.
+#[test]
+fn a_log_that_differs_before_the_others_begin_is_given_anew() {
+    let mut stage = twenty();
+    let base = trim(&mut stage, "a", 3);
+    trim(&mut stage, "b", 2);
+    stage.alter("c", 8);
+    stage.until_long("c is mended", |stage| {
+        stage.view("c").mended == 1 && !stage.view("c").damaged && stage.view("c").base > 0
+    });
+    stage.run(SECOND);
+    assert_eq!(stage.alarms("c"), [Alarm::Divergent]);
+    assert_eq!((stage.view("c").base, stage.view("c").end), (base.seq, stage.view("a").end));
+    assert_eq!((stage.log("c"), stage.node("c").mended.clone()), (stage.log("a"), vec![0]));
+}
+
+#[test]
+fn who_agrees_may_have_a_log_that_begins_later_than_the_primarys() {
+    let mut stage = twenty();
+    trim(&mut stage, "b", 2);
+    stage.alter("c", 8);
+    stage.until_long("c is mended", |stage| stage.view("c").mended == 1 && stage.is_mended("c"));
+    assert_eq!(stage.node("c").mended, [7]);
+}
+
+#[test]
+fn a_trimmed_log_that_differs_is_mended_above_where_it_begins() {
+    let mut stage = twenty();
+    let base = trim(&mut stage, "c", 15);
+    // Of what is left of it, the fourth.
+    let disk = stage.node("c").disk.get_mut(&P).unwrap();
+    let mut chain = disk.entries[2].chain;
+    for entry in &mut disk.entries[3..] {
+        entry.payload = Bytes::from([&entry.payload[..], b"?"].concat());
+        chain = chain.next(entry.epoch, entry.seq, &entry.payload);
+        entry.chain = chain;
+    }
+    stage.until_long("c is mended", |stage| stage.view("c").mended == 1);
+    stage.until_long("c is whole", |stage| !stage.view("c").damaged);
+    stage.run(SECOND);
+    assert_eq!(stage.node("c").mended, [base.seq + 3]);
+    assert!(stage.log("a").ends_with(&stage.log("c")));
 }
 
 #[test]

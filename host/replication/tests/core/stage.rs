@@ -422,6 +422,16 @@ impl Stage {
                 let entries = Some(entries);
                 self.tell(&name.to_string(), Event::Read { partition, request, entries });
             }
+            Step::ReadBase { partition, request, at, bytes_max } => {
+                let disk = node.disk.entry(partition).or_default();
+                let (base, piece) = disk.piece(at, bytes_max);
+                let event = Event::BaseRead { partition, request, base, at, piece: Some(piece) };
+                self.tell(&name.to_string(), event);
+            }
+            Step::Keep { partition, base, at, piece } => {
+                let kept = node.disk.entry(partition).or_default().keep(base, at, &piece);
+                self.tell(&name.to_string(), Event::Kept { partition, base, kept });
+            }
             Step::Answer { token, outcome } => {
                 let before = node.answers.insert(token, outcome);
                 assert_eq!(before, None, "{name} answers {token} twice");

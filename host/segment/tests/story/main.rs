@@ -9,6 +9,8 @@
 
 mod support;
 
+mod base;
+mod base_random;
 mod broken_disk;
 mod contents;
 mod damage;

@@ -179,6 +179,7 @@ pub(crate) fn apply(model: &mut BTreeMap<u16, Expected>, op: &LogOp) {
             model.entry(partition.0).or_default().promise = Some(promise.clone());
         }
         LogOp::Doubt { .. } | LogOp::Commit { .. } => {}
+        LogOp::Base { .. } | LogOp::Release { .. } => panic!("not in this model: {op:?}"),
     }
 }
 

@@ -5,6 +5,7 @@
 mod asking;
 pub(crate) mod scripted;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use model::{Attrs, ChatToken};
 use replication::core::{Outcome, PartitionView, Role, Why};
 use replication::{ANSWER_BYTES_MAX, ForwardError, Host, RequestHead, RingView, Submission};
 use runtime::{Stop, Tasks};
-use segment::{Kept, LogEnd, LogEntry, Snapshot};
+use segment::{Base, Kept, LogEnd, LogEntry, Snapshot};
 use tokio::sync::{Notify, oneshot};
 
 pub(crate) use asking::{
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) entries_read: usize,
     /// What stands where a snapshot is kept. All nodes have one disk.
     pub(crate) snapshot: Option<Snapshot>,
+    /// What the log begins with, and which entries before can be read.
+    pub(crate) base: Option<(Snapshot, BTreeSet<u64>)>,
     pending: Vec<Pending>,
     hosts: Vec<Option<Chats>>,
     version: u64,
@@ -281,7 +284,12 @@ impl Ledger for Node {
         let mut inner = self.world.look();
         inner.reads += 1;
         let mut bytes = 0;
-        let entries = inner.log.iter().filter(|entry| entry.seq >= from).take(entries_max);
+        let there = |seq: u64| {
+            let base = inner.base.as_ref();
+            base.is_none_or(|(base, kept)| seq > base.place.seq || kept.contains(&seq))
+        };
+        let entries = inner.log.iter().filter(|entry| entry.seq >= from && there(entry.seq));
+        let entries = entries.take(entries_max);
         let entries = entries.take_while(|entry| {
             let first = bytes == 0;
             bytes += entry.payload.len();
@@ -307,6 +315,28 @@ impl Ledger for Node {
 
     fn keep_snapshot(&self, _partition: PartitionId, snapshot: Snapshot) -> Later<'_, bool> {
         self.world.look().snapshot = Some(snapshot);
+        self.world.tell();
+        Box::pin(std::future::ready(true))
+    }
+
+    fn base(&self, _partition: PartitionId) -> Option<Base> {
+        let inner = self.world.look();
+        let (Snapshot { place, .. }, kept) = inner.base.as_ref()?;
+        Some(Base { place: *place, entries: kept.len() as u64, ..Base::default() })
+    }
+
+    fn base_snapshot(&self, _partition: PartitionId) -> Later<'_, Option<Snapshot>> {
+        let base = self.world.look().base.as_ref().map(|(base, _)| base.clone());
+        Box::pin(std::future::ready(base))
+    }
+
+    fn weigh(&self, _: PartitionId, entries_max: u64, _: u64) -> Later<'_, Option<u64>> {
+        let end = self.world.look().log.len() as u64;
+        Box::pin(std::future::ready(Some(end.saturating_sub(entries_max))))
+    }
+
+    fn trim(&self, _: PartitionId, snapshot: Snapshot, kept: Vec<u64>) -> Later<'_, bool> {
+        self.world.look().base = Some((snapshot, kept.into_iter().collect()));
         self.world.tell();
         Box::pin(std::future::ready(true))
     }
@@ -381,6 +411,7 @@ impl Stage {
             reads: 0,
             entries_read: 0,
             snapshot: None,
+            base: None,
             pending: Vec::new(),
             hosts: vec![None; chains.len()],
             version: 0,

@@ -1,0 +1,120 @@
+//! Lets a partition's log begin later, once it is worth it: below that only what is read again stays.
+//!
+//! Done where chats are forgotten, by every node for itself, after a snapshot was kept. What the log stands on then is
+//! folded anew from what it stood on before, entry by entry and each checked against its chain, so that two
+//! nodes that let their logs begin at the same place keep the same bytes. The node itself still decides
+//! whether that place is committed when the time comes.
+
+use hashring::PartitionId;
+use segment::{LogEnd, Snapshot};
+
+use crate::chats::Shared;
+use crate::config::Trim;
+use crate::keeper::{NotKept, continues, fold_on};
+use crate::ledger::Ledger;
+use crate::loading::{PAGE_BYTES_MAX, PAGE_ENTRIES_MAX};
+use crate::snapshot;
+
+/// It is worth it when what goes, in entries, is at least one for so many of those that are kept, which are all
+/// written anew.
+const KEPT_PER_ENTRY: u64 = 4;
+
+/// Trims the log of a partition, if it is worth it. `kept` is about how many entries would be kept.
+pub(crate) async fn trim(shared: &Shared, partition: PartitionId, kept: u64) {
+    let Some(trim) = shared.config.trim else { return };
+    match trim_once(shared, partition, kept, trim).await {
+        Ok(true) => shared.meters.trimmed.increment(1),
+        Ok(false) => {}
+        Err(why) => tracing::debug!(%partition, %why, "the log is not trimmed now"),
+    }
+}
+
+async fn trim_once(
+    shared: &Shared,
+    partition: PartitionId,
+    kept: u64,
+    trim: Trim,
+) -> Result<bool, NotKept> {
+    let ledger = &*shared.ledger;
+    let base = ledger.base(partition).unwrap_or_default();
+    let view = ledger.view(partition);
+    let weighed = ledger.weigh(partition, trim.entries, trim.bytes).await;
+    let target = weighed.ok_or(NotKept::Behind)?.min(view.commit);
+    // What is committed must be known with its chain, to be compared with what stands on the disk.
+    if view.committed.is_none() {
+        return Err(NotKept::Behind);
+    }
+    let stays = view.end.saturating_sub(target);
+    if !is_worth_it(target.saturating_sub(base.place.seq), stays, (base.entries, kept)) {
+        return Ok(false);
+    }
+    let page = ledger.read(partition, target, 1, 1).await.ok_or(NotKept::Behind)?;
+    let last = page.first().filter(|last| last.seq == target).ok_or(NotKept::Behind)?;
+    let place = LogEnd { epoch: last.epoch, seq: last.seq, chain: last.chain };
+    let mut folds = snapshot::of_base(ledger, partition).await;
+    if folds.place != base.place {
+        return Err(NotKept::Behind);
+    }
+    fold_on(shared, partition, &mut folds, place).await?;
+    let mut parts = Vec::new();
+    for part in snapshot::parts(&folds) {
+        parts.push(part);
+        tokio::task::yield_now().await;
+    }
+    let kept = folds.kept();
+    drop(folds);
+    if let Some(committed) = view.committed.filter(|committed| committed.seq > place.seq) {
+        leads_to(ledger, partition, place, committed).await?;
+    }
+    match ledger.trim(partition, Snapshot { place, parts }, kept).await {
+        true => Ok(true),
+        false => Err(NotKept::Unwritten),
+    }
+}
+
+/// The log goes on from `place` to what is known to be committed, chain and all: so it is the same log up to there
+/// that the others have. What it stands on is compared with nothing any more.
+async fn leads_to(
+    ledger: &dyn Ledger,
+    partition: PartitionId,
+    mut place: LogEnd,
+    committed: LogEnd,
+) -> Result<(), NotKept> {
+    while place.seq < committed.seq {
+        let left = usize::try_from(committed.seq - place.seq).unwrap_or(usize::MAX);
+        let entries_max = left.min(PAGE_ENTRIES_MAX);
+        let page = ledger.read(partition, place.seq + 1, entries_max, PAGE_BYTES_MAX).await;
+        let page = page.filter(|page| !page.is_empty()).ok_or(NotKept::Behind)?;
+        for logged in page {
+            if logged.seq != place.seq + 1 || !continues(place, &logged) {
+                return Err(NotKept::Behind);
+            }
+            place = LogEnd { epoch: logged.epoch, seq: logged.seq, chain: logged.chain };
+        }
+        tokio::task::yield_now().await;
+    }
+    if place == committed { Ok(()) } else { Err(NotKept::Behind) }
+}
+
+/// Whether so many entries may go when so many stay in the log, and so many were and would be kept below it.
+fn is_worth_it(go: u64, stay: u64, (were_kept, kept): (u64, u64)) -> bool {
+    let many = go > 0 && go.saturating_mul(2) >= stay;
+    let enough = go.saturating_mul(KEPT_PER_ENTRY) >= were_kept;
+    // Half of what is kept is of chats that are forgotten by now.
+    many && (enough || kept.saturating_mul(2) <= were_kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_worth_it;
+
+    #[test]
+    fn a_log_is_trimmed_when_enough_goes_beside_what_stays_and_what_is_kept() {
+        assert!(!is_worth_it(0, 0, (0, 0)), "nothing goes");
+        assert!(!is_worth_it(4_999, 10_000, (0, 0)));
+        assert!(is_worth_it(5_000, 10_000, (0, 0)));
+        assert!(!is_worth_it(5_000, 10_000, (20_001, 25_000)), "too much is written anew");
+        assert!(is_worth_it(5_000, 10_000, (20_000, 25_000)));
+        assert!(is_worth_it(5_000, 10_000, (90_000, 45_000)), "half of it goes too");
+    }
+}
