@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{none, root};
 
 /// A crate and those of ours it may use.
-const FLOORS: [(&str, &[&str]); 22] = [
+const FLOORS: [(&str, &[&str]); 23] = [
     ("hashring", &[]),
     ("model", &[]),
     ("wire", &["hashring", "model"]),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, &[&str]); 22] = [
     ("segment", &["runtime", "db", "hashring"]),
     ("registry", &["runtime", "hashring"]),
     ("plugin", &["runtime", "model"]),
+    ("transaction", &["runtime", "db", "model"]),
     ("replication", &["runtime", "hashring", "wire", "model", "segment", "registry"]),
     ("rollout", &["plugin", "registry", "replication", "hashring", "runtime"]),
     ("chat", &["replication", "plugin", "segment", "model", "hashring", "runtime"]),
