@@ -92,7 +92,10 @@ const HOMES: [(&str, &[&str]); 25] = [
     ("toml_edit", &["workbench"]),
     ("rusqlite", &["db"]),
     ("quinn", &["replication"]),
-    ("rustls", &["replication"]),
+    // Between nodes, and to services outside.
+    ("rustls", &["replication", "transaction"]),
+    ("tokio-rustls", &["transaction"]),
+    ("webpki-roots", &["transaction"]),
     ("rcgen", &["replication"]),
     // Beside TLS, which brings it: signatures of components.
     ("aws-lc-rs", &["rollout"]),
@@ -103,8 +106,9 @@ const HOMES: [(&str, &[&str]); 25] = [
     ("form_urlencoded", &["api"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),
-    ("hyper", &["api"]),
-    ("hyper-util", &["api"]),
+    // In, and out.
+    ("hyper", &["api", "transaction"]),
+    ("hyper-util", &["api", "transaction"]),
     ("clap", &["node"]),
     ("tracing-subscriber", &["node"]),
     // The node's configuration, the plugins' manifests and the fixtures of their authors.

@@ -69,12 +69,14 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// How long it took, in milliseconds.
     pub ms: u32,
-    /// The answer's first bytes, at most 1 KiB.
+    /// The answer's first bytes, at most 1 KiB, without our secrets: what is shown to operators.
     pub head: Bytes,
-    /// Ids of events that a 2xx answer named as failed, as it wrote them.
+    /// The answer's body, cut at 64 KiB: what the reply to an outcall is made of.
+    pub body: Bytes,
+    /// Ids of events that a 2xx answer named as failed, without the `$` of Matrix.
     pub failed: Vec<String>,
-    /// How long the service asked us to wait.
+    /// How long the service asked us to wait, with [`Outcome::Retry`] only.
     pub retry_after: Option<Duration>,
-    /// What went wrong, where no answer says it.
+    /// What went wrong, in words for an operator.
     pub error: Option<String>,
 }

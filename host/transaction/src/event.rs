@@ -96,7 +96,7 @@ pub struct Rendered {
     /// Of the body.
     pub content_type: &'static str,
     /// Further headers, none of them secret.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(String, String)>,
     /// The transaction's id as text; a dialect may sign it.
     pub id: String,
     /// The bytes.

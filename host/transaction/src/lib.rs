@@ -7,10 +7,43 @@
 //! Two halves live here. The rules are pure: when something is tried again, what is cut together, what
 //! a lane does next, whether a service is tried at all. The other half knows HTTP: what is sent, to
 //! which addresses, and what an answer means.
+//!
+//! **What is sent** ([`render`]) is a pure function of events, dialect, version of the writing, and the
+//! cluster's name. The hash of a transaction covers just that. A signature or a token ([`credential`]) is put
+//! beside it for each attempt, and the URL is the one that the node is configured with at that moment.
+//!
+//! **To where.** A service is a stranger, also one's own: its name may come to mean another machine, it may
+//! answer with a redirect, and it may do both to make a node call what only a node can reach. So every
+//! connection is checked at the address that it is about to be made to ([`address`]), redirects are answers like any
+//! other, and a certificate is always verified. What is not public is called when the operator has named it.
+//!
+//! **How long.** Connecting, waiting for the headers and reading the body each have their time, and all
+//! of it together ([`Times`]). Once the headers are there the status counts: a service that has said 200 and then
+//! dribbles has taken its events. Of the body 64 KiB are read, for the events it could not take.
+//!
+//! Nothing runs in the background: an attempt is a future, a connection is moved by the attempt that waits
+//! for it, and what rests between attempts is bounded.
 
 pub mod address;
+mod answer;
 mod attempt;
+mod credential;
+mod dial;
+mod dialect;
 mod event;
+mod resolver;
+mod resting;
+mod sender;
+mod service_url;
+mod trust;
+mod wire;
 
+pub use answer::RETRY_AFTER_MAX;
 pub use attempt::{Attempt, Outcome, Secret, Target};
+pub use credential::{InvalidSecret, check as check_secret};
+pub use dialect::{VERSION, ping, render};
 pub use event::{Dialect, Event, InvalidDialect, Names, Rendered, TransactionId};
+pub use resolver::{Resolve, Resolving, SystemResolver};
+pub use sender::{Sender, SenderConfig, Times};
+pub use service_url::{InvalidUrl, ServiceUrl};
+pub use trust::TrustError;
