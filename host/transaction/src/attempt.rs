@@ -1,5 +1,6 @@
 //! One try of a transaction: where it goes, and how it ended.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Target {
     pub url: String,
     /// What proves who sends: the token, or the key that signs.
     pub secret: Option<Secret>,
+    /// What is filled in for `{{secret:NAME}}` in the headers of outcalls, by name.
+    pub secrets: BTreeMap<String, Secret>,
     /// Private address ranges that are nevertheless allowed, as in `127.0.0.0/8`.
     pub allow_private: Vec<crate::address::Range>,
     /// How it wants its events.
@@ -71,7 +74,7 @@ pub struct Attempt {
     pub ms: u32,
     /// The answer's first bytes, at most 1 KiB, without our secrets: what is shown to operators.
     pub head: Bytes,
-    /// The answer's body, cut at 64 KiB: what the reply to an outcall is made of.
+    /// The answer's body, cut at 64 KiB and without our secrets: what the reply to an outcall is made of.
     pub body: Bytes,
     /// Ids of events that a 2xx answer named as failed, without the `$` of Matrix.
     pub failed: Vec<String>,

@@ -72,9 +72,9 @@ pub(crate) fn headers(
 }
 
 /// `answer` without what is secret, should a service repeat what it was sent.
-pub(crate) fn masked(answer: &[u8], secret: Option<&Secret>) -> Vec<u8> {
-    let words = secret.map(Secret::reveal).unwrap_or_default().split_whitespace();
-    words.fold(answer.to_vec(), |answer, word| replaced(&answer, word.as_bytes()))
+pub(crate) fn masked<'a>(answer: Vec<u8>, secrets: impl Iterator<Item = &'a Secret>) -> Vec<u8> {
+    let words = secrets.flat_map(|secret| secret.reveal().split_whitespace());
+    words.fold(answer, |answer, word| replaced(&answer, word.as_bytes()))
 }
 
 fn replaced(text: &[u8], secret: &[u8]) -> Vec<u8> {
@@ -193,8 +193,9 @@ mod tests {
 
     #[test]
     fn a_secret_that_comes_back_is_not_kept() {
-        let answer = masked(b"you said Bearer hush, hush", Some(&Secret::new("hush")));
-        assert_eq!(String::from_utf8(answer).unwrap(), "you said Bearer …, …");
-        assert_eq!(masked(b"plain", None), b"plain");
+        let secrets = [Secret::new("hush"), Secret::new("one\ntwo")];
+        let answer = masked(b"you said Bearer hush, hush, two".to_vec(), secrets.iter());
+        assert_eq!(String::from_utf8(answer).unwrap(), "you said Bearer …, …, …");
+        assert_eq!(masked(b"plain".to_vec(), [].iter()), b"plain");
     }
 }

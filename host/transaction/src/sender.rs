@@ -19,6 +19,7 @@ use runtime::Instant;
 use crate::answer;
 use crate::credential::{self, masked};
 use crate::dial::Dialer;
+use crate::outcall::filled;
 use crate::resolver::{Resolve, SystemResolver};
 use crate::resting::Resting;
 use crate::trust::{Trust, TrustError};
@@ -211,6 +212,9 @@ impl Inner {
             drop(incoming);
             self.resting.put(&call.target.service, wire);
         }
+        // Masked before it is cut, so that no half of a secret is left in what is shown.
+        let Target { secret, secrets, .. } = call.target;
+        let body = Bytes::from(masked(body, secret.iter().chain(secrets.values())));
         let outcome = answer::outcome(status);
         let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let retry_after = text(RETRY_AFTER).filter(|_| matches!(outcome, Outcome::Retry { .. }));
@@ -219,11 +223,11 @@ impl Inner {
             outcome,
             status: Some(status),
             ms: 0,
-            head: shown(&body, call.target),
+            head: body.slice(..body.len().min(SHOWN_BYTES_MAX)),
             failed: if outcome == Outcome::Done { answer::failed(&body) } else { Vec::new() },
             retry_after: retry_after.and_then(|value| answer::retry_after(value, text(DATE), wall)),
             error: answer::hint(status).map(str::to_owned),
-            body: Bytes::from(body),
+            body,
         }
     }
 
@@ -250,16 +254,22 @@ fn call<'a>(
         .method(request.method)
         .uri(place)
         .header("host", url.authority())
-        .header("user-agent", AGENT)
-        .header("content-type", request.content_type);
+        .header("user-agent", AGENT);
+    if !request.content_type.is_empty() {
+        builder = builder.header("content-type", request.content_type);
+    }
     for (name, value) in &request.headers {
         if NOT_ITS_OWN.contains(&name.to_ascii_lowercase().as_str()) {
             return Err(never(&format!("the header {name} is not the request's own")));
         }
-        builder = builder.header(name, value);
+        let unknown = |name| never(&format!("there is no secret named {name:?}"));
+        builder = builder.header(name, filled(value, &target.secrets).map_err(unknown)?);
     }
     for (name, value) in proof {
-        builder = builder.header(name, value);
+        // A plugin that proves itself in its own way to a service is let do so.
+        if !request.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
+            builder = builder.header(name, value);
+        }
     }
     let head = builder.body(()).map_err(|error| never(&error.to_string()))?;
     Ok(Call { target, url, head, body: request.body.clone(), began })
@@ -276,13 +286,6 @@ fn unanswered(outcome: Outcome, words: String) -> Attempt {
         retry_after: None,
         error: Some(words),
     }
-}
-
-/// What is kept of an answer to be looked at. Masked before it is cut, so that no half of a secret is left.
-fn shown(body: &[u8], target: &Target) -> Bytes {
-    let mut shown = masked(body, target.secret.as_ref());
-    shown.truncate(SHOWN_BYTES_MAX);
-    Bytes::from(shown)
 }
 
 /// An error with what led to it.

@@ -2,14 +2,13 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "what a test needs is there, or it fails"
 )]
 
 use std::borrow::Borrow;
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -24,41 +23,41 @@ use transaction::{
     TransactionId, render,
 };
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// A service's door.
-pub struct Door {
-    pub listener: TcpListener,
-    pub address: SocketAddr,
+pub(crate) struct Door {
+    pub(crate) listener: TcpListener,
+    pub(crate) address: SocketAddr,
 }
 
 /// A request as it came.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Got {
+pub(crate) struct Got {
     /// Its first line.
-    pub line: String,
+    pub(crate) line: String,
     /// Its headers, with lower-case names.
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Door {
-    pub async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::at("127.0.0.1:0").await
     }
 
-    pub async fn at(address: &str) -> Self {
+    pub(crate) async fn at(address: &str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         Self { listener, address }
     }
 
-    pub async fn accept(&self) -> TcpStream {
+    pub(crate) async fn accept(&self) -> TcpStream {
         self.listener.accept().await.unwrap().0
     }
 
     /// Takes one connection and one request, and answers with `answer`.
-    pub async fn answer(&self, answer: &str) -> (TcpStream, Got) {
+    pub(crate) async fn answer(&self, answer: &str) -> (TcpStream, Got) {
         let mut stream = self.accept().await;
         let got = read(&mut stream).await;
         stream.write_all(answer.as_bytes()).await.unwrap();
@@ -66,7 +65,7 @@ impl Door {
     }
 
     /// Whether nobody stands before it.
-    pub async fn is_untouched(&self) -> bool {
+    pub(crate) async fn is_untouched(&self) -> bool {
         // A connection that was made is there at once on one machine; several turns, so that it is seen.
         for _ in 0..32 {
             let accepted = tokio::select! {
@@ -82,19 +81,19 @@ impl Door {
     }
 
     /// The service here, as a node is configured with it.
-    pub fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> Target {
         target(&format!("http://{}", self.address))
     }
 }
 
 impl Got {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// Reads one request.
-pub async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Got {
+pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Got {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -120,17 +119,18 @@ pub async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Got {
     got
 }
 
-pub fn target(url: &str) -> Target {
+pub(crate) fn target(url: &str) -> Target {
     Target {
         service: "crm".to_owned(),
         url: url.to_owned(),
         secret: Some(Secret::new("hush-hush")),
+        secrets: BTreeMap::from([("crm".to_owned(), Secret::new("whisper"))]),
         allow_private: vec!["127.0.0.1/32".parse().unwrap()],
         dialect: Dialect::Matrix,
     }
 }
 
-pub fn request(seq: u64) -> Rendered {
+pub(crate) fn request(seq: u64) -> Rendered {
     let id = TransactionId { cluster: 0xc0ffee, partition: 1, epoch: 1, seq, index: 0 };
     let names = Names { cluster: "example.org".to_owned() };
     let mut request = render(Dialect::Matrix, 1, &id, &[], &names).unwrap();
@@ -139,20 +139,20 @@ pub fn request(seq: u64) -> Rendered {
 }
 
 /// Sends transaction `seq` once.
-pub async fn send(sender: &Sender, target: impl Borrow<Target>, seq: u64) -> Attempt {
+pub(crate) async fn send(sender: &Sender, target: impl Borrow<Target>, seq: u64) -> Attempt {
     sender.attempt(target.borrow(), &request(seq)).await
 }
 
-pub fn sender() -> Sender {
+pub(crate) fn sender() -> Sender {
     Sender::new(SenderConfig::default()).unwrap()
 }
 
 /// A resolver that says something else each time, and the last thing from then on.
 #[derive(Debug)]
-pub struct Fickle(Mutex<VecDeque<Vec<IpAddr>>>);
+pub(crate) struct Fickle(Mutex<VecDeque<Vec<IpAddr>>>);
 
 impl Fickle {
-    pub fn new(answers: &[&[&str]]) -> Arc<Self> {
+    pub(crate) fn new(answers: &[&[&str]]) -> Arc<Self> {
         let parsed = |answer: &&[&str]| answer.iter().map(|text| text.parse().unwrap()).collect();
         Arc::new(Self(Mutex::new(answers.iter().map(parsed).collect())))
     }
@@ -168,7 +168,7 @@ impl Resolve for Fickle {
 
 /// A resolver that never says anything.
 #[derive(Debug)]
-pub struct Silent;
+pub(crate) struct Silent;
 
 impl Resolve for Silent {
     fn resolve<'a>(&'a self, _name: &'a str) -> Resolving<'a> {
@@ -177,21 +177,21 @@ impl Resolve for Silent {
 }
 
 /// Time, while it is moved by hand.
-pub struct Time {
+pub(crate) struct Time {
     clock: SimulatedClock,
     passed: Cell<Duration>,
     _entered: EnteredClock,
 }
 
 impl Time {
-    pub fn stands_still() -> Self {
+    pub(crate) fn stands_still() -> Self {
         let clock = SimulatedClock::new();
         let entered = clock.enter();
         Self { clock, passed: Cell::default(), _entered: entered }
     }
 
     /// Lets a second pass, and everybody who waits for it or for the network act.
-    pub async fn tick(&self) {
+    pub(crate) async fn tick(&self) {
         self.passed.set(self.passed.get() + SECOND);
         self.clock.set(self.passed.get());
         for _ in 0..8 {
@@ -200,7 +200,7 @@ impl Time {
     }
 
     /// Lets time pass for as long as somebody wants.
-    pub async fn passes(&self) -> ! {
+    pub(crate) async fn passes(&self) -> ! {
         loop {
             self.tick().await;
         }
@@ -208,7 +208,7 @@ impl Time {
 }
 
 /// What comes of an attempt at a service that goes on for ever.
-pub async fn against(
+pub(crate) async fn against(
     attempt: impl Future<Output = Attempt>,
     service: impl Future<Output = ()>,
 ) -> Attempt {

@@ -1,11 +1,12 @@
 //! To which addresses a node speaks, whatever names say.
 
-mod outside;
+#![expect(clippy::unwrap_used, reason = "what a test needs is there, or it fails")]
 
 use std::sync::Arc;
 
-use outside::{Door, Fickle, Silent, Time, against, request, send, target};
 use transaction::{Outcome, Resolve, Sender, SenderConfig};
+
+use crate::outside::{Door, Fickle, Silent, Time, against, request, send, target};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
 const NOWHERE: Outcome = Outcome::Retry { connected: false };
@@ -105,7 +106,9 @@ async fn a_name_server_that_is_silent_is_given_five_seconds() {
     let time = Time::stands_still();
     let sender = sender(Arc::new(Silent));
     let target = target("https://crm.example/");
-    let passes = async { time.passes().await };
+    let passes = async {
+        time.passes().await;
+    };
     let attempt = against(send(&sender, &target, 1), passes).await;
     assert_eq!(attempt.outcome, NOWHERE);
     assert!((5_000..7_000).contains(&attempt.ms), "{}", attempt.ms);

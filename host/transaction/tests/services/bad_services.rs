@@ -1,10 +1,9 @@
 //! What services do that they should not, and what comes of it.
 
-mod outside;
-
-use outside::{Door, Time, against, read, request, send, sender};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transaction::{Outcome, RETRY_AFTER_MAX};
+
+use crate::outside::{Door, Time, against, read, request, send, sender};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 const LATER: Outcome = Outcome::Retry { connected: true };
@@ -89,7 +88,7 @@ async fn a_service_that_hangs_before_or_in_its_headers_is_given_twenty_seconds()
         let (door, sender, time) = (Door::open().await, sender(), Time::stands_still());
         let hangs = async {
             let _open = door.answer(said).await;
-            time.passes().await
+            time.passes().await;
         };
         let attempt = against(send(&sender, door.target(), 1), hangs).await;
         assert_eq!((attempt.outcome, attempt.status), (LATER, None), "{said}");
@@ -105,7 +104,7 @@ async fn a_service_that_takes_no_bytes_is_given_no_longer() {
     huge.body = vec![b' '; 64 << 20].into();
     let hangs = async {
         let _open = door.accept().await;
-        time.passes().await
+        time.passes().await;
     };
     let attempt = against(sender.attempt(&door.target(), &huge), hangs).await;
     assert_eq!(attempt.outcome, LATER);
@@ -122,7 +121,7 @@ async fn one_byte_of_a_head_each_second_is_no_answer() {
             stream.write_all(&[byte]).await.unwrap();
             time.tick().await;
         }
-        time.passes().await
+        time.passes().await;
     };
     let attempt = against(send(&sender, door.target(), 1), dribbles).await;
     assert_eq!((attempt.outcome, attempt.status), (LATER, None));
@@ -191,8 +190,8 @@ async fn a_service_that_wants_us_to_wait_is_asked_to_say_how_long() {
     let done = "HTTP/1.1 200 OK\r\nretry-after: 120\r\ncontent-length: 0\r\n\r\n";
     for (answer, wait) in [
         (far, Some(RETRY_AFTER_MAX)),
-        (seconds, Some(120 * outside::SECOND)),
-        (date, Some(30 * outside::SECOND)),
+        (seconds, Some(120 * crate::outside::SECOND)),
+        (date, Some(30 * crate::outside::SECOND)),
         (none, None),
         (done, None),
     ] {
@@ -253,7 +252,7 @@ async fn a_service_that_answers_too_late_sees_the_same_transaction_again() {
         let mut stream = door.accept().await;
         let got = read(&mut stream).await;
         first = Some((stream, got));
-        time.passes().await
+        time.passes().await;
     };
     let attempt = against(send(&sender, door.target(), 1), hangs).await;
     assert_eq!(attempt.outcome, LATER);
@@ -294,4 +293,23 @@ async fn a_redirect_is_an_answer_and_nobody_follows_it() {
         }
     }
     assert!(elsewhere.is_untouched().await);
+}
+
+#[tokio::test]
+async fn a_secret_that_a_plugin_names_is_filled_in_and_comes_back_to_nobody() {
+    let (door, sender) = (Door::open().await, sender());
+    let mut request = request(1);
+    let own = [("X-Key", "key {{secret:crm}}"), ("Authorization", "Basic {{secret:crm}}")];
+    request.headers = own.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let echo = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nkey whisper";
+    let target = door.target();
+    let (attempt, (_, got)) = tokio::join!(sender.attempt(&target, &request), door.answer(echo));
+    assert_eq!(got.header("x-key"), Some("key whisper"));
+    let proofs: Vec<_> = got.headers.iter().filter(|(name, _)| name == "authorization").collect();
+    assert_eq!(proofs, [&("authorization".to_owned(), "Basic whisper".to_owned())]);
+    assert_eq!((attempt.body.as_ref(), &attempt.head), ("key …".as_bytes(), &attempt.body));
+    request.headers = vec![("x-key".to_owned(), "{{secret:other}}".to_owned())];
+    let attempt = sender.attempt(&target, &request).await;
+    assert_eq!((attempt.outcome, attempt.status), (Outcome::Refused, None));
+    assert_eq!(attempt.error.unwrap(), "not sent: there is no secret named \"other\"");
 }

@@ -1,16 +1,17 @@
 //! Connections between requests, and certificates.
 
-mod outside;
+#![expect(clippy::expect_used, reason = "what a test needs is there, or it fails")]
 
 use std::sync::Arc;
 
-use outside::{Door, Fickle, Time, read, send, sender, target};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use transaction::{Attempt, Outcome, Sender, SenderConfig};
+
+use crate::outside::{Door, Fickle, Time, read, send, sender, target};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 const NO: &str = "HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n";
