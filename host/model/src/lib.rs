@@ -9,6 +9,7 @@ mod entry;
 mod keys;
 mod lineup;
 mod message;
+mod outbox;
 mod participant;
 mod waiting;
 
@@ -20,6 +21,10 @@ pub use entry::{Answer, Change, Dropped, Entry, Remembered};
 pub use keys::{KEYS_MAX, KeyHash, Keys, Known};
 pub use lineup::{Lineup, Link};
 pub use message::{Attrs, Body, Message, MessageId, Route, Stamp};
+pub use outbox::{
+    Booked, Dead, Dialect, EventPlace, Frozen, FrozenId, InvalidDialect, Lane, OUTBOX, Outbox,
+    OutboxChange, OutboxEntry, Part, ServiceRecord, StrangeOutbox, is_outbox,
+};
 pub use participant::{ChatStatus, Participant};
 pub use waiting::{
     HELD_BYTES_MAX, HELD_MAX, Happened, Held, Hold, NOTICES_MAX, Notice, OUTCALL_BYTES_MAX,
