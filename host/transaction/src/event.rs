@@ -1,11 +1,10 @@
 //! What a transaction carries, and what it is once it is written out.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{ChatToken, Cursor, Message};
+use model::{ChatToken, Cursor, FrozenId, Message};
 use serde::{Deserialize, Serialize};
 
 /// A visible message of a committed entry.
@@ -17,41 +16,6 @@ pub struct Event {
     pub cursor: Cursor,
     /// The message as it is stored.
     pub message: Arc<Message>,
-}
-
-/// How a service wants its events written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Dialect {
-    /// As a Matrix home server does it.
-    Matrix,
-    /// As Standard Webhooks does it.
-    Webhook,
-}
-
-/// A dialect nobody here speaks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("dialect is \"matrix\" or \"webhook\", not {0:?}")]
-pub struct InvalidDialect(String);
-
-impl FromStr for Dialect {
-    type Err = InvalidDialect;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDialect> {
-        match text {
-            "matrix" => Ok(Self::Matrix),
-            "webhook" => Ok(Self::Webhook),
-            other => Err(InvalidDialect(other.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for Dialect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Matrix => "matrix",
-            Self::Webhook => "webhook",
-        })
-    }
 }
 
 /// What a transaction is called for ever: the cluster, and the entry that froze it.
@@ -70,6 +34,14 @@ pub struct TransactionId {
     pub seq: u64,
     /// Which of the entry's transactions.
     pub index: u16,
+}
+
+impl TransactionId {
+    /// The id of what is called `id` in a partition's log.
+    pub fn of(cluster: u32, partition: u16, id: FrozenId) -> Self {
+        let FrozenId { epoch, seq, index } = id;
+        Self { cluster, partition, epoch, seq, index }
+    }
 }
 
 impl fmt::Display for TransactionId {

@@ -1,12 +1,12 @@
-//! Transactions: events reach application services in order, at least once, whatever happens.
+//! Transactions: events reach application services, in order, at least once, whatever happens.
 //!
 //! A transaction is a list of events with an id, frozen by an entry of the partition's log before it is
 //! first tried. Its bytes are made again for each attempt from the events it names, so that the same id
 //! never carries other bytes, whichever node sends it.
 //!
 //! Two halves live here. The rules are pure: when something is tried again, what is cut together, what
-//! a lane does next, whether a service is tried at all. The other half knows HTTP: what is sent, to
-//! which addresses, and what an answer means.
+//! a lane does next, whether a service is tried at all ([`Engine`]). The other half knows HTTP: what is sent,
+//! to which addresses, and what an answer means.
 //!
 //! **What is sent** ([`render`]) is a pure function of events, dialect, version of the writing, and the
 //! cluster's name. The hash of a transaction covers just that. A signature or a token ([`credential`]) is put
@@ -23,6 +23,13 @@
 //!
 //! Nothing runs in the background: an attempt is a future, a connection is moved by the attempt that waits
 //! for it, and what rests between attempts is bounded.
+
+mod batch;
+mod cut;
+mod engine;
+mod lane;
+mod schedule;
+mod service;
 
 pub mod address;
 mod answer;
@@ -41,11 +48,18 @@ mod wire;
 
 pub use answer::RETRY_AFTER_MAX;
 pub use attempt::{Attempt, Outcome, Secret, Target};
+pub use batch::{BatchLimits, EVENTS_MAX};
 pub use credential::{InvalidSecret, check as check_secret};
+pub use cut::{Cutting, Found};
 pub use dialect::{VERSION, ping, render};
-pub use event::{Dialect, Event, InvalidDialect, Names, Rendered, TransactionId};
+pub use engine::{Engine, EngineConfig, Step, Told, Tried};
+pub use event::{Event, Names, Rendered, TransactionId};
+pub use lane::{After, Owed, Piece, ROUNDS_MAX, SETTLE_AFTER, Settlement, Verdict, after};
+pub use model::{Dialect, InvalidDialect};
 pub use outcall::render_outcall;
 pub use resolver::{Resolve, Resolving, SystemResolver};
+pub use schedule::{Retry, Schedule};
 pub use sender::{Sender, SenderConfig, Times};
+pub use service::{Cause, Ended, PARKED_IN_A_ROW, Service, State};
 pub use service_url::{InvalidUrl, ServiceUrl};
 pub use trust::TrustError;

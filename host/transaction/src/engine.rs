@@ -1,0 +1,385 @@
+//! All lanes of one service on one node.
+//!
+//! It is told what the log says that lanes owe, how attempts ended and what was committed, and asked what to
+//! do next. One owner asks and tells, so that no id is under way twice here, and nothing begins that a state
+//! forbids.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Frozen, FrozenId};
+use runtime::Instant;
+
+use crate::lane::{After, Lane, May, Next, Owed, Settlement, Verdict};
+use crate::schedule::Retry;
+use crate::service::{Cause, Ended, Service, State};
+
+/// Events that may be put aside by one service, in the partitions that one node leads. Then somebody should
+/// look before more are.
+const DEAD_MAX: usize = 10_000;
+
+/// How one service is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// When what failed is tried again.
+    pub retry: Retry,
+    /// Attempts at once.
+    pub parallel: usize,
+    /// How long a lane waits for more before it cuts.
+    pub linger: Duration,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Freeze what is ripe in a lane, and say in the same entry that `settled` is done.
+    Cut {
+        /// The partition.
+        lane: u16,
+        /// The epoch it is led in.
+        epoch: u64,
+        /// What is done.
+        settled: Option<FrozenId>,
+    },
+    /// Write this out and try it.
+    Send {
+        /// The partition.
+        lane: u16,
+        /// The epoch it is led in.
+        epoch: u64,
+        /// What.
+        frozen: Arc<Frozen>,
+    },
+    /// Say in the log how a transaction ends.
+    Settle {
+        /// The partition.
+        lane: u16,
+        /// The epoch it is led in.
+        epoch: u64,
+        /// How.
+        settlement: Settlement,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// What it says of the transaction.
+    pub verdict: Verdict,
+    /// What it says of the service.
+    pub ended: Ended,
+    /// The answer's status.
+    pub status: Option<u16>,
+}
+
+/// What is worth telling somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is down.
+    Down,
+    /// It is up again.
+    Recovered,
+    /// It is stopped.
+    Stopped(Cause),
+}
+
+/// One service on one node.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    service: Service,
+    lanes: BTreeMap<u16, Lane>,
+    /// The lane that was asked last: the next one is asked first.
+    turn: u16,
+    told: State,
+}
+
+impl Engine {
+    /// Before anything is known.
+    pub fn new(config: EngineConfig, now: Instant) -> Self {
+        let service = Service::new(config.retry, config.parallel, now);
+        Self { config, service, lanes: BTreeMap::new(), turn: 0, told: State::Up }
+    }
+
+    /// This node leads a lane in `epoch`, and that is what it owes.
+    pub fn handle_owed(&mut self, lane: u16, epoch: u64, owed: Owed, now: Instant) {
+        let retry = self.config.retry;
+        self.lanes.entry(lane).or_insert_with(|| Lane::new(retry)).owes(epoch, owed, now);
+    }
+
+    /// This node does not lead a lane any more. What is under way is heard of all the same.
+    pub fn handle_closed(&mut self, lane: u16) {
+        if let Some(closed) = self.lanes.get_mut(&lane) {
+            closed.epoch = 0;
+            closed.appending = false;
+            if closed.sending.is_none() {
+                self.lanes.remove(&lane);
+            }
+        }
+    }
+
+    /// What was begun by [`Step::Cut`] or [`Step::Settle`] is over: what is owed now is `owed`.
+    pub fn handle_appended(&mut self, lane: u16, epoch: u64, owed: Option<Owed>, now: Instant) {
+        let Some(known) = self.lanes.get_mut(&lane).filter(|lane| lane.epoch == epoch) else {
+            return;
+        };
+        known.appending = false;
+        match owed {
+            Some(owed) => known.owes(epoch, owed, now),
+            None => self.handle_closed(lane),
+        }
+    }
+
+    /// What was begun by [`Step::Send`] is over. Returns what follows.
+    pub fn handle_tried(
+        &mut self,
+        lane: u16,
+        frozen: &Frozen,
+        tried: &Tried,
+        now: Instant,
+        dice: u32,
+    ) -> Option<After> {
+        let working = self.lanes.values().filter(|lane| lane.has_work()).count();
+        let dead: usize = self.lanes.values().map(|lane| lane.owed.dead).sum();
+        self.service.end(lane, tried.ended, working, now, dice);
+        let known = self.lanes.get_mut(&lane)?;
+        let mut verdict = tried.verdict.clone();
+        if let Ended::Failed { retry_after, .. } = tried.ended {
+            let failing = known.fails(now, dice, retry_after);
+            // It alone fails, beside others that do not: it is the events.
+            if failing >= self.config.retry.give_up && self.service.state() == State::Up {
+                verdict = Verdict::Refused;
+            }
+        }
+        if (tried.ended, &verdict) == (Ended::Cancelled, &Verdict::Later) {
+            known.rests(now);
+        }
+        let after = known.ended(frozen, &verdict, tried.status, now);
+        match (&after, &verdict) {
+            (Some(After::Settle(settlement)), _) => {
+                for _event in &settlement.parked {
+                    self.service.parks(now);
+                }
+                if !settlement.parked.is_empty() && dead >= DEAD_MAX {
+                    self.service.overflows(now);
+                }
+                if matches!(verdict, Verdict::Taken { .. }) && settlement.parked.is_empty() {
+                    // Its events go again, but not at once.
+                    known.fails(now, dice, None);
+                } else if matches!(verdict, Verdict::Refused) {
+                    known.succeeds();
+                }
+            }
+            (Some(After::Delivered), _) => self.service.takes(),
+            (Some(After::Again) | None, _) => {}
+        }
+        if known.epoch == 0 && known.sending.is_none() {
+            self.lanes.remove(&lane);
+        }
+        after
+    }
+
+    /// Time goes on.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.service.handle_timeout(now);
+    }
+
+    /// What to do now. It is taken for begun.
+    pub fn poll(&mut self, now: Instant) -> Option<Step> {
+        self.service.handle_timeout(now);
+        let may = self.may();
+        let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let order: Vec<u16> = self
+            .lanes
+            .range(after)
+            .chain(self.lanes.range(..=self.turn))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in order {
+            let Some(lane) = self.lanes.get_mut(&number) else { continue };
+            let Some(next) = lane.next(may, now) else { continue };
+            self.turn = number;
+            let epoch = lane.epoch;
+            return Some(match next {
+                Next::Cut { settled } => {
+                    lane.appending = true;
+                    Step::Cut { lane: number, epoch, settled }
+                }
+                Next::Settle(settlement) => {
+                    lane.appending = true;
+                    Step::Settle { lane: number, epoch, settlement }
+                }
+                Next::Send(frozen) => {
+                    lane.sending = Some(frozen.id);
+                    self.service.begin();
+                    Step::Send { lane: number, epoch, frozen }
+                }
+            });
+        }
+        None
+    }
+
+    fn may(&self) -> May {
+        let recovering = self.service.state() == State::Recovering;
+        let sendable = self.lanes.values().any(|lane| lane.to_send().is_some());
+        let cutting = self.lanes.values().any(|lane| lane.appending);
+        May {
+            send: self.service.may_send(),
+            cut: self.service.may_cut(!sendable && !cutting),
+            probe: recovering,
+            linger: self.config.linger,
+            wakes: self.service.wakes(),
+        }
+    }
+
+    /// When there is something to do again at the latest, if nothing happens.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let may = self.may();
+        let lanes = self.lanes.values().filter_map(|lane| lane.next_timeout(may));
+        let lanes = match self.service.state() {
+            State::Up => lanes.min(),
+            // What was taken is to be written down all the same.
+            State::Down { .. } | State::Recovering | State::Stopped(_) => {
+                let taken = self.lanes.values().filter(|lane| lane.to_send().is_none());
+                taken.filter_map(|lane| lane.next_timeout(May { cut: false, ..may })).min()
+            }
+        };
+        lanes.into_iter().chain(self.service.next_timeout()).min()
+    }
+
+    /// What the service has become since this was asked last, if that is worth telling.
+    pub fn told(&mut self) -> Option<Told> {
+        let now = self.service.state();
+        let before = std::mem::replace(&mut self.told, now);
+        if before.word() == now.word() {
+            return None;
+        }
+        match now {
+            State::Up => Some(Told::Recovered),
+            State::Down { .. } if !matches!(before, State::Recovering) => Some(Told::Down),
+            State::Stopped(cause) => Some(Told::Stopped(cause)),
+            State::Down { .. } | State::Recovering => None,
+        }
+    }
+
+    /// The service.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// The service, to wake, pause or resume it.
+    pub fn service_mut(&mut self) -> &mut Service {
+        &mut self.service
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Dialect, EventPlace, Part};
+
+    use super::*;
+    use crate::lane::SETTLE_AFTER;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn engine(parallel: usize) -> (Engine, Instant) {
+        let config = EngineConfig { retry: Retry::default(), parallel, linger: Duration::ZERO };
+        let now = runtime::now();
+        (Engine::new(config, now), now)
+    }
+
+    fn frozen(seq: u64) -> Arc<Frozen> {
+        let events = vec![EventPlace { seq, index: 0, epoch: 1, number: seq }];
+        let part = Part { dialect: Dialect::Matrix, render: 1, events, hash: [0; 32], rounds: 0 };
+        Arc::new(Frozen { id: FrozenId { epoch: 1, seq, index: 0 }, part })
+    }
+
+    fn owes(seq: u64) -> Owed {
+        Owed { front: Some(frozen(seq)), ..Owed::default() }
+    }
+
+    fn failed(connected: bool) -> Tried {
+        let ended = Ended::Failed { retry_after: None, silent: !connected, connected };
+        Tried { verdict: Verdict::Later, ended, status: None }
+    }
+
+    fn taken() -> Tried {
+        let verdict = Verdict::Taken { failed: Vec::new() };
+        Tried { verdict, ended: Ended::Answered, status: Some(200) }
+    }
+
+    #[test]
+    fn a_lane_cuts_and_sends_and_says_that_it_is_done_with_its_next_cut() {
+        let (mut engine, now) = engine(1);
+        engine.handle_owed(3, 7, Owed { ripe: true, ..Owed::default() }, now);
+        let cut = Step::Cut { lane: 3, epoch: 7, settled: None };
+        assert_eq!(engine.poll(now), Some(cut));
+        assert_eq!(engine.poll(now), None, "not before it is committed");
+        engine.handle_appended(3, 7, Some(Owed { ripe: true, ..owes(9) }), now);
+        let Some(Step::Send { frozen, .. }) = engine.poll(now) else { panic!("it is sent") };
+        engine.handle_tried(3, &frozen, &taken(), now, 0);
+        let cut = Step::Cut { lane: 3, epoch: 7, settled: Some(frozen.id) };
+        assert_eq!(engine.poll(now), Some(cut));
+    }
+
+    #[test]
+    fn what_is_done_is_written_down_after_a_second_if_nothing_follows() {
+        let (mut engine, now) = engine(1);
+        engine.handle_owed(3, 7, owes(9), now);
+        assert!(engine.poll(now).is_some());
+        engine.handle_tried(3, &frozen(9), &taken(), now, 0);
+        assert_eq!(engine.poll(now), None);
+        assert_eq!(engine.next_timeout(), Some(now + SETTLE_AFTER));
+        assert!(matches!(engine.poll(now + SETTLE_AFTER), Some(Step::Settle { .. })));
+    }
+
+    #[test]
+    fn a_node_that_leads_again_does_not_send_twice_at_once_what_is_under_way() {
+        let (mut engine, now) = engine(4);
+        engine.handle_owed(3, 7, owes(9), now);
+        assert!(engine.poll(now).is_some());
+        engine.handle_closed(3);
+        engine.handle_owed(3, 8, owes(9), now);
+        assert_eq!(engine.poll(now), None);
+        engine.handle_tried(3, &frozen(9), &failed(true), now, 0);
+        engine.handle_owed(4, 1, owes(2), now);
+        assert!(matches!(engine.poll(now + SECOND), Some(Step::Send { .. })));
+    }
+
+    #[test]
+    fn while_it_is_down_nothing_is_cut_or_sent_and_then_one_probe_is() {
+        let (mut engine, now) = engine(4);
+        engine.handle_owed(1, 1, owes(9), now);
+        assert!(engine.poll(now).is_some());
+        engine.handle_tried(1, &frozen(9), &failed(false), now, u32::MAX);
+        assert_eq!(engine.told(), Some(Told::Down));
+        engine.handle_owed(2, 1, Owed { ripe: true, ..Owed::default() }, now);
+        assert_eq!((engine.poll(now), engine.told()), (None, None));
+        assert_eq!(engine.next_timeout(), Some(now + SECOND));
+        let later = now + SECOND;
+        assert!(matches!(engine.poll(later), Some(Step::Send { lane: 1, .. })));
+        assert_eq!(engine.poll(later), None);
+        engine.handle_tried(1, &frozen(9), &taken(), later, 0);
+        assert_eq!(engine.told(), Some(Told::Recovered));
+        assert!(matches!(engine.poll(later), Some(Step::Cut { lane: 2, .. })));
+    }
+
+    #[test]
+    fn a_lane_that_waits_for_others_to_end_wakes_nobody() {
+        let (mut engine, now) = engine(1);
+        engine.handle_owed(1, 1, owes(9), now);
+        engine.handle_owed(2, 1, owes(5), now);
+        engine.handle_owed(3, 1, owes(7), now);
+        let sends = |engine: &mut Engine, now| match engine.poll(now) {
+            Some(Step::Send { lane, frozen, .. }) => (lane, frozen),
+            other => panic!("{other:?}"),
+        };
+        let (lane, tried) = sends(&mut engine, now);
+        engine.handle_tried(lane, &tried, &failed(true), now, u32::MAX);
+        let _other = sends(&mut engine, now + SECOND);
+        assert_eq!(engine.poll(now + 2 * SECOND), None);
+        assert_eq!(engine.next_timeout(), None, "there is no room before that one ends");
+    }
+}
