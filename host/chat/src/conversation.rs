@@ -272,6 +272,11 @@ impl Conversation {
         locked(&self.live).committed.places.cursor(seq)
     }
 
+    /// The number of the committed message that is at `index` of the entry at `seq`.
+    pub(crate) fn number(&self, seq: u64, index: u32) -> Option<u64> {
+        locked(&self.live).committed.places.number(seq, index)
+    }
+
     /// At most `most` of the messages after `after` and before `before`.
     pub(crate) fn stretch(&self, after: u64, before: Option<u64>, most: usize) -> Stretch {
         let live = locked(&self.live);

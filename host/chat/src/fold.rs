@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use model::encode;
-use model::{Chat, ChatToken, Cursor, Entry, Keys};
+use model::{Chat, ChatToken, Cursor, Entry, Keys, Outbox, OutboxEntry, is_outbox};
 use segment::{LogEnd, LogEntry};
 
 use crate::Sabotage;
@@ -34,6 +34,10 @@ pub(crate) struct Folds {
     pub(crate) chats: HashMap<ChatToken, Fold>,
     /// Entries that are not the chats'. They are kept, whatever becomes of the log.
     pub(crate) others: Vec<u64>,
+    /// What is owed to services.
+    pub(crate) outbox: Outbox,
+    /// Entries with messages of chats that were forgotten before every service had them: these are kept too.
+    pub(crate) shelf: Vec<u64>,
     /// That entry.
     pub(crate) place: LogEnd,
 }
@@ -95,9 +99,11 @@ impl Fold {
 
 impl Folds {
     /// The entries that are read again, whatever becomes of the others: those with messages, those with the
-    /// answer to a key, and those that are not the chats'.
+    /// answer to a key, those that are not the chats', and those that services are still owed.
     pub(crate) fn kept(&self) -> Vec<u64> {
         let mut kept = self.others.clone();
+        kept.extend(&self.shelf);
+        kept.extend(self.outbox.listed());
         for fold in self.chats.values() {
             kept.extend(fold.places.entries());
             kept.extend(fold.keys.iter().map(|(_, known)| known.seq));
@@ -105,6 +111,15 @@ impl Folds {
         kept.sort_unstable();
         kept.dedup();
         kept
+    }
+
+    /// Only what is uncut somewhere is looked for by its place; what is frozen is listed.
+    fn clear_shelf(&mut self) {
+        match self.outbox.looks_from() {
+            _ if self.shelf.is_empty() => {}
+            None => self.shelf.clear(),
+            Some(from) => self.shelf.retain(|seq| *seq >= from),
+        }
     }
 
     /// About how many those are.
@@ -128,7 +143,14 @@ impl Folds {
             return Err(Unfolded::Misplaced { seq: *seq, wanted: self.next() });
         }
         let kind = payload.first().copied();
-        if kind.is_some_and(|kind| kind >= OTHERS) {
+        if is_outbox(payload) {
+            let entry = OutboxEntry::decode(payload).map_err(|_newer| {
+                let source = encode::DecodeError::Kind;
+                Unfolded::Strange { seq: *seq, source }
+            })?;
+            self.outbox.apply(*epoch, *seq, &entry);
+            self.clear_shelf();
+        } else if kind.is_some_and(|kind| kind >= OTHERS) {
             self.others.push(*seq);
         } else if kind != Some(OPENING) {
             let mut entry = encode::decode(payload)
@@ -138,8 +160,14 @@ impl Folds {
             }
             let fold = self.chats.entry(entry.chat).or_insert_with(|| Fold::new(entry.chat));
             fold.apply(*epoch, *seq, &entry);
-            if fold.chat.forgotten {
-                self.chats.remove(&entry.chat);
+            self.outbox.hear(*seq, &entry);
+            if fold.chat.forgotten
+                && let Some(forgotten) = self.chats.remove(&entry.chat)
+            {
+                self.shelf.extend(forgotten.places.entries());
+                self.shelf.sort_unstable();
+                self.shelf.dedup();
+                self.clear_shelf();
             }
         }
         self.place = LogEnd { epoch: *epoch, seq: *seq, chain: *chain };

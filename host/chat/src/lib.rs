@@ -41,6 +41,7 @@ mod loading;
 mod lock;
 mod members;
 mod meters;
+mod owing;
 mod past;
 mod people;
 mod places;

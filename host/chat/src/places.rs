@@ -104,6 +104,14 @@ impl Places {
         Some(Place { entry, index })
     }
 
+    /// The number of the message at `index` of the entry `entry`.
+    pub(crate) fn number(&self, entry: u64, index: u32) -> Option<u64> {
+        let first = self.entries.partition_point(|other| *other < entry);
+        let at = first.checked_add(usize::try_from(index).ok()?)?;
+        let there = self.entries.get(at).is_some_and(|found| *found == entry);
+        there.then(|| u64::try_from(at + 1).ok())?
+    }
+
     /// After which message somebody stands who holds `cursor`. One that was withdrawn stands after the
     /// last message that is not beyond it in seq nor in epoch: what they have seen of it is gone, and what
     /// took its place is new to them.
@@ -136,6 +144,11 @@ mod tests {
         assert_eq!(places.place(2), Some(Place { entry: 5, index: 1 }));
         assert_eq!(places.place(4), Some(Place { entry: 9, index: 0 }));
         assert_eq!((places.place(0), places.place(5)), (None, None));
+        assert_eq!((places.number(5, 0), places.number(5, 1)), (Some(1), Some(2)));
+        assert_eq!(
+            (places.number(9, 0), places.number(5, 2), places.number(7, 0)),
+            (Some(4), None, None)
+        );
         assert_eq!(places.cursor(3), Cursor { epoch: 1, seq: 3 });
         assert_eq!(places.head(), Cursor { epoch: 4, seq: 4 });
         assert_eq!(places.cursor(0), Cursor::default());

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::PartitionId;
-use model::{ChatToken, Entry, Message};
+use model::{ChatToken, Entry, Message, Outbox, OutboxEntry};
 use replication::Submission;
 use replication::core::Outcome;
 use runtime::{Instant, Stop};
@@ -51,6 +51,8 @@ pub(crate) struct Reign {
     chats: Mutex<HashMap<ChatToken, Arc<Conversation>>>,
     log: Mutex<Numbers>,
     recent: Mutex<Recent>,
+    /// What is owed to services, after everything that is committed.
+    outbox: Mutex<Outbox>,
     /// The last entry that is known to be committed.
     committed: AtomicU64,
 }
@@ -69,8 +71,18 @@ struct Numbers {
 #[derive(Debug)]
 struct Pending {
     seq: u64,
-    /// Of which chat, and what; nothing of an entry that is no chat's.
-    turn: Option<(Arc<Conversation>, Arc<Entry>)>,
+    said: Said,
+}
+
+/// What an entry says, as far as it is folded here.
+#[derive(Debug)]
+enum Said {
+    /// A chat's turn.
+    Turn(Arc<Conversation>, Arc<Entry>),
+    /// What is owed to services.
+    Outbox(OutboxEntry),
+    /// Something else.
+    Nothing,
 }
 
 /// Which messages are in memory, oldest first, over all chats of the reign.
@@ -116,6 +128,7 @@ impl Reign {
                 bytes: 0,
                 bytes_max: recent_bytes_max,
             }),
+            outbox: Mutex::default(),
             committed: AtomicU64::new(seq),
         }
     }
@@ -166,6 +179,7 @@ impl Reign {
         let chats = locked(&before.chats).clone();
         *locked(&self.chats) = chats.into_iter().filter(|(_, chat)| chat.next_turn() > 0).collect();
         std::mem::swap(&mut *locked(&self.recent), &mut *locked(&before.recent));
+        *locked(&self.outbox) = locked(&before.outbox).clone();
         true
     }
 
@@ -185,6 +199,12 @@ impl Reign {
     pub(crate) fn fill(&self, folds: Folds) {
         let chat = |(token, fold)| (token, Arc::new(Conversation::from(fold)));
         *locked(&self.chats) = folds.chats.into_iter().map(chat).collect();
+        *locked(&self.outbox) = folds.outbox;
+    }
+
+    /// Looks at what is owed to services.
+    pub(crate) fn owed<T>(&self, look: impl FnOnce(&Outbox) -> T) -> T {
+        look(&locked(&self.outbox))
     }
 
     /// Every chat.
@@ -221,8 +241,8 @@ impl Reign {
         let answer = ledger.submit(submission).ok_or(NotAppended::Full)?;
         log.next += 1;
         conversation.append(seq, &entry);
-        let turn = Some((Arc::clone(conversation), entry));
-        log.pending.push_back(Pending { seq, turn });
+        let said = Said::Turn(Arc::clone(conversation), entry);
+        log.pending.push_back(Pending { seq, said });
         Ok(answer)
     }
 
@@ -233,6 +253,7 @@ impl Reign {
         payload: Bytes,
         acks: u8,
     ) -> Result<(u64, oneshot::Receiver<Outcome>), NotAppended> {
+        let said = OutboxEntry::decode(&payload).map_or(Said::Nothing, Said::Outbox);
         let mut log = locked(&self.log);
         if self.closed.is_stopped() {
             return Err(NotAppended::Closed);
@@ -241,16 +262,18 @@ impl Reign {
         let submission = Submission { partition, epoch, seq, payload, acks };
         let answer = ledger.submit(submission).ok_or(NotAppended::Full)?;
         log.next += 1;
-        log.pending.push_back(Pending { seq, turn: None });
+        log.pending.push_back(Pending { seq, said });
         Ok((seq, answer))
     }
 
     /// Messages of a chat that are appended and not committed, in their order.
     pub(crate) fn ahead(&self, conversation: &Arc<Conversation>) -> Vec<Arc<Message>> {
         let log = locked(&self.log);
-        let turns = log.pending.iter().filter_map(|pending| pending.turn.as_ref());
-        let own = turns.filter(|(of, _)| Arc::ptr_eq(of, conversation));
-        own.flat_map(|(_, entry)| entry.messages().map(Arc::clone)).collect()
+        let own = log.pending.iter().filter_map(|pending| match &pending.said {
+            Said::Turn(of, entry) => Arc::ptr_eq(of, conversation).then_some(entry),
+            Said::Outbox(_) | Said::Nothing => None,
+        });
+        own.flat_map(|entry| entry.messages().map(Arc::clone)).collect()
     }
 
     /// Everything up to `seq` is committed: now it can be seen. Called in order, by one caller. Returns the
@@ -263,8 +286,16 @@ impl Reign {
             let count = log.pending.partition_point(|pending| pending.seq <= seq);
             log.pending.drain(..count).collect()
         };
-        for Pending { seq, turn } in ready {
-            let Some((conversation, entry)) = turn else { continue };
+        for Pending { seq, said } in ready {
+            let (conversation, entry) = match said {
+                Said::Turn(conversation, entry) => (conversation, entry),
+                Said::Outbox(entry) => {
+                    locked(&self.outbox).apply(self.epoch, seq, &entry);
+                    continue;
+                }
+                Said::Nothing => continue,
+            };
+            locked(&self.outbox).hear(seq, &entry);
             let (weights, wake) = conversation.commit(self.epoch, seq, &entry, self.idle);
             locked(&self.recent).keep(&conversation, &weights);
             if conversation.forgotten().1 {
@@ -339,7 +370,7 @@ mod tests {
         let pending = ended(Phase::Serving);
         let chat = pending.conversation(ChatToken([1; 16])).unwrap();
         let entry = crate::storing::entry(&chat.appended(None, 4).chat, 1, Vec::new(), None);
-        let left = super::Pending { seq: 12, turn: Some((chat, Arc::new(entry))) };
+        let left = super::Pending { seq: 12, said: super::Said::Turn(chat, Arc::new(entry)) };
         locked(&pending.log).pending.push_back(left);
         pending.close();
         pending.close();

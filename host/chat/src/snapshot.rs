@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use hashring::PartitionId;
 use metrics::counter;
-use model::{Chat, Cursor, KeyHash, Known};
+use model::{Booked, Chat, Cursor, KeyHash, Known};
 use segment::{LogEnd, LogEntry, Snapshot};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,10 @@ enum Piece {
     Keys(Vec<(KeyHash, Known)>),
     /// Of no chat: more entries that are not the chats', each by how far it is from the one before.
     Others(Vec<u64>),
+    /// Of no chat: what is owed to a service.
+    Service(Box<Booked>),
+    /// Of no chat: more entries of forgotten chats that services are owed, each likewise.
+    Shelf(Vec<u64>),
 }
 
 /// Why a snapshot is not used.
@@ -169,13 +173,10 @@ pub(crate) fn parts(folds: &Folds) -> impl Iterator<Item = Bytes> {
     let mut tokens: Vec<_> = folds.chats.keys().collect();
     tokens.sort_unstable();
     let pieces = tokens.into_iter().filter_map(|token| folds.chats.get(token)).flat_map(pieces);
-    let mut before = 0;
-    let mut rises = folds.others.iter().map(move |seq| seq - std::mem::replace(&mut before, *seq));
-    let others = std::iter::from_fn(move || {
-        let piece: Vec<u64> = rises.by_ref().take(PIECE_MAX).collect();
-        (!piece.is_empty()).then_some(Piece::Others(piece))
-    });
-    let mut pieces = pieces.chain(others);
+    let others = climbing(&folds.others).map(Piece::Others);
+    let services = folds.outbox.services().map(|booked| Piece::Service(Box::new(booked.clone())));
+    let shelf = climbing(&folds.shelf).map(Piece::Shelf);
+    let mut pieces = pieces.chain(others).chain(services).chain(shelf);
     std::iter::from_fn(move || {
         let mut part = vec![VERSION];
         while part.len() < PART_BYTES
@@ -224,17 +225,39 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
             }
             (Piece::Others(rises), _) => {
                 close(folds, open.take())?;
-                for rise in rises {
-                    let before = folds.others.last().copied().unwrap_or(0);
-                    let seq =
-                        before.checked_add(rise).ok_or(Unused::Strange("entries beyond all"))?;
-                    folds.others.push(seq);
-                }
+                climb(&mut folds.others, rises)?;
+            }
+            (Piece::Service(booked), _) => {
+                close(folds, open.take())?;
+                folds.outbox.put(*booked);
+            }
+            (Piece::Shelf(rises), _) => {
+                close(folds, open.take())?;
+                climb(&mut folds.shelf, rises)?;
             }
             (Piece::Places { .. } | Piece::Keys(_), None) => {
                 return Err(Unused::Strange("something of no chat"));
             }
         }
+    }
+    Ok(())
+}
+
+/// Numbers that rise, in pieces, each by how far it is from the one before.
+fn climbing(numbers: &[u64]) -> impl Iterator<Item = Vec<u64>> {
+    let mut before = 0;
+    let mut rises = numbers.iter().map(move |number| number - std::mem::replace(&mut before, *number));
+    std::iter::from_fn(move || {
+        let piece: Vec<u64> = rises.by_ref().take(PIECE_MAX).collect();
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Adds such a piece.
+fn climb(numbers: &mut Vec<u64>, rises: Vec<u64>) -> Result<(), Unused> {
+    for rise in rises {
+        let before = numbers.last().copied().unwrap_or(0);
+        numbers.push(before.checked_add(rise).ok_or(Unused::Strange("entries beyond all"))?);
     }
     Ok(())
 }

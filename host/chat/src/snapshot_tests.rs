@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use model::encode;
 use model::{
-    Answer, Attrs, Body, Change, ChatToken, Entry, KEYS_MAX, Lineup, Message, MessageId,
-    Remembered, Route,
+    Answer, Attrs, Body, Change, ChatToken, Dialect, Entry, EventPlace, KEYS_MAX, Lineup, Message,
+    MessageId, Outbox, OutboxChange, OutboxEntry, Part, Remembered, Route, ServiceRecord,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -14,6 +14,40 @@ use segment::{LogEnd, LogEntry};
 
 use super::{Fold, Folds, PART_BYTES, Unused, VERSION, close, decode, parts};
 use crate::Sabotage;
+
+/// A service is described to the partition.
+fn describe(kinds: &str) -> OutboxEntry {
+    let (name, kinds) = ("crm".to_owned(), vec![kinds.to_owned()]);
+    let record = ServiceRecord { name, revision: 1, dialect: Dialect::Webhook, kinds };
+    let changes = vec![OutboxChange::Service { record, from_start: true }];
+    OutboxEntry { time_ms: 5, changes }
+}
+
+/// A service that is owed something, and did not take something.
+fn owed() -> Outbox {
+    let mut outbox = Outbox::default();
+    outbox.apply(1, 20, &describe("*"));
+    let part = |seq| Part {
+        dialect: Dialect::Matrix,
+        render: 1,
+        events: vec![EventPlace { seq, index: 1, epoch: 1, number: 7 }],
+        hash: [2; 32],
+        rounds: 3,
+    };
+    let service = "crm".to_owned();
+    let cut = |seq: u64| OutboxChange::Cut {
+        service: service.clone(),
+        part: part(seq),
+        from: (if seq == 9 { 0 } else { 10 }, 0),
+        upto: (seq + 1, 0),
+    };
+    let changes = vec![cut(9), cut(11)];
+    outbox.apply(1, 21, &OutboxEntry { time_ms: 6, changes });
+    let (id, parked) = (outbox.service("crm").unwrap().lane.unfinished[0].id, part(9).events);
+    let settle = OutboxChange::Settle { service, id, again: Vec::new(), parked, status: Some(400) };
+    outbox.apply(1, 22, &OutboxEntry { time_ms: 7, changes: vec![settle] });
+    outbox
+}
 
 /// A log that grows by entries drawn at random.
 struct Log {
@@ -41,6 +75,10 @@ impl Log {
         if self.end.seq == 0 || self.random.random_bool(0.02) {
             self.end.epoch += self.random.random_range(1..3);
             return self.logged(vec![0, 9]);
+        }
+        if self.random.random_bool(0.05) {
+            let kinds = if self.random.random() { "*" } else { "text" };
+            return self.logged(describe(kinds).encode());
         }
         let chat = self.random.random_range(0..self.turns.len());
         let turn = self.turns[chat];
@@ -210,7 +248,8 @@ fn a_snapshot_has_the_bytes_it_always_had() {
         fold.apply(2, 7 + 200 * turn, &entry);
     }
     let chats = [(fold.chat.token, fold)].into();
-    let folds = Folds { chats, others: vec![70, 100], ..Folds::default() };
+    let (others, shelf) = (vec![70, 100], vec![9, 11]);
+    let folds = Folds { chats, others, shelf, outbox: owed(), ..Folds::default() };
     let bytes: Vec<Bytes> = parts(&folds).collect();
     let hex: String = bytes.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, include_str!("../tests/golden/snapshot.v4.hex").trim());

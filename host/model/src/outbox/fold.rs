@@ -36,6 +36,21 @@ impl Outbox {
         self.services.values()
     }
 
+    /// The lowest entry in which something may be uncut; `None`: nothing is, anywhere.
+    pub fn looks_from(&self) -> Option<u64> {
+        let lanes = self.services.values().map(|booked| &booked.lane);
+        lanes.filter(|lane| lane.is_ripe()).map(|lane| lane.scan.0).min()
+    }
+
+    /// The entries of all events that are frozen and not done with, or were put aside.
+    pub fn listed(&self) -> impl Iterator<Item = u64> {
+        self.services.values().flat_map(|booked| {
+            let frozen = booked.lane.unfinished.iter().flat_map(|frozen| &frozen.part.events);
+            let dead = booked.lane.dead.iter().map(|dead| &dead.event);
+            frozen.chain(dead).map(|event| event.seq)
+        })
+    }
+
     /// Puts back what [`Outbox::services`] gave.
     pub fn put(&mut self, booked: Booked) {
         self.services.insert(booked.record.name.clone(), booked);
@@ -314,6 +329,19 @@ mod tests {
         outbox.apply(1, 4, &cut(&[1, 3], (0, 0), (4, 0)));
         assert_eq!((lane(&outbox).concerned, lane(&outbox).pending()), (2, 2));
         assert!(!lane(&outbox).is_ripe());
+    }
+
+    #[test]
+    fn what_services_are_owed_says_which_entries_must_stay() {
+        let mut outbox = three();
+        assert_eq!((outbox.looks_from(), outbox.listed().count()), (Some(2), 0));
+        outbox.apply(1, 5, &cut(&[2, 3], (2, 0), (4, 0)));
+        assert_eq!(outbox.looks_from(), Some(4));
+        assert_eq!(outbox.listed().collect::<Vec<_>>(), [2, 3]);
+        outbox.apply(1, 6, &cut(&[4], (4, 0), (5, 0)));
+        outbox.apply(1, 7, &settle(5, &[], &[3]));
+        assert_eq!(outbox.looks_from(), None);
+        assert_eq!(outbox.listed().collect::<Vec<_>>(), [4, 3], "also what was put aside");
     }
 
     #[test]
