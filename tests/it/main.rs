@@ -31,6 +31,7 @@ mod processes;
 mod quorum;
 mod rollouts;
 mod service_registry;
+mod services;
 mod shipped_plugins;
 mod stopping;
 mod strangers;

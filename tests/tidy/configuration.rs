@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use node::config::{Config, PluginConfig};
+use node::config::{Config, PluginConfig, ServiceConfig};
 
 use crate::{files, read, root};
 
@@ -32,6 +32,15 @@ fn a_plugin_in_node_toml_is_the_default_too() {
     expected.grant.kv = shown.grant.kv;
     expected.grant.history = shown.grant.history;
     assert_eq!(*shown, expected);
+}
+
+#[test]
+fn a_service_in_node_toml_is_the_default_too() {
+    let text = shown().replace("#: ", "").replace("order = []", "order = [\"NAME\"]");
+    let config = Config::parse(&text, Path::new("")).expect("config/node.toml has no faults");
+    let shown = config.services.get("NAME").expect("a service is shown");
+    let (url, secret_file) = (shown.url.clone(), "NAME.secret".into());
+    assert_eq!(*shown, ServiceConfig { url, secret_file, ..ServiceConfig::default() });
 }
 
 #[test]

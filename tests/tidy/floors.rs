@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{none, root};
 
 /// A crate and those of ours it may use.
-const FLOORS: [(&str, &[&str]); 23] = [
+const FLOORS: [(&str, &[&str]); 24] = [
     ("hashring", &[]),
     ("model", &[]),
     ("wire", &["hashring", "model"]),
@@ -25,6 +25,7 @@ const FLOORS: [(&str, &[&str]); 23] = [
     ("rollout", &["plugin", "registry", "replication", "hashring", "runtime"]),
     ("chat", &["replication", "plugin", "segment", "model", "hashring", "runtime"]),
     ("archive", &["replication", "segment", "model", "hashring", "runtime"]),
+    ("outbox", &["transaction", "replication", "segment", "model", "hashring", "runtime"]),
     ("api", &["archive", "chat", "model", "hashring", "runtime"]),
     ("client", &["model", "hashring", "runtime"]),
     ("guest", &[]),
@@ -43,12 +44,14 @@ const FLOORS: [(&str, &[&str]); 23] = [
             "guest",
             "hashring",
             "model",
+            "outbox",
             "plugin",
             "registry",
             "replication",
             "rollout",
             "runtime",
             "segment",
+            "transaction",
             "wire",
             "workbench",
         ],
@@ -82,7 +85,7 @@ const FLOORS: [(&str, &[&str]); 23] = [
 ];
 
 /// A heavy dependency and its home. Two homes need a reason.
-const HOMES: [(&str, &[&str]); 25] = [
+const HOMES: [(&str, &[&str]); 27] = [
     ("wasmtime", &["plugin"]),
     ("wasmtime-wasi", &["plugin"]),
     ("wit-bindgen-c", &["guest"]),
@@ -102,7 +105,8 @@ const HOMES: [(&str, &[&str]); 25] = [
     ("zookeeper-client", &["registry"]),
     ("jsonwebtoken", &["api"]),
     // What Twilio signs with, and over.
-    ("hmac", &["api"]),
+    // And webhooks.
+    ("hmac", &["api", "transaction"]),
     ("form_urlencoded", &["api"]),
     ("axum", &["api"]),
     ("utoipa", &["api"]),

@@ -246,7 +246,8 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
 /// Numbers that rise, in pieces, each by how far it is from the one before.
 fn climbing(numbers: &[u64]) -> impl Iterator<Item = Vec<u64>> {
     let mut before = 0;
-    let mut rises = numbers.iter().map(move |number| number - std::mem::replace(&mut before, *number));
+    let mut rises =
+        numbers.iter().map(move |number| number - std::mem::replace(&mut before, *number));
     std::iter::from_fn(move || {
         let piece: Vec<u64> = rises.by_ref().take(PIECE_MAX).collect();
         (!piece.is_empty()).then_some(piece)

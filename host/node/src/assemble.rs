@@ -29,6 +29,7 @@ use crate::handlers;
 use crate::joining;
 use crate::objects;
 use crate::operator::Operator;
+use crate::owing;
 use crate::telephones;
 
 /// What the nodes of one process share. Clones are the same.
@@ -121,6 +122,9 @@ pub enum StartError {
         #[source]
         source: api::TokensError,
     },
+    /// What services are called with cannot be set up. Nothing was started; see the cause.
+    #[error(transparent)]
+    Trust(#[from] transaction::TrustError),
     /// An address for clients or operators cannot be listened on. Nothing was registered; choose another
     /// port.
     #[error(transparent)]
@@ -217,16 +221,17 @@ impl Node {
         let ledger = Arc::new(replication.clone());
         let chats = Chats::new(ledger, live, chats(config), &tasks);
         let archive = objects::start(&replication, &chats, engine, boot, &tasks);
+        let services = owing::start(config, &replication, &chats, &tasks)?;
         rollout.run(&replication, &tasks);
         // Before it takes part: what is missing others have, and they lead until it is here.
         replication.set_ready(begun == rollout::Begun::Live).await;
-        let peers =
-            Peers { chats: chats.clone(), archive: archive.clone(), rollout: rollout.clone() };
+        let peers = Peers::new(&chats, &archive, &rollout, &services);
         driver.start(Arc::new(peers), &tasks);
         let operator = Operator {
             replication: replication.clone(),
             rollout: rollout.clone(),
             chats: chats.clone(),
+            services,
             order: config.chain.clone(),
             host: process.shared.plugins.clone(),
             registry: config.registry.kind,

@@ -12,6 +12,7 @@ use archive::Archive;
 use bytes::Bytes;
 use chat::{Chain, Chats, Handler, LiveChain};
 use hashring::{NodeId, PartitionId};
+use outbox::Services;
 use plugin::{Comparison, Host, Plugin};
 use replication::{Answering, RequestHead, Stream, Streaming};
 use rollout::{Beside, Guard, GuardOf, Hook, Lineup, Rollout, Settings, Trust};
@@ -121,9 +122,23 @@ pub(crate) fn in_order(lineup: &Lineup, order: &[String]) -> Vec<Arc<Plugin>> {
 /// What other nodes ask this one: about chats, about objects, and about components.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    pub(crate) chats: Chats,
-    pub(crate) archive: Archive,
-    pub(crate) rollout: Rollout,
+    chats: Chats,
+    archive: Archive,
+    rollout: Rollout,
+    services: Services,
+}
+
+impl Peers {
+    /// All of them.
+    pub(crate) fn new(
+        chats: &Chats,
+        archive: &Archive,
+        rollout: &Rollout,
+        services: &Services,
+    ) -> Self {
+        let (chats, archive) = (chats.clone(), archive.clone());
+        Self { chats, archive, rollout: rollout.clone(), services: services.clone() }
+    }
 }
 
 impl replication::Host for Peers {
@@ -136,11 +151,14 @@ impl replication::Host for Peers {
     fn committed(&self, partition: PartitionId, epoch: u64, seq: u64) {
         self.chats.committed(partition, epoch, seq);
         self.archive.committed(partition, epoch, seq);
+        // Behind the chats: they fold what is owed.
+        self.services.ring(partition);
     }
 
     fn closed(&self, partition: PartitionId, epoch: u64) {
         self.archive.closed(partition, epoch);
         self.chats.closed(partition, epoch);
+        self.services.ring(partition);
     }
 
     fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering {

@@ -18,6 +18,8 @@ mod joining;
 mod looking;
 mod objects;
 mod operator;
+mod owing;
+mod serving;
 mod telephones;
 mod told;
 

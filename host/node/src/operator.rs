@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LinesInfo, LogHealth,
-    Movement, Operate, PartitionInfo, Partitions, PluginInfo, ProgressInfo, PushedInfo,
-    RegistryInfo, TrialWanted, WhyInfo, With,
+    About, AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, Doing, ErrorInfo, Going,
+    LinesInfo, LogHealth, Movement, Operate, PartitionInfo, Partitions, PluginInfo, ProgressInfo,
+    PushedInfo, RegistryInfo, ServiceInfo, ServiceWish, TrialWanted, WhyInfo, With,
 };
 use bytes::Bytes;
 use chat::{Chats, Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId, Ring, Spread};
 use model::{ChatToken, MessageId};
+use outbox::Services;
 use registry::MemberRecord;
 use replication::core::{LearnerView, Role};
 use replication::{BUILD, Failure, Replication};
@@ -24,7 +25,7 @@ use runtime::Instant;
 
 use crate::config::RegistryKind;
 use crate::going::{Company, Held};
-use crate::{decision, looking, told};
+use crate::{decision, looking, serving, told};
 
 /// One node's answers to its operators.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(crate) struct Operator {
     pub(crate) replication: Replication,
     pub(crate) rollout: Rollout,
     pub(crate) chats: Chats,
+    pub(crate) services: Services,
     /// `chain.message.order`.
     pub(crate) order: Vec<String>,
     /// Which has the plugins' journals.
@@ -138,6 +140,26 @@ impl Operate for Operator {
     fn errors(&self, plugin: &str) -> Option<Vec<ErrorInfo>> {
         let errors = self.host.journal(plugin)?.errors();
         Some(errors.into_iter().map(looking::error).collect())
+    }
+
+    fn services(&self) -> Vec<ServiceInfo> {
+        serving::all(&self.services)
+    }
+
+    fn attempts(&self, service: &str) -> Option<Vec<AttemptInfo>> {
+        serving::attempts(&self.services, service)
+    }
+
+    fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>> {
+        Box::pin(async move { serving::dead_letters(&self.services, &service).await })
+    }
+
+    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServiceInfo> {
+        Box::pin(async move { serving::wish(&self.services, &service, wish).await })
+    }
+
+    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, usize> {
+        Box::pin(async move { serving::replay(&self.services, &service, events).await })
     }
 
     fn why(&self, message: MessageId, with: Option<With>) -> Doing<'_, WhyInfo> {

@@ -47,7 +47,7 @@ pub(super) async fn leave(mut order: Order) -> Answered {
 }
 
 /// Waits as long as anybody may wait for an answer.
-async fn in_time<T>(desk: &Desk, doing: Doing<'_, T>) -> Result<T, Problem> {
+pub(super) async fn in_time<T>(desk: &Desk, doing: Doing<'_, T>) -> Result<T, Problem> {
     match runtime::timeout(desk.patience.answer, doing).await {
         Ok(done) => done.map_err(Problem::from),
         Err(_elapsed) => Err(Problem::new(Code::Timeout, "no answer in time")),

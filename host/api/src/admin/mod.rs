@@ -13,6 +13,7 @@ mod looking;
 mod operate;
 mod order;
 mod plugins;
+mod services;
 mod shape;
 mod why;
 
@@ -38,6 +39,7 @@ pub use looking::{ErrorInfo, LineInfo, LinesInfo};
 pub use operate::{
     About, Doing, Going, LogHealth, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
 };
+pub use services::{AttemptInfo, DeadInfo, ServiceInfo, ServiceWish};
 pub use why::{DeciderInfo, DecisionInfo, OutcomeInfo, WhyInfo, With};
 
 use order::Order;
@@ -56,6 +58,12 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
     const ARTEFACTS: &str = "/admin/v1/plugins/{name}/artefacts";
     const SWAP: &str = "/admin/v1/plugins/{name}/swap";
     const ROLLBACK: &str = "/admin/v1/plugins/{name}/rollback";
+    const ATTEMPTS: &str = "/admin/v1/services/{name}/attempts";
+    const DEAD_LETTERS: &str = "/admin/v1/services/{name}/dlq";
+    const WAKE: &str = "/admin/v1/services/{name}/wake";
+    const PAUSE: &str = "/admin/v1/services/{name}/pause";
+    const RESUME: &str = "/admin/v1/services/{name}/resume";
+    const REPLAY: &str = "/admin/v1/services/{name}/replay";
     const WHY: &str = "/admin/v1/messages/{id}/why";
     let desk = Arc::new(Desk { operate, patience: config.patience });
     Routes { desk, router: Router::new() }
@@ -72,6 +80,13 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
         .on(MethodFilter::GET, "/admin/v1/audit", "admin audit", plugins::audit)
         .on(MethodFilter::GET, "/admin/v1/plugins/{name}/logs", "admin logs", looking::lines)
         .on(MethodFilter::GET, "/admin/v1/plugins/{name}/errors", "admin errors", looking::errors)
+        .on(MethodFilter::GET, "/admin/v1/services", "admin services", services::services)
+        .on(MethodFilter::GET, ATTEMPTS, "admin attempts", services::attempts)
+        .on(MethodFilter::GET, DEAD_LETTERS, "admin dead letters", services::dead_letters)
+        .on(MethodFilter::POST, WAKE, "admin wake", services::wake)
+        .on(MethodFilter::POST, PAUSE, "admin pause", services::pause)
+        .on(MethodFilter::POST, RESUME, "admin resume", services::resume)
+        .on(MethodFilter::POST, REPLAY, "admin replay", services::replay)
         .on(MethodFilter::GET, WHY, "admin why", why::why)
         .on(MethodFilter::POST, WHY, "admin why with", why::why_with)
         .on(MethodFilter::POST, "/admin/v1/drain", "admin drain", endpoints::drain)

@@ -10,8 +10,8 @@ use hashring::{NodeId, PartitionId};
 use model::{ChatToken, MessageId};
 
 use super::{
-    AuditInfo, ChainInfo, ChangedInfo, ErrorInfo, LinesInfo, PluginInfo, ProgressInfo, PushedInfo,
-    TrialWanted, WhyInfo, With,
+    AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, ErrorInfo, LinesInfo, PluginInfo,
+    ProgressInfo, PushedInfo, ServiceInfo, ServiceWish, TrialWanted, WhyInfo, With,
 };
 
 /// Something an operator wants done, while it is. Dropping it stops waiting for it.
@@ -55,6 +55,16 @@ pub trait Operate: Send + Sync + 'static {
     fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo>;
     /// How the calls of a plugin failed, the latest first; `None`: no such plugin.
     fn errors(&self, plugin: &str) -> Option<Vec<ErrorInfo>>;
+    /// The application services, by name.
+    fn services(&self) -> Vec<ServiceInfo>;
+    /// The last attempts at a service, newest first; `None`: no such service.
+    fn attempts(&self, service: &str) -> Option<Vec<AttemptInfo>>;
+    /// What a service did not take, in the partitions that this node leads.
+    fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>>;
+    /// Has something done with a service; how it does then.
+    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServiceInfo>;
+    /// Has sent again what a service did not take, or these messages of it; how many.
+    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, usize>;
     /// Makes the decision about a message again, or lets another component decide.
     fn why(&self, message: MessageId, with: Option<With>) -> Doing<'_, WhyInfo>;
     /// Begins to give away everything this node leads, and takes nothing over any more until it is

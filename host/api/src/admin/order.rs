@@ -17,7 +17,7 @@ use super::Desk;
 use crate::asked::{collect, innermost, is_json, parse};
 use crate::problem::Problem;
 
-/// Where the name of a plugin stands in `/admin/v1/plugins/{name}/…`, and the id in `/admin/v1/messages/{id}/…`.
+/// Where the name of a plugin stands in `/admin/v1/plugins/{name}/…`, that of a service likewise, and the id in `/admin/v1/messages/{id}/…`.
 const NAME_AT: usize = 4;
 
 /// Bytes of a component: the largest that a node takes.

@@ -14,6 +14,7 @@ mod bounds;
 mod objects;
 mod operators;
 mod pages;
+mod services;
 mod shelf;
 mod signs;
 mod sockets;

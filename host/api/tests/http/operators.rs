@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::{
-    About, AuditInfo, ChainInfo, ChangedInfo, Doing, ErrorInfo, Going, LineInfo, LinesInfo,
-    LinkInfo, LogHealth, Movement, NodeProgressInfo, Operate, PartitionInfo, Partitions, PastInfo,
-    PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo, TrialInfo, TrialWanted, WhyInfo,
-    With,
+    About, AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, Doing, ErrorInfo, Going,
+    LineInfo, LinesInfo, LinkInfo, LogHealth, Movement, NodeProgressInfo, Operate, PartitionInfo,
+    Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo,
+    ServiceInfo, ServiceWish, TrialInfo, TrialWanted, WhyInfo, With,
 };
 use api::{Config, Drained, Patience, Server, Serving};
 use bytes::Bytes;
@@ -78,6 +78,58 @@ impl Operate for Pretender {
         };
         let partitions = vec![partition];
         Partitions { copies: 2, commit: 2, spread: "host", settle_ms: 60_000, partitions }
+    }
+
+    fn services(&self) -> Vec<ServiceInfo> {
+        vec![ServiceInfo {
+            name: "crm".to_owned(),
+            url: "http://crm".to_owned(),
+            dialect: "webhook".to_owned(),
+            state: "stopped",
+            cause: Some("paused"),
+            for_ms: 7,
+            next_ms: None,
+            in_flight: 1,
+            pending: 5,
+            done: 9,
+            parked: 2,
+            partitions: 3,
+        }]
+    }
+
+    fn attempts(&self, service: &str) -> Option<Vec<AttemptInfo>> {
+        let attempt = AttemptInfo {
+            transaction: "t".to_owned(),
+            at_ms: 5,
+            events: 2,
+            outcome: "failed",
+            status: Some(503),
+            ms: 12,
+            error: None,
+            answer: "busy".to_owned(),
+        };
+        (service == "crm").then(|| vec![attempt])
+    }
+
+    fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>> {
+        let dead = DeadInfo {
+            event: Some("e".to_owned()),
+            chat: None,
+            cursor: None,
+            status: Some(400),
+            transaction: service,
+            last_ms: 3,
+        };
+        Box::pin(async move { Ok(vec![dead]) })
+    }
+
+    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServiceInfo> {
+        self.told.lock().unwrap().push(format!("{wish:?} {service}"));
+        Box::pin(async move { Ok(self.services().remove(0)) })
+    }
+
+    fn replay(&self, _service: String, events: Option<Vec<String>>) -> Doing<'_, usize> {
+        Box::pin(async move { Ok(events.map_or(2, |events| events.len())) })
     }
 
     fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo> {
@@ -243,14 +295,14 @@ impl Operate for Pretender {
     }
 }
 
-struct Desk {
+pub(crate) struct Desk {
     address: SocketAddr,
     pretender: Arc<Pretender>,
     serving: Serving,
     tasks: Tasks,
 }
 
-async fn desk() -> Desk {
+pub(crate) async fn desk() -> Desk {
     let patience = Patience { answer: Duration::from_millis(200), ..Patience::default() };
     let listen = "127.0.0.1:0".parse().unwrap();
     let server = Server::bind(Config { listen, patience, ..Config::default() }).await.unwrap();
@@ -268,7 +320,7 @@ impl Desk {
         answer(&mut stream).await.expect("there is an answer")
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address)).await
     }
 
@@ -281,11 +333,11 @@ impl Desk {
         .await
     }
 
-    async fn json(&self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn json(&self, path: &str, body: &str) -> Answer {
         self.post(path, "Content-Type: application/json\r\n", body).await
     }
 
-    fn told(&self) -> Vec<String> {
+    pub(crate) fn told(&self) -> Vec<String> {
         self.pretender.told.lock().unwrap().clone()
     }
 }

@@ -21,6 +21,7 @@ mod problem;
 mod progress;
 mod registry;
 mod ring;
+mod service;
 mod token;
 mod waiting;
 mod why;
@@ -60,6 +61,7 @@ enum Command {
     Plugin(plugin::Plugin),
     Registry(registry::Registry),
     Ring(ring::RingCommand),
+    Service(service::ServiceCommand),
     Token(token::Token),
     Why(why::Why),
     #[command(hide = true)]
@@ -83,6 +85,7 @@ pub fn run() -> ExitCode {
             Err(problem) => Err(problem),
         },
         Command::Ring(ring) => ring.run(),
+        Command::Service(service) => service.run(),
         Command::Token(token) => token.run(),
         Command::Why(why) => why.run(),
         // Its exit code is a word to the node that started it.

@@ -116,6 +116,7 @@ impl From<StartError> for Problem {
                 what,
                 "Write the account's auth token there, and nothing else; chmod 600",
             ),
+            StartError::Trust(_) => Self::failed(what, "See docs/operations.md"),
             StartError::Tls(_) => Self::usage(what, "Mend cert, key and ca below [quic]"),
             StartError::Http(_) | StartError::Quic(_) => {
                 Self::failed(what, "Stop what listens there, or choose another port")

@@ -12,6 +12,7 @@ mod plugins;
 mod read;
 mod registry;
 mod sections;
+mod services;
 mod twilio;
 mod units;
 
@@ -27,6 +28,7 @@ pub use sections::{
     Auth, AuthMode, Cluster, Collect, Forget, Idle, Limits, Listener, Log, LogFormat, NodeSection,
     Positions, Presence, Quic, Rate, Replication, Ring, Spread, Storage,
 };
+pub use services::{From, Order, ServiceConfig};
 pub use twilio::Twilio;
 pub use units::{Reserve, Size, Span};
 
@@ -75,6 +77,8 @@ pub struct Config {
     pub twilio: Twilio,
     /// Which plugin answers a channel of Twilio's.
     pub channels: std::collections::BTreeMap<String, String>,
+    /// Who is told what is said, by name.
+    pub services: std::collections::BTreeMap<String, ServiceConfig>,
 }
 
 /// Where operators connect.
@@ -116,9 +120,12 @@ impl Config {
         Ok(config)
     }
 
-    /// Every key there is, as `section.key`; those of `[plugins.NAME]` under the name `NAME`.
+    /// Every key there is, as `section.key`; those of `[plugins.NAME]` and `[services.NAME]` under the name
+    /// `NAME`.
     pub fn keys() -> Vec<String> {
-        Self::read("[plugins.NAME]\n").map(|(_, reading)| reading.known).unwrap_or_default()
+        Self::read("[plugins.NAME]\n[services.NAME]\n")
+            .map(|(_, reading)| reading.known)
+            .unwrap_or_default()
     }
 
     /// The line of `text` on which the key or section `path` stands; 0 where it does not.
@@ -144,15 +151,18 @@ impl Config {
         self.take_sections(&mut root, reading);
         self.take_plugins(&mut root, reading);
         self.take_twilio(&mut root, reading);
+        self.take_services(&mut root, reading);
         root.done(reading);
     }
 
     fn resolve(&mut self, folder: &Path) {
         let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.source);
+        let services = self.services.values_mut();
+        let secrets = services.flat_map(|it| [&mut it.token_file, &mut it.secret_file]);
         let quic = [&mut self.quic.cert, &mut self.quic.key, &mut self.quic.ca];
         let own = [&mut self.node.data, &mut self.auth.jwks, &mut self.registry.digest_file];
         let tokens = [&mut self.twilio.auth_token_file];
-        for path in plugins.chain(quic).chain(own).chain(tokens) {
+        for path in plugins.chain(secrets).chain(quic).chain(own).chain(tokens) {
             // An empty path means that the thing is not there, and stays empty.
             if !path.as_os_str().is_empty() {
                 *path = folder.join(&*path);

@@ -315,3 +315,30 @@ fn what_only_follows_from_another_fault_is_not_told() {
         assert_eq!(told.len(), 1, "{text}{told:#?}");
     }
 }
+
+#[test]
+fn faults_of_services_are_told_with_what_to_write() {
+    let text = "[services.crm]\nurl = \"registry:/services/crm\"\n[services.\"bad name\"]\n\
+                url = \"ftp://x\"\nsecret_file = \"s\"\norder = \"service\"\nparallel = 0\n\
+                batch = { events = 101, bytes = \"1B\" }\nkinds = []\n\
+                retry = { first = \"10s\", cap = \"1s\", give_up = \"0s\" }\n\
+                [services.m]\nurl = \"http://m\"\ndialect = \"matrix\"\nsecret_file = \"s\"\n";
+    let told = faults(text);
+    for expected in [
+        "line 1: services.crm.secret_file is missing: a webhook is signed.",
+        "line 2: services.crm.url is \"registry:/services/crm\", and services in the registry are not followed yet.",
+        "line 3: a service cannot be called \"bad name\". Write 1 to 63 letters, digits, '-' and '_'.",
+        "line 4: services.bad name.url is \"ftp://x\".",
+        "line 6: services.bad name.order is not a value it can have. Write \"chat\";",
+        "line 7: services.bad name.parallel is 0. Write 1 to 256.",
+        "line 8: services.bad name.batch.events is 101. Write 1 to 100.",
+        "line 8: services.bad name.batch.bytes is 1B. Write 1KiB to 4MiB.",
+        "line 9: services.bad name.kinds is empty: nothing would concern it.",
+        "line 10: services.bad name.retry.cap is 1s, and first is 10s. Write 10s or more.",
+        "line 10: services.bad name.retry.give_up is 0s, and cap is 1s. Write 1s or more.",
+        "line 11: services.m speaks matrix, which has no use for that file. Name the file in token_file.",
+    ] {
+        assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
+    }
+    assert_eq!(told.len(), 12, "{told:#?}");
+}

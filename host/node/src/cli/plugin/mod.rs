@@ -32,7 +32,7 @@ struct Common {
 }
 
 /// Columns of text, each as wide as its widest cell.
-fn table(rows: &[Vec<String>]) -> String {
+pub(in crate::cli) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
@@ -96,7 +96,7 @@ impl Plugin {
 }
 
 /// `01:02:03.004` of a time in Unix milliseconds, UTC.
-fn time_of_day(ms: u64) -> String {
+pub(in crate::cli) fn time_of_day(ms: u64) -> String {
     let (seconds, ms) = (ms / 1_000, ms % 1_000);
     let (minutes, seconds) = (seconds / 60, seconds % 60);
     let (hours, minutes) = (minutes / 60 % 24, minutes % 60);

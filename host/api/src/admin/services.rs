@@ -1,0 +1,165 @@
+//! The answers about application services: how they do, what was tried, what was put aside; and what an operator
+//! has done with them.
+
+use chat::Code;
+use hyper::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::endpoints::in_time;
+use super::order::Order;
+use crate::endpoints::{Answered, json};
+use crate::problem::Problem;
+
+/// A service as one node sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceInfo {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// `matrix` or `webhook`.
+    pub dialect: String,
+    /// `up`, `down`, `recovering` or `stopped`.
+    pub state: &'static str,
+    /// Why it is stopped: `paused`, `gone`, `gave-up`, `refuses-all`.
+    pub cause: Option<&'static str>,
+    /// For how long it has been so, in milliseconds.
+    pub for_ms: u64,
+    /// In how long it is tried again, in milliseconds, if it is down.
+    pub next_ms: Option<u64>,
+    /// Attempts under way.
+    pub in_flight: usize,
+    /// Events it is owed by the partitions that this node leads.
+    pub pending: u64,
+    /// Events it took of them.
+    pub done: u64,
+    /// Events that were put aside.
+    pub parked: u64,
+    /// Of how many partitions that is.
+    pub partitions: usize,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptInfo {
+    /// The transaction's id.
+    pub transaction: String,
+    /// When it ended.
+    pub at_ms: u64,
+    /// Events in it.
+    pub events: usize,
+    /// `done`, `refused`, `gone` or `failed`.
+    pub outcome: &'static str,
+    /// The answer's status.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub ms: u32,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// The first bytes of the answer, as text.
+    pub answer: String,
+}
+
+/// An event that was put aside.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadInfo {
+    /// The message's id; none if its chat's log does not give it any more.
+    pub event: Option<String>,
+    /// Its chat.
+    pub chat: Option<String>,
+    /// Its cursor.
+    pub cursor: Option<String>,
+    /// What the service said to it last.
+    pub status: Option<u16>,
+    /// What it was sent under last.
+    pub transaction: String,
+    /// When it was put aside.
+    pub last_ms: u64,
+}
+
+/// What an operator wants of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceWish {
+    /// It is there: try at once.
+    Wake,
+    /// Send it nothing.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+#[derive(Debug, Serialize)]
+struct ServicesShape {
+    services: Vec<ServiceInfo>,
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptsShape {
+    attempts: Vec<AttemptInfo>,
+}
+
+#[derive(Debug, Serialize)]
+struct DeadShape {
+    entries: Vec<DeadInfo>,
+}
+
+/// `POST /admin/v1/services/{name}/replay`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replay {
+    /// Ids of messages; none: all that were put aside.
+    events: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplayedShape {
+    replayed: usize,
+}
+
+pub(super) async fn services(order: Order) -> Answered {
+    let services = order.into_desk().operate.services();
+    json(StatusCode::OK, &ServicesShape { services })
+}
+
+pub(super) async fn attempts(order: Order) -> Answered {
+    let name = order.named();
+    let attempts = order.into_desk().operate.attempts(&name).ok_or_else(|| nobody(&name))?;
+    json(StatusCode::OK, &AttemptsShape { attempts })
+}
+
+pub(super) async fn dead_letters(order: Order) -> Answered {
+    let name = order.named();
+    let desk = order.into_desk();
+    let entries = in_time(&desk, desk.operate.dead_letters(name)).await?;
+    json(StatusCode::OK, &DeadShape { entries })
+}
+
+pub(super) async fn wake(order: Order) -> Answered {
+    wish(order, ServiceWish::Wake).await
+}
+
+pub(super) async fn pause(order: Order) -> Answered {
+    wish(order, ServiceWish::Pause).await
+}
+
+pub(super) async fn resume(order: Order) -> Answered {
+    wish(order, ServiceWish::Resume).await
+}
+
+async fn wish(order: Order, wish: ServiceWish) -> Answered {
+    let name = order.named();
+    let desk = order.into_desk();
+    json(StatusCode::OK, &in_time(&desk, desk.operate.wish(name, wish)).await?)
+}
+
+pub(super) async fn replay(mut order: Order) -> Answered {
+    let Replay { events } = order.json().await?;
+    let name = order.named();
+    let desk = order.into_desk();
+    let replayed = in_time(&desk, desk.operate.replay(name, events)).await?;
+    json(StatusCode::OK, &ReplayedShape { replayed })
+}
+
+fn nobody(name: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("this node has no service {name:?}"))
+}

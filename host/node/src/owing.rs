@@ -1,0 +1,98 @@
+//! The services of a node: its log, its chats and its HTTP, put together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chat::Chats;
+use hashring::{PartitionId, Partitions};
+use model::{ChatToken, Outbox};
+use outbox::{Desk, Later, Services};
+use replication::Replication;
+use replication::core::Outcome;
+use runtime::Tasks;
+use segment::LogEntry;
+use tokio::sync::oneshot;
+use transaction::{Names, Sender, SenderConfig};
+
+use crate::assemble::StartError;
+use crate::config::Config;
+
+/// What is owed stands in the log, and what the log says of it is folded with the chats.
+#[derive(Debug)]
+struct Log {
+    chats: Chats,
+    replication: Replication,
+}
+
+impl Desk for Log {
+    fn partitions(&self) -> Partitions {
+        self.replication.partitions()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "eight digits name a cluster")]
+    fn cluster(&self) -> u32 {
+        self.replication.cluster().unwrap_or_default() as u32
+    }
+
+    fn leads(&self, partition: PartitionId) -> Option<u64> {
+        self.chats.leads(partition)
+    }
+
+    fn owed(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        look: &mut dyn FnMut(&Outbox),
+    ) -> Option<u64> {
+        self.chats.owed(partition, epoch, look).map(|((), committed)| committed)
+    }
+
+    fn number(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        chat: ChatToken,
+        seq: u64,
+        index: u32,
+    ) -> u64 {
+        self.chats.number(partition, epoch, chat, seq, index)
+    }
+
+    fn append(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        payload: Bytes,
+    ) -> Option<oneshot::Receiver<Outcome>> {
+        let acks = self.replication.commit();
+        self.chats.append(partition, epoch, payload, acks).map(|(_place, answer)| answer)
+    }
+
+    fn give_up(&self, partition: PartitionId, epoch: u64) {
+        self.chats.give_up(partition, epoch);
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        entries_max: usize,
+        bytes_max: usize,
+    ) -> Later<'_, Option<Vec<LogEntry>>> {
+        Box::pin(self.replication.read(partition, from, entries_max, bytes_max))
+    }
+}
+
+/// Begins to bring the services of the configuration what they are owed.
+pub(crate) fn start(
+    config: &Config,
+    replication: &Replication,
+    chats: &Chats,
+    tasks: &Tasks,
+) -> Result<Services, StartError> {
+    let sender = Sender::new(SenderConfig::default())?;
+    let log = Log { chats: chats.clone(), replication: replication.clone() };
+    let names = Names { cluster: config.cluster.name.clone() };
+    let configs = config.service_configs();
+    Ok(Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks))
+}

@@ -1,0 +1,49 @@
+//! A service as a node's file describes it.
+
+use std::path::PathBuf;
+
+use model::{Dialect, ServiceRecord};
+use transaction::address::Range;
+use transaction::{BatchLimits, EngineConfig, Retry};
+
+/// `[services.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// In whose words it is spoken to.
+    pub dialect: Dialect,
+    /// The file that holds the token, or the key that signs. Read for each attempt.
+    pub secret_file: Option<PathBuf>,
+    /// Which kinds concern it.
+    pub kinds: Vec<String>,
+    /// Private addresses that are nevertheless allowed.
+    pub allow_private: Vec<Range>,
+    /// What goes together.
+    pub batch: BatchLimits,
+    /// Attempts at once.
+    pub parallel: usize,
+    /// When what failed is tried again.
+    pub retry: Retry,
+    /// Whether what is in the log already concerns it too.
+    pub from_start: bool,
+}
+
+impl ServiceConfig {
+    /// What the cluster has to know of it.
+    pub(crate) fn record(&self) -> ServiceRecord {
+        ServiceRecord {
+            name: self.name.clone(),
+            revision: 0,
+            dialect: self.dialect,
+            kinds: self.kinds.clone(),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> EngineConfig {
+        let Self { retry, parallel, batch, .. } = self;
+        EngineConfig { retry: *retry, parallel: *parallel, linger: batch.linger }
+    }
+}

@@ -1,0 +1,236 @@
+//! The task of one service: tells its engine what happened, and has done what it decides.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use hashring::PartitionId;
+use runtime::{Instant, Stop};
+use tokio::sync::{mpsc, oneshot};
+use transaction::{Engine, State, Step, Told};
+
+use crate::bell::Bell;
+use crate::working::{Happened, Work};
+
+/// How often all partitions are looked at: what could not be done is done again then, and what this node has
+/// begun to lead is found.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A service is described anew only while no more than so many descriptions are needed to know what concerned
+/// it: they stay while it is down.
+const DESCRIPTIONS_MAX: usize = 32;
+
+/// What somebody wants of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Wake,
+    Pause,
+    Resume,
+}
+
+/// A wish, and where its fulfilment is told.
+pub(crate) type Command = (Wish, oneshot::Sender<()>);
+
+/// What can be seen of a service without asking its task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) state: State,
+    pub(crate) since: Instant,
+    pub(crate) in_flight: usize,
+}
+
+type Doing = Pin<Box<dyn Future<Output = Happened> + Send>>;
+
+/// One service on this node.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) work: Arc<Work>,
+    pub(crate) bell: Bell,
+    pub(crate) seen: Mutex<Seen>,
+    pub(crate) commands: mpsc::Sender<Command>,
+}
+
+/// What its task owns.
+struct Task {
+    running: Arc<Running>,
+    engine: Engine,
+    doing: FuturesUnordered<Doing>,
+    describing: BTreeSet<PartitionId>,
+    /// Where that could not be done: not before all are looked at again.
+    undescribed: BTreeSet<PartitionId>,
+}
+
+impl Running {
+    pub(crate) fn seen(&self) -> Seen {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Until the node stops. What is under way is dropped then: the log says how far it was.
+pub(crate) async fn run(running: Arc<Running>, mut commands: mpsc::Receiver<Command>, stop: Stop) {
+    let now = runtime::now();
+    let engine = Engine::new(running.work.config.engine(), now);
+    let doing = FuturesUnordered::new();
+    let (describing, undescribed) = (BTreeSet::new(), BTreeSet::new());
+    let mut task = Task { running, engine, doing, describing, undescribed };
+    let mut look = now;
+    loop {
+        let now = runtime::now();
+        if now >= look {
+            look = now + LOOK_EVERY;
+            task.look_at_all(now);
+        }
+        for partition in task.running.bell.take() {
+            task.look_at(partition, now);
+        }
+        while let Some(step) = task.engine.poll(now) {
+            task.begin(step);
+        }
+        task.show();
+        let until = task.engine.next_timeout().map_or(look, |next| next.min(look));
+        tokio::select! { biased;
+            () = stop.stopped() => return,
+            Some(happened) = task.doing.next(), if !task.doing.is_empty() => task.happened(happened),
+            Some((wish, told)) = commands.recv() => {
+                task.fulfil(wish);
+                task.show();
+                // If nobody waits any more it is done all the same.
+                let _heard = told.send(());
+            }
+            () = task.running.bell.rung() => {}
+            () = runtime::sleep_until(until.max(now)) => {}
+        }
+    }
+}
+
+impl Task {
+    fn look_at_all(&mut self, now: Instant) {
+        let mut lag = 0;
+        self.undescribed.clear();
+        let work = Arc::clone(&self.running.work);
+        for partition in work.desk.partitions().all() {
+            self.look_at(partition, now);
+            if let Some(epoch) = work.desk.leads(partition) {
+                work.desk.owed(partition, epoch, &mut |outbox| {
+                    let booked = outbox.service(&work.config.name);
+                    lag += booked.map_or(0, |booked| booked.lane.pending());
+                });
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "it is for a curve")]
+        work.meters.lag.set(lag as f64);
+    }
+
+    /// Tells the engine what a partition owes, and describes the service there if that is wanting.
+    fn look_at(&mut self, partition: PartitionId, now: Instant) {
+        let work = Arc::clone(&self.running.work);
+        let Some(epoch) = work.desk.leads(partition) else {
+            self.engine.handle_closed(partition.0);
+            return;
+        };
+        let wanted = work.config.record();
+        let mut described = true;
+        work.desk.owed(partition, epoch, &mut |outbox| {
+            described = outbox.service(&wanted.name).is_some_and(|booked| {
+                booked.record == wanted || booked.descriptions() > DESCRIPTIONS_MAX
+            });
+        });
+        let begins = !described && !self.undescribed.contains(&partition);
+        if begins && self.describing.insert(partition) {
+            self.doing.push(Box::pin(Arc::clone(&work).describe(partition, epoch, wanted)));
+        }
+        match work.owed(partition, epoch) {
+            Some(Some(owed)) => self.engine.handle_owed(partition.0, epoch, owed, now),
+            Some(None) => {}
+            None => self.engine.handle_closed(partition.0),
+        }
+    }
+
+    fn begin(&self, step: Step) {
+        let work = Arc::clone(&self.running.work);
+        self.doing.push(match step {
+            Step::Cut { lane, epoch, settled } => {
+                Box::pin(work.cut(PartitionId(lane), epoch, settled))
+            }
+            Step::Settle { lane, epoch, settlement } => {
+                Box::pin(work.settle(PartitionId(lane), epoch, settlement))
+            }
+            Step::Send { lane, epoch: _, frozen } => {
+                let others = self.engine.service().in_flight() > 1;
+                Box::pin(work.send(PartitionId(lane), frozen, others))
+            }
+        });
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        let now = runtime::now();
+        match happened {
+            Happened::Described { partition, committed } => {
+                self.describing.remove(&partition);
+                if !committed {
+                    self.undescribed.insert(partition);
+                }
+                self.look_at(partition, now);
+            }
+            Happened::Appended { partition, epoch, committed } => {
+                let owed = self.running.work.owed(partition, epoch).flatten();
+                let owed = owed.filter(|_| committed);
+                self.engine.handle_appended(partition.0, epoch, owed, now);
+            }
+            Happened::Tried { partition, frozen, tried } => {
+                let dice = rand::random();
+                self.engine.handle_tried(partition.0, &frozen, &tried, now, dice);
+            }
+        }
+        self.tell();
+    }
+
+    fn fulfil(&mut self, wish: Wish) {
+        let (service, now) = (self.engine.service_mut(), runtime::now());
+        match wish {
+            Wish::Wake => service.wake(now),
+            Wish::Pause => service.pause(now),
+            Wish::Resume => service.resume(now),
+        }
+        self.tell();
+    }
+
+    /// Says what the service has become, if it is another thing.
+    fn tell(&mut self) {
+        let service = &self.running.work.config.name;
+        match self.engine.told() {
+            None => {}
+            Some(Told::Down) => {
+                tracing::warn!(
+                    service,
+                    "the service is down: its events wait, and it is tried again"
+                );
+            }
+            Some(Told::Recovered) => tracing::info!(service, "the service is up again"),
+            Some(Told::Stopped(cause)) => {
+                let cause = cause.word();
+                tracing::error!(
+                    service,
+                    cause,
+                    "ALARM: nothing is sent to this service any more, see carillon service show"
+                );
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        self.engine.handle_timeout(runtime::now());
+        self.tell();
+        let service = self.engine.service();
+        let (state, since, in_flight) = (service.state(), service.since(), service.in_flight());
+        let meters = &self.running.work.meters;
+        meters.up.set(f64::from(u8::from(state == State::Up)));
+        meters.in_flight.set(u32::try_from(in_flight).map_or(f64::MAX, f64::from));
+        self.running.bell.set_deaf(matches!(state, State::Down { .. } | State::Stopped(_)));
+        let mut seen = self.running.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Seen { state, since, in_flight };
+    }
+}
