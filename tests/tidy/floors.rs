@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{none, root};
 
 /// A crate and those of ours it may use.
-const FLOORS: [(&str, &[&str]); 22] = [
+const FLOORS: [(&str, &[&str]); 23] = [
     ("hashring", &[]),
     ("model", &[]),
     ("wire", &["hashring", "model"]),
@@ -78,6 +78,7 @@ const FLOORS: [(&str, &[&str]); 22] = [
     ("plugin-moderation", &[]),
     ("plugin-voice", &[]),
     ("plugin-sms", &[]),
+    ("plugin-archive", &[]),
 ];
 
 /// A heavy dependency and its home. Two homes need a reason.

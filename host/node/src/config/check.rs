@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::read::Reading;
 use super::sections::{AuthMode, Idle, Positions, Rate};
-use super::{Config, Fault, LimitsConfig, RegistryKind, Size, Span, registry, twilio};
+use super::{Config, Fault, LimitsConfig, RegistryKind, Size, Span, persistence, registry, twilio};
 
 /// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
 /// one round.
@@ -42,6 +42,7 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
     bounds(config, reading);
     plugins(config, reading);
     twilio::relations(config, reading);
+    persistence::relations(config, reading);
 }
 
 impl Config {
