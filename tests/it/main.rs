@@ -20,6 +20,7 @@ mod following;
 mod generations;
 mod handlers;
 mod kazoo;
+mod keeping;
 mod keys;
 mod killed_in_a_swap;
 mod loading;

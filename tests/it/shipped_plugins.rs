@@ -296,7 +296,32 @@ fn plays(name: &str) {
 }
 
 #[test]
-fn what_the_fixtures_of_voice_and_sms_expect_comes_of_them() {
+fn what_the_fixtures_of_shipped_plugins_expect_comes_of_them() {
     plays("voice");
     plays("sms");
+    plays("archive");
+}
+
+/// What the shipped policy plans under `config` for a chat with so many messages.
+async fn plan(config: Value, moment: &str, messages: u64) -> plugin::Plan {
+    let policy = load("archive", config).await.expect("archive loads");
+    assert_eq!(policy.kinds(), [plugin::Kind::Policy]);
+    let stats = plugin::Stats { messages, ..plugin::Stats::default() };
+    policy.plan_for(call(), moment, stats).await.expect("it plans").answer
+}
+
+#[tokio::test]
+async fn the_archive_policy_keeps_what_was_said_as_long_as_it_is_told() {
+    let config = json!({"keep": "30d", "keep_empty": "1h", "drop_kinds": ["typing"]});
+    let said = plan(config.clone(), "ended", 12).await;
+    assert_eq!(said.durability, plugin::Durability::Archive);
+    assert_eq!((said.keep_ms, said.archive_now), (Some(2_592_000_000), true));
+    assert_eq!(said.drop_kinds, ["typing"]);
+    let empty = plan(config.clone(), "zombie", 0).await;
+    assert_eq!((empty.durability, empty.archive_now), (plugin::Durability::Quorum, false));
+    assert_eq!(empty.keep_ms, Some(3_600_000));
+    assert_eq!(plan(config, "committed", 12).await, plugin::Plan::default());
+    assert_eq!(plan(json!({}), "ended", 12).await.keep_ms, None);
+    let wrong = load("archive", json!({"keep": 30})).await;
+    assert!(matches!(wrong, Err(LoadError::Config { .. })), "{wrong:?}");
 }

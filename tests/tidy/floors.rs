@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{none, root};
 
 /// A crate and those of ours it may use.
-const FLOORS: [(&str, &[&str]); 24] = [
+const FLOORS: [(&str, &[&str]); 25] = [
     ("hashring", &[]),
     ("model", &[]),
     ("wire", &["hashring", "model"]),
@@ -82,6 +82,7 @@ const FLOORS: [(&str, &[&str]); 24] = [
     ("plugin-moderation", &[]),
     ("plugin-voice", &[]),
     ("plugin-sms", &[]),
+    ("plugin-archive", &[]),
 ];
 
 /// A heavy dependency and its home. Two homes need a reason.

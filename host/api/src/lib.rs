@@ -42,4 +42,5 @@ pub use endpoints::openapi;
 pub use metrics::install_metrics;
 pub use objects::{Objects, Pieces, Telling};
 pub use server::{BindError, Drained, Reserved, Server, Serving};
+pub use shape::{head_line, message_line};
 pub use twilio::{TokensError, Twilio, TwilioConfig};

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::beside::{Beside, translate};
+use crate::shape::ArchiveShape;
 
 /// The media type of every error.
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -66,6 +67,9 @@ pub(crate) struct ProblemShape<'a> {
     /// When it makes sense to try again, in milliseconds from now.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u32>,
+    /// What the chat is archived as that is not there any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ArchiveShape>,
 }
 
 impl Problem {
@@ -135,6 +139,7 @@ impl Problem {
             reason_code: refusal.reason_code.as_deref(),
             reason: refusal.reason.as_deref(),
             retry_after_ms: refusal.retry_after_ms,
+            archive: refusal.archive.as_ref().map(|chat| ArchiveShape::new(**chat, None)),
         };
         serde_json::to_vec(&shape).unwrap_or_default()
     }
@@ -271,6 +276,14 @@ mod tests {
             "retryable": false, "request_id": "r1",
         });
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_forgotten_chat_says_where_it_is() {
+        let mut refusal = Refusal::new(Code::UnknownChat, "forgotten");
+        refusal.archive = Some(Box::new(model::ChatToken([1; 16])));
+        let expected = json!({"collection": "chats", "key": "01010101010101010101010101010101"});
+        assert_eq!(shown(&refusal.into())["archive"], expected);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use segment::archive::{
 
 use crate::entry::ObjectEntry;
 use crate::question::{Ask, Holder, Proposal, Reply};
-use crate::request::{Made, Name};
+use crate::request::{Made, Name, is_whole_chat};
 use crate::{Code, Refusal, Stored};
 
 /// Collections there are at most: every node keeps them all in memory.
@@ -133,6 +133,7 @@ fn finalise(proposal: &Proposal, known: &Known, ids: &mut UnifiedIds) -> Decided
     if let Some(reply) = before(proposal, known)? {
         return Ok(Decision::Again(reply));
     }
+    is_first_of_chat(proposal, known)?;
     if let Some((version, part)) = proposal.part {
         may_be_part(version, part, known)?;
         let mut of_key = finals(&known.facts);
@@ -206,6 +207,21 @@ fn before(proposal: &Proposal, known: &Known) -> Result<Option<Reply>, Refusal> 
             Err(Refusal::new(Code::IdempotencyConflict, detail))
         }
     }
+}
+
+/// A chat is archived once and in one piece, whoever does it; also one whose archive was deleted.
+fn is_first_of_chat(proposal: &Proposal, known: &Known) -> Result<(), Refusal> {
+    if !is_whole_chat(&proposal.name) {
+        return Ok(());
+    }
+    if proposal.part.is_some() {
+        let detail = "the archive of a chat has no parts";
+        return Err(Refusal::new(Code::InvalidRequest, detail));
+    }
+    if finals(&known.facts).next().is_some() {
+        return Err(Refusal::new(Code::AlreadyFinal, "the chat is archived already"));
+    }
+    Ok(())
 }
 
 fn issue(ids: &mut UnifiedIds, known: &Known) -> Result<UnifiedId, Refusal> {

@@ -279,3 +279,30 @@ fn a_collection_is_made_once() {
         assert!(matches!(made(known, make), Decision::Refuse(told) if told.code == refused));
     }
 }
+
+#[test]
+fn a_chat_is_archived_once_and_in_one_piece() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let whole = Name { collection: "chats".parse().unwrap(), key: token.parse().unwrap() };
+    let chat = |count, data: &[u8]| Proposal {
+        name: whole.clone(),
+        repeat: Some("chat".to_owned()),
+        md5: Md5::of(data),
+        ..proposal(count)
+    };
+    let mut log = Log::new();
+    let Ok(Reply::Stored(first)) = log.ask(&ask(chat(1, b"data"))) else { panic!("not stored") };
+    let again = log.ask(&ask(chat(2, b"data")));
+    assert_eq!(again, Ok(Reply::Stored(Stored { again: true, ..first })));
+    let code = |asked: Result<Reply, Refusal>| asked.map_err(|refusal| refusal.code);
+    assert_eq!(code(log.ask(&ask(chat(3, b"other")))), Err(Code::IdempotencyConflict));
+    let plain = Proposal { repeat: None, ..chat(4, b"data") };
+    assert_eq!(code(log.ask(&ask(plain))), Err(Code::AlreadyFinal));
+    let part = Proposal { part: Some((first.version, 1)), repeat: None, ..chat(5, b"data") };
+    assert_eq!(code(log.ask(&ask(part))), Err(Code::InvalidRequest));
+    let beside = Name { key: format!("{token}/x").parse().unwrap(), ..whole.clone() };
+    for (count, data) in [(6, b"one"), (7, b"two")] {
+        let other = Proposal { name: beside.clone(), repeat: None, ..chat(count, data) };
+        assert!(log.ask(&ask(other)).is_ok(), "what is beside it is like any object");
+    }
+}

@@ -45,8 +45,8 @@ pub use question::is_question;
 pub use reading::Reading;
 pub use refusal::{Code, Outcome, Refusal};
 pub use request::{
-    Body, BodyEnded, Delete, Found, List, Listing, Name, Next, Part, Put, Stored, Whole,
-    is_of_chats,
+    Body, BodyEnded, CHATS, Delete, Found, List, Listing, Name, Next, Part, Put, Stored, Whole,
+    is_of_chats, is_whole_chat,
 };
 pub use segment::archive::{
     Adler32, CollectionName, Digesting, InvalidName, InvalidVersion, Key, META_BYTES_MAX, Md5,

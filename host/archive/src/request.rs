@@ -6,8 +6,12 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use hashring::NodeId;
+use model::ChatToken;
 use segment::archive::{Adler32, CollectionName, Key, Md5, Table, UnifiedId, Upload, Versioning};
 use serde::{Deserialize, Serialize};
+
+/// The collection of chats that are over: each is an object there, under its token.
+pub const CHATS: &str = "chats";
 
 /// A key in a collection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -181,7 +185,12 @@ pub(crate) fn clip(range: Option<Range<u64>>, size: u64) -> Option<Range<u64>> {
 
 /// Whether a collection's name is one whose keys begin with a chat's token.
 pub fn is_of_chats(collection: &CollectionName) -> bool {
-    matches!(collection.as_str(), "chats" | "attachments" | "recordings")
+    matches!(collection.as_str(), CHATS | "attachments" | "recordings")
+}
+
+/// Whether it is what a chat that is over is kept as, whole: the nodes make that, and once.
+pub fn is_whole_chat(name: &Name) -> bool {
+    name.collection.as_str() == CHATS && name.key.as_str().parse::<ChatToken>().is_ok()
 }
 
 /// A collection keeps versions so, and was made by this very request.

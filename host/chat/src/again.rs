@@ -253,7 +253,9 @@ fn words(change: &Change, record: &Record) -> Option<String> {
         | Change::Tell { .. }
         | Change::Told { .. }
         | Change::Forget
-        | Change::OutcallDone { .. } => None,
+        | Change::OutcallDone { .. }
+        | Change::Planned(_)
+        | Change::Kept { .. } => None,
     }
 }
 

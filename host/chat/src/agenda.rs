@@ -18,7 +18,7 @@ use crate::lock::locked;
 pub(crate) struct Agenda {
     inner: Mutex<Inner>,
     /// The first entry is another one.
-    pub(crate) earlier: Notify,
+    earlier: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +43,22 @@ impl Agenda {
         };
         if first {
             self.earlier.notify_one();
+        }
+    }
+
+    /// Takes the next chat, when its time has come. Cancel-safe.
+    pub(crate) async fn next(&self) -> (PartitionId, ChatToken) {
+        loop {
+            let earlier = self.earlier.notified();
+            match self.take(runtime::now()) {
+                Ok(taken) => return taken,
+                Err(None) => earlier.await,
+                Err(Some(at)) => tokio::select! {
+                    biased;
+                    () = earlier => {}
+                    () = runtime::sleep_until(at) => {}
+                },
+            }
         }
     }
 

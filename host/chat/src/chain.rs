@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use model::{Change, Chat, Lineup, Link};
 use plugin::{
-    Answered, Call, CallbackReply, Comparison, Event, Failure, Kind, OnFailure, Plugin, Reply,
-    Said, TwilioRequest, Verb,
+    Answered, Call, CallbackReply, Comparison, Event, Failure, Kind, OnFailure, Plan, Plugin,
+    Reply, Said, Stats, TwilioRequest, Verb,
 };
 use runtime::Instant;
 use tokio::sync::watch;
@@ -59,6 +59,15 @@ pub trait Handler: Send + Sync + 'static {
     fn on_message(&self, call: Call, said: Said) -> Later<'_, Result<Reply, Failure>>;
     /// Tells it what has happened. Dropping the future ends the call.
     fn on_event(&self, _call: Call, _event: Event) -> Later<'_, Result<Answered<()>, Failure>> {
+        absent(self.name())
+    }
+    /// Asks it what is to become of a chat. Dropping the future ends the call.
+    fn on_plan(
+        &self,
+        _call: Call,
+        _moment: &'static str,
+        _stats: Stats,
+    ) -> Later<'_, Result<Answered<Plan>, Failure>> {
         absent(self.name())
     }
     /// Gives it the answer to one of its calls out. Dropping the future ends the call.
@@ -121,6 +130,15 @@ impl Handler for Plugin {
 
     fn on_event(&self, call: Call, event: Event) -> Later<'_, Result<Answered<()>, Failure>> {
         Box::pin(Self::on_event(self, call, event))
+    }
+
+    fn on_plan(
+        &self,
+        call: Call,
+        moment: &'static str,
+        stats: Stats,
+    ) -> Later<'_, Result<Answered<Plan>, Failure>> {
+        Box::pin(Self::plan_for(self, call, moment, stats))
     }
 
     fn on_reply(

@@ -1,7 +1,7 @@
 //! The chats of a cluster, as one node answers for them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,11 +16,12 @@ use crate::agenda::Agenda;
 use crate::chain::LiveChain;
 use crate::ephemera::PLACES_MAX;
 use crate::forward::Answer;
+use crate::keeping::Keeper;
 use crate::ledger::Ledger;
 use crate::lock::locked;
 use crate::meters::Meters;
 use crate::ran::{because, not_committed};
-use crate::reign::{Phase, Reign};
+use crate::reign::{Committed, Phase, Reign};
 use crate::tending::TENDED_MAX;
 use crate::{
     CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, keeper, loading,
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) agenda: Agenda,
     /// How many more of them may be looked at.
     pub(crate) tended: Arc<Semaphore>,
+    /// What becomes of chats that are over, if anything does.
+    pub(crate) keeper: OnceLock<Keeper>,
     /// One decision of the past is looked for at a time: it reads a partition's log.
     pub(crate) recalled: Semaphore,
     loads: Semaphore,
@@ -122,6 +125,7 @@ impl Chats {
             tasks: tasks.clone(),
             agenda: Agenda::default(),
             tended: Arc::new(Semaphore::new(TENDED_MAX)),
+            keeper: OnceLock::new(),
             recalled: Semaphore::new(1),
             loads: Semaphore::new(LOADS_MAX),
             running: AtomicUsize::new(0),
@@ -281,9 +285,11 @@ impl Host for Chats {
 
     fn committed(&self, partition: PartitionId, epoch: u64, seq: u64) {
         if let Some(reign) = self.shared.reign(partition, epoch) {
-            for (token, at) in reign.commit(seq) {
+            let Committed { due, over } = reign.commit(seq);
+            for (token, at) in due {
                 self.shared.agenda.wake(partition, token, at);
             }
+            over.iter().for_each(|chat| self.shared.wake_keeper(partition, chat));
         }
     }
 

@@ -1,4 +1,5 @@
-//! Ends chats that nobody ended, and forgets those that have been over for long, where an operator asks for that.
+//! Ends chats that nobody ended, and forgets those that have been over for long, where an operator or a plan for the
+//! chat asks for that.
 //!
 //! The node that leads a chat looks now and then, and stores an entry; so every node ends and forgets the same
 //! chat at the same place of the log. A chat past its duration and its grace takes nothing any more from that moment
@@ -65,6 +66,7 @@ impl Shared {
                     break;
                 }
                 conversation.people.with_any(|people| people.unmark(runtime::now(), MARKS_FOR));
+                self.wake_keeper(reign.partition, &conversation);
                 if self.is_overdue(&reign, &conversation).is_none() {
                     continue;
                 }
@@ -80,9 +82,10 @@ impl Shared {
     }
 
     fn is_overdue(&self, reign: &Reign, conversation: &Conversation) -> Option<Overdue> {
-        let overdue = overdue(&conversation.latest(), self.ledger.wall_ms(), self.config.collect)?;
+        let (now_ms, collect) = (self.ledger.wall_ms(), self.config.collect);
+        let overdue = overdue(&conversation.latest(), now_ms, collect, self.plans())?;
         // Who waits in it, or only reads, does something too.
-        let idle = self.config.collect.idle.unwrap_or_default();
+        let idle = collect.idle.unwrap_or_default();
         let is_used = overdue == Overdue::Idle
             && conversation
                 .people
@@ -137,8 +140,9 @@ impl Shared {
     }
 }
 
-/// What is to become of a chat at `now_ms`, by the times in it alone.
-fn overdue(chat: &Chat, now_ms: u64, collect: Collect) -> Option<Overdue> {
+/// What is to become of a chat at `now_ms`, by the times in it and what was planned for it alone, where a policy
+/// `plans` or not.
+fn overdue(chat: &Chat, now_ms: u64, collect: Collect, plans: bool) -> Option<Overdue> {
     if chat.forgotten || chat.turn == 0 {
         return None;
     }
@@ -155,8 +159,8 @@ fn overdue(chat: &Chat, now_ms: u64, collect: Collect) -> Option<Overdue> {
     {
         return Some(Overdue::Idle);
     }
-    let age = collect.forget?;
-    chat.may_be_forgotten(now_ms, ms(age), grace_ms).then_some(Overdue::Forgotten)
+    let forget_ms = collect.forget.map(ms);
+    chat.may_be_forgotten(now_ms, forget_ms, plans).then_some(Overdue::Forgotten)
 }
 
 fn ms(duration: Duration) -> u64 {
@@ -169,7 +173,7 @@ mod tests {
 
     use model::{Chat, ChatStatus, ChatToken};
 
-    use super::{Overdue, overdue};
+    use super::Overdue;
     use crate::config::Collect;
 
     const COLLECT: Collect = Collect {
@@ -179,6 +183,10 @@ mod tests {
         idle: Some(Duration::from_secs(86_400)),
         forget: Some(Duration::from_secs(60)),
     };
+
+    fn overdue(chat: &Chat, now_ms: u64, collect: Collect) -> Option<Overdue> {
+        super::overdue(chat, now_ms, collect, false)
+    }
 
     fn chat(started_ms: Option<u64>, max_duration_s: Option<u64>) -> Chat {
         let status = started_ms.map_or(ChatStatus::Pending, |_| ChatStatus::Started);
@@ -230,6 +238,7 @@ mod tests {
         assert_eq!(overdue(&ended, 1_059_999, COLLECT), None);
         assert_eq!(overdue(&ended, 1_060_000, COLLECT), Some(Overdue::Forgotten));
         assert_eq!(overdue(&ended, u64::MAX, Collect { forget: None, ..COLLECT }), None);
+        assert_eq!(super::overdue(&ended, u64::MAX, COLLECT, true), None, "it has no plan yet");
         assert_eq!(overdue(&Chat { forgotten: true, ..ended }, u64::MAX, COLLECT), None);
     }
 }

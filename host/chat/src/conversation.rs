@@ -17,11 +17,12 @@ use tokio::sync::{MutexGuard, Notify};
 use crate::deadlines::{self, Deadline, Deadlines};
 use crate::ephemera::UNAVAILABLE;
 use crate::fold::Fold;
+use crate::life::archive;
 use crate::lock::locked;
 use crate::people::Crowd;
 use crate::places::Place;
 use crate::reign::Reign;
-use crate::{Page, Stored};
+use crate::{Page, Stored, plan};
 
 /// Requests that wait for their turn of one chat: more would only wait for their time-out.
 const QUEUE_MAX: usize = 512;
@@ -166,6 +167,16 @@ impl Conversation {
     /// The chat after everything appended.
     pub(crate) fn latest(&self) -> Arc<Chat> {
         Arc::clone(&locked(&self.live).appended)
+    }
+
+    /// Whether it is over, and something is to be done so that it is kept.
+    pub(crate) fn is_to_be_kept(&self, plans: bool) -> bool {
+        plan::is_to_be_kept(&locked(&self.live).committed.chat, plans)
+    }
+
+    /// The version that it is archived as, if it is.
+    pub(crate) fn archive(&self) -> Option<u64> {
+        archive(&locked(&self.live).committed.chat)
     }
 
     /// When it was over, if it is at `now_ms`.

@@ -20,6 +20,7 @@
 
 mod again;
 mod agenda;
+mod archives;
 mod chain;
 mod chats;
 mod collecting;
@@ -35,6 +36,7 @@ mod fold;
 mod forward;
 mod history;
 mod keeper;
+mod keeping;
 mod ledger;
 mod life;
 mod loading;
@@ -45,6 +47,7 @@ mod owing;
 mod past;
 mod people;
 mod places;
+mod plan;
 mod play;
 mod ran;
 mod reading;
@@ -65,10 +68,12 @@ mod turn;
 mod twilio;
 
 pub use again::{Again, CallAgain, Outcome};
+pub use archives::{Archives, NotArchived, OverChat, Pages};
 pub use chain::{Chain, Handler, LiveChain, Needs};
 pub use chats::{Chats, Readiness, RingMember, RingView};
 pub use config::{Collect, Config, Sabotage, Trim};
 pub use effects::SYSTEM;
+pub use keeping::KeepConfig;
 pub use ledger::{Later, Ledger};
 /// What a plugin is asked by telephone, for those who only ask chats.
 pub use plugin::TwilioRequest;

@@ -1,8 +1,9 @@
 //! Where a chat begins, what it looks like, and where it ends.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use model::{Change, ChatStatus, ChatToken, Cursor};
+use model::{Change, Chat, ChatStatus, ChatToken, Cursor};
 
 use crate::chats::{Asked, Shared};
 use crate::conversation::Committed;
@@ -59,27 +60,14 @@ impl Shared {
         self.caught_up(reign, &conversation, asked.context.seen, asked).await?;
         let committed = conversation.committed();
         let Committed { chat, head, .. } = committed.ok_or(Interrupt::Ended { appended: false })?;
+        let plugins = self.chain.now().map(|chain| chain.versions()).unwrap_or_default();
+        let mut view = view(&chat, head, plugins);
         let heard = conversation.heard_ms(self.ledger.wall_ms());
-        let mut participants: Vec<_> = chat.roster.values().cloned().collect();
-        for person in &mut participants {
+        for person in &mut view.participants {
             let heard_ms = heard.get(&person.id).copied().unwrap_or_default();
             person.heard_ms = person.heard_ms.max(heard_ms);
         }
-        participants.sort_by_key(|participant| participant.ordinal);
-        Ok(Response::Chat(Box::new(ChatView {
-            token,
-            status: chat.status,
-            cursor: head,
-            created_ms: chat.created_ms,
-            started_ms: chat.started_ms,
-            ended_ms: chat.ended_ms,
-            max_duration_s: chat.max_duration_s,
-            max_participants: chat.max_participants,
-            participants,
-            attrs: chat.attrs.as_ref().clone(),
-            pending: Pending::of(&chat),
-            plugins: self.chain.now().map(|chain| chain.versions()).unwrap_or_default(),
-        })))
+        Ok(Response::Chat(Box::new(view)))
     }
 
     /// The chat is over; if it was before, that is said again.
@@ -113,4 +101,30 @@ impl Shared {
         });
         ended.ok_or(Interrupt::Ended { appended: true })
     }
+}
+
+/// What a chat looks like whose last message is at `head`.
+pub(crate) fn view(chat: &Chat, head: Cursor, plugins: BTreeMap<String, String>) -> ChatView {
+    let mut participants: Vec<_> = chat.roster.values().cloned().collect();
+    participants.sort_by_key(|participant| participant.ordinal);
+    ChatView {
+        token: chat.token,
+        status: chat.status,
+        cursor: head,
+        created_ms: chat.created_ms,
+        started_ms: chat.started_ms,
+        ended_ms: chat.ended_ms,
+        max_duration_s: chat.max_duration_s,
+        max_participants: chat.max_participants,
+        participants,
+        attrs: chat.attrs.as_ref().clone(),
+        pending: Pending::of(chat),
+        plugins,
+        archive: archive(chat),
+    }
+}
+
+/// The version that a chat is archived as, if it is.
+pub(crate) fn archive(chat: &Chat) -> Option<u64> {
+    chat.keeping.as_ref()?.kept?.archive
 }

@@ -56,6 +56,16 @@ pub(crate) struct Meters {
     pub(crate) forgotten: Counter,
     /// Logs that were trimmed.
     pub(crate) trimmed: Counter,
+    /// Chats that a policy made a plan for.
+    pub(crate) planned: Counter,
+    /// Chats that were archived by this node.
+    pub(crate) archived: Counter,
+    /// Plans that were carried out.
+    pub(crate) kept: Counter,
+    /// Attempts to plan for a chat or to carry it out that failed.
+    pub(crate) keep_failed: Counter,
+    /// Chats that were left alone for a while, because all attempts failed.
+    pub(crate) unkept: Counter,
     /// How long folding a partition's log took.
     pub(crate) load_seconds: Histogram,
     /// How long making and keeping a snapshot of a partition took.
@@ -94,6 +104,11 @@ impl Meters {
             idle_chats: counter!("carillon_chats_collected_total", "why" => "idle"),
             forgotten: counter!("carillon_chats_forgotten_total"),
             trimmed: counter!("carillon_logs_trimmed_total"),
+            planned: counter!("carillon_chats_planned_total"),
+            archived: counter!("carillon_chats_archived_total"),
+            kept: counter!("carillon_chats_kept_total"),
+            keep_failed: counter!("carillon_chats_keep_failed_total"),
+            unkept: counter!("carillon_chats_unkept_total"),
             load_seconds: histogram!("carillon_partition_load_seconds"),
             snapshot_seconds: histogram!("carillon_snapshot_seconds"),
         }

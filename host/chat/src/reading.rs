@@ -16,9 +16,6 @@ use crate::{Code, Page, Read, Refusal, Response, Stored, history};
 /// Bytes of a page, about: an answer between nodes carries it with room to spare.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Said to those who wait in a chat when it is forgotten.
-const FORGOTTEN: &str = "the chat is forgotten";
-
 /// Messages looked at in one go.
 const STRETCH_MAX: usize = 128;
 
@@ -79,7 +76,8 @@ impl Shared {
                         return Err(Interrupt::Ended { appended: false });
                     }
                     if conversation.forgotten().1 {
-                        return Err(Refusal::new(Code::UnknownChat, FORGOTTEN).into());
+                        let archive = conversation.archive();
+                        return Err(Refusal::unknown_chat(read.token, archive).into());
                     }
                 }
             }

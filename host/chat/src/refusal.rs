@@ -1,6 +1,6 @@
 //! Why something was not done, in words that clients can rely on.
 
-use model::MessageId;
+use model::{ChatToken, MessageId};
 use serde::{Deserialize, Serialize};
 
 /// The stable part of a refusal; its name is in every problem. HTTP's number for it is `api`'s.
@@ -141,13 +141,15 @@ pub struct Refusal {
     /// Which handler.
     pub plugin: Option<String>,
     /// The handler's reason code.
-    pub reason_code: Option<String>,
+    pub reason_code: Option<Box<str>>,
     /// The handler's reason, for people.
     pub reason: Option<String>,
     /// When it makes sense to try again.
     pub retry_after_ms: Option<u32>,
     /// Whether it may have had an effect.
     pub outcome: Option<RequestOutcome>,
+    /// The chat that is not there, if it is archived.
+    pub archive: Option<Box<ChatToken>>,
 }
 
 impl Refusal {
@@ -163,6 +165,18 @@ impl Refusal {
             reason: None,
             retry_after_ms: None,
             outcome: None,
+            archive: None,
+        }
+    }
+
+    /// There is no such chat; but it may be archived.
+    pub(crate) fn unknown_chat(token: ChatToken, archive: Option<u64>) -> Self {
+        match archive {
+            None => Self::new(Code::UnknownChat, "there is no such chat"),
+            Some(_version) => Self {
+                archive: Some(Box::new(token)),
+                ..Self::new(Code::UnknownChat, "the chat is forgotten; it is in the archive")
+            },
         }
     }
 
@@ -190,7 +204,7 @@ impl Refusal {
         let detail = format!("{plugin} refused it: {reason}");
         let mut refusal = Self::new(code, detail);
         refusal.plugin = Some(plugin);
-        refusal.reason_code = Some(reason_code);
+        refusal.reason_code = Some(reason_code.into_boxed_str());
         refusal.reason = Some(reason);
         refusal.retry_after_ms = retry_after_ms;
         refusal

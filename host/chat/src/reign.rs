@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::PartitionId;
-use model::{ChatToken, Entry, Message, Outbox, OutboxEntry};
+use model::{Change, ChatToken, Entry, Message, Outbox, OutboxEntry};
 use replication::Submission;
 use replication::core::Outcome;
 use runtime::{Instant, Stop};
@@ -91,6 +91,15 @@ struct Recent {
     queue: VecDeque<(Arc<Conversation>, usize)>,
     bytes: usize,
     bytes_max: usize,
+}
+
+/// What has something to do, now that more is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Committed {
+    /// Chats that do something by themselves, and when.
+    pub(crate) due: Vec<(ChatToken, Instant)>,
+    /// Chats that ended, and are not kept yet.
+    pub(crate) over: Vec<Arc<Conversation>>,
 }
 
 /// Why an entry was not appended. The log is as it was.
@@ -276,11 +285,10 @@ impl Reign {
         own.flat_map(|entry| entry.messages().map(Arc::clone)).collect()
     }
 
-    /// Everything up to `seq` is committed: now it can be seen. Called in order, by one caller. Returns the
-    /// chats that have something to do by themselves, and when.
-    pub(crate) fn commit(&self, seq: u64) -> Vec<(ChatToken, Instant)> {
+    /// Everything up to `seq` is committed: now it can be seen. Called in order, by one caller.
+    pub(crate) fn commit(&self, seq: u64) -> Committed {
         self.committed.fetch_max(seq, Ordering::AcqRel);
-        let mut wakes = Vec::new();
+        let mut committed = Committed::default();
         let ready: Vec<Pending> = {
             let mut log = locked(&self.log);
             let count = log.pending.partition_point(|pending| pending.seq <= seq);
@@ -302,9 +310,12 @@ impl Reign {
                 self.forget(conversation.token);
                 continue;
             }
-            wakes.extend(wake.map(|at| (conversation.token, at)));
+            committed.due.extend(wake.map(|at| (conversation.token, at)));
+            if entry.changes.iter().any(|change| matches!(change, Change::End { .. })) {
+                committed.over.push(conversation);
+            }
         }
-        wakes
+        committed
     }
 }
 

@@ -99,6 +99,8 @@ pub struct ChatView {
     pub pending: Pending,
     /// The handlers that see its messages, with their versions.
     pub plugins: BTreeMap<String, String>,
+    /// The version of the object that it is archived as, if it is.
+    pub archive: Option<u64>,
 }
 
 /// How much a chat waits for.

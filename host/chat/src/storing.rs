@@ -47,7 +47,19 @@ impl Shared {
                 if !self.config.sabotage.no_confirm {
                     Box::pin(self.confirm(reign, asked)).await?;
                 }
-                Err(Refusal::new(Code::UnknownChat, "there is no such chat").into())
+                Err(Box::pin(self.absent(token, asked)).await.into())
+            }
+        }
+    }
+
+    /// Says that there is no such chat, and whether it is archived.
+    async fn absent(&self, token: ChatToken, asked: &Asked<'_>) -> Refusal {
+        match self.archived(token, asked.deadline).await {
+            Ok(archive) => Refusal::unknown_chat(token, archive),
+            Err(why) => {
+                tracing::warn!(chat = ?token, %why, "whether a chat is archived is not known");
+                let detail = "there is no such chat, and whether it is archived is not known yet";
+                not_committed(Code::NotReady, detail)
             }
         }
     }

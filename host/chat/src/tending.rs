@@ -61,24 +61,14 @@ impl Shared {
         let stop = self.tasks.stop().clone();
         let tend = async {
             loop {
-                let earlier = self.agenda.earlier.notified();
                 // A place first: who is taken off the agenda is looked at at once.
                 let Ok(place) = Arc::clone(&self.tended).acquire_owned().await else { return };
-                match self.agenda.take(runtime::now()) {
-                    Ok((partition, token)) => {
-                        let shared = Arc::clone(&self);
-                        self.tasks.spawn("chat-tend", async move {
-                            Box::pin(shared.tend(partition, token)).await;
-                            drop(place);
-                        });
-                    }
-                    Err(None) => earlier.await,
-                    Err(Some(at)) => tokio::select! {
-                        biased;
-                        () = earlier => {}
-                        () = runtime::sleep_until(at) => {}
-                    },
-                }
+                let (partition, token) = self.agenda.next().await;
+                let shared = Arc::clone(&self);
+                self.tasks.spawn("chat-tend", async move {
+                    Box::pin(shared.tend(partition, token)).await;
+                    drop(place);
+                });
             }
         };
         tokio::select! {
@@ -98,6 +88,7 @@ impl Shared {
             if let Some(idle) = self.config.idle.filter(|_| conversation.is_watched()) {
                 self.agenda.wake(reign.partition, conversation.token, reign.began + idle);
             }
+            self.wake_keeper(reign.partition, &conversation);
         }
     }
 

@@ -89,6 +89,17 @@ pub struct Problem {
     pub reason: Option<String>,
     /// When it makes sense to try again.
     pub retry_after_ms: Option<u32>,
+    /// The object that a forgotten chat is archived as.
+    pub archive: Option<Archived>,
+}
+
+/// The object that a chat is archived as.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Archived {
+    /// Its collection.
+    pub collection: String,
+    /// Its key.
+    pub key: String,
 }
 
 impl std::fmt::Display for Problem {

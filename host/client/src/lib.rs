@@ -32,7 +32,7 @@ pub use archive::{NewObject, Started};
 pub use bearer::{Bearer, InvalidBearer};
 pub use client::{Client, Options};
 pub use connection::{Answer, Connection, write_request};
-pub use error::{Error, Problem};
+pub use error::{Archived, Error, Problem};
 pub use floor::{HttpFloor, floor_http};
 pub use object::{ObjectEntry, ObjectPage, Objects, ReadObject, StoredObject};
 pub use shape::{

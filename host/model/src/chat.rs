@@ -15,8 +15,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attrs, Change, ChatStatus, ChatToken, Decisions, Entry, Held, NOTICES_MAX, Notice, Participant,
-    Timer, Waiting, decided,
+    Attrs, Change, ChatStatus, ChatToken, Decisions, Entry, Held, Keeping, Kept, NOTICES_MAX,
+    Notice, Participant, Timer, Waiting, decided,
 };
 
 /// What one plugin keeps in a chat.
@@ -73,6 +73,12 @@ pub struct Chat {
     pub forgotten: bool,
     /// The [mark](crate::Lineup::mark) of the handlers that were recorded last; 0: none were.
     pub lineup: u64,
+    /// Bytes of its messages' bodies.
+    pub bytes: u64,
+    /// When its last message was said; when it was created, if there is none.
+    pub said_ms: u64,
+    /// What is to become of it, once that was planned.
+    pub keeping: Option<Keeping>,
 }
 
 impl Chat {
@@ -99,6 +105,9 @@ impl Chat {
             outcalls: 0,
             forgotten: false,
             lineup: 0,
+            bytes: 0,
+            said_ms: 0,
+            keeping: None,
         }
     }
 
@@ -117,12 +126,16 @@ impl Chat {
         match change {
             Change::Create { max_duration_s, max_participants, attrs } => {
                 self.created_ms = time_ms;
+                self.said_ms = time_ms;
                 self.max_duration_s = *max_duration_s;
                 self.max_participants = *max_participants;
                 self.attrs = Arc::new(attrs.clone());
             }
             Change::Message(message) => {
                 self.messages += 1;
+                let bytes = u64::try_from(message.body.len()).unwrap_or(u64::MAX);
+                self.bytes = self.bytes.saturating_add(bytes);
+                self.said_ms = time_ms;
                 self.heard(&message.sender, time_ms);
             }
             Change::Join { id, role, attrs } => self.join(id, role, attrs, time_ms),
@@ -216,6 +229,15 @@ impl Chat {
                 waiting.notices.drain(..told.min(waiting.notices.len()));
             }),
             Change::Forget => self.forgotten = true,
+            // The first plan stays: nobody makes it weaker later.
+            Change::Planned(plan) => {
+                self.keeping.get_or_insert_with(|| Keeping { plan: Arc::clone(plan), kept: None });
+            }
+            Change::Kept { archive } => {
+                if let Some(keeping) = &mut self.keeping {
+                    keeping.kept.get_or_insert(Kept { archive: *archive });
+                }
+            }
             _ => {}
         }
     }
@@ -249,11 +271,21 @@ impl Chat {
         self.ended_ms.or_else(|| self.expires_ms(grace_ms).filter(|at| now_ms > *at))
     }
 
-    /// Whether it has been over for `since_ms` at `now_ms`, and nothing of that is still to be told: then it
-    /// may be forgotten.
-    pub fn may_be_forgotten(&self, now_ms: u64, since_ms: u64, grace_ms: u64) -> bool {
-        let over = self.over_ms(now_ms, grace_ms);
-        over.is_some_and(|at| now_ms >= at.saturating_add(since_ms)) && !self.is_due()
+    /// Whether it may be forgotten at `now_ms`: it has ended as long ago as the node keeps chats (`forget_ms`, which
+    /// is for ever if nothing is there) and its plan says, the plan is carried out, and nothing is still to be told.
+    /// Where a policy `plans`, a chat without a plan is not forgotten.
+    pub fn may_be_forgotten(&self, now_ms: u64, forget_ms: Option<u64>, plans: bool) -> bool {
+        let kept_for = match &self.keeping {
+            Some(keeping) => keeping.kept_for_ms(forget_ms),
+            None => forget_ms.filter(|_| !plans),
+        };
+        let (Some(ended), Some(kept_for)) = (self.ended_ms, kept_for) else { return false };
+        now_ms >= ended.saturating_add(kept_for) && !self.is_due()
+    }
+
+    /// Whether there was a plan for it, and all of that is done.
+    pub fn is_kept(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.kept.is_some())
     }
 
     /// What it waits for, to add something.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attrs, ChatToken, Decision, Happened, Hold, Lineup, Message, MessageId, Outcall};
+use crate::{
+    Attrs, ChatToken, Decision, Happened, Hold, Lineup, Message, MessageId, Outcall, Plan,
+};
 
 /// What one turn did to a chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +173,13 @@ pub enum Change {
     /// The message of this turn as it came, where a handler refused or rewrote it. It changes nothing and is
     /// shown to nobody: with it the decision can be made again.
     Asked(Arc<Message>),
+    /// What is to become of the chat, which is over.
+    Planned(Arc<Plan>),
+    /// What was planned is done.
+    Kept {
+        /// The version of the object that the chat is archived as, if it is.
+        archive: Option<u64>,
+    },
 }
 
 /// Why a message that was kept back is stored nowhere.

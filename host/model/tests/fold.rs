@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    Attrs, Body, Change, Chat, ChatStatus, ChatToken, Entry, Lineup, Message, MessageId, Route,
+    Attrs, Body, Change, Chat, ChatStatus, ChatToken, Entry, Kept, Lineup, Message, MessageId,
+    Plan, Route,
 };
 
 const TOKEN: ChatToken = ChatToken([1; 16]);
@@ -229,4 +230,58 @@ fn the_generation_of_a_chat_only_rises() {
     assert_eq!(chat.generation, 5);
     let chat = after(vec![create(None, None), Change::Generation(3), Change::Generation(2)]);
     assert_eq!(chat.generation, 3);
+}
+
+fn planned(policy: &str, keep_ms: Option<u64>) -> Change {
+    Change::Planned(Arc::new(Plan { policy: policy.to_owned(), keep_ms, ..Plan::default() }))
+}
+
+#[test]
+fn a_chat_is_planned_for_once_and_kept_once() {
+    let mut chat = fold(&[entry(0, 10, vec![create(None, None)])]);
+    chat.change(&Change::Kept { archive: Some(1) }, 11);
+    assert!(chat.keeping.is_none(), "nothing was planned");
+    chat.change(&planned("first", Some(9)), 12);
+    assert!(!chat.is_kept());
+    for change in
+        [planned("second", None), Change::Kept { archive: Some(7) }, Change::Kept { archive: None }]
+    {
+        chat.change(&change, 13);
+    }
+    let keeping = chat.keeping.as_ref().unwrap();
+    assert_eq!((keeping.plan.policy.as_str(), keeping.plan.keep_ms), ("first", Some(9)));
+    assert_eq!(keeping.kept, Some(Kept { archive: Some(7) }));
+}
+
+#[test]
+fn who_has_a_plan_is_forgotten_when_it_is_carried_out_and_not_before() {
+    let end = Change::End { reason: String::new() };
+    let chat = || fold(&[entry(0, 10, vec![create(None, None)]), entry(1, 100, vec![end.clone()])]);
+    let mut plain = chat();
+    assert!(plain.may_be_forgotten(150, Some(50), false));
+    assert!(
+        !plain.may_be_forgotten(149, Some(50), false) && !plain.may_be_forgotten(150, None, false)
+    );
+    assert!(!plain.may_be_forgotten(u64::MAX, Some(0), true), "a policy plans, and has not");
+    plain.change(&planned("p", Some(70)), 110);
+    assert!(!plain.may_be_forgotten(u64::MAX, Some(0), true), "it is not carried out");
+    assert!(
+        !plain.may_be_forgotten(u64::MAX, Some(0), false),
+        "whether or not a policy plans by now"
+    );
+    plain.change(&Change::Kept { archive: None }, 120);
+    assert!(
+        plain.may_be_forgotten(170, Some(50), true) && !plain.may_be_forgotten(169, Some(50), true)
+    );
+    assert!(!plain.may_be_forgotten(199, Some(100), true), "the node keeps longer");
+}
+
+#[test]
+fn a_chat_counts_the_bytes_of_its_messages_and_knows_when_the_last_was_said() {
+    let mut chat = fold(&[entry(0, 10, vec![create(None, None)])]);
+    assert_eq!((chat.bytes, chat.said_ms), (0, 10));
+    chat.apply(&entry(1, 30, vec![message("alice"), message("bob")]));
+    chat.apply(&entry(2, 50, vec![join("carol")]));
+    assert_eq!((chat.messages, chat.said_ms), (2, 30));
+    assert!(chat.bytes > 0 && chat.bytes.is_multiple_of(2));
 }

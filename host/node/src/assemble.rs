@@ -27,6 +27,7 @@ use crate::credentials::Issuer;
 use crate::generations::{self, Peers};
 use crate::handlers;
 use crate::joining;
+use crate::keeping;
 use crate::objects;
 use crate::operator::Operator;
 use crate::owing;
@@ -221,6 +222,7 @@ impl Node {
         let ledger = Arc::new(replication.clone());
         let chats = Chats::new(ledger, live, chats(config), &tasks);
         let archive = objects::start(&replication, &chats, engine, boot, &tasks);
+        keeping::keep(config, &chats, &archive);
         let services = owing::start(config, &replication, &chats, &tasks)?;
         rollout.run(&replication, &tasks);
         // Before it takes part: what is missing others have, and they lead until it is here.

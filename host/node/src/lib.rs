@@ -15,6 +15,7 @@ mod credentials;
 mod decision;
 mod going;
 mod joining;
+mod keeping;
 mod looking;
 mod objects;
 mod operator;

@@ -13,6 +13,9 @@ const NOTES: Size = Size(64 << 10);
 /// Messages that one plugin may read in one call.
 const HISTORY: u32 = 20;
 
+/// Who plans what becomes of chats that are over.
+const ARCHIVE: &str = "archive";
+
 /// The shipped components are not there. Build them with `make build`, or start from the folder that has
 /// them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +72,9 @@ pub fn add(config: &mut Config, folder: &Path) {
         config.plugins.insert(name.to_owned(), plugin);
         config.chain.push(name.to_owned());
     }
+    let archive = PluginConfig { source: folder.join("archive.wasm"), ..PluginConfig::default() };
+    config.plugins.insert(ARCHIVE.to_owned(), archive);
+    ARCHIVE.clone_into(&mut config.persistence.policy);
     add_telephones(config, folder);
 }
 
@@ -112,5 +118,6 @@ mod tests {
         assert_eq!(demo.plugins, shipped.plugins);
         assert_eq!(demo.chain, shipped.chain);
         assert_eq!(demo.channels, shipped.channels);
+        assert_eq!(demo.persistence, shipped.persistence);
     }
 }

@@ -1,8 +1,8 @@
 //! What an endpoint of the archive needs, and which names it is about.
 //!
 //! In the collections of chats a key begins with a chat's token, and it takes a token for that chat; what is
-//! in others is of no chat, and takes a token for all. The name is read once, here: what an endpoint does is
-//! done to what was allowed.
+//! in others is of no chat, and takes a token for all. So does a whole chat that is kept there: it has what was
+//! routed to some only. The name is read once, here: what an endpoint does is done to what was allowed.
 
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -53,9 +53,16 @@ impl Place {
         Ok(Self { collection, key })
     }
 
-    /// The chat that it is in, if it is in one.
+    /// The key in its collection, if there is one.
+    fn name(&self) -> Option<Name> {
+        let Self { collection, key } = self.clone();
+        Some(Name { collection, key: key? })
+    }
+
+    /// The chat whose people may do this, if it is in one.
     fn chat(&self, uri: &Uri) -> Option<ChatToken> {
-        if !archive::is_of_chats(&self.collection) {
+        let whole = self.name().is_some_and(|name| archive::is_whole_chat(&name));
+        if !archive::is_of_chats(&self.collection) || whole {
             return None;
         }
         match &self.key {
@@ -120,9 +127,16 @@ impl<S> InArchive<S> {
 
     /// The key in its collection.
     pub(crate) fn name(&self) -> Result<Name, Problem> {
-        let Place { collection, key } = self.place()?.clone();
-        let key = key.ok_or_else(|| Problem::invalid("key: the name is empty"))?;
-        Ok(Name { collection, key })
+        self.place()?.name().ok_or_else(|| Problem::invalid("key: the name is empty"))
+    }
+
+    /// The same, if something may be stored there: only nodes make whole chats.
+    pub(crate) fn free_name(&self) -> Result<Name, Problem> {
+        let name = self.name()?;
+        if archive::is_whole_chat(&name) {
+            return Err(Problem::invalid("key: the chat itself is stored there when it is over"));
+        }
+        Ok(name)
     }
 
     fn place(&self) -> Result<&Place, Problem> {
@@ -133,7 +147,7 @@ impl<S> InArchive<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::grant::Reads;
+    use crate::auth::grant::{Reads, Sends};
 
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -144,10 +158,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_whole_chat_is_kept_as_is_not_for_those_in_it() {
+        let path = format!("/v1/archive/chats/{TOKEN}");
+        assert_eq!(chat(&path), None);
+        let grant = InArchive::<Sends>::admit(Caller::Open, &path.parse().unwrap()).unwrap();
+        assert!(grant.name().is_ok() && grant.free_name().is_err(), "only nodes store it");
+    }
+
+    #[test]
     fn what_is_of_a_chat_is_known_by_its_key_and_by_nothing_else() {
         let of_one = |path: &str| assert_eq!(chat(path).as_deref(), Some(TOKEN), "{path}");
         of_one(&format!("/v1/archive/attachments/{TOKEN}/photo"));
-        of_one(&format!("/v1/archive/chats/{TOKEN}"));
+        of_one(&format!("/v1/archive/chats/{TOKEN}/x"));
+        of_one(&format!("/v1/archive/attachments/{TOKEN}"));
         of_one(&format!("/v1/archive/attach%6dents/{TOKEN}%2Fphoto"));
         of_one(&format!("/v1/archive/recordings?prefix={TOKEN}/"));
         for other in [

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// A value in JSON as it is shown to people.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shown<T>(pub(crate) T);
 
 impl<T: Display> Serialize for Shown<T> {
@@ -74,6 +74,24 @@ pub(crate) struct ChatShape<'a> {
     /// The handlers that see its messages, with their versions.
     #[schema(value_type = HashMap<String, String>)]
     plugins: &'a BTreeMap<String, String>,
+    /// What it is archived as, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ArchiveShape>,
+}
+
+/// The object of the archive that a chat is kept as.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = ChatArchive)]
+pub(crate) struct ArchiveShape {
+    /// `chats`.
+    collection: &'static str,
+    /// The chat's token.
+    #[schema(value_type = String)]
+    key: Shown<ChatToken>,
+    /// The object's version, in decimal; left out where the chat is forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    version: Option<Shown<u64>>,
 }
 
 /// How much a chat waits for.
@@ -257,7 +275,14 @@ impl<'a> ChatShape<'a> {
             attrs: &view.attrs,
             pending: PendingShape::new(view.pending),
             plugins: &view.plugins,
+            archive: view.archive.map(|version| ArchiveShape::new(view.token, Some(version))),
         }
+    }
+}
+
+impl ArchiveShape {
+    pub(crate) fn new(chat: ChatToken, version: Option<u64>) -> Self {
+        Self { collection: archive::CHATS, key: Shown(chat), version: version.map(Shown) }
     }
 }
 
@@ -269,7 +294,7 @@ impl PendingShape {
 }
 
 impl<'a> ParticipantShape<'a> {
-    fn new(participant: &'a Participant) -> Self {
+    pub(super) fn new(participant: &'a Participant) -> Self {
         Self {
             id: &participant.id,
             role: &participant.role,

@@ -4,15 +4,17 @@
 //! without a value are left out on the way out; unknown ones are refused on the way in.
 
 mod answers;
+mod export;
 mod message;
 mod objects;
 mod questions;
 mod signs;
 
 pub(crate) use answers::{
-    ChatShape, CreatedShape, EndedShape, HealthyShape, HeldShape, JoinedShape, OwnersShape,
-    ReadyShape, RingShape, Shown,
+    ArchiveShape, ChatShape, CreatedShape, EndedShape, HealthyShape, HeldShape, JoinedShape,
+    OwnersShape, ReadyShape, RingShape, Shown,
 };
+pub use export::{head_line, message_line};
 pub(crate) use message::{MessageShape, PageShape, RouteShape, SentShape};
 pub(crate) use objects::{CollectionShape, ListingShape, NewCollection, StoredShape, VersionShape};
 pub(crate) use questions::{Ending, NewBody, NewChat, NewMember, NewMessage};

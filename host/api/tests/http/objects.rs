@@ -523,6 +523,16 @@ async fn who_is_refused_early_gets_to_read_why() {
     assert_eq!((refused.status, refused.code().as_str()), (404, "unknown-collection"));
 }
 
+/// Who is in a chat could have it archived as something else, before it is over.
+#[tokio::test]
+async fn what_a_whole_chat_is_kept_as_is_stored_by_nodes_only() {
+    let edge = edge().await;
+    let path = format!("/v1/archive/chats/{TOKEN}");
+    assert_eq!(ask(&edge, "PUT", &path, "", b"data").await.status, 400);
+    assert_eq!(ask(&edge, "POST", &format!("{path}?action=start"), "", b"").await.status, 400);
+    assert_eq!(ask(&edge, "PUT", &format!("{path}/x"), "", b"data").await.status, 201);
+}
+
 #[tokio::test]
 async fn an_object_of_a_chat_says_where_the_chat_is() {
     let edge = edge().await;

@@ -279,6 +279,7 @@ fn view(token: ChatToken) -> ChatView {
         attrs: Attrs::new(),
         pending: Pending::default(),
         plugins: BTreeMap::from([("status".to_owned(), "0.1.0".to_owned())]),
+        archive: None,
     }
 }
 

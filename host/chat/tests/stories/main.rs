@@ -15,6 +15,8 @@ mod handlers;
 #[cfg(test)]
 mod holding;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod members;

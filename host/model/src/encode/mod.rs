@@ -133,6 +133,8 @@ mod tests {
             (entry(Change::Forget), v3::KIND),
             (entry(Change::Lineup(Default::default())), v3::KIND),
             (Entry { remembered: Some(told), ..entry(Change::Start) }, v4::KIND),
+            (entry(Change::Planned(Default::default())), v4::KIND),
+            (entry(Change::Kept { archive: None }), v4::KIND),
         ] {
             let bytes = encode(&entry).unwrap();
             assert_eq!(bytes[0], kind);

@@ -65,7 +65,9 @@ pub(super) fn says(entry: &Entry) -> bool {
             | Change::Decided { .. }
             | Change::Forget
             | Change::Lineup(_)
-            | Change::Asked(_) => false,
+            | Change::Asked(_)
+            | Change::Planned(_)
+            | Change::Kept { .. } => false,
         })
 }
 

@@ -37,7 +37,7 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 pub(super) fn says(entry: &Entry) -> bool {
     let newer =
         |change: &Change| matches!(change, Change::Forget | Change::Lineup(_) | Change::Asked(_));
-    !entry.changes.iter().any(newer) && super::v3::says(entry)
+    super::v3::says(entry) && !entry.changes.iter().any(newer)
 }
 
 #[cfg(test)]

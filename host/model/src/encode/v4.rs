@@ -1,6 +1,7 @@
 //! Entry, version 4: the byte 4, then the entry in postcard, and nothing after it.
 //!
-//! The same as version 3 with one more answer behind those that it has: what Twilio was told.
+//! The same as version 3 with one more answer behind those that it has, what Twilio was told; and with more changes:
+//! what is to become of a chat that is over, and that it was done.
 
 use super::DecodeError;
 use crate::Entry;
@@ -26,10 +27,13 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode};
-    use crate::{Answer, Change, ChatToken, Entry, Remembered};
+    use std::sync::Arc;
 
-    fn entry() -> Entry {
+    use super::super::{DecodeError, v3};
+    use super::{decode, encode};
+    use crate::{Answer, Change, ChatToken, Durability, Entry, Plan, Remembered};
+
+    fn told() -> Entry {
         let answer = Answer::Twiml { text: "<Response><Hangup/></Response>".into() };
         let (sender, key) = ("system".into(), "twilio 00".into());
         Entry {
@@ -41,6 +45,23 @@ mod tests {
         }
     }
 
+    fn planned() -> Entry {
+        let plan = Plan {
+            policy: "archive".into(),
+            version: "0.1.0".into(),
+            moment: "ended".into(),
+            durability: Durability::Archive,
+            keep_ms: Some(86_400_000),
+            drop_kinds: vec!["typing".into()],
+        };
+        let changes = vec![
+            Change::Planned(Arc::new(plan)),
+            Change::Kept { archive: Some(7 << 22) },
+            Change::Kept { archive: None },
+        ];
+        Entry { chat: ChatToken([9; 16]), turn: 7, time_ms: 300, changes, remembered: None }
+    }
+
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -49,19 +70,29 @@ mod tests {
     #[test]
     fn an_entry_has_the_bytes_it_always_had() {
         let golden = include_str!("../../tests/golden/entry.v4.hex").trim();
-        assert_eq!(hex(&encode(&entry()).unwrap()), golden);
+        assert_eq!(hex(&encode(&told()).unwrap()), golden);
+        let golden = include_str!("../../tests/golden/entry.v4.planned.hex").trim();
+        assert_eq!(hex(&encode(&planned()).unwrap()), golden);
     }
 
     #[test]
-    fn what_was_encoded_is_read_back() {
-        assert_eq!(decode(&encode(&entry()).unwrap()), Ok(entry()));
+    fn what_was_encoded_is_read_back_and_is_nothing_of_the_version_before() {
+        for entry in [told(), planned()] {
+            let bytes = encode(&entry).unwrap();
+            assert_eq!(decode(&bytes).as_ref(), Ok(&entry));
+            assert_eq!(v3::encode(&entry), Err(DecodeError::Kind));
+            let older = [&[v3::KIND], &bytes[1..]].concat();
+            assert!(matches!(v3::decode(&older), Err(DecodeError::Broken(_))));
+        }
     }
 
     #[test]
     fn every_cut_is_refused() {
-        let bytes = encode(&entry()).unwrap();
-        for length in 0..bytes.len() {
-            assert!(decode(&bytes[..length]).is_err(), "{length} bytes");
+        for entry in [told(), planned()] {
+            let bytes = encode(&entry).unwrap();
+            for length in 0..bytes.len() {
+                assert!(decode(&bytes[..length]).is_err(), "{length} bytes");
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use model::{Attrs, ChatToken};
 use serde_json::{Value, json};
 
 use super::bearer::BearerArgs;
+use super::export::Export;
 use super::{Problem, chain, output, waiting};
 
 /// How long somebody at a shell waits where nothing listens: a node that restarts may be back, a wrong
@@ -37,11 +38,12 @@ enum Command {
     Join(Join),
     Leave(Leave),
     End(End),
+    Export(Export),
 }
 
 /// Where to ask, and how to print.
 #[derive(Debug, Args)]
-struct Common {
+pub(super) struct Common {
     /// A node; more of them, with commas, are asked in turn when one does not answer
     #[arg(long, value_delimiter = ',', default_value = "http://127.0.0.1:7081")]
     url: Vec<String>,
@@ -176,6 +178,7 @@ impl Chat {
                 Command::Join(join) => join.run().await,
                 Command::Leave(leave) => leave.run().await,
                 Command::End(end) => end.run().await,
+                Command::Export(export) => export.run().await,
             }
         })
     }
@@ -316,7 +319,7 @@ impl End {
 }
 
 impl Common {
-    fn client(&self) -> Result<Client, Problem> {
+    pub(super) fn client(&self) -> Result<Client, Problem> {
         let options = Options { nobody: Some(NOBODY), ..Options::default() };
         let client = Client::with_options(&self.url, options)?;
         if let Some(bearer) = self.bearer.bearer()? {

@@ -107,6 +107,7 @@ impl Check {
                         if let Some(plugin) = &plugin {
                             place(draft, plugin);
                             answers(draft, plugin);
+                            plans(draft, plugin);
                         }
                         loaded.extend(plugin.map(|plugin| (name, plugin)));
                     }
@@ -163,6 +164,16 @@ fn tokens(draft: &mut Draft) {
         let what = format!("twilio.auth_token_file, {file}: {}", chain(&error));
         let fix = "Write the account's auth token there, and nothing else; chmod 600";
         draft.fault("twilio.auth_token_file", what, fix.to_owned());
+    }
+}
+
+/// Whether a plugin makes plans for chats, if it is to.
+fn plans(draft: &mut Draft, plugin: &Plugin) {
+    let name = plugin.name();
+    if draft.config().persistence.policy == name && !plugin.kinds().contains(&Kind::Policy) {
+        let what = format!("persistence.policy names {name}, which is no persistence policy");
+        let fix = "Name a plugin that exports persistence-policy, or write \"\"".to_owned();
+        draft.fault("persistence.policy", what, fix);
     }
 }
 

@@ -12,6 +12,7 @@ mod chat;
 mod check;
 mod compile;
 mod demo;
+mod export;
 mod node;
 mod online;
 mod output;

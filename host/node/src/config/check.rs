@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::read::Reading;
 use super::sections::{AuthMode, Idle, Positions, Rate};
-use super::{Config, Fault, LimitsConfig, RegistryKind, Size, Span, registry, services, twilio};
+use super::{
+    Config, Fault, LimitsConfig, RegistryKind, Size, Span, persistence, registry, services, twilio,
+};
 
 /// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
 /// one round.
@@ -43,6 +45,7 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
     plugins(config, reading);
     twilio::relations(config, reading);
     services::relations(config, reading);
+    persistence::relations(config, reading);
 }
 
 impl Config {

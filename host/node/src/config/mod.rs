@@ -8,6 +8,7 @@
 mod check;
 mod draft;
 mod fault;
+mod persistence;
 mod plugins;
 mod read;
 mod registry;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use draft::Draft;
 pub use fault::{Fault, Faults};
+pub use persistence::Persistence;
 pub use plugins::{
     Ceiling, GrantConfig, GuardConfig, LimitsConfig, OnFailure, PluginConfig, Rollouts, Share,
 };
@@ -55,7 +57,9 @@ pub struct Config {
     pub replication: Replication,
     /// Value files and the disk below them.
     pub storage: Storage,
-    /// Chats that are over.
+    /// What becomes of chats that are over.
+    pub persistence: Persistence,
+    /// When they are forgotten.
     pub collect: Collect,
     /// Who is there.
     pub presence: Presence,

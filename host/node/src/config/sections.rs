@@ -403,6 +403,10 @@ impl Config {
         table.key(reading, "scrub", &mut self.storage.scrub);
         table.done(reading);
 
+        let mut table = root.section(reading, "persistence");
+        self.persistence.take(&mut table, reading);
+        table.done(reading);
+
         let mut table = root.section(reading, "collect");
         table.key(reading, "every", &mut self.collect.every);
         table.key(reading, "pause", &mut self.collect.pause);

@@ -44,7 +44,8 @@ pub(in crate::endpoints) struct ActQuery {
     params(
         ("collection" = String, Path, description = "The collection"),
         ("key" = String, Path, description = "The key: 1 to 1024 bytes, no control characters, no part `..`; in \
-         `chats`, `attachments` and `recordings` it begins with a chat's token"),
+         `chats`, `attachments` and `recordings` it begins with a chat's token; in `chats` the token alone is the \
+         chat itself, which nodes store"),
         PartQuery,
         ("Content-Length" = u64, Header, description = "How many bytes there are, at most 16 GiB"),
         ("Content-MD5" = Option<String>, Header, description = "Their MD5 in base64, to be checked"),
@@ -88,7 +89,7 @@ pub(in crate::endpoints) async fn put(mut asked: Asked<InArchive<Sends>>) -> Ans
 
 /// What somebody wants to store.
 fn said(asked: &Asked<InArchive<Sends>>) -> Result<Put, Problem> {
-    let name = asked.grant().name()?;
+    let name = asked.grant().free_name()?;
     let size = asked.length()?;
     asked.plain()?;
     let query: PartQuery = asked.query()?;
@@ -150,7 +151,7 @@ fn answer(stored: &Stored) -> Answered {
 /// Start, finish or abort an archive of parts. It cannot be seen before it is finished; an abort after that hides
 /// it.
 pub(in crate::endpoints) async fn act(asked: Asked<InArchive<Sends>>) -> Answered {
-    let name = asked.grant().name()?;
+    let name = asked.grant().free_name()?;
     asked.no_body()?;
     let query: ActQuery = asked.query()?;
     let version = version("conjoined", query.conjoined.as_deref())?;

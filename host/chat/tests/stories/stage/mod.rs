@@ -4,9 +4,11 @@
 
 mod asking;
 pub(crate) mod scripted;
+pub(crate) mod shelf;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chat::{Chain, Chats, Config, Later, Ledger, LiveChain, Request, Response, Sent};
@@ -43,6 +45,8 @@ pub(crate) struct Inner {
     /// Nodes that run what they are asked and say nothing: they died while they did.
     pub(crate) silent: Vec<usize>,
     pub(crate) wall_ms: u64,
+    /// How often somebody looked at that clock.
+    pub(crate) clock_reads: u64,
     /// How often the log was read.
     pub(crate) reads: usize,
     /// How many entries were given then.
@@ -372,7 +376,9 @@ impl Ledger for Node {
     }
 
     fn wall_ms(&self) -> u64 {
-        self.world.look().wall_ms
+        let mut inner = self.world.look();
+        inner.clock_reads += 1;
+        inner.wall_ms
     }
 }
 
@@ -408,6 +414,7 @@ impl Stage {
             cut: Vec::new(),
             silent: Vec::new(),
             wall_ms: 1_000_000,
+            clock_reads: 0,
             reads: 0,
             entries_read: 0,
             snapshot: None,
@@ -461,6 +468,22 @@ impl Stage {
         for _turn in 0..200 {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Waits until the chats were looked at again and again: whoever looks asks how late it is.
+    pub(crate) async fn sweeps(&self) {
+        let wanted = self.world.look().clock_reads + 50;
+        self.sees(|| self.world.look().clock_reads >= wanted).await;
+    }
+
+    /// Waits until it is so, however long that takes by the clock.
+    pub(crate) async fn sees(&self, it_is_so: impl Fn() -> bool) {
+        let looking = async {
+            while !it_is_so() {
+                runtime::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        runtime::timeout(PATIENCE, looking).await.expect("it comes to that");
     }
 
     /// From here on entries stay uncommitted.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use archive::Digesting;
 use clap::Args;
-use client::ReadObject;
+use client::{Client, ReadObject};
 use serde_json::json;
 
 use super::{Common, name, told};
@@ -48,35 +48,63 @@ impl GetCommand {
         let reading = client.read_object(collection, key, self.version.as_deref());
         let mut object = waiting::answer(&client, reading).await.map_err(told)?;
         let mut whole = Digesting::new();
-        let mut sink = Sink::open(&self.file, &object, &mut whole)?;
-        object.skip(whole.size());
-        let mut progress = Progress::new(Some(object.size()));
-        while let Some(piece) = waiting::news(&client, object.next()).await.map_err(told)? {
-            whole.push(&piece);
-            progress.at(whole.size());
-            if !sink.write(&piece)? {
-                return Ok(());
-            }
-        }
-        drop(progress);
-        let size = whole.size();
-        let (md5, adler32) = whole.finish();
-        let same_md5 = object.md5().is_none_or(|told| told == md5.to_string());
-        if size != object.size() || !same_md5 || adler32.to_string() != object.adler32() {
-            sink.discard();
-            let what = format!("what came of {} is not what was stored", self.name);
-            return Err(Problem::failed(
-                what,
-                "Get it again; if that repeats, look into the nodes' logs",
-            ));
-        }
+        let sink = Sink::open(&self.file, &object, &mut whole)?;
+        let Some(sink) = copy(&client, &mut object, sink, whole, &self.name).await? else {
+            return Ok(());
+        };
         if sink.keep()? {
             return Ok(());
         }
-        let text = format!("{} {size} bytes", object.version());
-        let json = json!({"version": object.version(), "size": size, "md5": object.etag()});
+        let (version, size) = (object.version(), object.size());
+        let text = format!("{version} {size} bytes");
+        let json = json!({"version": version, "size": size, "md5": object.etag()});
         if self.common.json { output::line(json) } else { output::line(text) }.map(drop)
     }
+}
+
+/// Prints all of an object.
+pub(in crate::cli) async fn print(
+    client: &Client,
+    collection: &str,
+    key: &str,
+) -> Result<(), Problem> {
+    let reading = client.read_object(collection, key, None);
+    let mut object = waiting::answer(client, reading).await.map_err(told)?;
+    let (sink, name) = (Sink::Out(io::stdout()), format!("{collection}/{key}"));
+    match copy(client, &mut object, sink, Digesting::new(), &name).await? {
+        Some(sink) => sink.keep().map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Copies what of an object is not in `whole` yet. Gives the sink back when all of it is there and is what was
+/// stored; `None`: nobody wants more.
+async fn copy(
+    client: &Client,
+    object: &mut ReadObject,
+    mut sink: Sink,
+    mut whole: Digesting,
+    name: &str,
+) -> Result<Option<Sink>, Problem> {
+    object.skip(whole.size());
+    let mut progress = Progress::new(Some(object.size()));
+    while let Some(piece) = waiting::news(client, object.next()).await.map_err(told)? {
+        whole.push(&piece);
+        progress.at(whole.size());
+        if !sink.write(&piece)? {
+            return Ok(None);
+        }
+    }
+    drop(progress);
+    let size = whole.size();
+    let (md5, adler32) = whole.finish();
+    let same_md5 = object.md5().is_none_or(|told| told == md5.to_string());
+    if size == object.size() && same_md5 && adler32.to_string() == object.adler32() {
+        return Ok(Some(sink));
+    }
+    sink.discard();
+    let what = format!("what came of {name} is not what was stored");
+    Err(Problem::failed(what, "Get it again; if that repeats, look into the nodes' logs"))
 }
 
 impl Sink {

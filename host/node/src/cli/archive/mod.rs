@@ -13,6 +13,8 @@ use super::bearer::BearerArgs;
 use super::chat::NOBODY;
 use super::{Problem, output, waiting};
 
+pub(super) use get::print;
+
 /// Stores objects, and reads, lists and deletes them.
 #[derive(Debug, Args)]
 #[command(
