@@ -57,6 +57,21 @@ async fn first(stage: &Stage, at: usize, token: ChatToken) -> (Cursor, Box<Pulse
     (page.cursor, page.pulse.expect("everything is new"))
 }
 
+/// Lets time go on until a follower is answered.
+async fn comes(clock: &SimulatedClock, now: Duration, mut follower: Asking<'_>) -> Page {
+    for step in 0..8 {
+        clock.set(now + step * SOON);
+        for _turn in 0..200 {
+            tokio::select! {
+                biased;
+                answer = &mut follower => return page(answer),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    panic!("nothing is told");
+}
+
 fn pulse(page: Page) -> Pulse {
     *page.pulse.expect("something is told")
 }
@@ -237,8 +252,7 @@ async fn a_successor_knows_nothing_and_says_nothing_false() {
     stage.world.close();
     stage.world.open(1, Keeps::Committed);
     stage.rest().await;
-    clock.set(SECOND + SOON);
-    let told = pulse(page(follower.await));
+    let told = pulse(comes(&clock, SECOND, follower).await);
     assert_eq!(told.typing, Some(Vec::new()), "nobody types, as far as it knows");
     assert_eq!(told.people.expect("who is there").participants.len(), 1);
     // They were silent for long, but this leader gives them the whole time.
