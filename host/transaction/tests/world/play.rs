@@ -183,12 +183,13 @@ impl World {
 
     fn say(&mut self, lane: u16) {
         self.said += 1;
-        let chat = ChatToken([u8::try_from(lane).expect("few"); 16]);
+        let partition = u8::try_from(lane).expect("few");
+        let chat = ChatToken([partition; 16]);
         let kind = ["text", "text", "text", "note", "poison"][self.random.random_range(0..5)];
         let route = if self.said.is_multiple_of(9) { Route::Nobody } else { Route::Everyone };
         let message = |index| {
             Change::Message(Arc::new(Message {
-                id: MessageId::derive(lane as u8, chat, 1, self.said, index),
+                id: MessageId::derive(partition, chat, 1, self.said, index),
                 sender: "alice".into(),
                 kind: kind.into(),
                 route: route.clone(),
@@ -264,11 +265,12 @@ impl World {
 
     /// Another node leads, or the same one anew; of what was not committed some may stay.
     fn take_over(&mut self, lane: u16) {
-        let (next, keep) = (self.random.random_range(0..NODES), self.random.random::<f64>());
+        let (next, keep) =
+            (self.random.random_range(0..NODES), self.random.random_range(0..=1_000));
         let log = self.log(lane);
         let before = std::mem::replace(&mut log.leader, next);
         let tail = log.entries.len() - log.committed;
-        let kept = ((tail + 1) as f64 * keep) as usize;
+        let kept = (tail + 1) * keep / 1_000;
         log.entries.truncate(log.committed + kept.min(tail));
         log.epoch += 1;
         log.awaited = None;
@@ -349,7 +351,7 @@ impl World {
         let mut events = Vec::new();
         for seq in first..=last {
             let (epoch, Said::Chat(entry)) =
-                &self.logs[usize::from(lane)].entries[seq as usize - 1]
+                &self.logs[usize::from(lane)].entries[usize::try_from(seq).expect("few") - 1]
             else {
                 continue;
             };

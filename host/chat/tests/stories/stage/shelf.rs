@@ -78,7 +78,7 @@ impl Archives for Shelf {
             let version = {
                 let mut objects = self.objects.lock().unwrap();
                 let next = u64::try_from(objects.len()).unwrap() + 1;
-                let there = objects.entry(over.view.token).or_insert((next, texts.clone()));
+                let there = objects.entry(over.view.token).or_insert_with(|| (next, texts.clone()));
                 if there.1 != texts {
                     return Err(NotArchived::There);
                 }
