@@ -1,3 +1,5 @@
+//! What is known of people and never written, in the order in which it happens.
+
 use std::sync::Arc;
 use std::time::Duration;
 
