@@ -13,6 +13,7 @@ use std::time::Duration;
 use model::{Change, Chat, ChatStatus};
 
 use crate::CallContext;
+use crate::chain::Chain;
 use crate::chats::{Asked, Shared};
 use crate::config::Collect;
 use crate::conversation::Conversation;
@@ -110,13 +111,14 @@ impl Shared {
         let Some(overdue) = self.is_overdue(reign, conversation) else { return Ok(()) };
         let commit = self.ledger.commit();
         self.admits(reign, &seen, commit)?;
+        let chain = self.chain(&seen.chat, &asked).await?;
         let (time_ms, changes, meter) = match overdue {
             Overdue::Expired { ended_ms } => {
-                let ends = self.ends(&seen.chat, "its time was over");
+                let ends = self.ends(&chain, &seen.chat, "its time was over");
                 (ended_ms, ends, &self.meters.expired_chats)
             }
             Overdue::Idle => {
-                let ends = self.ends(&seen.chat, "it never started");
+                let ends = self.ends(&chain, &seen.chat, "it never started");
                 (self.now_ms(&seen.chat), ends, &self.meters.idle_chats)
             }
             Overdue::Forgotten => {
@@ -130,13 +132,14 @@ impl Shared {
         Ok(())
     }
 
-    /// The end of a chat. Nobody is asked, but those who listen are told.
-    pub(crate) fn ends(&self, chat: &Chat, reason: impl Into<String>) -> Vec<Change> {
-        let ends = ending(chat, reason.into());
-        match self.chain.now() {
-            Some(chain) => self.marked(&chain, chat, ends, 0),
-            None => ends,
-        }
+    /// The end of a chat. Nobody is asked, but those who listen are told, and never by an earlier generation.
+    pub(crate) fn ends(
+        &self,
+        chain: &Chain,
+        chat: &Chat,
+        reason: impl Into<String>,
+    ) -> Vec<Change> {
+        self.marked(chain, chat, ending(chat, reason.into()), 0)
     }
 }
 

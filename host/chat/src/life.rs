@@ -88,7 +88,8 @@ impl Shared {
             let commit = self.ledger.commit();
             self.admits(reign, &seen, commit)?;
             let reason = sender.map(|sender| format!("ended by {sender}")).unwrap_or_default();
-            let ends = self.ends(&seen.chat, reason);
+            let chain = self.chain(&seen.chat, asked).await?;
+            let ends = self.ends(&chain, &seen.chat, reason);
             let entry = Arc::new(entry(&seen.chat, self.now_ms(&seen.chat), ends, None));
             self.store(reign, &conversation, guard, entry, commit, asked).await?;
         }

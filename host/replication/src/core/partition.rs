@@ -58,6 +58,8 @@ pub(super) struct Partition {
     pub(super) taking: Option<Taking>,
     pub(super) dirty: bool,
     pub(super) shown: Glance,
+    /// The latest epoch of which something is known to be committed, and to whom it is promised.
+    pub(super) proven: Option<(u64, NodeId)>,
     behind_since: Option<Time>,
     /// The record is gone, or older than it was.
     pub(super) astray: Option<Astray>,
@@ -136,6 +138,7 @@ impl Partition {
             taking: None,
             dirty: false,
             shown: Glance::default(),
+            proven: None,
             behind_since: None,
             astray: None,
             mending: None,
