@@ -16,9 +16,12 @@ use crate::admin::{self, Operate};
 use crate::connected::Connected;
 use crate::crowd::Crowd;
 use crate::metrics::{self, ConnectionCounters};
+use crate::pings::NoServices;
 use crate::problem::Problem;
 use crate::socket::{Socket, alone};
-use crate::{Ask, Auth, Config, Objects, Patience, Twilio, connection, endpoints, install_metrics};
+use crate::{
+    Ask, Auth, Config, Objects, Patience, Pings, Twilio, connection, endpoints, install_metrics,
+};
 
 /// Connections beyond the bound that are told so at the same time; more are closed without a word.
 const TURNED_AWAY_MAX: usize = 64;
@@ -37,11 +40,17 @@ pub struct Reserved {
 }
 
 /// A listener that is bound and not served yet, so that its address is known before the node is made.
-#[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     config: Config,
+    pings: Arc<dyn Pings>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 /// The address cannot be listened on.
@@ -125,7 +134,8 @@ impl Reserved {
         let Self { socket, address, config } = self;
         let listening = socket.listen(BACKLOG);
         let listener = listening.map_err(|source| BindError { listen: address, source })?;
-        Ok(Server { listener, address, config })
+        let pings: Arc<dyn Pings> = Arc::new(NoServices);
+        Ok(Server { listener, address, config, pings })
     }
 }
 
@@ -144,6 +154,13 @@ impl Server {
         self.address
     }
 
+    /// With somebody who is told that application services are there.
+    #[must_use]
+    pub fn with_pings(mut self, pings: Arc<dyn Pings>) -> Self {
+        self.pings = pings;
+        self
+    }
+
     /// Answers clients whom `auth` lets in, and `twilio`, from now on, in tasks of `tasks`, asking `ask`, and of
     /// the archive `objects`.
     pub fn serve(
@@ -157,7 +174,8 @@ impl Server {
         install_metrics();
         auth.follow(tasks);
         twilio.follow(tasks);
-        let router = endpoints::router(Arc::clone(&ask), objects, auth, twilio, self.config);
+        let (ears, pings) = (Arc::clone(&ask), Arc::clone(&self.pings));
+        let router = endpoints::router(ears, objects, pings, auth, twilio, self.config);
         let stop = tasks.stop().clone();
         tasks.spawn("http metrics", async move {
             while !stop.is_stopped() {

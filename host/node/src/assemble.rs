@@ -31,6 +31,7 @@ use crate::keeping;
 use crate::objects;
 use crate::operator::Operator;
 use crate::owing;
+use crate::serving;
 use crate::telephones;
 
 /// What the nodes of one process share. Clones are the same.
@@ -228,6 +229,7 @@ impl Node {
         // Before it takes part: what is missing others have, and they lead until it is here.
         replication.set_ready(begun == rollout::Begun::Live).await;
         let peers = Peers::new(&chats, &archive, &rollout, &services);
+        let pings = Arc::new(serving::Told(services.clone()));
         driver.start(Arc::new(peers), &tasks);
         let operator = Operator {
             replication: replication.clone(),
@@ -244,7 +246,7 @@ impl Node {
             draining: AtomicBool::new(false),
         };
         let (ask, objects) = (Arc::new(chats.clone()), Arc::new(archive.clone()));
-        let http = http.serve(ask, objects, auth, twilio, &tasks);
+        let http = http.with_pings(pings).serve(ask, objects, auth, twilio, &tasks);
         let admin = admin.serve_operators(Arc::new(operator), &tasks);
         let (name, grace) = (config.node.id.to_string(), config.node.drain.0);
         let announcement = Announcement::default();

@@ -164,6 +164,10 @@ impl replication::Host for Peers {
     fn answer(&self, from: NodeId, head: RequestHead, body: Bytes) -> Answering {
         if rollout::is_question(&body) {
             self.rollout.answer(from, &body)
+        } else if outbox::is_question(&body) {
+            let services = self.services.clone();
+            // Bytes of another version are answered by nothing, which counts as silence.
+            Box::pin(async move { Ok(services.answer(&body).await.unwrap_or_default()) })
         } else if archive::is_question(&body) {
             self.archive.answer(from, head, &body)
         } else {

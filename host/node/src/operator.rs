@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use api::admin::{
     About, AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, Doing, ErrorInfo, Going,
     LinesInfo, LogHealth, Movement, Operate, PartitionInfo, Partitions, PluginInfo, ProgressInfo,
-    PushedInfo, RegistryInfo, ServiceInfo, ServiceWish, TrialWanted, WhyInfo, With,
+    PushedInfo, RegistryInfo, ServiceWish, ServicesInfo, TrialWanted, WhyInfo, With,
 };
 use bytes::Bytes;
 use chat::{Chats, Code, Refusal, RingView};
@@ -142,23 +142,28 @@ impl Operate for Operator {
         Some(errors.into_iter().map(looking::error).collect())
     }
 
-    fn services(&self) -> Vec<ServiceInfo> {
-        serving::all(&self.services)
+    fn services(&self) -> Doing<'_, ServicesInfo> {
+        Box::pin(async move { Ok(serving::all(&self.services).await) })
     }
 
-    fn attempts(&self, service: &str) -> Option<Vec<AttemptInfo>> {
-        serving::attempts(&self.services, service)
+    fn attempts(&self, service: String) -> Doing<'_, Vec<AttemptInfo>> {
+        Box::pin(async move { serving::attempts(&self.services, &service).await })
+    }
+
+    fn test(&self, service: String) -> Doing<'_, AttemptInfo> {
+        let node = self.replication.node().clone();
+        Box::pin(async move { serving::test(&self.services, node, &service).await })
     }
 
     fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>> {
         Box::pin(async move { serving::dead_letters(&self.services, &service).await })
     }
 
-    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServiceInfo> {
+    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServicesInfo> {
         Box::pin(async move { serving::wish(&self.services, &service, wish).await })
     }
 
-    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, usize> {
+    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, u64> {
         Box::pin(async move { serving::replay(&self.services, &service, events).await })
     }
 

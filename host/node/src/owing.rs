@@ -1,13 +1,14 @@
 //! The services of a node: its log, its chats and its HTTP, put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chat::Chats;
-use hashring::{PartitionId, Partitions};
+use hashring::{NodeId, PartitionId, Partitions};
 use model::{ChatToken, Outbox};
 use outbox::{Desk, Later, Services};
-use replication::Replication;
+use replication::{Replication, RequestHead};
 use replication::core::Outcome;
 use runtime::Tasks;
 use segment::LogEntry;
@@ -17,6 +18,9 @@ use transaction::{Names, Sender, SenderConfig};
 use crate::assemble::StartError;
 use crate::config::Config;
 
+/// How long another node may take to answer: it only looks at what it has.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
 /// What is owed stands in the log, and what the log says of it is folded with the chats.
 #[derive(Debug)]
 struct Log {
@@ -25,6 +29,25 @@ struct Log {
 }
 
 impl Desk for Log {
+    fn node(&self) -> NodeId {
+        self.replication.node().clone()
+    }
+
+    fn others(&self) -> Vec<NodeId> {
+        let me = self.replication.node();
+        let ring = self.replication.ring();
+        ring.nodes.iter().map(|member| &member.id).filter(|id| *id != me).cloned().collect()
+    }
+
+    fn ask<'a>(&'a self, node: &'a NodeId, question: Bytes) -> Later<'a, Option<Bytes>> {
+        Box::pin(async move {
+            let wait_ms = u32::try_from(ANSWER_MAX.as_millis()).unwrap_or(u32::MAX);
+            let head = RequestHead { hop: 1, wait_ms };
+            let asked = self.replication.forward(node, head, question);
+            runtime::timeout(ANSWER_MAX, asked).await.ok()?.ok()
+        })
+    }
+
     fn partitions(&self) -> Partitions {
         self.replication.partitions()
     }

@@ -1,43 +1,88 @@
 //! Services as operators meet them: what they are owed and what was tried, in the words of [`api::admin`].
 
-use api::admin::{AttemptInfo, DeadInfo, ServiceInfo, ServiceWish};
+use api::admin::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServiceWish, ServicesInfo};
 use chat::{Code, Refusal};
-use outbox::{AttemptRecord, DeadLetter, ServiceView, Services, Unknown};
-use transaction::{Outcome, State};
+use hashring::NodeId;
+use outbox::{AttemptRecord, DeadLetter, Heard, ServiceView, Services, Unknown};
+use transaction::Outcome;
 
-/// All of them, by name.
-pub(crate) fn all(services: &Services) -> Vec<ServiceInfo> {
-    services.list().into_iter().map(one).collect()
+/// All of them, by name, on all nodes.
+pub(crate) async fn all(services: &Services) -> ServicesInfo {
+    merged(services.list_everywhere().await)
 }
 
-fn one(view: ServiceView) -> ServiceInfo {
-    ServiceInfo {
-        name: view.name,
-        url: view.url,
-        dialect: view.dialect.to_string(),
-        state: view.state.word(),
-        cause: match view.state {
-            State::Stopped(cause) => Some(cause.word()),
-            State::Up | State::Down { .. } | State::Recovering => None,
-        },
-        for_ms: view.for_ms,
-        next_ms: view.next_ms,
-        in_flight: view.in_flight,
-        pending: view.pending,
-        done: view.done,
-        parked: view.parked,
-        partitions: view.partitions,
+/// One service each: the worst state, the longest time in it, and sums.
+fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
+    let mut services: Vec<ServiceInfo> = Vec::new();
+    let views = heard
+        .told
+        .into_iter()
+        .flat_map(|(node, views)| views.into_iter().map(move |view| (node.clone(), view)));
+    let mut views: Vec<(NodeId, ServiceView)> = views.collect();
+    views.sort_by(|(_, one), (_, other)| {
+        let rank = |view: &ServiceView| (view.state, view.for_ms);
+        (&one.name, rank(other)).cmp(&(&other.name, rank(one)))
+    });
+    for (node, view) in views {
+        if services.last().is_none_or(|last| last.name != view.name) {
+            services.push(ServiceInfo {
+                name: view.name.clone(),
+                url: view.url.clone(),
+                dialect: view.dialect.to_string(),
+                state: view.state.word(),
+                cause: view.cause.map(transaction::Cause::word),
+                for_ms: view.for_ms,
+                next_ms: view.next_ms,
+                in_flight: 0,
+                pending: 0,
+                done: 0,
+                parked: 0,
+                partitions: 0,
+                nodes: Vec::new(),
+            });
+        }
+        let Some(service) = services.last_mut() else { continue };
+        service.in_flight += view.in_flight;
+        service.pending += view.pending;
+        service.done += view.done;
+        service.parked += view.parked;
+        service.partitions += view.partitions;
+        service.nodes.push(ServiceNodeInfo {
+            node,
+            url: view.url,
+            state: view.state.word(),
+            cause: view.cause.map(transaction::Cause::word),
+            for_ms: view.for_ms,
+            next_ms: view.next_ms,
+            in_flight: view.in_flight,
+            pending: view.pending,
+            done: view.done,
+            parked: view.parked,
+            partitions: view.partitions,
+        });
     }
+    ServicesInfo { services, silent: heard.silent }
 }
 
 /// The last attempts of one.
-pub(crate) fn attempts(services: &Services, name: &str) -> Option<Vec<AttemptInfo>> {
-    let attempts = services.attempts(name).ok()?;
-    Some(attempts.into_iter().map(attempt).collect())
+pub(crate) async fn attempts(services: &Services, name: &str) -> Result<Vec<AttemptInfo>, Refusal> {
+    let attempts = services.attempts_everywhere(name).await.map_err(|it| refusal(&it))?;
+    Ok(attempts.into_iter().map(|(node, record)| attempt(node, record)).collect())
 }
 
-fn attempt(record: AttemptRecord) -> AttemptInfo {
+/// Asks one whether it is there.
+pub(crate) async fn test(
+    services: &Services,
+    node: NodeId,
+    name: &str,
+) -> Result<AttemptInfo, Refusal> {
+    let tested = services.test(name).await.map_err(|unknown| refusal(&unknown))?;
+    Ok(attempt(node, tested))
+}
+
+fn attempt(node: NodeId, record: AttemptRecord) -> AttemptInfo {
     AttemptInfo {
+        node,
         transaction: record.id.to_string(),
         at_ms: record.at_ms,
         events: record.events,
@@ -59,36 +104,38 @@ pub(crate) async fn dead_letters(
     services: &Services,
     name: &str,
 ) -> Result<Vec<DeadInfo>, Refusal> {
-    let letters = services.dead_letters(name).await.map_err(|unknown| refusal(&unknown))?;
+    let letters = services.letters_everywhere(name).await.map_err(|it| refusal(&it))?;
     Ok(letters.into_iter().map(dead).collect())
 }
 
 fn dead(letter: DeadLetter) -> DeadInfo {
-    let DeadLetter { id, dead, event, .. } = letter;
+    let DeadLetter { id, status, time_ms, event } = letter;
     DeadInfo {
-        event: event.as_ref().map(|event| event.message.id.to_string()),
+        event: event.as_ref().map(|event| event.message.to_string()),
         chat: event.as_ref().map(|event| event.chat.to_string()),
         cursor: event.as_ref().map(|event| event.cursor.to_string()),
-        status: dead.status,
+        status,
         transaction: id.to_string(),
-        last_ms: dead.time_ms,
+        last_ms: time_ms,
     }
 }
 
-/// Does what an operator wants; how the service does then.
+/// Does what an operator wants, on all nodes; how all services do then.
 pub(crate) async fn wish(
     services: &Services,
     name: &str,
     wish: ServiceWish,
-) -> Result<ServiceInfo, Refusal> {
+) -> Result<ServicesInfo, Refusal> {
     let done = match wish {
         ServiceWish::Wake => services.wake(name).await,
         ServiceWish::Pause => services.pause(name).await,
         ServiceWish::Resume => services.resume(name).await,
     };
+    done.map_err(|unknown| refusal(&unknown))?;
     tracing::info!(service = name, ?wish, "an operator wants this of a service");
-    let shown = done.and_then(|()| services.show(name));
-    shown.map(one).map_err(|unknown| refusal(&unknown))
+    let mut all = all(services).await;
+    all.services.retain(|service| service.name == name);
+    Ok(all)
 }
 
 /// Has what was put aside sent again; how much of it.
@@ -96,10 +143,62 @@ pub(crate) async fn replay(
     services: &Services,
     name: &str,
     events: Option<Vec<String>>,
-) -> Result<usize, Refusal> {
-    services.replay(name, events.as_deref()).await.map_err(|unknown| refusal(&unknown))
+) -> Result<u64, Refusal> {
+    services.replay_everywhere(name, events).await.map_err(|unknown| refusal(&unknown))
 }
 
 fn refusal(unknown: &Unknown) -> Refusal {
     Refusal::new(Code::NotFound, unknown.to_string())
+}
+
+/// Who is told that services are there.
+pub(crate) struct Told(pub(crate) Services);
+
+impl api::Pings for Told {
+    fn ping(&self, service: String) -> api::Pinging<'_> {
+        Box::pin(async move {
+            self.0.ping(&service).await.map(drop).map_err(|unknown| refusal(&unknown))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outbox::Condition;
+
+    use super::*;
+
+    fn view(name: &str, state: Condition, for_ms: u64, pending: u64) -> ServiceView {
+        ServiceView {
+            name: name.to_owned(),
+            url: "http://crm".to_owned(),
+            dialect: model::Dialect::Webhook,
+            state,
+            cause: None,
+            for_ms,
+            next_ms: None,
+            in_flight: 1,
+            pending,
+            done: 2,
+            parked: 3,
+            partitions: 4,
+        }
+    }
+
+    #[test]
+    fn a_service_is_one_line_with_the_worst_state_and_the_sums() {
+        let node = |name: &str| name.parse::<NodeId>().unwrap();
+        let told = vec![
+            (node("n1"), vec![view("crm", Condition::Up, 900, 1), view("x", Condition::Up, 1, 0)]),
+            (node("n2"), vec![view("crm", Condition::Down, 20, 5)]),
+            (node("n3"), vec![view("crm", Condition::Down, 30, 0)]),
+        ];
+        let all = merged(Heard { told, silent: vec![node("n4")] });
+        let names: Vec<&str> = all.services.iter().map(|service| service.name.as_str()).collect();
+        assert_eq!(names, ["crm", "x"]);
+        let crm = &all.services[0];
+        assert_eq!((crm.state, crm.for_ms, crm.pending, crm.partitions), ("down", 30, 6, 12));
+        assert_eq!(crm.nodes.len(), 3);
+        assert_eq!(all.silent, [node("n4")]);
+    }
 }

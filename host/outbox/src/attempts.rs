@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use transaction::{Attempt, Outcome, TransactionId};
 
 /// So many of a service are kept, in memory: a restart forgets them.
 const KEPT: usize = 1000;
 
 /// One attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
     /// Of which transaction.
     pub id: TransactionId,

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use hashring::{PartitionId, Partitions};
+use hashring::{NodeId, PartitionId, Partitions};
 use model::{ChatToken, Outbox};
 use replication::core::Outcome;
 use segment::LogEntry;
@@ -18,6 +18,12 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The log of each partition, and what it says is owed.
 pub trait Desk: Debug + Send + Sync + 'static {
+    /// This node.
+    fn node(&self) -> NodeId;
+    /// The other nodes of the cluster, as far as they are there.
+    fn others(&self) -> Vec<NodeId>;
+    /// Asks another node; nothing when there is no answer in time.
+    fn ask<'a>(&'a self, node: &'a NodeId, question: Bytes) -> Later<'a, Option<Bytes>>;
     /// How many partitions there are.
     fn partitions(&self) -> Partitions;
     /// What names the cluster in ids of transactions. It is known before anything is led.

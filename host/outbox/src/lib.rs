@@ -8,13 +8,18 @@
 //!
 //! No event waits in memory: what is to be sent is read from the log when it is sent, and forgotten then. It
 //! stands on the log and on HTTP through two traits, [`Desk`] and [`Courier`].
+//!
+//! A service is one thing for the cluster: what is wanted of it on one node is wanted on all, and what one
+//! node finds out is told to the others ([`everywhere`]).
 
 mod attempts;
 mod bell;
 mod config;
 mod courier;
 mod desk;
+mod everywhere;
 mod meters;
+mod question;
 mod reading;
 mod running;
 mod services;
@@ -24,4 +29,6 @@ pub use attempts::AttemptRecord;
 pub use config::ServiceConfig;
 pub use courier::Courier;
 pub use desk::{Desk, Later};
-pub use services::{DeadLetter, LETTERS_MAX, ServiceView, Services, Unknown};
+pub use everywhere::Heard;
+pub use question::is_question;
+pub use services::{Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown};

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use transaction::{Engine, State, Step, Told};
 
 use crate::bell::Bell;
+use crate::question::Wish;
 use crate::working::{Happened, Work};
 
 /// How often all partitions are looked at: what could not be done is done again then, and what this node has
@@ -22,14 +23,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A service is described anew only while no more than so many descriptions are needed to know what concerned
 /// it: they stay while it is down.
 const DESCRIPTIONS_MAX: usize = 32;
-
-/// What somebody wants of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    Wake,
-    Pause,
-    Resume,
-}
 
 /// A wish, and where its fulfilment is told.
 pub(crate) type Command = (Wish, oneshot::Sender<()>);
@@ -51,6 +44,8 @@ pub(crate) struct Running {
     pub(crate) bell: Bell,
     pub(crate) seen: Mutex<Seen>,
     pub(crate) commands: mpsc::Sender<Command>,
+    /// When the service said last that it is there.
+    pub(crate) pinged: Mutex<Option<Instant>>,
 }
 
 /// What its task owns.
@@ -168,6 +163,7 @@ impl Task {
     fn happened(&mut self, happened: Happened) {
         let now = runtime::now();
         match happened {
+            Happened::Spread => {}
             Happened::Described { partition, committed } => {
                 self.describing.remove(&partition);
                 if !committed {
@@ -194,13 +190,16 @@ impl Task {
             Wish::Wake => service.wake(now),
             Wish::Pause => service.pause(now),
             Wish::Resume => service.resume(now),
+            Wish::IsUp => service.hear(true, now),
+            Wish::IsDown => service.hear(false, now),
         }
         self.tell();
     }
 
-    /// Says what the service has become, if it is another thing.
+    /// Says what the service has become, if it is another thing: to people, and to the other nodes.
     fn tell(&mut self) {
-        let service = &self.running.work.config.name;
+        let work = Arc::clone(&self.running.work);
+        let service = &work.config.name;
         match self.engine.told() {
             None => {}
             Some(Told::Down) => {
@@ -208,8 +207,12 @@ impl Task {
                     service,
                     "the service is down: its events wait, and it is tried again"
                 );
+                self.doing.push(Box::pin(Arc::clone(&work).spread(Wish::IsDown)));
             }
-            Some(Told::Recovered) => tracing::info!(service, "the service is up again"),
+            Some(Told::Recovered) => {
+                tracing::info!(service, "the service is up again");
+                self.doing.push(Box::pin(Arc::clone(&work).spread(Wish::IsUp)));
+            }
             Some(Told::Stopped(cause)) => {
                 let cause = cause.word();
                 tracing::error!(

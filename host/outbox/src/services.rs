@@ -1,13 +1,15 @@
 //! The services of this node, as others hold them.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hashring::PartitionId;
-use model::{Dead, Dialect, OutboxChange};
+use model::{ChatToken, Cursor, Dead, Dialect, MessageId, OutboxChange};
 use runtime::Tasks;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use transaction::{Event, Names, State, TransactionId};
+use transaction::{Cause, Names, State, TransactionId};
 
 use crate::attempts::{AttemptRecord, Attempts};
 use crate::bell::Bell;
@@ -15,8 +17,9 @@ use crate::config::ServiceConfig;
 use crate::courier::Courier;
 use crate::desk::Desk;
 use crate::meters::Meters;
+use crate::question::Wish;
 use crate::reading;
-use crate::running::{self, Running, Seen, Wish};
+use crate::running::{self, Running, Seen};
 use crate::working::Work;
 
 /// Attempts under way on a node, over all services; beside them each service has one of its own, so that one
@@ -26,16 +29,44 @@ const IN_FLIGHT_MAX: usize = 256;
 /// Wishes that wait for a service's task: it fulfils them at once.
 const WISHES_MAX: usize = 16;
 
+/// Pings of a service that count: every one asks all nodes.
+const PING_EVERY: Duration = Duration::from_secs(1);
+
 /// Events that are shown, or replayed in one entry, at once: each is read from the log.
 pub const LETTERS_MAX: usize = 1000;
 
-/// No such service is configured on this node.
+/// No such service is configured. Nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this node has no service {0}")]
+#[error("there is no service {0} in the configuration of any node that was heard")]
 pub struct Unknown(pub String);
 
-/// A service, as this node sees it.
-#[derive(Clone, Debug)]
+/// What a service is taken for, as it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Condition {
+    /// Its events are sent.
+    Up,
+    /// It is tried.
+    Recovering,
+    /// Nothing is sent for a while.
+    Down,
+    /// Nothing is sent until somebody says so.
+    Stopped,
+}
+
+impl Condition {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Recovering => "recovering",
+            Self::Down => "down",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A service, as a node sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceView {
     /// Its name.
     pub name: String,
@@ -43,35 +74,48 @@ pub struct ServiceView {
     pub url: String,
     /// In whose words it is spoken to.
     pub dialect: Dialect,
-    /// What it is taken for here.
-    pub state: State,
+    /// What it is taken for there.
+    pub state: Condition,
+    /// Why it is stopped.
+    pub cause: Option<Cause>,
     /// For how long, in milliseconds.
     pub for_ms: u64,
     /// In how long it is tried again, in milliseconds, if it waits.
     pub next_ms: Option<u64>,
     /// Attempts under way.
-    pub in_flight: usize,
-    /// Events that it is owed by the partitions this node leads.
+    pub in_flight: u64,
+    /// Events that it is owed by the partitions that node leads.
     pub pending: u64,
     /// Events it took of them.
     pub done: u64,
     /// Events put aside.
     pub parked: u64,
-    /// Partitions of which this node knows that.
-    pub partitions: usize,
+    /// Of how many partitions that is.
+    pub partitions: u64,
 }
 
 /// An event that was put aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// In whose log it stands.
-    pub partition: PartitionId,
     /// What it was sent under last.
     pub id: TransactionId,
-    /// What is known of it.
-    pub dead: Dead,
+    /// What the service said to it last.
+    pub status: Option<u16>,
+    /// When it was put aside, in Unix milliseconds.
+    pub time_ms: u64,
     /// The event, if the log gives it.
-    pub event: Option<Event>,
+    pub event: Option<Letter>,
+}
+
+/// An event, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// The message.
+    pub message: MessageId,
+    /// Its chat.
+    pub chat: ChatToken,
+    /// Where it stands there.
+    pub cursor: Cursor,
 }
 
 /// The services of this node. Clones are the same.
@@ -108,7 +152,8 @@ impl Services {
             });
             let seen = Seen { state: State::Up, since: runtime::now(), in_flight: 0 };
             let (bell, seen) = (Bell::default(), Mutex::new(seen));
-            let running = Arc::new(Running { work, bell, seen, commands });
+            let running =
+                Arc::new(Running { work, bell, seen, commands, pinged: Mutex::default() });
             all.insert(name, Arc::clone(&running));
             tasks.spawn("outbox", running::run(running, wishes, tasks.stop().clone()));
         }
@@ -127,43 +172,20 @@ impl Services {
         self.running.values().map(|running| self.view(running)).collect()
     }
 
-    /// One service.
+    /// Asks a service whether it is there; nothing follows from the answer.
     ///
     /// # Errors
     /// [`Unknown`].
-    pub fn show(&self, name: &str) -> Result<ServiceView, Unknown> {
-        self.named(name).map(|running| self.view(running))
-    }
-
-    /// It is there: everything is tried at once.
-    ///
-    /// # Errors
-    /// [`Unknown`].
-    pub async fn wake(&self, name: &str) -> Result<(), Unknown> {
-        self.wish(name, Wish::Wake).await
-    }
-
-    /// Nothing is sent to it until it is resumed.
-    ///
-    /// # Errors
-    /// [`Unknown`].
-    pub async fn pause(&self, name: &str) -> Result<(), Unknown> {
-        self.wish(name, Wish::Pause).await
-    }
-
-    /// What was stopped goes on.
-    ///
-    /// # Errors
-    /// [`Unknown`].
-    pub async fn resume(&self, name: &str) -> Result<(), Unknown> {
-        self.wish(name, Wish::Resume).await
+    pub async fn test(&self, name: &str) -> Result<AttemptRecord, Unknown> {
+        let work = Arc::clone(&self.named(name)?.work);
+        Ok(work.ping().await)
     }
 
     /// The last attempts of this node, newest first.
     ///
     /// # Errors
     /// [`Unknown`].
-    pub fn attempts(&self, name: &str) -> Result<Vec<AttemptRecord>, Unknown> {
+    pub(crate) fn attempts(&self, name: &str) -> Result<Vec<AttemptRecord>, Unknown> {
         self.named(name).map(|running| running.work.attempts.list())
     }
 
@@ -171,7 +193,7 @@ impl Services {
     ///
     /// # Errors
     /// [`Unknown`].
-    pub async fn dead_letters(&self, name: &str) -> Result<Vec<DeadLetter>, Unknown> {
+    pub(crate) async fn dead_letters(&self, name: &str) -> Result<Vec<DeadLetter>, Unknown> {
         self.named(name)?;
         let mut letters = Vec::new();
         for partition in self.desk.partitions().all() {
@@ -190,7 +212,11 @@ impl Services {
     ///
     /// # Errors
     /// [`Unknown`].
-    pub async fn replay(&self, name: &str, events: Option<&[String]>) -> Result<usize, Unknown> {
+    pub(crate) async fn replay(
+        &self,
+        name: &str,
+        events: Option<&[String]>,
+    ) -> Result<usize, Unknown> {
         let work = Arc::clone(&self.named(name)?.work);
         let mut replayed = 0;
         for partition in self.desk.partitions().all() {
@@ -201,7 +227,7 @@ impl Services {
                     None => true,
                     Some(events) => {
                         let event = self.letter(partition, dead).await.event;
-                        event.is_some_and(|event| events.contains(&event.message.id.to_string()))
+                        event.is_some_and(|event| events.contains(&event.message.to_string()))
                     }
                 };
                 if wanted && changes.len() < LETTERS_MAX {
@@ -228,12 +254,33 @@ impl Services {
 
     async fn letter(&self, partition: PartitionId, dead: Dead) -> DeadLetter {
         let events = reading::events(&*self.desk, partition, &[dead.event]).await;
-        let event = events.and_then(|events| events.into_iter().next()).map(|(_, event)| event);
+        let event = events.and_then(|events| events.into_iter().next());
+        let event = event.map(|(_, event)| Letter {
+            message: event.message.id,
+            chat: event.chat,
+            cursor: event.cursor,
+        });
         let id = TransactionId::of(self.desk.cluster(), partition.0, dead.id);
-        DeadLetter { partition, id, dead, event }
+        DeadLetter { id, status: dead.status, time_ms: dead.time_ms, event }
     }
 
-    async fn wish(&self, name: &str, wish: Wish) -> Result<(), Unknown> {
+    /// Whether a ping counts: not so soon after another one. Where the service is not known, others may know it.
+    pub(crate) fn pings(&self, name: &str) -> bool {
+        let Ok(running) = self.named(name) else { return true };
+        let mut pinged = running.pinged.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = runtime::now();
+        let counts = pinged.is_none_or(|pinged| now >= pinged + PING_EVERY);
+        if counts {
+            *pinged = Some(now);
+        }
+        counts
+    }
+
+    pub(crate) fn desk(&self) -> &Arc<dyn Desk> {
+        &self.desk
+    }
+
+    pub(crate) async fn wish(&self, name: &str, wish: Wish) -> Result<(), Unknown> {
         let running = self.named(name)?;
         let (told, heard) = oneshot::channel();
         if running.commands.send((wish, told)).await.is_ok() {
@@ -251,18 +298,27 @@ impl Services {
         let config = &running.work.config;
         let Seen { state, since, in_flight } = running.seen();
         let now = runtime::now();
-        let whole = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let whole = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let mut view = ServiceView {
             name: config.name.clone(),
             url: config.url.clone(),
             dialect: config.dialect,
-            state,
+            state: match state {
+                State::Up => Condition::Up,
+                State::Recovering => Condition::Recovering,
+                State::Down { .. } => Condition::Down,
+                State::Stopped(_) => Condition::Stopped,
+            },
+            cause: match state {
+                State::Stopped(cause) => Some(cause),
+                State::Up | State::Recovering | State::Down { .. } => None,
+            },
             for_ms: whole(now.saturating_duration_since(since)),
             next_ms: match state {
                 State::Down { until } => Some(whole(until.saturating_duration_since(now))),
                 State::Up | State::Recovering | State::Stopped(_) => None,
             },
-            in_flight,
+            in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
             pending: 0,
             done: 0,
             parked: 0,

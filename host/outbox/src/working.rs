@@ -20,7 +20,9 @@ use crate::attempts::{AttemptRecord, Attempts};
 use crate::config::ServiceConfig;
 use crate::courier::Courier;
 use crate::desk::Desk;
+use crate::everywhere;
 use crate::meters::Meters;
+use crate::question::{Question, Wish};
 use crate::reading;
 
 /// What became of it.
@@ -30,6 +32,8 @@ pub(crate) enum Happened {
     Appended { partition: PartitionId, epoch: u64, committed: bool },
     /// The service was to be described to a partition.
     Described { partition: PartitionId, committed: bool },
+    /// Other nodes were told something.
+    Spread,
     /// A transaction was tried.
     Tried { partition: PartitionId, frozen: Arc<Frozen>, tried: Tried },
 }
@@ -61,6 +65,26 @@ impl Work {
             });
         })?;
         Some(owed)
+    }
+
+    /// Tells the other nodes. Who does not hear it finds out by itself.
+    pub(crate) async fn spread(self: Arc<Self>, wish: Wish) -> Happened {
+        let service = self.config.name.clone();
+        everywhere::ask_others(&*self.desk, &Question::Wish { service, wish }).await;
+        Happened::Spread
+    }
+
+    /// Asks the service whether it is there, in its dialect.
+    pub(crate) async fn ping(&self) -> AttemptRecord {
+        let id = TransactionId::of(self.desk.cluster(), 0, FrozenId::default());
+        let attempt = match self.target().await {
+            Ok(target) => {
+                let rendered = transaction::ping(self.config.dialect, &id);
+                self.courier.attempt(&target, &rendered).await
+            }
+            Err(attempt) => attempt,
+        };
+        AttemptRecord::of(id, 0, &attempt)
     }
 
     /// Says in a partition's log what concerns the service from here on.

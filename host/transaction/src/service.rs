@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runtime::Instant;
+use serde::{Deserialize, Serialize};
 
 use crate::schedule::{Retry, Schedule};
 
@@ -20,8 +21,12 @@ const FAILING_LANES: usize = 3;
 /// So many events are put aside in a row, and it is the service that refuses everything.
 pub const PARKED_IN_A_ROW: u32 = 20;
 
+/// News of another node move the state at most this often: where nodes see a service differently, each would
+/// undo what the other found out.
+const NEWS_EVERY: Duration = Duration::from_secs(10);
+
 /// Why nothing is sent until somebody says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// An operator said so.
     Paused,
@@ -112,6 +117,8 @@ pub struct Service {
     down_since: Option<Instant>,
     /// Rises whenever everything is to be tried at once.
     wakes: u64,
+    /// When news of another node were believed last.
+    news: Option<Instant>,
 }
 
 impl Service {
@@ -129,6 +136,7 @@ impl Service {
             parked: 0,
             down_since: None,
             wakes: 0,
+            news: None,
         }
     }
 
@@ -244,6 +252,19 @@ impl Service {
         }
         self.wakes += 1;
         self.schedule.reset();
+    }
+
+    /// Another node found it up, or down. That is a hint: it is tried once, and the waits stay as they are.
+    pub fn hear(&mut self, up: bool, now: Instant) {
+        let moves = match self.state {
+            State::Up => !up,
+            State::Down { .. } => up,
+            State::Recovering | State::Stopped(_) => false,
+        };
+        if moves && self.news.is_none_or(|news| now >= news + NEWS_EVERY) {
+            self.news = Some(now);
+            self.recover(now);
+        }
     }
 
     fn recover(&mut self, now: Instant) {
@@ -414,6 +435,29 @@ mod tests {
         assert_eq!(service.state(), State::Stopped(Cause::Paused));
         service.resume(now);
         assert_eq!(service.state(), State::Recovering);
+    }
+
+    #[test]
+    fn news_of_another_node_has_it_tried_once_and_seldom() {
+        let (mut service, now) = service();
+        service.hear(true, now);
+        assert_eq!(service.state(), State::Up);
+        service.hear(false, now);
+        assert_eq!(service.state(), State::Recovering, "tried before anything else is sent");
+        attempt(&mut service, 1, CUT, now);
+        assert_eq!(service.state(), State::Down { until: now + SECOND });
+        service.hear(true, now);
+        assert!(!service.may_send(), "not twice in a row");
+        let later = now + SECOND;
+        attempt(&mut service, 1, CUT, later);
+        service.hear(true, now + NEWS_EVERY);
+        assert_eq!(service.state(), State::Recovering);
+        attempt(&mut service, 1, CUT, now + NEWS_EVERY);
+        let third = now + NEWS_EVERY + 4 * SECOND;
+        assert_eq!(service.state(), State::Down { until: third }, "the waits went on");
+        service.pause(now + NEWS_EVERY);
+        service.hear(true, third + NEWS_EVERY);
+        assert_eq!(service.state(), State::Stopped(Cause::Paused));
     }
 
     #[test]

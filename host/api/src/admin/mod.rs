@@ -39,7 +39,7 @@ pub use looking::{ErrorInfo, LineInfo, LinesInfo};
 pub use operate::{
     About, Doing, Going, LogHealth, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
 };
-pub use services::{AttemptInfo, DeadInfo, ServiceInfo, ServiceWish};
+pub use services::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServiceWish, ServicesInfo};
 pub use why::{DeciderInfo, DecisionInfo, OutcomeInfo, WhyInfo, With};
 
 use order::Order;
@@ -63,6 +63,7 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
     const WAKE: &str = "/admin/v1/services/{name}/wake";
     const PAUSE: &str = "/admin/v1/services/{name}/pause";
     const RESUME: &str = "/admin/v1/services/{name}/resume";
+    const TEST: &str = "/admin/v1/services/{name}/test";
     const REPLAY: &str = "/admin/v1/services/{name}/replay";
     const WHY: &str = "/admin/v1/messages/{id}/why";
     let desk = Arc::new(Desk { operate, patience: config.patience });
@@ -87,6 +88,7 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
         .on(MethodFilter::POST, PAUSE, "admin pause", services::pause)
         .on(MethodFilter::POST, RESUME, "admin resume", services::resume)
         .on(MethodFilter::POST, REPLAY, "admin replay", services::replay)
+        .on(MethodFilter::POST, TEST, "admin test", services::test)
         .on(MethodFilter::GET, WHY, "admin why", why::why)
         .on(MethodFilter::POST, WHY, "admin why with", why::why_with)
         .on(MethodFilter::POST, "/admin/v1/drain", "admin drain", endpoints::drain)

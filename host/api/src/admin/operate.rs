@@ -11,7 +11,7 @@ use model::{ChatToken, MessageId};
 
 use super::{
     AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, ErrorInfo, LinesInfo, PluginInfo,
-    ProgressInfo, PushedInfo, ServiceInfo, ServiceWish, TrialWanted, WhyInfo, With,
+    ProgressInfo, PushedInfo, ServiceWish, ServicesInfo, TrialWanted, WhyInfo, With,
 };
 
 /// Something an operator wants done, while it is. Dropping it stops waiting for it.
@@ -55,16 +55,18 @@ pub trait Operate: Send + Sync + 'static {
     fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo>;
     /// How the calls of a plugin failed, the latest first; `None`: no such plugin.
     fn errors(&self, plugin: &str) -> Option<Vec<ErrorInfo>>;
-    /// The application services, by name.
-    fn services(&self) -> Vec<ServiceInfo>;
-    /// The last attempts at a service, newest first; `None`: no such service.
-    fn attempts(&self, service: &str) -> Option<Vec<AttemptInfo>>;
-    /// What a service did not take, in the partitions that this node leads.
+    /// The application services, by name, as all nodes see them.
+    fn services(&self) -> Doing<'_, ServicesInfo>;
+    /// The last attempts of all nodes at a service, newest first.
+    fn attempts(&self, service: String) -> Doing<'_, Vec<AttemptInfo>>;
+    /// Asks a service whether it is there, from this node; nothing follows from it.
+    fn test(&self, service: String) -> Doing<'_, AttemptInfo>;
+    /// What a service did not take.
     fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>>;
-    /// Has something done with a service; how it does then.
-    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServiceInfo>;
+    /// Has something done with a service on all nodes; how it does then.
+    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServicesInfo>;
     /// Has sent again what a service did not take, or these messages of it; how many.
-    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, usize>;
+    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, u64>;
     /// Makes the decision about a message again, or lets another component decide.
     fn why(&self, message: MessageId, with: Option<With>) -> Doing<'_, WhyInfo>;
     /// Begins to give away everything this node leads, and takes nothing over any more until it is

@@ -1,7 +1,10 @@
 //! The answers about application services: how they do, what was tried, what was put aside; and what an operator
 //! has done with them.
 
+use std::time::Duration;
+
 use chat::Code;
+use hashring::NodeId;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +13,16 @@ use super::order::Order;
 use crate::endpoints::{Answered, json};
 use crate::problem::Problem;
 
-/// A service as one node sees it.
+/// The services of the cluster.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServicesInfo {
+    /// By name.
+    pub services: Vec<ServiceInfo>,
+    /// Nodes that were not heard: what they know is not in it.
+    pub silent: Vec<NodeId>,
+}
+
+/// A service as all nodes see it: the worst state, and sums.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServiceInfo {
     /// Its name.
@@ -28,20 +40,51 @@ pub struct ServiceInfo {
     /// In how long it is tried again, in milliseconds, if it is down.
     pub next_ms: Option<u64>,
     /// Attempts under way.
-    pub in_flight: usize,
-    /// Events it is owed by the partitions that this node leads.
+    pub in_flight: u64,
+    /// Events it is owed.
     pub pending: u64,
     /// Events it took of them.
     pub done: u64,
     /// Events that were put aside.
     pub parked: u64,
     /// Of how many partitions that is.
-    pub partitions: usize,
+    pub partitions: u64,
+    /// What each node sees, the worst first.
+    pub nodes: Vec<ServiceNodeInfo>,
+}
+
+/// A service as one node sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceNodeInfo {
+    /// The node.
+    pub node: NodeId,
+    /// Where it is, for that node.
+    pub url: String,
+    /// `up`, `down`, `recovering` or `stopped`.
+    pub state: &'static str,
+    /// Why it is stopped.
+    pub cause: Option<&'static str>,
+    /// For how long it has been so, in milliseconds.
+    pub for_ms: u64,
+    /// In how long it is tried again, in milliseconds.
+    pub next_ms: Option<u64>,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Events it is owed by the partitions that the node leads.
+    pub pending: u64,
+    /// Events it took of them.
+    pub done: u64,
+    /// Events that were put aside.
+    pub parked: u64,
+    /// Of how many partitions that is.
+    pub partitions: u64,
 }
 
 /// One attempt.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttemptInfo {
+    /// The node that tried.
+    pub node: NodeId,
     /// The transaction's id.
     pub transaction: String,
     /// When it ended.
@@ -89,11 +132,6 @@ pub enum ServiceWish {
 }
 
 #[derive(Debug, Serialize)]
-struct ServicesShape {
-    services: Vec<ServiceInfo>,
-}
-
-#[derive(Debug, Serialize)]
 struct AttemptsShape {
     attempts: Vec<AttemptInfo>,
 }
@@ -113,18 +151,30 @@ struct Replay {
 
 #[derive(Debug, Serialize)]
 struct ReplayedShape {
-    replayed: usize,
+    replayed: u64,
 }
 
 pub(super) async fn services(order: Order) -> Answered {
-    let services = order.into_desk().operate.services();
-    json(StatusCode::OK, &ServicesShape { services })
+    let desk = order.into_desk();
+    json(StatusCode::OK, &in_time(&desk, desk.operate.services()).await?)
 }
 
 pub(super) async fn attempts(order: Order) -> Answered {
     let name = order.named();
-    let attempts = order.into_desk().operate.attempts(&name).ok_or_else(|| nobody(&name))?;
+    let desk = order.into_desk();
+    let attempts = in_time(&desk, desk.operate.attempts(name)).await?;
     json(StatusCode::OK, &AttemptsShape { attempts })
+}
+
+/// Longer than any other answer: a service may take its time to say nothing.
+const TEST_MAX: Duration = Duration::from_secs(40);
+
+pub(super) async fn test(order: Order) -> Answered {
+    let name = order.named();
+    let desk = order.into_desk();
+    let tested = runtime::timeout(TEST_MAX, desk.operate.test(name)).await;
+    let late = |_elapsed| Problem::new(Code::Timeout, "no answer in time");
+    json(StatusCode::OK, &tested.map_err(late)?.map_err(Problem::from)?)
 }
 
 pub(super) async fn dead_letters(order: Order) -> Answered {
@@ -158,8 +208,4 @@ pub(super) async fn replay(mut order: Order) -> Answered {
     let desk = order.into_desk();
     let replayed = in_time(&desk, desk.operate.replay(name, events)).await?;
     json(StatusCode::OK, &ReplayedShape { replayed })
-}
-
-fn nobody(name: &str) -> Problem {
-    Problem::new(Code::NotFound, format!("this node has no service {name:?}"))
 }

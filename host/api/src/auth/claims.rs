@@ -34,7 +34,7 @@ pub(crate) enum Scope {
     Send,
     /// Show chats, read them, see who holds them and the ring.
     Read,
-    /// For application services. No endpoint asks for it yet.
+    /// For application services: say that they are there.
     Service,
     /// Let others join and leave, see what the node has counted.
     Admin,

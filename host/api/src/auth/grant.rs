@@ -77,6 +77,10 @@ pub(crate) struct Sends;
 #[derive(Debug)]
 pub(crate) struct Reads;
 
+/// Needs [`Scope::Service`].
+#[derive(Debug)]
+pub(crate) struct Serves;
+
 /// Needs [`Scope::Admin`].
 #[derive(Debug)]
 pub(crate) struct Operating;
@@ -112,6 +116,10 @@ impl Needs for Sends {
 
 impl Needs for Reads {
     const SCOPE: Scope = Scope::Read;
+}
+
+impl Needs for Serves {
+    const SCOPE: Scope = Scope::Service;
 }
 
 impl Needs for Operating {

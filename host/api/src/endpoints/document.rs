@@ -9,7 +9,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    Answered, archive, chats, events, health, members, messages, page, ring, signs, socket, twilio,
+    Answered, archive, chats, events, health, members, messages, page, ring, services, signs, socket,
+    twilio,
 };
 use crate::asked::Asked;
 use crate::auth::Public;
@@ -32,7 +33,7 @@ use crate::auth::Public;
         twilio::get, twilio::post,
         archive::create, archive::list,
         archive::put, archive::get, archive::head, archive::delete, archive::act,
-        ring::ring,
+        ring::ring, services::ping,
         health::healthz, health::readyz, health::metrics,
         serve, page::page, page::file,
     ),
@@ -43,6 +44,7 @@ use crate::auth::Public;
         (name = "messages", description = "What is said"),
         (name = "telephones", description = "Calls and texts, by Twilio"),
         (name = "archive", description = "What outlives a chat, and anything else: objects under keys, in collections"),
+        (name = "services", description = "Programs that are told what is said"),
         (name = "cluster", description = "Who holds what"),
         (name = "watching", description = "For those who watch a node"),
         (name = "page", description = "For people"),
@@ -97,6 +99,7 @@ mod tests {
     use crate::auth::Scope;
     use crate::endpoints::routes;
     use crate::endpoints::tests::{Nobody, Nothing};
+    use crate::pings::NoServices;
     use crate::{Auth, Config, Twilio};
     use axum::routing::MethodFilter;
     use std::collections::BTreeMap;
@@ -115,6 +118,7 @@ mod tests {
         let routes = routes(
             Arc::new(Nobody),
             Arc::new(Nothing),
+            Arc::new(NoServices),
             Auth::open(),
             Twilio::off(),
             Config::default(),

@@ -12,6 +12,7 @@ mod members;
 mod messages;
 mod page;
 mod ring;
+mod services;
 mod signs;
 mod socket;
 pub(crate) mod told;
@@ -35,7 +36,7 @@ use crate::auth::{Grant, Scope};
 use crate::metrics::EndpointCounters;
 use crate::placed::Placed;
 use crate::problem::Problem;
-use crate::{Ask, Auth, Config, Objects, Twilio, request_id};
+use crate::{Ask, Auth, Config, Objects, Pings, Twilio, request_id};
 
 pub use document::openapi;
 pub(crate) use health::counted;
@@ -46,6 +47,7 @@ pub(crate) use signs::{mark_request, typing_request};
 pub(crate) struct Edge {
     pub(crate) ask: Arc<dyn Ask>,
     pub(crate) objects: Arc<dyn Objects>,
+    pub(crate) pings: Arc<dyn Pings>,
     pub(crate) auth: Auth,
     pub(crate) twilio: Twilio,
     pub(crate) config: Config,
@@ -75,11 +77,12 @@ type Listed = (MethodFilter, &'static str, Option<Scope>);
 pub(crate) fn router(
     ask: Arc<dyn Ask>,
     objects: Arc<dyn Objects>,
+    pings: Arc<dyn Pings>,
     auth: Auth,
     twilio: Twilio,
     config: Config,
 ) -> Router {
-    routes(ask, objects, auth, twilio, config)
+    routes(ask, objects, pings, auth, twilio, config)
         .router
         // A key that is empty matches none of the routes that have one.
         .route(
@@ -99,6 +102,7 @@ pub(crate) fn router(
 fn routes(
     ask: Arc<dyn Ask>,
     objects: Arc<dyn Objects>,
+    pings: Arc<dyn Pings>,
     auth: Auth,
     twilio: Twilio,
     config: Config,
@@ -109,7 +113,7 @@ fn routes(
     const TWILIO: &str = "/v1/twilio/{*path}";
     const COLLECTION: &str = "/v1/archive/{collection}";
     const OBJECT: &str = "/v1/archive/{collection}/{*key}";
-    let edge = Arc::new(Edge { ask, objects, auth, twilio, config, placed: Placed::default() });
+    let edge = Arc::new(Edge { ask, objects, pings, auth, twilio, config, placed: Placed::default() });
     Routes { edge, router: Router::new(), listed: Vec::new() }
         .on(MethodFilter::POST, "/v1/chats", "create", chats::create)
         .on(MethodFilter::GET, CHAT, "show", chats::show)
@@ -133,6 +137,7 @@ fn routes(
         .on(MethodFilter::DELETE, OBJECT, "archive delete", archive::delete)
         .on(MethodFilter::POST, OBJECT, "archive act", archive::act)
         .on(MethodFilter::GET, "/v1/ring", "ring", ring::ring)
+        .on(MethodFilter::POST, "/v1/services/{name}/ping", "ping", services::ping)
         .on(MethodFilter::GET, "/healthz", "healthz", health::healthz)
         .on(MethodFilter::GET, "/readyz", "readyz", health::readyz)
         .on(MethodFilter::GET, "/metrics", "metrics", health::metrics)

@@ -8,7 +8,7 @@ use api::admin::{
     About, AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, Doing, ErrorInfo, Going,
     LineInfo, LinesInfo, LinkInfo, LogHealth, Movement, NodeProgressInfo, Operate, PartitionInfo,
     Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo,
-    ServiceInfo, ServiceWish, TrialInfo, TrialWanted, WhyInfo, With,
+    ServiceWish, ServicesInfo, TrialInfo, TrialWanted, WhyInfo, With,
 };
 use api::{Config, Drained, Patience, Server, Serving};
 use bytes::Bytes;
@@ -80,56 +80,31 @@ impl Operate for Pretender {
         Partitions { copies: 2, commit: 2, spread: "host", settle_ms: 60_000, partitions }
     }
 
-    fn services(&self) -> Vec<ServiceInfo> {
-        vec![ServiceInfo {
-            name: "crm".to_owned(),
-            url: "http://crm".to_owned(),
-            dialect: "webhook".to_owned(),
-            state: "stopped",
-            cause: Some("paused"),
-            for_ms: 7,
-            next_ms: None,
-            in_flight: 1,
-            pending: 5,
-            done: 9,
-            parked: 2,
-            partitions: 3,
-        }]
+    fn services(&self) -> Doing<'_, ServicesInfo> {
+        Box::pin(async { Ok(crate::services::shown()) })
     }
 
-    fn attempts(&self, service: &str) -> Option<Vec<AttemptInfo>> {
-        let attempt = AttemptInfo {
-            transaction: "t".to_owned(),
-            at_ms: 5,
-            events: 2,
-            outcome: "failed",
-            status: Some(503),
-            ms: 12,
-            error: None,
-            answer: "busy".to_owned(),
-        };
-        (service == "crm").then(|| vec![attempt])
+    fn attempts(&self, service: String) -> Doing<'_, Vec<AttemptInfo>> {
+        let known = (service == "crm").then(|| vec![crate::services::attempt()]);
+        Box::pin(async move { known.ok_or_else(|| Refusal::new(Code::NotFound, "no service")) })
+    }
+
+    fn test(&self, service: String) -> Doing<'_, AttemptInfo> {
+        self.told.lock().unwrap().push(format!("test {service}"));
+        Box::pin(async { Ok(crate::services::attempt()) })
     }
 
     fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>> {
-        let dead = DeadInfo {
-            event: Some("e".to_owned()),
-            chat: None,
-            cursor: None,
-            status: Some(400),
-            transaction: service,
-            last_ms: 3,
-        };
-        Box::pin(async move { Ok(vec![dead]) })
+        Box::pin(async move { Ok(vec![crate::services::dead(service)]) })
     }
 
-    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServiceInfo> {
+    fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServicesInfo> {
         self.told.lock().unwrap().push(format!("{wish:?} {service}"));
-        Box::pin(async move { Ok(self.services().remove(0)) })
+        self.services()
     }
 
-    fn replay(&self, _service: String, events: Option<Vec<String>>) -> Doing<'_, usize> {
-        Box::pin(async move { Ok(events.map_or(2, |events| events.len())) })
+    fn replay(&self, _service: String, events: Option<Vec<String>>) -> Doing<'_, u64> {
+        Box::pin(async move { Ok(events.map_or(2, |events| events.len() as u64)) })
     }
 
     fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo> {

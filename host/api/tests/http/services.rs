@@ -1,19 +1,83 @@
 //! What operators are answered about application services.
 
+use api::admin::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServicesInfo};
 use serde_json::json;
 
 use crate::operators::desk;
+
+/// A service that is stopped, as one node sees it.
+pub(crate) fn shown() -> ServicesInfo {
+    let node = ServiceNodeInfo {
+        node: "n1".parse().unwrap(),
+        url: "http://crm".to_owned(),
+        state: "stopped",
+        cause: Some("paused"),
+        for_ms: 7,
+        next_ms: None,
+        in_flight: 1,
+        pending: 5,
+        done: 9,
+        parked: 2,
+        partitions: 3,
+    };
+    let service = ServiceInfo {
+        name: "crm".to_owned(),
+        url: "http://crm".to_owned(),
+        dialect: "webhook".to_owned(),
+        state: "stopped",
+        cause: Some("paused"),
+        for_ms: 7,
+        next_ms: None,
+        in_flight: 1,
+        pending: 5,
+        done: 9,
+        parked: 2,
+        partitions: 3,
+        nodes: vec![node],
+    };
+    ServicesInfo { services: vec![service], silent: vec!["n9".parse().unwrap()] }
+}
+
+pub(crate) fn attempt() -> AttemptInfo {
+    AttemptInfo {
+        node: "n1".parse().unwrap(),
+        transaction: "t".to_owned(),
+        at_ms: 5,
+        events: 2,
+        outcome: "failed",
+        status: Some(503),
+        ms: 12,
+        error: None,
+        answer: "busy".to_owned(),
+    }
+}
+
+pub(crate) fn dead(transaction: String) -> DeadInfo {
+    DeadInfo {
+        event: Some("e".to_owned()),
+        chat: None,
+        cursor: None,
+        status: Some(400),
+        transaction,
+        last_ms: 3,
+    }
+}
 
 #[tokio::test]
 async fn services_are_shown_woken_and_given_again_what_they_did_not_take() {
     let desk = desk().await;
     let services = desk.get("/admin/v1/services").await.json();
-    let expected = json!({"services": [{
+    let sums = json!({
         "name": "crm", "url": "http://crm", "dialect": "webhook", "state": "stopped",
         "cause": "paused", "for_ms": 7, "next_ms": null, "in_flight": 1, "pending": 5, "done": 9,
         "parked": 2, "partitions": 3,
-    }]});
-    assert_eq!(services, expected);
+        "nodes": [{
+            "node": "n1", "url": "http://crm", "state": "stopped", "cause": "paused", "for_ms": 7,
+            "next_ms": null, "in_flight": 1, "pending": 5, "done": 9, "parked": 2,
+            "partitions": 3,
+        }],
+    });
+    assert_eq!(services, json!({"services": [sums], "silent": ["n9"]}));
     let attempts = desk.get("/admin/v1/services/crm/attempts").await.json();
     assert_eq!(attempts["attempts"][0]["status"], 503);
     let nobody = desk.get("/admin/v1/services/other/attempts").await;
@@ -22,9 +86,11 @@ async fn services_are_shown_woken_and_given_again_what_they_did_not_take() {
     assert_eq!(dead["entries"][0]["event"], "e");
     for verb in ["wake", "pause", "resume"] {
         let done = desk.json(&format!("/admin/v1/services/crm/{verb}"), "{}").await;
-        assert_eq!((done.status, done.json()["name"].as_str()), (200, Some("crm")));
+        assert_eq!((done.status, done.json()), (200, services.clone()));
     }
-    assert_eq!(desk.told(), ["Wake crm", "Pause crm", "Resume crm"]);
+    let tested = desk.json("/admin/v1/services/crm/test", "").await;
+    assert_eq!((tested.status, tested.json()["outcome"].as_str()), (200, Some("failed")));
+    assert_eq!(desk.told(), ["Wake crm", "Pause crm", "Resume crm", "test crm"]);
     let all = desk.json("/admin/v1/services/crm/replay", "").await;
     assert_eq!(all.json(), json!({"replayed": 2}));
     let one = desk.json("/admin/v1/services/crm/replay", r#"{"events": ["e"]}"#).await;

@@ -1,0 +1,189 @@
+//! A service is one thing for the cluster, and each node has its part: what is wanted of one is wanted of all, and
+//! what is asked is answered by all that are there.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use hashring::NodeId;
+
+use crate::attempts::AttemptRecord;
+use crate::desk::Desk;
+use crate::question::{Answer, Question, Wish, decode, encode, question};
+use crate::services::{DeadLetter, ServiceView, Services, Unknown};
+
+/// Attempts that one node tells of: they fit an answer with room to spare.
+const TOLD_MAX: usize = 500;
+
+/// What the nodes said that were heard.
+#[derive(Clone, Debug)]
+pub struct Heard<T> {
+    /// Each with its node, this one first.
+    pub told: Vec<(NodeId, T)>,
+    /// Who was not heard.
+    pub silent: Vec<NodeId>,
+}
+
+impl Services {
+    /// How all services do, on all nodes.
+    pub async fn list_everywhere(&self) -> Heard<Vec<ServiceView>> {
+        self.everywhere(Question::List).await.of(|answer| match answer {
+            Answer::List(views) => Some(views),
+            _ => None,
+        })
+    }
+
+    /// A service is there: everything is tried at once, on all nodes. Who was not heard.
+    ///
+    /// # Errors
+    /// [`Unknown`] when no node has it.
+    pub async fn wake(&self, name: &str) -> Result<Vec<NodeId>, Unknown> {
+        self.wish_everywhere(name, Wish::Wake).await
+    }
+
+    /// The service says itself that it is there. Whether that moved anything: once a second is enough.
+    ///
+    /// # Errors
+    /// [`Unknown`] when no node has it.
+    pub async fn ping(&self, name: &str) -> Result<bool, Unknown> {
+        if !self.pings(name) {
+            return Ok(false);
+        }
+        self.wake(name).await.map(|_silent| true)
+    }
+
+    /// Nothing is sent to it until it is resumed, by any node. Who was not heard.
+    ///
+    /// # Errors
+    /// [`Unknown`] when no node has it.
+    pub async fn pause(&self, name: &str) -> Result<Vec<NodeId>, Unknown> {
+        self.wish_everywhere(name, Wish::Pause).await
+    }
+
+    /// What was stopped goes on, on all nodes. Who was not heard.
+    ///
+    /// # Errors
+    /// [`Unknown`] when no node has it.
+    pub async fn resume(&self, name: &str) -> Result<Vec<NodeId>, Unknown> {
+        self.wish_everywhere(name, Wish::Resume).await
+    }
+
+    /// The last attempts of all nodes, newest first.
+    ///
+    /// # Errors
+    /// [`Unknown`] when no node has it.
+    pub async fn attempts_everywhere(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(NodeId, AttemptRecord)>, Unknown> {
+        let asked = Question::Attempts { service: name.to_owned() };
+        let heard = self.everywhere(asked).await.of(|answer| match answer {
+            Answer::Attempts(attempts) => Some(attempts),
+            _ => None,
+        });
+        let all = heard.known(name)?.into_iter();
+        let mut all: Vec<_> = all
+            .flat_map(|(node, attempts)| attempts.into_iter().map(move |it| (node.clone(), it)))
+            .collect();
+        all.sort_by_key(|(_, attempt)| std::cmp::Reverse(attempt.at_ms));
+        Ok(all)
+    }
+
+    /// What a service did not take, in all partitions.
+    ///
+    /// # Errors
+    /// [`Unknown`] when no node has it.
+    pub async fn letters_everywhere(&self, name: &str) -> Result<Vec<DeadLetter>, Unknown> {
+        let asked = Question::Letters { service: name.to_owned() };
+        let heard = self.everywhere(asked).await.of(|answer| match answer {
+            Answer::Letters(letters) => Some(letters),
+            _ => None,
+        });
+        Ok(heard.known(name)?.into_iter().flat_map(|(_, letters)| letters).collect())
+    }
+
+    /// Has sent again what a service did not take: all of it, or these messages. How many.
+    ///
+    /// # Errors
+    /// [`Unknown`] when no node has it.
+    pub async fn replay_everywhere(
+        &self,
+        name: &str,
+        events: Option<Vec<String>>,
+    ) -> Result<u64, Unknown> {
+        let asked = Question::Replay { service: name.to_owned(), events };
+        let heard = self.everywhere(asked).await.of(|answer| match answer {
+            Answer::Replayed(count) => Some(count),
+            _ => None,
+        });
+        Ok(heard.known(name)?.into_iter().map(|(_, count)| count).sum())
+    }
+
+    /// Answers another node; nothing to what is no question of this version.
+    pub async fn answer(&self, body: &[u8]) -> Option<Bytes> {
+        let asked = question(body)?;
+        Some(encode(&self.here(asked).await))
+    }
+
+    async fn wish_everywhere(&self, name: &str, wish: Wish) -> Result<Vec<NodeId>, Unknown> {
+        let asked = Question::Wish { service: name.to_owned(), wish };
+        let heard = self.everywhere(asked).await.of(|answer| match answer {
+            Answer::Done => Some(()),
+            _ => None,
+        });
+        let silent = heard.silent.clone();
+        heard.known(name).map(|_done| silent)
+    }
+
+    /// Asks this node and all others.
+    async fn everywhere(&self, question: Question) -> Heard<Answer> {
+        let mut heard = ask_others(&**self.desk(), &question).await;
+        heard.told.insert(0, (self.desk().node(), self.here(question).await));
+        heard
+    }
+
+    async fn here(&self, question: Question) -> Answer {
+        let answered = match question {
+            Question::List => Ok(Answer::List(self.list())),
+            Question::Wish { service, wish } => {
+                self.wish(&service, wish).await.map(|()| Answer::Done)
+            }
+            Question::Attempts { service } => self.attempts(&service).map(|mut attempts| {
+                attempts.truncate(TOLD_MAX);
+                Answer::Attempts(attempts)
+            }),
+            Question::Letters { service } => self.dead_letters(&service).await.map(Answer::Letters),
+            Question::Replay { service, events } => {
+                let replayed = self.replay(&service, events.as_deref()).await;
+                replayed.map(|count| Answer::Replayed(u64::try_from(count).unwrap_or(u64::MAX)))
+            }
+        };
+        answered.unwrap_or(Answer::Unknown)
+    }
+}
+
+/// Asks all other nodes at once.
+pub(crate) async fn ask_others(desk: &dyn Desk, question: &Question) -> Heard<Answer> {
+    let (others, bytes) = (desk.others(), encode(question));
+    let answers = join_all(others.iter().map(|node| desk.ask(node, bytes.clone()))).await;
+    let mut heard = Heard { told: Vec::new(), silent: Vec::new() };
+    for (node, answer) in others.into_iter().zip(answers) {
+        match answer.and_then(|answer| decode(&answer)) {
+            Some(answer) => heard.told.push((node, answer)),
+            None => heard.silent.push(node),
+        }
+    }
+    heard
+}
+
+impl Heard<Answer> {
+    /// Only what is an answer to what was asked.
+    fn of<T>(self, pick: impl Fn(Answer) -> Option<T>) -> Heard<T> {
+        let picked = |(node, answer)| pick(answer).map(|told| (node, told));
+        Heard { told: self.told.into_iter().filter_map(picked).collect(), silent: self.silent }
+    }
+}
+
+impl<T> Heard<T> {
+    fn known(self, name: &str) -> Result<Vec<(NodeId, T)>, Unknown> {
+        if self.told.is_empty() { Err(Unknown(name.to_owned())) } else { Ok(self.told) }
+    }
+}
