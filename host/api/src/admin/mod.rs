@@ -39,7 +39,9 @@ pub use looking::{ErrorInfo, LineInfo, LinesInfo};
 pub use operate::{
     About, Doing, Going, LogHealth, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
 };
-pub use services::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServiceWish, ServicesInfo};
+pub use services::{
+    AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServiceWish, ServicesInfo,
+};
 pub use why::{DeciderInfo, DecisionInfo, OutcomeInfo, WhyInfo, With};
 
 use order::Order;

@@ -39,7 +39,10 @@ use time::Time;
 
 pub(crate) use archived::InArchive;
 pub(crate) use claims::Scope;
-pub(crate) use grant::{Caller, Creating, Denied, Everywhere, Grant, InChat, Needs, Operating, Public, Reads, Sends, Serves, Within};
+pub(crate) use grant::{
+    Caller, Creating, Denied, Everywhere, Grant, InChat, Needs, Operating, Public, Reads, Sends,
+    Serves, Within,
+};
 pub use keys::KeySetError;
 pub use mint::{Chats, MintError, NewToken, SigningKey, SigningKeyError, add_to_key_set};
 

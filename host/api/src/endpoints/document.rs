@@ -9,8 +9,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    Answered, archive, chats, events, health, members, messages, page, ring, services, signs, socket,
-    twilio,
+    Answered, archive, chats, events, health, members, messages, page, ring, services, signs,
+    socket, twilio,
 };
 use crate::asked::Asked;
 use crate::auth::Public;

@@ -113,7 +113,8 @@ fn routes(
     const TWILIO: &str = "/v1/twilio/{*path}";
     const COLLECTION: &str = "/v1/archive/{collection}";
     const OBJECT: &str = "/v1/archive/{collection}/{*key}";
-    let edge = Arc::new(Edge { ask, objects, pings, auth, twilio, config, placed: Placed::default() });
+    let edge =
+        Arc::new(Edge { ask, objects, pings, auth, twilio, config, placed: Placed::default() });
     Routes { edge, router: Router::new(), listed: Vec::new() }
         .on(MethodFilter::POST, "/v1/chats", "create", chats::create)
         .on(MethodFilter::GET, CHAT, "show", chats::show)
