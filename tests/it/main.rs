@@ -11,6 +11,7 @@
 mod announcing;
 mod archive;
 #[path = "../../host/plugin/tests/case/mod.rs"]
+mod calls;
 mod case;
 mod certificates;
 mod clients;

@@ -5,12 +5,12 @@
 //! Everything here is behind one short lock; the turn, of which a chat has one at a time, is a lock of its
 //! own that is held while handlers run.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::{Chat, ChatToken, Cursor, Entry, KeyHash, Known, Message};
+use model::{Chat, ChatToken, Cursor, Entry, KeyHash, Known, Message, Outcall};
 use runtime::Instant;
 use tokio::sync::{MutexGuard, Notify};
 
@@ -281,6 +281,13 @@ impl Conversation {
     /// The cursor of a committed message.
     pub(crate) fn cursor(&self, seq: u64) -> Cursor {
         locked(&self.live).committed.places.cursor(seq)
+    }
+
+    /// The calls out that it waits for, by number.
+    pub(crate) fn calls(&self) -> BTreeMap<u64, Arc<Outcall>> {
+        let live = locked(&self.live);
+        let waiting = live.committed.chat.waiting.as_ref();
+        waiting.map(|waiting| waiting.outcalls.clone()).unwrap_or_default()
     }
 
     /// The number of the committed message that is at `index` of the entry at `seq`.

@@ -4,13 +4,18 @@
 //! sends anything.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashring::PartitionId;
-use model::{ChatToken, Outbox};
+use model::{ChatToken, Outbox, Outcall};
 
-use crate::Chats;
+use crate::conversation::Conversation;
 use crate::lock::locked;
 use crate::reign::Reign;
+use crate::{CallContext, Chats, Code, OutcallDone, Request};
+
+/// How long giving a reply to its plugin may take.
+const REPLY_MAX: Duration = Duration::from_secs(8);
 
 impl Chats {
     /// The epoch in which this node leads a partition and has folded its log; `None` before and after.
@@ -45,6 +50,34 @@ impl Chats {
     ) -> u64 {
         let chat = self.serving(partition, epoch).and_then(|reign| reign.conversation(chat));
         chat.and_then(|chat| chat.number(seq, index)).unwrap_or(0)
+    }
+
+    /// The first call out of each chat to a service, with its number in the chat: the next one of a chat waits for it.
+    pub fn calls_out(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        service: &str,
+    ) -> Vec<(ChatToken, u64, Arc<Outcall>)> {
+        let Some(reign) = self.serving(partition, epoch) else { return Vec::new() };
+        let first = |chat: Arc<Conversation>| {
+            let calls = chat.calls();
+            let mut calls = calls.into_iter();
+            let (number, call) = calls.find(|(_, call)| call.service == service)?;
+            Some((chat.token, number, call))
+        };
+        reign.calling().into_iter().filter_map(first).collect()
+    }
+
+    /// Tells the plugin that asked for it what became of a call out. Whether that is over: the same again changes
+    /// nothing.
+    pub async fn call_out_done(&self, done: OutcallDone) -> bool {
+        let context = CallContext::of_node(runtime::now() + REPLY_MAX);
+        match self.call(Request::OutcallDone(done), context).await {
+            Ok(_) => true,
+            // Nobody waits where there is no chat any more.
+            Err(refusal) => refusal.code == Code::UnknownChat,
+        }
     }
 
     fn serving(&self, partition: PartitionId, epoch: u64) -> Option<Arc<Reign>> {

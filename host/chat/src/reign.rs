@@ -6,7 +6,7 @@
 //! Entries are numbered and handed to replication under one short lock, so that the order of numbers is
 //! the order of the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -53,6 +53,8 @@ pub(crate) struct Reign {
     recent: Mutex<Recent>,
     /// What is owed to services, after everything that is committed.
     outbox: Mutex<Outbox>,
+    /// Chats that wait for calls out.
+    calling: Mutex<BTreeSet<ChatToken>>,
     /// The last entry that is known to be committed.
     committed: AtomicU64,
 }
@@ -138,6 +140,7 @@ impl Reign {
                 bytes_max: recent_bytes_max,
             }),
             outbox: Mutex::default(),
+            calling: Mutex::default(),
             committed: AtomicU64::new(seq),
         }
     }
@@ -189,6 +192,7 @@ impl Reign {
         *locked(&self.chats) = chats.into_iter().filter(|(_, chat)| chat.next_turn() > 0).collect();
         std::mem::swap(&mut *locked(&self.recent), &mut *locked(&before.recent));
         *locked(&self.outbox) = locked(&before.outbox).clone();
+        locked(&self.calling).clone_from(&locked(&before.calling));
         true
     }
 
@@ -209,11 +213,20 @@ impl Reign {
         let chat = |(token, fold)| (token, Arc::new(Conversation::from(fold)));
         *locked(&self.chats) = folds.chats.into_iter().map(chat).collect();
         *locked(&self.outbox) = folds.outbox;
+        let chats = locked(&self.chats);
+        let calling = chats.iter().filter(|(_, chat)| !chat.calls().is_empty());
+        *locked(&self.calling) = calling.map(|(token, _)| *token).collect();
     }
 
     /// Looks at what is owed to services.
     pub(crate) fn owed<T>(&self, look: impl FnOnce(&Outbox) -> T) -> T {
         look(&locked(&self.outbox))
+    }
+
+    /// The chats that wait for calls out.
+    pub(crate) fn calling(&self) -> Vec<Arc<Conversation>> {
+        let calling: Vec<ChatToken> = locked(&self.calling).iter().copied().collect();
+        calling.into_iter().filter_map(|token| self.conversation(token)).collect()
     }
 
     /// Every chat.
@@ -306,6 +319,7 @@ impl Reign {
             locked(&self.outbox).hear(seq, &entry);
             let (weights, wake) = conversation.commit(self.epoch, seq, &entry, self.idle);
             locked(&self.recent).keep(&conversation, &weights);
+            self.note_calls(&conversation, &entry);
             if conversation.forgotten().1 {
                 self.forget(conversation.token);
                 continue;
@@ -316,6 +330,24 @@ impl Reign {
             }
         }
         committed
+    }
+}
+
+impl Reign {
+    /// Whether a chat waits for calls out, if the entry may have changed it.
+    fn note_calls(&self, conversation: &Conversation, entry: &Entry) {
+        let about = |change: &Change| {
+            matches!(change, Change::Outcall(_) | Change::OutcallDone { .. } | Change::Forget)
+        };
+        if !entry.changes.iter().any(about) {
+            return;
+        }
+        let calls = !conversation.forgotten().1 && !conversation.calls().is_empty();
+        let mut calling = locked(&self.calling);
+        match calls {
+            true => calling.insert(conversation.token),
+            false => calling.remove(&conversation.token),
+        };
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat::Chats;
+use chat::{Chats, OutcallDone};
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{ChatToken, Outbox};
-use outbox::{Desk, Later, Services};
+use outbox::{Call, Desk, Later, Reply, Services};
 use replication::core::Outcome;
 use replication::{Replication, RequestHead};
 use runtime::Tasks;
@@ -79,6 +79,18 @@ impl Desk for Log {
         index: u32,
     ) -> u64 {
         self.chats.number(partition, epoch, chat, seq, index)
+    }
+
+    fn calls(&self, partition: PartitionId, epoch: u64, service: &str) -> Vec<Call> {
+        let calls = self.chats.calls_out(partition, epoch, service).into_iter();
+        calls.map(|(chat, number, outcall)| Call { chat, number, outcall }).collect()
+    }
+
+    fn reply(&self, reply: Reply) -> Later<'_, bool> {
+        let Reply { chat, number, status, body, attempts } = reply;
+        let body = body.to_vec();
+        let done = OutcallDone { token: chat, number, status, body, attempts };
+        Box::pin(self.chats.call_out_done(done))
     }
 
     fn append(

@@ -1,6 +1,8 @@
 //! A service as a node's file describes it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use model::{Dialect, ServiceRecord};
 use transaction::address::Range;
@@ -17,6 +19,10 @@ pub struct ServiceConfig {
     pub dialect: Dialect,
     /// The file that holds the token, or the key that signs. Read for each attempt.
     pub secret_file: Option<PathBuf>,
+    /// The files of secrets that calls of plugins can name. Read for each call.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// So old a call of a plugin may become.
+    pub outcall_give_up: Duration,
     /// Which kinds concern it.
     pub kinds: Vec<String>,
     /// Private addresses that are nevertheless allowed.

@@ -5,16 +5,43 @@
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions};
-use model::{ChatToken, Outbox};
+use model::{ChatToken, Outbox, Outcall};
 use replication::core::Outcome;
 use segment::LogEntry;
 use tokio::sync::oneshot;
 
 /// Something that takes a while. Dropping it stops waiting.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A plugin's call to a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Of which chat.
+    pub chat: ChatToken,
+    /// Its number there.
+    pub number: u64,
+    /// What it says.
+    pub outcall: Arc<Outcall>,
+}
+
+/// What became of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Of which chat.
+    pub chat: ChatToken,
+    /// Its number there.
+    pub number: u64,
+    /// The status; 0: there was no answer that ends it.
+    pub status: u16,
+    /// What was answered.
+    pub body: Bytes,
+    /// How often it was tried.
+    pub attempts: u32,
+}
 
 /// The log of each partition, and what it says is owed.
 pub trait Desk: Debug + Send + Sync + 'static {
@@ -46,6 +73,10 @@ pub trait Desk: Debug + Send + Sync + 'static {
         seq: u64,
         index: u32,
     ) -> u64;
+    /// The first call of each chat to a service.
+    fn calls(&self, partition: PartitionId, epoch: u64, service: &str) -> Vec<Call>;
+    /// Gives a reply to the plugin that waits for it; whether that is over.
+    fn reply(&self, reply: Reply) -> Later<'_, bool>;
     /// Appends an entry. `None`: nothing was appended.
     fn append(
         &self,

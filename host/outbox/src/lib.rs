@@ -9,11 +9,14 @@
 //! No event waits in memory: what is to be sent is read from the log when it is sent, and forgotten then. It
 //! stands on the log and on HTTP through two traits, [`Desk`] and [`Courier`].
 //!
+//! Calls that plugins ask for are made by the same task ([`calls`]), and their answers given to the chats.
+//!
 //! A service is one thing for the cluster: what is wanted of it on one node is wanted on all, and what one
 //! node finds out is told to the others ([`everywhere`]).
 
 mod attempts;
 mod bell;
+mod calls;
 mod config;
 mod courier;
 mod desk;
@@ -28,7 +31,7 @@ mod working;
 pub use attempts::AttemptRecord;
 pub use config::ServiceConfig;
 pub use courier::Courier;
-pub use desk::{Desk, Later};
+pub use desk::{Call, Desk, Later, Reply};
 pub use everywhere::Heard;
 pub use question::is_question;
 pub use services::{Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown};

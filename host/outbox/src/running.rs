@@ -10,11 +10,13 @@ use futures_util::stream::FuturesUnordered;
 use hashring::PartitionId;
 use runtime::{Instant, Stop};
 use tokio::sync::{mpsc, oneshot};
-use transaction::{Engine, State, Step, Told};
+use transaction::{Attempt, Ended, Engine, State, Step, Told};
 
 use crate::bell::Bell;
+use crate::calls::{Calls, Todo};
+use crate::desk::Call;
 use crate::question::Wish;
-use crate::working::{Happened, Work};
+use crate::working::{Happened, Work, ended};
 
 /// How often all partitions are looked at: what could not be done is done again then, and what this node has
 /// begun to lead is found.
@@ -52,6 +54,7 @@ pub(crate) struct Running {
 struct Task {
     running: Arc<Running>,
     engine: Engine,
+    calls: Calls,
     doing: FuturesUnordered<Doing>,
     describing: BTreeSet<PartitionId>,
     /// Where that could not be done: not before all are looked at again.
@@ -70,7 +73,9 @@ pub(crate) async fn run(running: Arc<Running>, mut commands: mpsc::Receiver<Comm
     let engine = Engine::new(running.work.config.engine(), now);
     let doing = FuturesUnordered::new();
     let (describing, undescribed) = (BTreeSet::new(), BTreeSet::new());
-    let mut task = Task { running, engine, doing, describing, undescribed };
+    let config = &running.work.config;
+    let calls = Calls::new(config.retry, config.outcall_give_up);
+    let mut task = Task { running, engine, calls, doing, describing, undescribed };
     let mut look = now;
     loop {
         let now = runtime::now();
@@ -84,8 +89,11 @@ pub(crate) async fn run(running: Arc<Running>, mut commands: mpsc::Receiver<Comm
         while let Some(step) = task.engine.poll(now) {
             task.begin(step);
         }
+        task.begin_calls(now);
         task.show();
-        let until = task.engine.next_timeout().map_or(look, |next| next.min(look));
+        let calls = task.calls.next_timeout(task.engine.service().may_send());
+        let next = task.engine.next_timeout().into_iter().chain(calls).min();
+        let until = next.map_or(look, |next| next.min(look));
         tokio::select! { biased;
             () = stop.stopped() => return,
             Some(happened) = task.doing.next(), if !task.doing.is_empty() => task.happened(happened),
@@ -124,8 +132,11 @@ impl Task {
         let work = Arc::clone(&self.running.work);
         let Some(epoch) = work.desk.leads(partition) else {
             self.engine.handle_closed(partition.0);
+            self.calls.handle_calls(partition, Vec::new());
             return;
         };
+        let calls = work.desk.calls(partition, epoch, &work.config.name);
+        self.calls.handle_calls(partition, calls);
         let wanted = work.config.record();
         let mut described = true;
         work.desk.owed(partition, epoch, &mut |outbox| {
@@ -160,10 +171,46 @@ impl Task {
         });
     }
 
+    fn begin_calls(&mut self, now: Instant) {
+        self.calls.handle_wakes(self.engine.service().wakes());
+        while let Some(todo) = self.calls.poll(self.engine.service().may_send(), now) {
+            let work = Arc::clone(&self.running.work);
+            self.doing.push(match todo {
+                Todo::Make(partition, call) => {
+                    let others = self.engine.service().in_flight() > 0;
+                    self.engine.service_mut().begin();
+                    Box::pin(work.call(partition, call, others))
+                }
+                Todo::Reply(partition, reply) => Box::pin(work.reply(partition, reply)),
+            });
+        }
+    }
+
+    /// A call of a plugin was made. That its path is gone says nothing of the service.
+    fn made(&mut self, partition: PartitionId, call: &Call, attempt: &Attempt, now: Instant) {
+        let dice = rand::random();
+        let ended = match ended(attempt) {
+            Ended::Gone => Ended::Answered,
+            ended => ended,
+        };
+        let working = self.engine.working() + self.calls.working();
+        self.engine.service_mut().end(partition.0, ended, working, now, dice);
+        let age = runtime::wall_ms().saturating_sub(call.outcall.queued_ms);
+        let (key, age) = ((partition, call.chat), Duration::from_millis(age));
+        self.calls.handle_made(key, call.number, attempt, age, now, dice);
+    }
+
     fn happened(&mut self, happened: Happened) {
         let now = runtime::now();
         match happened {
             Happened::Spread => {}
+            Happened::Made { partition, call, attempt } => {
+                self.made(partition, &call, &attempt, now);
+            }
+            Happened::Replied { partition, chat, number, over } => {
+                self.calls.handle_told((partition, chat), number, over, now);
+                self.look_at(partition, now);
+            }
             Happened::Described { partition, committed } => {
                 self.describing.remove(&partition);
                 if !committed {

@@ -2,24 +2,25 @@
 //! it needs, and says in the end what became of it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hashring::PartitionId;
 use model::{
-    Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part, ServiceRecord,
+    ChatToken, Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part, ServiceRecord,
 };
 use replication::core::Outcome as Committed;
 use tokio::sync::Semaphore;
 use transaction::{
     Attempt, Cutting, Ended, Event, Names, Outcome, Owed, Rendered, Secret, Settlement, Target,
-    TransactionId, Tried, VERSION, Verdict, render,
+    TransactionId, Tried, VERSION, Verdict, render, render_outcall,
 };
 
 use crate::attempts::{AttemptRecord, Attempts};
 use crate::config::ServiceConfig;
 use crate::courier::Courier;
-use crate::desk::Desk;
+use crate::desk::{Call, Desk, Reply};
 use crate::everywhere;
 use crate::meters::Meters;
 use crate::question::{Question, Wish};
@@ -32,6 +33,10 @@ pub(crate) enum Happened {
     Appended { partition: PartitionId, epoch: u64, committed: bool },
     /// The service was to be described to a partition.
     Described { partition: PartitionId, committed: bool },
+    /// A call of a plugin was made.
+    Made { partition: PartitionId, call: Call, attempt: Attempt },
+    /// A plugin was given a reply; whether that is over.
+    Replied { partition: PartitionId, chat: ChatToken, number: u64, over: bool },
     /// Other nodes were told something.
     Spread,
     /// A transaction was tried.
@@ -65,6 +70,51 @@ impl Work {
             });
         })?;
         Some(owed)
+    }
+
+    /// Makes a call of a plugin. Its id says which it is, so that it is the same again wherever it is made.
+    pub(crate) async fn call(
+        self: Arc<Self>,
+        partition: PartitionId,
+        call: Call,
+        wait: bool,
+    ) -> Happened {
+        let _room = match wait {
+            // Cannot be an error: nobody closes it.
+            true => self.room.acquire().await.ok(),
+            false => None,
+        };
+        let id = format!("{:08x}-{}-{:x}", self.desk.cluster(), call.chat, call.number);
+        let attempt = match self.target().await {
+            Err(attempt) => attempt,
+            Ok(target) => match self.secrets().await {
+                Err(attempt) => attempt,
+                Ok(secrets) => {
+                    let target = Target { secrets, ..target };
+                    let rendered = render_outcall(id.clone(), &call.outcall);
+                    self.courier.attempt(&target, &rendered).await
+                }
+            },
+        };
+        let (service, status, error) = (&self.config.name, attempt.status, &attempt.error);
+        tracing::debug!(service, id, outcome = ?attempt.outcome, status, error, "call of a plugin");
+        self.meters.attempt(attempt.outcome, attempt.ms);
+        Happened::Made { partition, call, attempt }
+    }
+
+    async fn secrets(&self) -> Result<BTreeMap<String, Secret>, Attempt> {
+        let mut secrets = BTreeMap::new();
+        for (name, path) in &self.config.secrets {
+            secrets.insert(name.clone(), secret(path.clone()).await?);
+        }
+        Ok(secrets)
+    }
+
+    /// Gives a reply to the plugin that waits for it.
+    pub(crate) async fn reply(self: Arc<Self>, partition: PartitionId, reply: Reply) -> Happened {
+        let (chat, number) = (reply.chat, reply.number);
+        let over = self.desk.reply(reply).await;
+        Happened::Replied { partition, chat, number, over }
     }
 
     /// Tells the other nodes. Who does not hear it finds out by itself.
@@ -309,13 +359,7 @@ impl Work {
         let ServiceConfig { name, url, dialect, secret_file, allow_private, .. } = &self.config;
         let secret = match secret_file.clone() {
             None => None,
-            Some(path) => {
-                let shown = path.display().to_string();
-                let read = runtime::blocking(move || std::fs::read_to_string(path)).await;
-                let text = read.ok_or_else(|| failed("this node is stopping".to_owned()))?;
-                let text = text.map_err(|error| failed(format!("{shown}: {error}")))?;
-                Some(Secret::new(&text))
-            }
+            Some(path) => Some(secret(path).await?),
         };
         Ok(Target {
             service: name.clone(),
@@ -335,19 +379,36 @@ impl Work {
         tracing::debug!(service, %id, outcome = ?attempt.outcome, status, error, "attempt");
         let numbers: BTreeMap<String, usize> =
             events.iter().enumerate().map(|(at, it)| (it.message.id.to_string(), at)).collect();
-        let (verdict, ended) = match attempt.outcome {
+        let verdict = match attempt.outcome {
             Outcome::Done => {
                 let failed = attempt.failed.iter().filter_map(|id| numbers.get(id).copied());
-                (Verdict::Taken { failed: failed.collect() }, Ended::Answered)
+                Verdict::Taken { failed: failed.collect() }
             }
-            Outcome::Refused => (Verdict::Refused, Ended::Answered),
-            Outcome::Gone => (Verdict::Later, Ended::Gone),
-            Outcome::Retry { connected } => {
-                let (retry_after, silent) = (attempt.retry_after, attempt.status.is_none());
-                (Verdict::Later, Ended::Failed { retry_after, silent, connected })
-            }
+            Outcome::Refused => Verdict::Refused,
+            Outcome::Gone | Outcome::Retry { .. } => Verdict::Later,
         };
-        Tried { verdict, ended, status }
+        Tried { verdict, ended: ended(attempt), status }
+    }
+}
+
+/// What a file holds.
+async fn secret(path: PathBuf) -> Result<Secret, Attempt> {
+    let shown = path.display().to_string();
+    let read = runtime::blocking(move || std::fs::read_to_string(path)).await;
+    let text = read.ok_or_else(|| failed("this node is stopping".to_owned()))?;
+    let text = text.map_err(|error| failed(format!("{shown}: {error}")))?;
+    Ok(Secret::new(&text))
+}
+
+/// What an attempt says of its service.
+pub(crate) fn ended(attempt: &Attempt) -> Ended {
+    match attempt.outcome {
+        Outcome::Done | Outcome::Refused => Ended::Answered,
+        Outcome::Gone => Ended::Gone,
+        Outcome::Retry { connected } => {
+            let (retry_after, silent) = (attempt.retry_after, attempt.status.is_none());
+            Ended::Failed { retry_after, silent, connected }
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Engine {
         now: Instant,
         dice: u32,
     ) -> Option<After> {
-        let working = self.lanes.values().filter(|lane| lane.has_work()).count();
+        let working = self.working();
         let dead: usize = self.lanes.values().map(|lane| lane.owed.dead).sum();
         self.service.end(lane, tried.ended, working, now, dice);
         let known = self.lanes.get_mut(&lane)?;
@@ -247,6 +247,11 @@ impl Engine {
             }
         };
         lanes.into_iter().chain(self.service.next_timeout()).min()
+    }
+
+    /// How many lanes have something that the service has not taken.
+    pub fn working(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.has_work()).count()
     }
 
     /// What the service has become since this was asked last, if that is worth telling.

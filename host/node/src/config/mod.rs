@@ -162,7 +162,10 @@ impl Config {
     fn resolve(&mut self, folder: &Path) {
         let plugins = self.plugins.values_mut().map(|plugin| &mut plugin.source);
         let services = self.services.values_mut();
-        let secrets = services.flat_map(|it| [&mut it.token_file, &mut it.secret_file]);
+        let secrets = services.flat_map(|it| {
+            let own = [&mut it.token_file, &mut it.secret_file];
+            own.into_iter().chain(it.secrets.values_mut())
+        });
         let quic = [&mut self.quic.cert, &mut self.quic.key, &mut self.quic.ca];
         let own = [&mut self.node.data, &mut self.auth.jwks, &mut self.registry.digest_file];
         let tokens = [&mut self.twilio.auth_token_file];

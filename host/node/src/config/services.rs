@@ -1,5 +1,6 @@
 //! `[services.NAME]`: application services that are told what is said.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub struct ServiceConfig {
     pub token_file: PathBuf,
     /// The file with the key that signs for a webhook.
     pub secret_file: PathBuf,
+    /// The files of secrets that calls of plugins can name.
+    pub secrets: BTreeMap<String, PathBuf>,
+    /// So old a call of a plugin may become.
+    pub outcall_give_up: Span,
     /// Which kinds concern it.
     pub kinds: Vec<String>,
     /// Private addresses that are nevertheless allowed.
@@ -74,6 +79,8 @@ impl Default for ServiceConfig {
             dialect: Dialect::Webhook,
             token_file: PathBuf::new(),
             secret_file: PathBuf::new(),
+            secrets: BTreeMap::new(),
+            outcall_give_up: Span(Duration::from_secs(3600)),
             kinds: vec!["*".to_owned()],
             allow_private: Vec::new(),
             batch_events: batch.events,
@@ -129,6 +136,14 @@ impl ServiceConfig {
         retry.key(reading, "give_up", &mut it.give_up);
         retry.done(reading);
         section.key(reading, "from", &mut it.from);
+        section.key(reading, "outcall_give_up", &mut it.outcall_give_up);
+        let mut secrets = section.section(reading, "secrets");
+        for name in secrets.names() {
+            let mut file = PathBuf::new();
+            secrets.key(reading, &name, &mut file);
+            it.secrets.insert(name, file);
+        }
+        secrets.done(reading);
         it
     }
 
@@ -148,6 +163,8 @@ impl ServiceConfig {
             url: self.url.clone(),
             dialect: self.dialect,
             secret_file: self.secret(),
+            secrets: self.secrets.clone(),
+            outcall_give_up: self.outcall_give_up.0,
             kinds: self.kinds.clone(),
             allow_private: self.allow_private.clone(),
             batch: BatchLimits {
