@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashring::PartitionId;
 use model::{
-    ChatToken, Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part, ServiceRecord,
+    ChatToken, Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part,
+    ServiceRecord,
 };
 use replication::core::Outcome as Committed;
 use tokio::sync::Semaphore;

@@ -36,7 +36,7 @@ pub(super) async fn ping(mut asked: Asked<Within<Serves>>) -> Answered {
     if !body.is_empty() {
         let Ping {} = parse(&body)?;
     }
-    let service = asked.uri().path().split('/').nth(NAME_AT).unwrap_or_default().to_owned();
+    let service = asked.parts.uri.path().split('/').nth(NAME_AT).unwrap_or_default().to_owned();
     asked.edge().pings.ping(service).await.map_err(Problem::from)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

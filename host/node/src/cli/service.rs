@@ -274,7 +274,7 @@ impl Named {
         if told["outcome"] == "done" {
             return Ok(());
         }
-        let why = told["error"].as_str().or(told["answer"].as_str()).unwrap_or_default();
+        let why = told["error"].as_str().or_else(|| told["answer"].as_str()).unwrap_or_default();
         let what = format!("the service {} did not say yes: {why}", self.name);
         Err(Problem::failed(what, "See its own log, and url and secret in its section"))
     }
