@@ -10,8 +10,8 @@
 
 mod announcing;
 mod archive;
-#[path = "../../host/plugin/tests/case/mod.rs"]
 mod calls;
+#[path = "../../host/plugin/tests/case/mod.rs"]
 mod case;
 mod certificates;
 mod clients;
