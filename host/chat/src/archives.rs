@@ -33,7 +33,7 @@ pub enum NotArchived {
     /// It is archived already, with other content. That stays.
     #[error("it is archived already, with other content")]
     There,
-    /// It can be tried again.
+    /// It is not known whether it is. It can be tried again.
     #[error("{0}")]
     Failed(String),
 }

@@ -80,22 +80,22 @@ struct Attempts {
 /// Why a chat is not kept yet. It is tried again.
 #[derive(Debug, thiserror::Error)]
 enum NotKept {
-    /// No plugin of that name and kind is live.
+    /// No plugin of that name and kind is live. Nothing was asked.
     #[error("no policy {0} is live")]
     Absent(String),
-    /// The policy broke, or did not want to say.
+    /// The policy broke, or did not want to say. Nothing was done.
     #[error("the policy failed: {0}")]
     Failed(#[from] Failure),
-    /// What it asked for beside the plan fits into no chat.
+    /// What it asked for beside the plan fits into no chat. Nothing was done.
     #[error("the policy asked for too much: {0}")]
     Misfit(#[from] Misfit),
-    /// It is not archived.
+    /// It is not archived, or not known to be. The chat is as it was.
     #[error("it was not archived: {0}")]
     NotArchived(#[from] NotArchived),
-    /// An entry was not stored.
+    /// An entry was not stored. What was archived stays archived.
     #[error("it was not stored: {0}")]
     NotStored(Refusal),
-    /// Another node leads the chat.
+    /// Another node leads the chat. That one goes on.
     #[error("this node leads it no more")]
     Ended,
 }

@@ -216,8 +216,7 @@ impl Node {
         let settings = settings(config, partitions, &folder, url.clone());
         let (store, boot) = (folder.store(), folder.boot());
         let restored = recovered.partitions;
-        let log_of_driver = log.clone();
-        let parts = Parts { session, credentials, folder, log: log_of_driver, restored, notices };
+        let parts = Parts { session, credentials, folder, log: log.clone(), restored, notices };
         let (replication, driver) = replication::bind(settings, parts)?;
         let tasks = Tasks::current(Stop::default());
         let ledger = Arc::new(replication.clone());

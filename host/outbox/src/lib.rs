@@ -1,18 +1,18 @@
 //! Brings committed events to application services.
 //!
-//! For each service of this node's configuration there is one task ([`running`]) with one
+//! For each service of this node's configuration there is one task (`running`) with one
 //! [`transaction::Engine`], which decides; what it decides is done here: events are read from the log,
 //! frozen by an entry of it, written out, sent, and what became of them is said by an entry again
-//! ([`working`]). It works in the partitions that this node leads and only there; who leads next goes on where
+//! (`working`). It works in the partitions that this node leads and only there; who leads next goes on where
 //! the log says that this one was.
 //!
 //! No event waits in memory: what is to be sent is read from the log when it is sent, and forgotten then. It
 //! stands on the log and on HTTP through two traits, [`Desk`] and [`Courier`].
 //!
-//! Calls that plugins ask for are made by the same task ([`calls`]), and their answers given to the chats.
+//! Calls that plugins ask for are made by the same task (`calls`), and their answers given to the chats.
 //!
 //! A service is one thing for the cluster: what is wanted of it on one node is wanted on all, and what one
-//! node finds out is told to the others ([`everywhere`]).
+//! node finds out is told to the others (`everywhere`).
 
 mod attempts;
 mod bell;

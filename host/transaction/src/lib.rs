@@ -9,7 +9,7 @@
 //! to which addresses, and what an answer means.
 //!
 //! **What is sent** ([`render`]) is a pure function of events, dialect, version of the writing, and the
-//! cluster's name. The hash of a transaction covers just that. A signature or a token ([`credential`]) is put
+//! cluster's name. The hash of a transaction covers just that. A signature or a token (`credential`) is put
 //! beside it for each attempt, and the URL is the one that the node is configured with at that moment.
 //!
 //! **To where.** A service is a stranger, also one's own: its name may come to mean another machine, it may

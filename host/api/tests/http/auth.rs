@@ -10,7 +10,7 @@ use chat::Request;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Edge, PATIENCE, TOKEN, edge, request};
+use crate::support::{Answer, Edge, PATIENCE, SERVICE, TOKEN, edge, request};
 use crate::tokens::{Guarded, OTHER, Signer, claims, message, now_s};
 
 /// Where a collection is.
@@ -50,6 +50,7 @@ fn filled(method: &str, path: &str, chat: &str) -> (String, Option<&'static str>
         ("{token}", chat),
         ("{id}", "alice"),
         ("{file}", "chat.js"),
+        ("{name}", SERVICE),
         ("{collection}", "attachments"),
         ("{key}", &format!("{chat}/k")),
     ] {

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::{Ask, Asking, Auth, Config, Objects, Server, Serving, Twilio};
+use api::{Ask, Asking, Auth, Config, Objects, Pinging, Pings, Server, Serving, Twilio};
 use chat::{
-    CallContext, ChatView, Created, Durability, Owners, Page, Pending, Pulse, Readiness, Refusal,
-    Request, Response, RingView, Sent, Stored,
+    CallContext, ChatView, Code, Created, Durability, Owners, Page, Pending, Pulse, Readiness,
+    Refusal, Request, Response, RingView, Sent, Stored,
 };
 use hashring::{NodeId, PartitionId};
 use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Stamp};
@@ -23,6 +23,8 @@ use crate::shelf::Shelf;
 
 /// A token that is well-formed.
 pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// The name of the one service there is.
+pub(crate) const SERVICE: &str = "crm";
 /// Longer than anything here takes; a test that needs it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -283,6 +285,18 @@ fn view(token: ChatToken) -> ChatView {
     }
 }
 
+/// Has one service, which is called [`SERVICE`].
+struct OneService;
+
+impl Pings for OneService {
+    fn ping(&self, service: String) -> Pinging<'_> {
+        Box::pin(async move {
+            let there = service == SERVICE;
+            there.then_some(()).ok_or_else(|| Refusal::new(Code::NotFound, "another service"))
+        })
+    }
+}
+
 /// An edge that is served.
 pub(crate) struct Edge {
     pub(crate) address: SocketAddr,
@@ -312,6 +326,7 @@ pub(crate) async fn edge_of(config: Config, auth: Auth, twilio: Twilio) -> Edge 
     let ask: Arc<dyn Ask> = Arc::clone(&pretender) as Arc<dyn Ask>;
     let shelf = Arc::new(Shelf::default());
     let objects: Arc<dyn Objects> = Arc::clone(&shelf) as Arc<dyn Objects>;
+    let server = server.with_pings(Arc::new(OneService));
     let serving = server.serve(ask, objects, auth, twilio, &tasks);
     Edge { address, pretender, shelf, serving, tasks }
 }
