@@ -4,7 +4,7 @@ use hashring::NodeId;
 use registry::PartitionState;
 
 use super::Time;
-use super::partition::{Doing, Partition};
+use super::partition::{Doing, Known, Partition};
 use super::shared::Shared;
 use super::step::{Step, Why};
 use super::view::{LearnerView, PartitionView, Role};
@@ -14,6 +14,7 @@ use super::view::{LearnerView, PartitionView, Role};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Glance {
     epoch: u64,
+    open: bool,
     version: u64,
     role: Role,
     leading: bool,
@@ -31,16 +32,26 @@ pub(super) struct Glance {
     mended: u64,
 }
 
+/// An epoch, and who leads in it.
+#[derive(Clone, Copy, Debug)]
+struct Reign<'a> {
+    epoch: u64,
+    /// Others may hear what is committed in it.
+    open: bool,
+    primary: Option<&'a NodeId>,
+}
+
 impl Partition {
     /// The partition as this node knows it.
     pub(super) fn view(&self, cx: &Shared) -> PartitionView {
         let record = self.record.as_ref().map(|known| &known.record);
         let nodes = record.map_or(&[][..], |record| record.ensemble.as_slice());
+        let reign = self.reign();
         PartitionView {
-            epoch: record.map_or(0, |record| record.epoch),
+            epoch: reign.epoch,
             role: self.role(cx),
-            open: record.is_some_and(|record| record.state == PartitionState::Open),
-            primary: record.and_then(|record| record.primary.clone()),
+            open: reign.open,
+            primary: reign.primary.cloned(),
             ensemble: nodes.iter().map(|member| member.node.clone()).collect::<Vec<NodeId>>(),
             wanted: self.wanted_nodes(),
             learners: self.learners(cx),
@@ -60,8 +71,10 @@ impl Partition {
 
     /// Tells the floors above if what they see has changed.
     pub(super) fn show(&mut self, cx: &mut Shared) {
+        let Reign { epoch, open, .. } = self.reign();
         let now = Glance {
-            epoch: self.record.as_ref().map_or(0, |known| known.record.epoch),
+            epoch,
+            open,
             version: self.record.as_ref().map_or(0, |known| known.version),
             role: self.role(cx),
             leading: self.leading(),
@@ -110,6 +123,28 @@ impl Partition {
                 Some(_) | None if cx.is_learning(self.id) => Role::Learner,
                 Some(_) if self.tail.end().seq > 0 => Role::Retired,
                 Some(_) | None => Role::Outside,
+            },
+        }
+    }
+
+    /// Who reigns: what the record says, or what is committed, if that says more. The registry can be away
+    /// right after a reign began, and whoever has read of the claim only would wait for it to come back;
+    /// but nothing of a reign is committed before its record is open.
+    fn reign(&self) -> Reign<'_> {
+        let Some(Known { record, .. }) = &self.record else {
+            return Reign { epoch: 0, open: false, primary: None };
+        };
+        match &self.promised_to {
+            Some((node, _))
+                if self.promised >= record.epoch.max(1)
+                    && self.tail.epoch_at(self.commit) == Some(self.promised) =>
+            {
+                Reign { epoch: self.promised, open: true, primary: Some(node) }
+            }
+            Some(_) | None => Reign {
+                epoch: record.epoch,
+                open: record.state == PartitionState::Open,
+                primary: record.primary.as_ref(),
             },
         }
     }

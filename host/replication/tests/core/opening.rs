@@ -79,3 +79,39 @@ fn nothing_is_served_before_the_record_says_open() {
     assert!(stage.view("a").leading);
     assert_eq!(stage.node("a").told.len(), 1);
 }
+
+/// The registry goes away right after a claim, or the open record, was written: who did not hear of it sends
+/// people to the new primary all the same.
+#[test]
+fn members_know_who_leads_from_what_is_committed_when_the_registry_says_less() {
+    for cas in [Cas::OpeningUnheard, Cas::Unheard] {
+        let mut stage = Stage::opened(&["a", "b", "c"], 2);
+        stage.cas = cas;
+        stage.kill("a");
+        let names = ["b", "c"];
+        stage.until("one of them leads", |stage| names.iter().any(|name| stage.view(name).leading));
+        stage.run(SECOND);
+        let leader = names.into_iter().find(|name| stage.view(name).leading).unwrap();
+        for name in names {
+            let view = stage.view(name);
+            assert!(
+                view.open && view.epoch == stage.records[&P].0.epoch,
+                "{cas:?} {name}: {view:?}"
+            );
+            assert_eq!(view.primary, Some(crate::stage::id(leader)), "{cas:?} {name}");
+        }
+    }
+}
+
+/// Before that a claim is only a claim.
+#[test]
+fn a_claim_that_is_not_open_is_shown_as_it_is() {
+    let mut stage = Stage::opened(&["a", "b", "c"], 2);
+    stage.cas = Cas::NoOpening;
+    stage.kill("a");
+    stage.run(8 * SECOND);
+    for name in ["b", "c"] {
+        let view = stage.view(name);
+        assert!(!view.open && view.epoch == stage.records[&P].0.epoch, "{name}: {view:?}");
+    }
+}

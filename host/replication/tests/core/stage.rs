@@ -54,6 +54,10 @@ pub(crate) enum Cas {
     Lost,
     /// Those that open a record are lost, the others done.
     NoOpening,
+    /// Done, and the others do not hear of those that open a record.
+    OpeningUnheard,
+    /// Done, and the others hear of none.
+    Unheard,
 }
 
 /// One node.
@@ -455,11 +459,18 @@ impl Stage {
         let version = expect.map_or(0, |version| version + 1);
         self.records.insert(partition, (record.clone(), version));
         let result = match self.cas {
-            Cas::Done | Cas::NoOpening => CasResult::Won { version },
+            Cas::Done | Cas::NoOpening | Cas::OpeningUnheard | Cas::Unheard => {
+                CasResult::Won { version }
+            }
             Cas::DoneUnknown | Cas::Lost => CasResult::Unknown,
         };
         let names: Vec<String> = self.nodes.keys().map(ToString::to_string).collect();
-        if matches!(self.cas, Cas::Done | Cas::NoOpening) {
+        let heard = match self.cas {
+            Cas::Done | Cas::NoOpening => true,
+            Cas::OpeningUnheard => !opens,
+            Cas::Unheard | Cas::DoneUnknown | Cas::Lost => false,
+        };
+        if heard {
             for name in names {
                 let record = record.clone();
                 self.tell(&name, Event::Record { partition, record, version });
