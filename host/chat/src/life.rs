@@ -97,11 +97,9 @@ impl Shared {
             self.admits(reign, &seen, commit)?;
             let reason = sender.map(|sender| format!("ended by {sender}")).unwrap_or_default();
             let ends = ending(&seen.chat, reason);
-            // Nobody is asked, but those who listen are told.
-            let ends = match self.chain.now() {
-                Some(chain) => self.marked(&chain, &seen.chat, ends, 0),
-                None => ends,
-            };
+            // Nobody is asked, but those who listen are told, and never by an earlier generation.
+            let chain = self.chain(&seen.chat, asked).await?;
+            let ends = self.marked(&chain, &seen.chat, ends, 0);
             let entry = Arc::new(entry(&seen.chat, self.now_ms(&seen.chat), ends, None));
             self.store(reign, &conversation, guard, entry, commit, asked).await?;
         }

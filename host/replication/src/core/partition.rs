@@ -55,6 +55,8 @@ pub(super) struct Partition {
     pub(super) deferred: Option<Deferred>,
     pub(super) dirty: bool,
     pub(super) shown: Glance,
+    /// The latest epoch of which something is known to be committed, and to whom it is promised.
+    pub(super) proven: Option<(u64, NodeId)>,
     behind_since: Option<Time>,
     /// The record is gone, or older than it was.
     pub(super) astray: Option<Astray>,
@@ -130,6 +132,7 @@ impl Partition {
             deferred: None,
             dirty: false,
             shown: Glance::default(),
+            proven: None,
             behind_since: None,
             astray: None,
             mending: None,

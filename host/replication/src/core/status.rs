@@ -71,6 +71,7 @@ impl Partition {
 
     /// Tells the floors above if what they see has changed.
     pub(super) fn show(&mut self, cx: &mut Shared) {
+        self.prove();
         let Reign { epoch, open, .. } = self.reign();
         let now = Glance {
             epoch,
@@ -92,6 +93,7 @@ impl Partition {
 
     /// A beat passed: the same for what moves all the time.
     pub(super) fn show_ends(&mut self, cx: &mut Shared) {
+        self.prove();
         let (end, commit) = (self.tail.end().seq, self.commit);
         // Silence is of interest once it is longer than it ever is in good times.
         let stale = self.stale(cx);
@@ -134,18 +136,27 @@ impl Partition {
         let Some(Known { record, .. }) = &self.record else {
             return Reign { epoch: 0, open: false, primary: None };
         };
-        match &self.promised_to {
-            Some((node, _))
-                if self.promised >= record.epoch.max(1)
-                    && self.tail.epoch_at(self.commit) == Some(self.promised) =>
-            {
-                Reign { epoch: self.promised, open: true, primary: Some(node) }
+        match &self.proven {
+            Some((epoch, node)) if *epoch >= record.epoch => {
+                Reign { epoch: *epoch, open: true, primary: Some(node) }
             }
             Some(_) | None => Reign {
                 epoch: record.epoch,
                 open: record.state == PartitionState::Open,
                 primary: record.primary.as_ref(),
             },
+        }
+    }
+
+    /// Notes that something of the promised epoch is committed. It stays noted when another is promised: what
+    /// is shown does not go back.
+    fn prove(&mut self) {
+        let known = self.proven.as_ref().map_or(0, |(epoch, _)| *epoch);
+        if self.promised > known
+            && let Some((node, _)) = &self.promised_to
+            && self.tail.epoch_at(self.commit) == Some(self.promised)
+        {
+            self.proven = Some((self.promised, node.clone()));
         }
     }
 
