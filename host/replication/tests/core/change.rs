@@ -9,7 +9,8 @@ use registry::PartitionState;
 use replication::core::{Event, Moving, Outcome, Role, Sabotage, Step};
 use wire::Message;
 
-use crate::stage::{Cas, P, Stage, id};
+use crate::registry::Cas;
+use crate::stage::{P, Stage, id};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

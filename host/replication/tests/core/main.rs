@@ -10,6 +10,7 @@ mod leading;
 mod member;
 mod mending;
 mod opening;
+mod registry;
 mod restoring;
 mod stage;
 mod storm;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use replication::core::{Outcome, Role, Step};
 
-use crate::stage::{Cas, P, Stage};
+use crate::registry::Cas;
+use crate::stage::{P, Stage};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
-use registry::{Member, PartitionRecord, PartitionState};
+use registry::{Member, PartitionRecord};
 use replication::core::{
-    Alarm, CasResult, Core, CoreConfig, Event, Limits, Moving, Outcome, PartitionView, Roster,
-    Sabotage, Step, Timings, opened_record,
+    Alarm, Core, CoreConfig, Event, Limits, Moving, Outcome, PartitionView, Roster, Sabotage, Step,
+    Timings, opened_record,
 };
 use segment::{LogEntry, LogOp};
 use wire::Message;
 
 use crate::disk::{Disk, apply};
+use crate::registry::Cas;
 
 /// The partition of stories that need only one.
 pub(crate) const P: PartitionId = PartitionId(0);
@@ -43,21 +44,6 @@ pub(crate) struct Stage {
     pub(crate) sabotage: Sabotage,
     /// Messages that were delivered, to look at.
     pub(crate) seen: Vec<(NodeId, NodeId, Message)>,
-}
-
-/// How the registry treats compare-and-sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cas {
-    Done,
-    /// Done, but the answer is lost.
-    DoneUnknown,
-    Lost,
-    /// Those that open a record are lost, the others done.
-    NoOpening,
-    /// Done, and the others do not hear of those that open a record.
-    OpeningUnheard,
-    /// Done, and the others hear of none.
-    Unheard,
 }
 
 /// One node.
@@ -440,43 +426,6 @@ impl Stage {
                 node.told.push(step);
             }
         }
-    }
-
-    fn compare_and_set(
-        &mut self,
-        partition: PartitionId,
-        expect: Option<u64>,
-        record: PartitionRecord,
-    ) -> CasResult {
-        let opens = record.state == PartitionState::Open;
-        if self.cas == Cas::Lost || (self.cas == Cas::NoOpening && opens) {
-            return CasResult::Unknown;
-        }
-        let current = self.records.get(&partition).cloned();
-        if current.as_ref().map(|(_, version)| *version) != expect {
-            return CasResult::Lost { current };
-        }
-        let version = expect.map_or(0, |version| version + 1);
-        self.records.insert(partition, (record.clone(), version));
-        let result = match self.cas {
-            Cas::Done | Cas::NoOpening | Cas::OpeningUnheard | Cas::Unheard => {
-                CasResult::Won { version }
-            }
-            Cas::DoneUnknown | Cas::Lost => CasResult::Unknown,
-        };
-        let names: Vec<String> = self.nodes.keys().map(ToString::to_string).collect();
-        let heard = match self.cas {
-            Cas::Done | Cas::NoOpening => true,
-            Cas::OpeningUnheard => !opens,
-            Cas::Unheard | Cas::DoneUnknown | Cas::Lost => false,
-        };
-        if heard {
-            for name in names {
-                let record = record.clone();
-                self.tell(&name, Event::Record { partition, record, version });
-            }
-        }
-        result
     }
 
     /// Writes what is queued and not held.

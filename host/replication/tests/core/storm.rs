@@ -19,7 +19,8 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use replication::core::{Outcome, Sabotage};
 
-use crate::stage::{Cas, P, Stage, id};
+use crate::registry::Cas;
+use crate::stage::{P, Stage, id};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const SECOND: Duration = Duration::from_secs(1);
