@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat::{Chain, Code, Config, Handler, LiveChain, RequestOutcome};
+use chat::{Chain, Code, Config, Handler, LiveChain, Request, RequestOutcome, Response};
 use model::Body;
 use plugin::Verdict;
 
@@ -75,6 +75,25 @@ async fn s28_a_chat_does_not_meet_earlier_handlers_after_a_take_over() {
         let again = sent(stage.ask(1, send(token, "k2", "again")).await);
         assert_eq!(again.message.stamps[0].plugin, "new");
     }
+}
+
+/// Nobody is asked whether a chat may end, but who the handlers are is recorded with it.
+#[tokio::test]
+async fn a_chat_is_not_ended_by_earlier_handlers_than_it_has_met() {
+    let (old, new) = (writes("old"), writes("new"));
+    let lives = [of(2, &[&new]), of(1, &[&old])].map(LiveChain::from);
+    let stage = Stage::new(lives.to_vec(), impatient());
+    let token = stage.chat().await;
+    sent(stage.ask(0, send(token, "k", "hello")).await);
+    stage.world.close();
+    stage.world.open(1, Keeps::Everything);
+    let end = || Request::End { token, sender: Some("alice".into()) };
+    let behind = refused(stage.ask(1, end()).await);
+    assert_eq!(behind.code, Code::NotReady, "{behind}");
+    assert_eq!(behind.outcome, Some(RequestOutcome::NotCommitted));
+    assert!(lives[1].switch(of(2, &[&new])));
+    let ended = stage.ask(1, end()).await;
+    assert!(matches!(ended, Ok(Response::Ended { .. })), "{ended:?}");
 }
 
 #[tokio::test]
