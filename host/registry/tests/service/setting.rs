@@ -115,11 +115,10 @@ async fn after_the_end_of_a_session_everything_is_set_and_watched_anew() {
         .await;
         assert_eq!(entry.data.expect("data")["n"], json!(child.parse::<u8>().expect("a number")));
     }
-    let mut seen = Vec::new();
-    while seen.last() != Some(&Connection::Connected) {
-        seen.push(heard.recv().await.expect("the registry is open"));
-    }
-    assert!(seen.contains(&Connection::Connecting), "{seen:?}");
+    // It was told of a connection that is not; which steps on the way it saw is a matter of how fast it is.
+    let first = heard.recv().await.expect("the registry is open");
+    assert!(matches!(first, Connection::Suspended | Connection::Connecting), "{first:?}");
+    while heard.recv().await.expect("the registry is open") != Connection::Connected {}
     intruder.put(&format!("{root}/other"), b"x").await;
     sees(&a, "watches live on", "/other", |entry| text(entry, "string_value") == Some("x")).await;
 }
