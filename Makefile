@@ -61,6 +61,7 @@ bench: build
 	$(TARGET)/release/examples/languages plugins/examples
 	$(TARGET)/release/examples/stopping
 	SWAPS=1000 $(CARGO) test $(FLAGS) --test it -- many_swaps --ignored --nocapture
+	SWAPS=1000 SWAP_EVERY_MS=250 $(CARGO) test $(FLAGS) --test it -- many_swaps --ignored --nocapture
 	scripts/dev-time
 	$(TARGET)/release/examples/lookup
 	$(TARGET)/release/examples/balance

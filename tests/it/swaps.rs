@@ -90,11 +90,14 @@ async fn are_whole(cluster: &Cluster, talked: &[Talked]) -> BTreeSet<usize> {
     met
 }
 
-/// Swaps in the versions 1, 2, 3 …, each asked of another node.
-async fn swap(cluster: &Cluster, count: usize) {
+/// Swaps in the versions 1, 2, 3 …, each asked of another node, and begun no sooner than `every` after the one
+/// before.
+async fn swap(cluster: &Cluster, count: usize, every: Duration) {
     for number in 1..=count {
+        let due = runtime::now() + every;
         let swapped = cluster.admin(number % 3).swap_in("hello", &passes(number)).await;
         assert_eq!(swapped["version"], format!("{number}.0"), "{swapped}");
+        runtime::sleep_until(due).await;
     }
 }
 
@@ -103,21 +106,27 @@ async fn swaps_under_load_fail_lose_double_and_mix_nothing() {
     let cluster = Cluster::start(3).await;
     cluster.admin(0).swap_in("hello", &passes(0)).await;
     let talking = Talking::begin(&cluster).await;
-    swap(&cluster, 7).await;
+    swap(&cluster, 7, Duration::ZERO).await;
     let met = are_whole(&cluster, &talking.end().await).await;
     assert!(met.len() > 2, "the load met hardly any version: {met:?}");
 }
 
-/// `SWAPS=1000`, on a machine that does nothing else.
+/// A number that the environment may change.
+fn given(name: &str, default: u32) -> u32 {
+    std::env::var(name).ok().and_then(|given| given.parse().ok()).unwrap_or(default)
+}
+
+/// `SWAPS=1000`, as fast as they go or one in `SWAP_EVERY_MS`, on a machine that does nothing else.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a figure: make bench"]
 async fn many_swaps_and_what_sends_take_beside_them() {
-    let swaps = std::env::var("SWAPS").ok().and_then(|count| count.parse().ok()).unwrap_or(1_000);
+    let swaps = given("SWAPS", 1_000);
+    let every = Duration::from_millis(given("SWAP_EVERY_MS", 0).into());
     let cluster = Cluster::start(3).await;
     cluster.admin(0).swap_in("hello", &passes(0)).await;
     let talking = Talking::begin(&cluster).await;
     let began = runtime::now();
-    swap(&cluster, swaps).await;
+    swap(&cluster, swaps as usize, every).await;
     let lasted = runtime::now() - began;
     let with = talking.end().await;
     let met = are_whole(&cluster, &with).await;
