@@ -8,11 +8,12 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
 use serde::Serialize;
-use tests::{Deadline, eventually, expire_session};
+use tests::{Deadline, Http, eventually, expire_session};
 
 use crate::clock::Clock;
 use crate::deployment::Deployment;
 use crate::network::{Cut, cut, heal};
+use crate::node::Node;
 use crate::tools::Tools;
 
 /// Where the nodes of a deployment stand in ZooKeeper.
@@ -244,7 +245,7 @@ async fn zombie(
     let (one, ..) = three(deployment, rng);
     let node = &deployment.nodes[one];
     let http = node.http();
-    let token = http.create().await;
+    let token = led_by(node, &http).await;
     node.signal(Signal::STOP);
     let attached = tokio::spawn(async move {
         let answer = http.try_send(&token, "attached", "attached", "is anybody there?").await;
@@ -253,10 +254,21 @@ async fn zombie(
     hold(rng, 7_500..10_000).await;
     let resumed = clock.us();
     node.signal(Signal::CONT);
-    if let Ok((at, true)) = attached.await {
-        *answered = Some(at.saturating_sub(resumed));
-    }
+    let (at, was_answered) = attached.await.expect("the attached client ends");
+    assert!(was_answered, "{} stood still, and its client was never answered", node.name);
+    *answered = Some(at.saturating_sub(resumed));
     node.name.clone()
+}
+
+/// A chat that this node leads: a token falls anywhere, so some are drawn.
+async fn led_by(node: &Node, http: &Http) -> String {
+    eventually("a chat that the node leads", async || {
+        let token = http.create().await;
+        let path = format!("/v1/chats/{token}/owners");
+        let owners = http.ask("GET", &path, &[], None).await?.only(200)?.body;
+        if owners["primary"] == node.name.as_str() { Ok(token) } else { Err(owners.to_string()) }
+    })
+    .await
 }
 
 async fn registry_leader(deployment: &Deployment) -> String {

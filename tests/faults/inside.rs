@@ -45,7 +45,7 @@ pub(crate) fn run(name: &str, shown: bool, test: impl FnOnce(Place)) {
     }
     if let Err(reason) = possible() {
         let without = "partitions, small disks and whatever needs a network of its own";
-        tests::skipped(&format!("{without}: {reason}"));
+        tests::without("network", &format!("{without}: {reason}"));
         return test(Place::Outside(reason));
     }
     let me = std::env::current_exe().expect("a test has an executable");

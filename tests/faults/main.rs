@@ -53,8 +53,8 @@ const SEED: &str = "SEED";
 /// What the short form does: one of each family, in this order.
 const SHORT: [Kind; 5] = [Kind::Kill, Kind::Cut, Kind::Expiry, Kind::RegistryLeader, Kind::Zombie];
 
-/// The short form ends after the fault that is under way then.
-const SHORT_WITHIN: Duration = Duration::from_secs(45);
+/// Longer than the short form takes, also on a machine with other work; it is made whole.
+const SHORT_WITHIN: Duration = Duration::from_secs(600);
 
 #[test]
 fn a_cluster_of_processes_survives_one_fault_of_each_family() {
@@ -120,6 +120,7 @@ async fn short(place: Place) {
     let told = run(&mut deployment, &tools, &plan, (seed, amount, SHORT_WITHIN)).await;
     println!("{told}");
     told.must_be_good();
+    told.must_have_met(plan.len());
 }
 
 async fn long(place: Place, within: Duration) {
@@ -169,7 +170,7 @@ async fn run(
 ) -> Told {
     let mut workload = Workload::start(deployment, seed, amount).await;
     // Something to compare with.
-    runtime::sleep(within.min(Duration::from_secs(100)) / 10).await;
+    runtime::sleep((within / 84).min(Duration::from_secs(10))).await;
     let injected = plan.run(deployment, workload.clock, seed, within).await;
     let done = workload.stop().await;
     let ended = ending::end(deployment, &workload).await;

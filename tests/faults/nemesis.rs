@@ -41,7 +41,12 @@ impl Plan {
         Self { kinds }
     }
 
-    /// Lets it happen, until it is done or `within` is over; at least once through what comes first.
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Lets it happen, until it is done or `within` is over.
     pub(crate) async fn run(
         &self,
         deployment: &mut Deployment,

@@ -50,6 +50,15 @@ impl Told {
         }
     }
 
+    /// Fails the test unless `count` faults were made, and every one met an operation.
+    pub(crate) fn must_have_met(&self, count: usize) {
+        let rows = self.figures.faults.values();
+        let made: u64 = rows.clone().map(|row| row.injected).sum();
+        let met: u64 = rows.map(|row| row.overlapped).sum();
+        let count = u64::try_from(count).expect("a few");
+        assert_eq!((made, met), (count, count), "SEED={}: faults made, and met", self.seed);
+    }
+
     /// Fails the test unless nothing was found that must never be.
     pub(crate) fn must_be_good(&self) {
         let compared = &self.ended.compared;

@@ -85,6 +85,9 @@ async fn a_node_whose_registry_is_gone_serves_on_and_stops_in_good_order() {
     append(&config, "[replication]\ncopies = 1\ncommit = 1\n");
     let node = Carillon::start(&["node", "--config", &config]).await;
     let token = node.nodes[0].create().await;
+    let kept = folder.path().join("a/registry.cache");
+    eventually("the ring on the disk", async || if kept.exists() { Ok(()) } else { Err(&kept) })
+        .await;
     ensemble.kill(1).await;
     let admin = Http::new(&node.operators().await);
     eventually("the loss to be noticed", async || {
@@ -100,6 +103,7 @@ async fn a_node_whose_registry_is_gone_serves_on_and_stops_in_good_order() {
     assert!(gone.err.contains("the registry cannot be reached"), "{gone:?}");
     let unreachable = run(&["check", &config, "--online"]).await;
     assert_eq!(unreachable.code, Some(3), "{unreachable:?}");
+    assert!(unreachable.err.contains("s ago the ring was: a"), "{unreachable:?}");
     node.signal(Signal::TERM);
     let ended = node.end().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");

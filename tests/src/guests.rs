@@ -229,6 +229,7 @@ const STUBS: [(&str, &str); 6] = [
         "sockets.wit",
         "package wasi:sockets@0.2.0; \
          interface network { \
+           resource network; \
            enum ip-address-family { ipv4, ipv6 } \
            enum error-code { unknown, access-denied, not-supported, invalid-argument, \
              out-of-memory, timeout, concurrency-conflict, not-in-progress, would-block, \
@@ -242,6 +243,20 @@ const STUBS: [(&str, &str); 6] = [
            use network.{error-code, ip-address-family}; use tcp.{tcp-socket}; \
            create-tcp-socket: func(address-family: ip-address-family) \
              -> result<tcp-socket, error-code>; \
+         } \
+         interface udp { resource udp-socket; } \
+         interface udp-create-socket { \
+           use network.{error-code, ip-address-family}; use udp.{udp-socket}; \
+           create-udp-socket: func(address-family: ip-address-family) \
+             -> result<udp-socket, error-code>; \
+         } \
+         interface instance-network { \
+           use network.{network}; instance-network: func() -> network; \
+         } \
+         interface ip-name-lookup { \
+           use network.{network, error-code}; resource resolve-address-stream; \
+           resolve-addresses: func(network: borrow<network>, name: string) \
+             -> result<resolve-address-stream, error-code>; \
          }",
     ),
 ];

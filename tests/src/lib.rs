@@ -29,5 +29,5 @@ pub use events::Events;
 pub use expiry::expire_session;
 pub use http::{Answer, Http, texts};
 pub use receiver::{Received, Receiver};
-pub use skip::skipped;
+pub use skip::{skipped, without};
 pub use wait::{Deadline, eventually};

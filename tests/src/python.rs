@@ -1,7 +1,6 @@
 //! Python with what other programs use: the snippets that `docs/service-registry.md` shows and the common client for
 //! ZooKeeper there, or any other package.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -39,7 +38,8 @@ impl Python {
         match Self::with(CLIENT, snippets()).await {
             Ok(python) => Some(python),
             Err(why) => {
-                skipped(&why);
+                let what = format!("a test that needs Python and {CLIENT} did not run. {why}");
+                crate::skip::without("python", &what);
                 None
             }
         }
@@ -161,10 +161,4 @@ fn snippets() -> Vec<(String, String)> {
             (name.to_owned(), code.to_owned())
         })
         .collect()
-}
-
-/// Past the harness, which shows nothing of a test that passes.
-fn skipped(why: &str) {
-    let line = format!("SKIPPED: a test that needs Python and {CLIENT} did not run. {why}\n");
-    _ = std::io::stderr().write_all(line.as_bytes());
 }

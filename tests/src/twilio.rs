@@ -7,7 +7,6 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
 use crate::python::Python;
-use crate::skipped;
 
 /// The library, in the version that was tried.
 const LIBRARY: &str = "twilio==9.13.0";
@@ -40,9 +39,9 @@ impl Signer {
                 Self(Some(python))
             }
             Err(why) => {
-                skipped(&format!(
-                    "requests are not signed by Twilio's own library ({LIBRARY}). {why}"
-                ));
+                let what =
+                    format!("requests are not signed by Twilio's own library ({LIBRARY}). {why}");
+                crate::skip::without("python", &what);
                 Self(None)
             }
         }

@@ -38,6 +38,33 @@ fn make_targets_in_the_readme_exist() {
 }
 
 #[test]
+fn files_that_documents_name_exist() {
+    let root = root();
+    let ours = ["host/", "tests/", "plugins/", "docs/", "scripts/", "config/", "wit/"];
+    let mut findings = Vec::new();
+    let mut named = 0;
+    for document in files(&root, "md") {
+        let text = read(&document);
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let is_path = ours.iter().any(|folder| quoted.starts_with(folder))
+                && quoted.contains('.')
+                && quoted.bytes().all(|b| b.is_ascii_lowercase() || b"/._-0123456789".contains(&b));
+            if !is_path {
+                continue;
+            }
+            named += 1;
+            let beside = document.parent().unwrap_or(&root).join(quoted);
+            if !root.join(quoted).exists() && !beside.exists() {
+                let document = document.strip_prefix(&root).unwrap_or(&document).display();
+                findings.push(format!("{document}: {quoted}"));
+            }
+        }
+    }
+    assert!(named > 10, "the rule looks at nothing");
+    none("files named in documents", &findings);
+}
+
+#[test]
 fn commands_in_the_documents_exist() {
     let carillon = tests::binary("carillon");
     let mut findings = Vec::new();

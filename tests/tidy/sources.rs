@@ -1,5 +1,7 @@
 //! How source files look: they say what they own, and stay small enough to be one noun.
 
+use std::path::Path;
+
 use crate::{files, none, read, root};
 
 /// Past this a second noun is nearly always inside.
@@ -41,6 +43,52 @@ fn every_error_says_what_is_left_behind() {
         }
     }
     none("each variant of an Error has two sentences", &findings);
+}
+
+#[test]
+fn every_source_file_is_part_of_something() {
+    let root = root();
+    let mut findings = Vec::new();
+    for folder in ["host", "tests", "plugins"] {
+        for path in files(&root.join(folder), "rs") {
+            if !is_target(&path) && !is_declared(&path) {
+                let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+                findings.push(name);
+            }
+        }
+    }
+    none("a source file that no other declares is compiled by nobody", &findings);
+}
+
+/// Whether cargo itself looks for a file of this name in this place.
+fn is_target(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().unwrap_or(path);
+    let above = folder.file_name().unwrap_or_default().to_string_lossy();
+    let of_a_crate = folder.parent().is_some_and(|above| above.join("Cargo.toml").exists());
+    matches!(&*name, "main.rs" | "lib.rs" | "build.rs")
+        || above == "examples"
+        || above == "tests" && of_a_crate
+}
+
+/// Whether a file beside it, or above it, says that it is a module.
+fn is_declared(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = path.parent().unwrap_or(path);
+    let (module, places) = if name == "mod.rs" {
+        let module = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (module, vec![folder.parent().unwrap_or(folder)])
+    } else {
+        let module = name.trim_end_matches(".rs").to_owned();
+        (module, vec![folder, folder.parent().unwrap_or(folder)])
+    };
+    let words = [format!("mod {module};"), format!("\"{name}\"")];
+    places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten()).any(|entry| {
+        let other = entry.expect("the entry is readable").path();
+        other != path
+            && other.extension().is_some_and(|ext| ext == "rs")
+            && words.iter().any(|words| read(&other).contains(words.as_str()))
+    })
 }
 
 /// Variants of `thiserror` enums whose documentation has no second sentence, with their lines.

@@ -22,18 +22,24 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 pub(crate) fn open(folder: &Path, config: &Config) -> Result<Registry, StartError> {
     match config.registry.kind {
         RegistryKind::Embedded => Ok(Registry::embedded(&folder.join("registry"))?),
-        RegistryKind::ZooKeeper => {
-            let cache = config.registry.cache.then(|| folder.join("registry.cache"));
-            Ok(Registry::zookeeper(ZooKeeperConfig { cache, ..zookeeper(config)? })?)
-        }
+        RegistryKind::ZooKeeper => Ok(zookeeper(folder, config)?),
     }
+}
+
+/// The one on ZooKeeper, with its last known ring in `folder` if that is to be kept.
+///
+/// # Errors
+/// The user's file cannot be read, or the configuration cannot be meant.
+pub(crate) fn zookeeper(folder: &Path, config: &Config) -> Result<Registry, Problem> {
+    let cache = config.registry.cache.then(|| folder.join("registry.cache"));
+    Registry::zookeeper(ZooKeeperConfig { cache, ..servers(config)? })
 }
 
 /// What the configuration says of ZooKeeper, without a place on the disk.
 ///
 /// # Errors
 /// The user's file cannot be read.
-pub(crate) fn zookeeper(config: &Config) -> Result<ZooKeeperConfig, Problem> {
+pub(crate) fn servers(config: &Config) -> Result<ZooKeeperConfig, Problem> {
     let registry = &config.registry;
     let digest = match registry.digest_file.as_os_str().is_empty() {
         true => None,
@@ -46,6 +52,7 @@ pub(crate) fn zookeeper(config: &Config) -> Result<ZooKeeperConfig, Problem> {
         timeout: registry.timeout.0,
         digest,
         cache: None,
+        observes: false,
     })
 }
 

@@ -143,9 +143,17 @@ impl CompilerProgram {
                 Err(NotCompiled::Exceeded(text))
             }
             (Some(REFUSED), _) => Err(NotCompiled::Refused(words.to_owned())),
-            (None, Some(SIGXCPU | SIGKILL)) => {
+            (None, Some(SIGXCPU)) => {
                 let seconds = cpu.as_secs();
                 let text = format!("compiling it takes more than {seconds} s of processor time");
+                Err(NotCompiled::Exceeded(text))
+            }
+            (None, Some(SIGKILL)) => {
+                let seconds = cpu.as_secs();
+                let text = format!(
+                    "its compiler was killed: it took more than {seconds} s of processor time, or the system \
+                     had no memory left"
+                );
                 Err(NotCompiled::Exceeded(text))
             }
             _ => Err(NotCompiled::Broken(format!("the compiler ended with {status}: {words}"))),
@@ -156,7 +164,7 @@ impl CompilerProgram {
 /// The system's word for processor time that is used up.
 const SIGXCPU: i32 = 24;
 
-/// The same, when the first word was not heard.
+/// The same when the first word was not heard, and also the system's word when it runs out of memory.
 const SIGKILL: i32 = 9;
 
 /// Whether these are the last words of somebody who got no memory: of the allocator, the system, or

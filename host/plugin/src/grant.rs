@@ -81,6 +81,21 @@ impl Grant {
         }
     }
 
+    /// The same, and no more of it than is asked for, where somebody asks for an amount. Whether a power is
+    /// asked for at all is seen from what the component imports.
+    pub(crate) fn within(mut self, asks: &Self) -> Self {
+        if let (Some(kv), Some(asked)) = (&mut self.kv, asks.kv) {
+            kv.bytes = kv.bytes.min(asked.bytes);
+        }
+        if let (Some(history), Some(asked)) = (&mut self.history, asks.history) {
+            history.messages = history.messages.min(asked.messages);
+        }
+        if !asks.outcall.is_empty() {
+            self.outcall.retain(|service| asks.outcall.contains(service));
+        }
+        self
+    }
+
     /// The TOML that grants the power of this name.
     pub fn line(power: &str) -> Option<&'static str> {
         POWERS.iter().find(|(name, _)| *name == power).map(|(_, line)| *line)
@@ -113,5 +128,22 @@ mod tests {
         let nobody: Grant = toml::from_str("outcall = []").unwrap();
         assert_eq!(nobody.names(), [""; 0], "an empty list is nobody");
         assert!(toml::from_str::<Grant>("sockets = true").is_err());
+    }
+
+    #[test]
+    fn nobody_gets_more_than_they_ask_for() {
+        let read = |text: &str| toml::from_str::<Grant>(text).unwrap();
+        let asks = read(
+            "kv = { bytes = \"1KiB\" }\nhistory = { messages = 50 }\noutcall = [\"crm\", \"b\"]",
+        );
+        let granted = read(
+            "kv = { bytes = \"64KiB\" }\nhistory = { messages = 20 }\noutcall = [\"a\", \"crm\"]",
+        );
+        let within = granted.clone().within(&asks);
+        assert_eq!(within.kv, Some(KvGrant { bytes: 1 << 10 }));
+        assert_eq!(within.history, Some(HistoryGrant { messages: 20 }));
+        assert_eq!(within.outcall, ["crm"]);
+        assert_eq!(granted.clone().within(&Grant::default()), granted, "no amounts were named");
+        assert_eq!(Grant::default().within(&asks), Grant::default(), "asking is not being granted");
     }
 }

@@ -188,6 +188,10 @@ impl Host {
         told(Loading::Compiled);
         let manifest =
             manifest.map_err(|source| LoadError::Manifest { name: name.clone(), source })?;
+        let grant = match &manifest {
+            Some(manifest) => grant.within(&manifest.asks),
+            None => grant,
+        };
         let pre = imports::link(&self.shared.engine, &compiled, &name, &grant)?;
         let asked = manifest.as_ref().map(|manifest| manifest.limits).unwrap_or_default();
         let mut asks = imports::asked(&self.shared.engine, &compiled);

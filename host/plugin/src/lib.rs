@@ -8,6 +8,7 @@
 //! list of effects: committing them is the caller's part, as is the order of the chain and what a
 //! failure means for a message.
 
+mod aloud;
 mod bindings;
 mod breaker;
 mod buffer;

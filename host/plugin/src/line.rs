@@ -30,8 +30,13 @@ pub(crate) fn emit(state: &mut State, level: Level, text: &str, fields: &[(Strin
     let of = state.subject();
     let plugin = state.plugin.name();
     let chat = of.chat.map(tracing::field::debug);
+    let left_out = state.plugin.speaks();
+    if left_out.is_some_and(|count| count > 0) {
+        let count = left_out.unwrap_or(0);
+        tracing::warn!(target: "plugin", plugin, "{count} lines of it are not here: carillon plugin logs {plugin}");
+    }
     match level {
-        _ if !state.plugin.is_aloud() => {}
+        _ if left_out.is_none() => {}
         Level::Debug => tracing::debug!(target: "plugin", plugin, chat, "{line}"),
         Level::Info => tracing::info!(target: "plugin", plugin, chat, "{line}"),
         Level::Warn => tracing::warn!(target: "plugin", plugin, chat, "{line}"),
@@ -39,7 +44,7 @@ pub(crate) fn emit(state: &mut State, level: Level, text: &str, fields: &[(Strin
     }
     state.plugin.say(name(level), of, line);
     if left == 0 || state.log_bytes_left == 0 {
-        if state.plugin.is_aloud() {
+        if state.plugin.speaks().is_some() {
             tracing::warn!(target: "plugin", plugin, chat, "{TOO_MUCH}");
         }
         state.plugin.say("warn", of, TOO_MUCH.to_owned());

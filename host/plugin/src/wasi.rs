@@ -72,6 +72,7 @@ impl Wasi {
             .max_random_size(RANDOM_BYTES_MAX)
             .allow_tcp(false)
             .allow_udp(false)
+            .allow_ip_name_lookup(false)
             .stdout(printed.clone())
             .stderr(printed.clone())
             .build();

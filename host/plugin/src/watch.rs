@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, counter, gauge};
 
+use crate::aloud::Aloud;
 use crate::breaker::{Breaker, Changed, Ending};
 use crate::journal::{Journal, Subject};
 use crate::{BreakerRule, BreakerState, Failure};
@@ -58,26 +59,28 @@ struct Speaker {
     plugin: String,
     version: Arc<str>,
     journal: Journal,
-    /// What it says is in the node's own log too.
-    aloud: bool,
+    /// What it says is in the node's own log too, as far as this goes.
+    aloud: Option<Aloud>,
 }
 
 impl Voice {
     pub(crate) fn new(plugin: &str, version: &str, journal: Journal) -> Self {
         let (plugin, version) = (plugin.to_owned(), version.into());
-        Self { shared: Arc::new(Speaker { plugin, version, journal, aloud: true }) }
+        Self {
+            shared: Arc::new(Speaker { plugin, version, journal, aloud: Some(Aloud::default()) }),
+        }
     }
 
     /// One that is heard by nobody who does not ask for it.
     pub(crate) fn aside(plugin: &str, version: &str) -> Self {
         let (plugin, version) = (plugin.to_owned(), version.into());
         let journal = Journal::default();
-        Self { shared: Arc::new(Speaker { plugin, version, journal, aloud: false }) }
+        Self { shared: Arc::new(Speaker { plugin, version, journal, aloud: None }) }
     }
 
-    /// Whether what it says is in the node's own log too.
-    pub(crate) fn is_aloud(&self) -> bool {
-        self.shared.aloud
+    /// Whether its next line goes into the node's own log too; if so, how many did not since the last one.
+    pub(crate) fn speaks(&self) -> Option<u64> {
+        self.shared.aloud.as_ref()?.admit(runtime::now())
     }
 
     /// The plugin.

@@ -4,7 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use registry::{Cas, Observer, PARTITIONS, PartitionRecord, Registry, encode};
+use registry::{Cas, Member, Observer, PARTITIONS, PartitionRecord, Registry, encode};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,8 +18,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Somebody in the cluster writes who holds a partition.
     let node = registry.session(&"n1".parse()?);
+    let ensemble = vec![Member { node: "n1".parse()?, store: 1 }];
     let record =
-        PartitionRecord { primary: Some("n1".parse()?), ..PartitionRecord::first(vec![], 1) };
+        PartitionRecord { primary: Some("n1".parse()?), ..PartitionRecord::first(ensemble, 1) };
     let key = format!("{PARTITIONS}000");
     node.cas(Cas { key, expect: None, data: Some(encode(&record)) }).await??;
 

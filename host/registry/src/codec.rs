@@ -3,11 +3,30 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Numbers that rise by one from life to life and from reign to reign stay below this: nobody gets there by
+/// counting, and who counts on from it is still far from the end of 64 bits.
+pub(crate) const COUNT_MAX: u64 = 1 << 62;
+
+/// What may stand in the registry. Other programs can write there too, so that what has the shape of a
+/// record need not be one that a node can live with.
+pub trait Record: Serialize + DeserializeOwned {
+    /// What cannot be true of it, whoever wrote it.
+    fn fault(&self) -> Option<&'static str> {
+        None
+    }
+}
+
 /// What stands under a key is not the record that belongs there. It changes nothing until somebody
 /// mends it.
 #[derive(Debug, thiserror::Error)]
-#[error("not a record of this version")]
-pub struct DecodeError(#[from] serde_json::Error);
+pub enum DecodeError {
+    /// It has another shape. It was written by another version, or by another program.
+    #[error("not a record of this version")]
+    Foreign(#[from] serde_json::Error),
+    /// It has the shape and says what cannot be. No node has written that.
+    #[error("not a record that a node wrote: {0}")]
+    Unsound(&'static str),
+}
 
 /// The bytes of a record.
 pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
@@ -19,14 +38,24 @@ pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
 ///
 /// # Errors
 /// When they are not one.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    Ok(serde_json::from_slice(bytes)?)
+pub fn decode<T: Record>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let record: T = serde_json::from_slice(bytes)?;
+    record.fault().map_or(Ok(record), |fault| Err(DecodeError::Unsound(fault)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{decode, encode};
+    use super::{COUNT_MAX, DecodeError, decode, encode};
     use crate::MemberRecord;
+
+    #[test]
+    fn a_life_that_cannot_be_counted_on_from_is_refused() {
+        let member = MemberRecord { store: 3, boot: COUNT_MAX, leaving: false, draining: false };
+        assert_eq!(decode::<MemberRecord>(&encode(&member)).unwrap(), member);
+        let later = MemberRecord { boot: COUNT_MAX + 1, ..member };
+        let refused = decode::<MemberRecord>(&encode(&later));
+        assert!(matches!(refused, Err(DecodeError::Unsound(_))), "{refused:?}");
+    }
 
     #[test]
     fn a_record_comes_back_and_a_foreign_one_is_refused() {

@@ -3,6 +3,8 @@
 use hashring::{NodeId, PartitionId, Position, Ring, RingNode};
 use serde::{Deserialize, Serialize};
 
+use crate::codec::{COUNT_MAX, Record};
+
 /// `cluster`: written once, after all partition records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +31,16 @@ pub struct MemberRecord {
     #[serde(default, skip_serializing_if = "is_false")]
     pub draining: bool,
 }
+
+impl Record for ClusterRecord {}
+
+impl Record for MemberRecord {
+    fn fault(&self) -> Option<&'static str> {
+        (self.boot > COUNT_MAX).then_some("no node has begun so many lives")
+    }
+}
+
+impl Record for PositionRecord {}
 
 /// What is usual is not written, so that records of nodes that stay look as they always did.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]

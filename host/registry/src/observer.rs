@@ -3,7 +3,8 @@
 //! For programs that want to know who is there and who leads what: a load balancer, a dashboard, a
 //! router. An observer only reads: it takes no place on the ring, is no member, and nothing in the cluster
 //! depends on it. What it shows is a hint like everything that the registry says; who must be sure asks
-//! the node.
+//! the node. On ZooKeeper it needs a session that [`observes`](crate::ZooKeeperConfig::observes): without the
+//! nodes' password, and without making anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use std::time::Duration;
 
 use hashring::{NodeId, PartitionId, Position, Ring};
 use runtime::Backoff;
-use serde::de::DeserializeOwned;
 
+use crate::codec::Record;
 use crate::membership::ring;
 use crate::{
     CLUSTER, ClusterRecord, Error, PARTITIONS, POSITIONS, PartitionRecord, PositionRecord, Session,
@@ -163,7 +164,7 @@ impl ClusterView {
     }
 
     /// The records of `found`, under what their keys mean. For one that makes no sense, the one `before`.
-    fn records<K: Copy + Ord, R: Clone + DeserializeOwned>(
+    fn records<K: Copy + Ord, R: Clone + Record>(
         &mut self,
         prefix: &str,
         found: &[(String, Value)],
@@ -186,7 +187,7 @@ impl ClusterView {
     }
 
     /// The record in a value, or a note that there is none.
-    fn note<R: DeserializeOwned>(&mut self, key: &str, value: &Value) -> Option<R> {
+    fn note<R: Record>(&mut self, key: &str, value: &Value) -> Option<R> {
         match decode(&value.data) {
             Ok(record) => {
                 self.unreadable.remove(key);

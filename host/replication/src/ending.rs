@@ -26,7 +26,9 @@ pub enum Failure {
         ours: u16,
     },
     /// A record in the registry cannot be read. Nothing was changed; an operator has to mend it.
-    #[error("the registry's record {key}: {text}")]
+    #[error(
+        "the registry's record {key}: {text}; put back what a node wrote there, and start again"
+    )]
     Record {
         /// Its key.
         key: String,

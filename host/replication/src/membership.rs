@@ -338,7 +338,7 @@ fn refused(error: &registry::Error) -> Failure {
     }
 }
 
-pub(crate) fn decode<T: serde::de::DeserializeOwned>(key: &str, data: &[u8]) -> Result<T, Failure> {
+pub(crate) fn decode<T: registry::Record>(key: &str, data: &[u8]) -> Result<T, Failure> {
     registry::decode(data)
         .map_err(|error| Failure::Record { key: key.to_owned(), text: error.to_string() })
 }

@@ -6,7 +6,6 @@
 
 mod intruder;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -44,7 +43,8 @@ impl Ensemble {
         let output = script(&["start", text(folder.path()), &count]).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.code() == Some(MISSING) {
-            skipped(&said);
+            let what = format!("a test that needs ZooKeeper did not run. {said}");
+            crate::skip::without("zookeeper", &what);
             return None;
         }
         assert!(output.status.success(), "no ZooKeeper: {said}");
@@ -160,10 +160,4 @@ fn path() -> PathBuf {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_else(|| panic!("{} is no text", path.display()))
-}
-
-/// Past the harness, which shows nothing of a test that passes.
-fn skipped(why: &str) {
-    let line = format!("SKIPPED: a test that needs ZooKeeper did not run. {why}\n");
-    _ = std::io::stderr().write_all(line.as_bytes());
 }

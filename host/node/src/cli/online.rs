@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use hashring::{Position, Ring, RingNode};
-use registry::{CLUSTER, ClusterRecord, POSITIONS, PositionRecord, Registry, Session, position_of};
+use registry::{
+    CLUSTER, ClusterRecord, LastKnown, POSITIONS, PositionRecord, Registry, Session, position_of,
+};
 
 use super::Problem;
 use crate::config::{Config, RegistryKind};
@@ -16,11 +18,14 @@ pub(super) async fn look(file: &Path, config: &Config) -> Result<Vec<String>, Pr
         return Ok(vec!["an embedded registry has nobody to ask".to_owned()]);
     }
     let wrong = |problem: registry::Problem| Problem::usage(problem, "Run carillon check again");
-    let zookeeper = joining::zookeeper(config).map_err(wrong)?;
-    let session = Registry::zookeeper(zookeeper).map_err(wrong)?.session(&config.node.id);
+    // Its file is the node's, which may be running: it is only read here.
+    let kept = joining::zookeeper(config.data(), config).map_err(wrong)?;
+    let servers = joining::servers(config).map_err(wrong)?;
+    let session = Registry::zookeeper(servers).map_err(wrong)?.session(&config.node.id);
     if let Err(problem) = session.connected(config.registry.timeout.0).await {
         let silent = || "the registry does not answer".to_owned();
         let what = problem.map_or_else(silent, |problem| problem.to_string());
+        let what = kept.last_known().map_or(what.clone(), |known| with_ring(&what, &known));
         let fix = format!("Mend that, or correct [registry] in {}", file.display());
         return Err(Problem::unreachable(what, fix));
     }
@@ -51,6 +56,18 @@ async fn judge(session: &Session, config: &Config) -> Result<Vec<String>, Proble
         .collect();
     let ring = registry::ring(records.iter().map(|(position, record)| (*position, record)));
     copies(ring, config)
+}
+
+/// With what this node's disk knows of the ring, and how old that is.
+fn with_ring(what: &str, known: &LastKnown) -> String {
+    let records = known.list(POSITIONS).filter_map(|(key, value)| {
+        Some((position_of(key)?, registry::decode::<PositionRecord>(&value.data).ok()?))
+    });
+    let records: Vec<(Position, PositionRecord)> = records.collect();
+    let ring = registry::ring(records.iter().map(|(position, record)| (*position, record)));
+    let nodes: Vec<String> = ring.nodes().iter().map(|node| node.id.to_string()).collect();
+    let seconds = known.age_ms() / 1_000;
+    format!("{what}; {seconds} s ago the ring was: {}", nodes.join(", "))
 }
 
 /// How many copies there can be, once this node is there too.

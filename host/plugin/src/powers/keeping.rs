@@ -21,17 +21,18 @@ const MESSAGES_BYTES_MAX: usize = 256 << 10;
 impl kv::Host for State {
     fn get(&mut self, key: String) -> wasmtime::Result<Answer<Option<Vec<u8>>>> {
         let value = self.call().map(drop).map(|()| self.buffer.note(&key).map(Vec::from));
-        self.charge(value.as_ref().ok().and_then(Option::as_ref).map_or(0, Vec::len))?;
+        let bytes = value.as_ref().ok().and_then(Option::as_ref).map_or(0, Vec::len);
+        self.charge(key.len().saturating_add(bytes))?;
         Ok(value)
     }
 
     fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<Answer<()>> {
-        self.charge(key.len() + value.len())?;
+        self.charge(key.len().saturating_add(value.len()).saturating_add(self.notes_price()))?;
         Ok(note(self, key, Some(value)))
     }
 
     fn delete(&mut self, key: String) -> wasmtime::Result<Answer<()>> {
-        self.charge(key.len())?;
+        self.charge(key.len().saturating_add(self.notes_price()))?;
         Ok(note(self, key, None))
     }
 
@@ -40,9 +41,17 @@ impl kv::Host for State {
             return Ok(Err(unavailable));
         }
         let limit = usize::try_from(limit.min(KEYS_MAX)).unwrap_or_default();
-        self.charge(self.buffer.notes_count().saturating_mul(8))?;
+        self.charge(prefix.len().saturating_add(self.notes_price()))?;
         let keys = self.buffer.keys(&prefix, limit);
+        self.charge(keys.iter().map(String::len).sum())?;
         Ok(Ok(keys))
+    }
+}
+
+impl State {
+    /// What it costs to go through all notes.
+    fn notes_price(&self) -> usize {
+        self.buffer.notes_count().saturating_mul(8)
     }
 }
 

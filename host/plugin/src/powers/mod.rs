@@ -67,13 +67,13 @@ impl settings::Host for State {
 
     fn one(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         let text = self.settings.keys.get(&key).map(|(json, _)| json.clone());
-        self.charge(text.as_ref().map_or(0, String::len))?;
+        self.charge(key.len() + text.as_ref().map_or(0, String::len))?;
         Ok(text)
     }
 
     fn text(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         let text = self.settings.keys.get(&key).and_then(|(_, text)| text.clone());
-        self.charge(text.as_ref().map_or(0, String::len))?;
+        self.charge(key.len() + text.as_ref().map_or(0, String::len))?;
         Ok(text)
     }
 }

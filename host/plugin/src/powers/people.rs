@@ -13,7 +13,7 @@ const ROSTER_PAGE_MAX: u32 = 100;
 
 impl roster::Host for State {
     fn get(&mut self, id: String) -> wasmtime::Result<Answer<Option<wit::Participant>>> {
-        self.charge(0)?;
+        self.charge(id.len())?;
         Ok(self.call().map(|call| call.roster.get(&id).map(convert::participant)))
     }
 
@@ -23,16 +23,17 @@ impl roster::Host for State {
         limit: u32,
     ) -> wasmtime::Result<Answer<Vec<wit::Participant>>> {
         let everybody = self.call().map_or(0, |call| call.roster.len());
-        self.charge(everybody.saturating_mul(8))?;
+        let id = after.as_ref().map_or(0, String::len);
+        self.charge(everybody.saturating_mul(8).saturating_add(id))?;
         Ok(self.call().and_then(|call| page(call, after.as_deref(), limit)))
     }
 }
 
 impl chat_control::Host for State {
     fn set_attr(&mut self, (name, value): wit::Attr) -> wasmtime::Result<Answer<()>> {
-        self.charge(value.len())?;
-        let checked = check::attr(&name, &value);
         let bytes = name.len() + value.len();
+        self.charge(bytes)?;
+        let checked = check::attr(&name, &value);
         Ok(ask(self, checked, Effect::ChatAttr { name, value }, bytes))
     }
 
@@ -41,9 +42,9 @@ impl chat_control::Host for State {
         member: String,
         (name, value): wit::Attr,
     ) -> wasmtime::Result<Answer<()>> {
-        self.charge(value.len())?;
-        let checked = check::name(&member).and_then(|()| check::attr(&name, &value));
         let bytes = member.len() + name.len() + value.len();
+        self.charge(bytes)?;
+        let checked = check::name(&member).and_then(|()| check::attr(&name, &value));
         Ok(ask(self, checked, Effect::MemberAttr { member, name, value }, bytes))
     }
 
@@ -52,9 +53,9 @@ impl chat_control::Host for State {
         member: String,
         status: String,
     ) -> wasmtime::Result<Answer<()>> {
-        self.charge(0)?;
-        let checked = check::name(&member).and_then(|()| check::member_status(&status));
         let bytes = member.len() + status.len();
+        self.charge(bytes)?;
+        let checked = check::name(&member).and_then(|()| check::member_status(&status));
         Ok(ask(self, checked, Effect::MemberStatus { member, status }, bytes))
     }
 

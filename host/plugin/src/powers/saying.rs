@@ -9,7 +9,13 @@ use crate::{Draft, Effect, check, convert};
 
 impl post::Host for State {
     fn send(&mut self, draft: wit::Draft) -> wasmtime::Result<Answer<String>> {
-        self.charge(draft.content.body.len())?;
+        let names = match &draft.route {
+            wit::Route::Only(names) => names.iter().map(String::len).sum(),
+            wit::Route::Everyone | wit::Route::Nobody => 0,
+        };
+        let pairs = draft.attrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let texts = draft.kind.len() + draft.content.media_type.len();
+        self.charge(texts + names + draft.content.body.len() + pairs)?;
         Ok(send(self, draft))
     }
 }

@@ -62,21 +62,45 @@ async fn drawn(plugin: &Plugin, seed: u64) -> Vec<u8> {
     note(&plugin.on_message(call, said).await.unwrap()).unwrap()
 }
 
+/// What WASI answers to somebody who may not: a case, and at 4 an error code.
+const ACCESS_DENIED: (u8, u8) = (1, 1);
+
 #[tokio::test]
 async fn there_are_no_sockets() {
-    // What `create-tcp-socket` answers: a case, and at 4 an error code.
+    for kind in ["tcp", "udp"] {
+        let guest = Guest::doing(
+            "(call $create (i32.const 0) (i32.const 2048)) (call $keep (i32.const 2048) (i32.const 8))",
+        );
+        let guest = guest.keeping().importing(
+            &format!("import wasi:sockets/{kind}-create-socket@0.2.0;"),
+            &format!(
+                "(import \"wasi:sockets/{kind}-create-socket@0.2.0\" \"create-{kind}-socket\"
+                   (func $create (param i32 i32)))"
+            ),
+        );
+        let plugin = load(spec(guest.build())).await.unwrap();
+        let answer = kept(&plugin).await;
+        assert_eq!((answer[0], answer[4]), ACCESS_DENIED, "{kind}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_name_is_looked_up() {
     let guest = Guest::doing(
-        "(call $create (i32.const 0) (i32.const 2048)) (call $keep (i32.const 2048) (i32.const 8))",
+        "(call $resolve (call $network) (i32.const 3072) (i32.const 9) (i32.const 2048))
+         (call $keep (i32.const 2048) (i32.const 8))",
     );
-    let guest = guest.keeping().importing(
-        "import wasi:sockets/tcp-create-socket@0.2.0;",
-        "(import \"wasi:sockets/tcp-create-socket@0.2.0\" \"create-tcp-socket\"
-           (func $create (param i32 i32)))",
+    let guest = guest.keeping().with_module("(data (i32.const 3072) \"localhost\")").importing(
+        "import wasi:sockets/instance-network@0.2.0; import wasi:sockets/ip-name-lookup@0.2.0;",
+        "(import \"wasi:sockets/instance-network@0.2.0\" \"instance-network\"
+               (func $network (result i32)))
+             (import \"wasi:sockets/ip-name-lookup@0.2.0\" \"resolve-addresses\"
+               (func $resolve (param i32 i32 i32 i32)))",
     );
     let plugin = load(spec(guest.build())).await.unwrap();
     let answer = kept(&plugin).await;
-    let (failed, access_denied) = (1, 1);
-    assert_eq!((answer[0], answer[4]), (failed, access_denied), "{answer:?}");
+    // The name of a machine is refused, and nobody is asked for it.
+    assert_eq!(answer[0], 1, "{answer:?}");
 }
 
 #[tokio::test]

@@ -29,6 +29,9 @@ pub struct ZooKeeperConfig {
     pub digest: Option<Digest>,
     /// Where the last known ring is kept, if it is to be.
     pub cache: Option<PathBuf>,
+    /// Only to look: nothing is made, also not the root, and no right to write is asked for. What is written
+    /// all the same is refused where there are access rules.
+    pub observes: bool,
 }
 
 /// A user of ZooKeeper's `digest` scheme.
@@ -49,6 +52,7 @@ impl Default for ZooKeeperConfig {
             timeout: Duration::from_secs(5),
             digest: None,
             cache: None,
+            observes: false,
         }
     }
 }

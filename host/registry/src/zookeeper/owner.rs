@@ -72,7 +72,7 @@ async fn serve(shared: &Shared, client: Client) {
     shared.tree.forget_folders();
 }
 
-/// A session whose root is there and may be written.
+/// A session; its root is there and may be written, unless it only looks.
 async fn open(config: &ZooKeeperConfig, shared: &Shared) -> Result<Client, Problem> {
     let mut connector = Client::connector();
     if let Some(digest) = &config.digest {
@@ -83,6 +83,9 @@ async fn open(config: &ZooKeeperConfig, shared: &Shared) -> Result<Client, Probl
         Ok(client) => client,
         Err(error) => return Err(why(config, &error).await),
     };
+    if config.observes {
+        return Ok(client);
+    }
     match runtime::timeout(config.timeout, prepare(config, shared, &client)).await {
         Ok(prepared) => prepared.map(|()| client),
         Err(_elapsed) => Err(why(config, &Refusal::Timeout).await),

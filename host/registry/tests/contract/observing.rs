@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hashring::PartitionId;
 use registry::{
-    CLUSTER, Cas, ClusterRecord, ClusterView, Observer, PartitionRecord, PositionData,
+    CLUSTER, Cas, ClusterRecord, ClusterView, Member, Observer, PartitionRecord, PositionData,
     PositionRecord, Registry, ServiceInfo, Session, encode, partition_key,
 };
 
@@ -46,7 +46,8 @@ fn position(node: &str) -> Vec<u8> {
 
 fn led_by(node: &str) -> Vec<u8> {
     let primary = Some(node.parse().unwrap());
-    encode(&PartitionRecord { primary, ..PartitionRecord::first(vec![], 1) })
+    let member = Member { node: node.parse().unwrap(), store: 1 };
+    encode(&PartitionRecord { primary, ..PartitionRecord::first(vec![member], 1) })
 }
 
 async fn write(session: &Session, key: &str, expect: Option<u64>, data: Vec<u8>) -> u64 {

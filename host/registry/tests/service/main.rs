@@ -20,6 +20,8 @@ mod interpreter;
 mod locks;
 mod python;
 mod setting;
+#[path = "../../../../tests/src/skip.rs"]
+mod skip;
 mod users;
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ensemble::{Ensemble, registry, session};
 use crate::wait::eventually;
-use registry::{Digest, Error, Problem, Registry, Session, ZooKeeperConfig};
+use registry::{Cas, Digest, Error, Problem, Registry, Session, ZooKeeperConfig};
 
 use crate::{PATIENCE, put, write};
 
@@ -54,6 +54,27 @@ async fn with_a_digest_others_may_read_and_not_write() {
     // Another node with the same user is one of us.
     let b = session(&registry(config), "b").await;
     write(&b, put("partitions/000", Some(version), "2")).await;
+}
+
+#[tokio::test]
+async fn who_only_looks_needs_no_password_and_leaves_nothing() {
+    let Some(ensemble) = Ensemble::shared().await else { return };
+    let root = ensemble.root();
+    let looks = ZooKeeperConfig { observes: true, ..ensemble.config(&root) };
+    let before = session(&registry(looks.clone()), "before").await;
+    assert_eq!(before.list("partitions/").await, Ok(Vec::new()));
+    let intruder = ensemble.intruder().await;
+    assert_eq!(intruder.get(&root).await, None, "the root was made by somebody who only looks");
+
+    let config = ZooKeeperConfig { digest: digest("secret"), ..ensemble.config(&root) };
+    let a = session(&registry(config), "a").await;
+    write(&a, put("partitions/000", None, "1")).await;
+    let after = session(&registry(looks), "after").await;
+    let seen = after.list("partitions/").await.unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    let key = "partitions/000".to_owned();
+    let refused = after.cas(Cas { key, expect: Some(seen[0].1.version), data: None }).await;
+    assert!(matches!(refused, Err(Error::Denied { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ mod contract;
 mod ensemble;
 mod faults;
 mod ring;
+#[path = "../../../../tests/src/skip.rs"]
+mod skip;
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;
 

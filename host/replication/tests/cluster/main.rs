@@ -14,6 +14,9 @@ mod change;
 #[path = "../../../../tests/src/ensemble/mod.rs"]
 mod ensemble;
 mod mending;
+#[expect(unreachable_pub, reason = "shared with other crates")]
+#[path = "../../../../tests/src/skip.rs"]
+mod skip;
 mod support;
 #[expect(dead_code, unreachable_pub, reason = "shared with other crates")]
 #[path = "../../../../tests/src/wait.rs"]
