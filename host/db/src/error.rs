@@ -18,6 +18,11 @@ impl Error {
         ))
     }
 
+    /// Whether there was no room on the disk: nothing was changed, and with room it works again.
+    pub fn is_full(&self) -> bool {
+        self.0.sqlite_error_code() == Some(ErrorCode::DiskFull)
+    }
+
     /// Whether the file itself is broken, so that trying again is useless.
     pub fn is_damage(&self) -> bool {
         matches!(

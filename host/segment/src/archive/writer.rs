@@ -6,6 +6,7 @@
 //! on the disk: everything that waits is told so, and nothing is written any more.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
@@ -40,8 +41,9 @@ const SYNC_AFTER: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(1);
 /// The room of a space is looked at this often at most.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Without room for what was already taken, it is looked for this often.
+/// Without room for what was already taken, it is looked for this often, and told this often.
 const NO_ROOM: Duration = Duration::from_millis(100);
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// The state of the writing thread.
 pub(crate) struct Writer<F> {
@@ -61,6 +63,8 @@ pub(crate) struct Writer<F> {
     /// Bytes that no sync covers yet must be synced by then.
     sync_due: Option<runtime::Instant>,
     looked: Option<(runtime::Instant, bool)>,
+    /// When it was last said that there is no room.
+    told_full: Option<runtime::Instant>,
 }
 
 /// A row of the index to be.
@@ -121,6 +125,7 @@ impl<F: Fn(&str)> Writer<F> {
             unsynced: Vec::new(),
             sync_due: None,
             looked: None,
+            told_full: None,
         }
     }
 
@@ -320,14 +325,23 @@ impl<F: Fn(&str)> Writer<F> {
             match file.flush(self.shared.disk.as_ref()) {
                 Ok(()) => return Ok(()),
                 // Room was taken before; a file system that does not keep it for us can still run out.
-                Err(error) if is_full(&error) => {
-                    tracing::warn!(%error, "the archive waits for room");
-                    if self.shared.inbox.pause(NO_ROOM) != Ending::No {
-                        return Err(End::Failed("closed without room on the disk".to_owned()));
-                    }
-                }
+                Err(error) if is_full(&error) => self.wait_for_room(&error)?,
                 Err(error) => return Err(failure("write", &error)),
             }
+        }
+    }
+
+    /// Waits a moment for room on the disk, unless the archive is to end.
+    fn wait_for_room(&mut self, error: &dyn Error) -> Result<(), End> {
+        let now = runtime::now();
+        if self.told_full.is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY) {
+            tracing::warn!(%error, "the archive waits for room");
+            self.told_full = Some(now);
+        }
+        match self.shared.inbox.pause(NO_ROOM) {
+            Ending::No => Ok(()),
+            Ending::Abandon => Err(End::Abandoned),
+            Ending::Drain => Err(End::Failed("closed without room on the disk".to_owned())),
         }
     }
 
@@ -356,11 +370,16 @@ impl<F: Fn(&str)> Writer<F> {
             return Ok(());
         }
         let changes = std::mem::take(&mut self.pending);
-        let written =
-            self.index.transaction(|tx| changes.iter().try_for_each(|change| change.write(tx)));
-        if let Err(error) = written {
-            self.shared.index.distrust();
-            return Err(End::Failed(format!("the archive's index cannot be written: {error}")));
+        while let Err(error) =
+            self.index.transaction(|tx| changes.iter().try_for_each(|change| change.write(tx)))
+        {
+            // The value files have it; the index takes it when there is room.
+            let waited =
+                if error.is_full() { self.wait_for_room(&error) } else { Err(stopped(&error)) };
+            if let Err(end) = waited {
+                self.shared.index.distrust();
+                return Err(end);
+            }
         }
         for change in changes {
             match change {
@@ -396,12 +415,15 @@ impl<F: Fn(&str)> Writer<F> {
             return Ok(Err(Refused::Busy));
         }
         let written = self.index.transaction(|tx| relocation.write(tx));
+        if written.as_ref().is_err_and(db::Error::is_full) {
+            return Ok(Err(Refused::NoRoom));
+        }
         // The old files go next: an index that would come back from a loss of power must not need them.
         let last = !relocation.sources.is_empty();
         let kept = written.and_then(|()| if last { self.index.settle() } else { Ok(()) });
         if let Err(error) = kept {
             self.shared.index.distrust();
-            return Err(End::Failed(format!("the archive's index cannot be written: {error}")));
+            return Err(stopped(&error));
         }
         Ok(Ok(()))
     }
@@ -429,6 +451,10 @@ impl Change {
             Self::Applied(applied) => applied::put(tx, applied),
         }
     }
+}
+
+fn stopped(error: &db::Error) -> End {
+    End::Failed(format!("the archive's index cannot be written: {error}"))
 }
 
 fn failure(what: &str, error: &io::Error) -> End {

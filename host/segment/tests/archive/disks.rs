@@ -1,8 +1,9 @@
 //! Disks that fail, that are full, that wait, and one that takes a picture at every step.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
@@ -130,5 +131,37 @@ pub(crate) fn copy_all(from: &Path, to: &Path) {
         } else {
             fs::copy(&path, &beside).unwrap();
         }
+    }
+}
+
+/// A file system of its own, of 8 MiB, which can be filled without anybody else noticing.
+pub(crate) struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// `None` where this process may not mount one.
+    pub(crate) fn mount() -> Option<Self> {
+        let folder = folder();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=8m", "carillon-test"]).arg(folder.path());
+        let mounted = mount.output();
+        mounted.is_ok_and(|done| done.status.success()).then_some(Self(folder))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Takes all the room there is; the file that has it.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let path = self.path().join("filler");
+        let mut file = File::create(&path).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }

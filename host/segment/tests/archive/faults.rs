@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use segment::Disk;
-use segment::archive::{Done, Operation, ReadError, Refused, Slice};
+use segment::archive::{ArchiveConfig, Done, Operation, ReadError, Refused, Slice};
 
-use crate::disks::{Camera, Faulty};
+use crate::disks::{Camera, Faulty, SmallDisk};
+use crate::skip;
 use crate::support::{
     DAY, Opened, PATIENCE, closing, config, delete, entire, everything, folder, noise, open,
-    open_on, open_with_collections, opening, upload,
+    open_on, open_with_collections, opening, try_open, upload,
 };
 
 fn on(disk: &Arc<Faulty>, folder: &std::path::Path) -> Opened {
@@ -245,4 +247,45 @@ fn a_queue_that_is_full_says_so_and_does_nothing() {
     let rest: Vec<_> = answers.iter().collect();
     assert!(rest.iter().all(|answer| *answer == Ok(Done::Synced)));
     assert_eq!(rest.len() + refused.len(), 2200);
+}
+
+/// The value files have room here, and the index has none: what is synced is answered when it is indexed.
+#[test]
+fn without_room_for_its_index_the_archive_waits_and_goes_on() {
+    let (folder, Some(small)) = (folder(), SmallDisk::mount()) else {
+        return skip::skipped("a small disk cannot be mounted here (needs root)");
+    };
+    let home = small.path().join("home");
+    let config = ArchiveConfig { home, ..config(folder.path()) };
+    let opened = try_open(config.clone()).unwrap();
+    opened.collections();
+    let filler = small.fill();
+    let (tell, answers) = channel();
+    // The log of SQLite has some pages left: so many are written until there is no room.
+    let waits = (10..500).find(|version| {
+        let tell = tell.clone();
+        let key = format!("k{version}");
+        let put = entire("plain", &key, *version, b"bytes");
+        opened.archive.submit(put, move |answer| tell.send(answer).unwrap());
+        match answers.recv_timeout(Duration::from_millis(500)) {
+            Ok(answer) => {
+                assert_eq!(answer, Ok(Done::Synced));
+                false
+            }
+            Err(ended) => {
+                assert_eq!(ended, RecvTimeoutError::Timeout);
+                true
+            }
+        }
+    });
+    assert!(waits.is_some(), "there was always room");
+    std::fs::remove_file(filler).unwrap();
+    assert_eq!(answers.recv_timeout(PATIENCE), Ok(Ok(Done::Synced)));
+    assert!(opened.failures.try_recv().is_err(), "a full disk ends no archive");
+    drop(opened);
+    let opened = try_open(config).unwrap();
+    assert_eq!(opened.found.damages, []);
+    for version in 10..=waits.unwrap() {
+        assert_eq!(opened.get("plain", &format!("k{version}")).unwrap(), b"bytes");
+    }
 }
