@@ -116,7 +116,7 @@ mod tests {
         let member = |node: &str| Member { node: node.parse().unwrap(), store: 1 };
         let first = PartitionRecord::first(vec![member("a"), member("b")], 2);
         let last = PartitionRecord { epoch: COUNT_MAX, ..first.clone() };
-        for sound in [first.clone(), last.clone()] {
+        for sound in [first.clone(), last] {
             assert_eq!(decode::<PartitionRecord>(&encode(&sound)).unwrap(), sound);
         }
         let twice = vec![member("a"), member("a")];

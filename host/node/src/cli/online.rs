@@ -25,7 +25,10 @@ pub(super) async fn look(file: &Path, config: &Config) -> Result<Vec<String>, Pr
     if let Err(problem) = session.connected(config.registry.timeout.0).await {
         let silent = || "the registry does not answer".to_owned();
         let what = problem.map_or_else(silent, |problem| problem.to_string());
-        let what = kept.last_known().map_or(what.clone(), |known| with_ring(&what, &known));
+        let what = match kept.last_known() {
+            Some(known) => with_ring(&what, &known),
+            None => what,
+        };
         let fix = format!("Mend that, or correct [registry] in {}", file.display());
         return Err(Problem::unreachable(what, fix));
     }

@@ -253,7 +253,7 @@ fn a_queue_that_is_full_says_so_and_does_nothing() {
 #[test]
 fn without_room_for_its_index_the_archive_waits_and_goes_on() {
     let (folder, Some(small)) = (folder(), SmallDisk::mount()) else {
-        return skip::skipped("a small disk cannot be mounted here (needs root)");
+        return skip::without("mount", "a small disk cannot be mounted here (needs root)");
     };
     let home = small.path().join("home");
     let config = ArchiveConfig { home, ..config(folder.path()) };
