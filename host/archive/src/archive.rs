@@ -22,7 +22,7 @@ use crate::request::Name;
 use crate::room::{Room, Rooms};
 use crate::{
     Code, Delete, Found, List, Listing, Refusal, applying, holding, meters, paying, place,
-    question, serving, undecided,
+    question, serving, undecided, unfinished,
 };
 
 /// Uploads at once on a node, and as many of other nodes.
@@ -64,6 +64,13 @@ pub struct Config {
     pub silence: Duration,
     /// So old must an upload that is held be before anybody asks what becomes of it.
     pub undecided: Duration,
+    /// So old must it be to be given up although its coordinator cannot be asked.
+    pub abandoned: Duration,
+    /// So long another node may say nothing in the middle of what it brings or reads. Longer than a slow client
+    /// can make a coordinator wait.
+    pub stalled: Duration,
+    /// So long nothing may come of an archive of parts before it is given up.
+    pub unfinished: Duration,
 }
 
 impl Default for Config {
@@ -74,6 +81,9 @@ impl Default for Config {
             slack: Duration::from_secs(5),
             silence: Duration::from_secs(60),
             undecided: Duration::from_secs(60),
+            abandoned: Duration::from_secs(3600),
+            stalled: Duration::from_secs(300),
+            unfinished: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }
@@ -159,6 +169,7 @@ impl Archive {
         archive.begin("archive-follow", applying::follow);
         archive.begin("archive-pay", paying::pay);
         archive.begin("archive-undecided", undecided::decide);
+        archive.begin("archive-unfinished", unfinished::give_up);
         archive
     }
 
@@ -278,6 +289,12 @@ impl Archive {
     /// How many segments are known to be not whole on this node.
     pub fn owed(&self) -> usize {
         self.shared.engine.owed()
+    }
+
+    /// Uploads under way that this node coordinates, and that other nodes bring to it.
+    pub fn under_way(&self) -> (usize, usize) {
+        let taken = |places: &Semaphore| UPLOADS_MAX - places.available_permits().min(UPLOADS_MAX);
+        (taken(&self.shared.uploads), taken(&self.shared.held_uploads))
     }
 
     /// This node's own archive.

@@ -4,6 +4,7 @@
 //! time: so an upload has as many sequences in memory as fit between a slow member and a fast client, two.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::NodeId;
@@ -13,11 +14,16 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::archive::{Performing, Shared, locked};
 use crate::holding::learn;
+use crate::meters;
 use crate::question::{Begin, Bring, Said, Stream as Opening, begin, plain, say};
 use crate::room::Room;
 
 /// Bytes of one frame: a piece.
 pub(crate) const FRAME_BYTES: usize = 256 << 10;
+/// So long a member may take for a sequence, and to sync all it has: one that takes longer is lost, and must
+/// not keep the memory of what it was to be given.
+pub(crate) const GIVE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const HOLD_MAX: Duration = Duration::from_secs(120);
 
 /// What an upload is when all of it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,9 +150,9 @@ async fn run(shared: &Shared, mut link: Link, mut todo: mpsc::Receiver<Work>) ->
     let mut done = Ok(());
     while let Some(work) = todo.recv().await {
         done = match work {
-            Work::Slice(sheet) => link.bring(shared, &sheet.slice).await,
+            Work::Slice(sheet) => within(GIVE_MAX, link.bring(shared, &sheet.slice)).await,
             Work::Hold(sum, held) => {
-                let done = link.hold(shared, sum).await;
+                let done = within(HOLD_MAX, link.hold(shared, sum)).await;
                 whole = done.is_ok();
                 done.map(|store| {
                     // If nobody waits any more, it is held all the same.
@@ -166,6 +172,17 @@ async fn run(shared: &Shared, mut link: Link, mut todo: mpsc::Receiver<Work>) ->
         give_up(shared, &upload).await;
     }
     done
+}
+
+/// Gives a member so long.
+async fn within<T>(
+    longest: Duration,
+    work: impl Future<Output = Result<T, Lost>>,
+) -> Result<T, Lost> {
+    runtime::timeout(longest, work).await.unwrap_or_else(|_late| {
+        meters::stalled("member");
+        Err(Lost { full: false, why: "it took too long".to_owned() })
+    })
 }
 
 /// An upload that this node does not hold all of is not under way here any more.

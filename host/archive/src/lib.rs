@@ -10,14 +10,16 @@
 //! pure     place   entry   decide   question
 //! leading  reign   leading (one request)   applying (the log into this node's archive)
 //! asking   routing   listing
-//! bytes    uploading   lane   holding   room      reading   serving   source
-//! later    paying (what is owed)   undecided (uploads whose coordinator is gone)
+//! bytes    uploading   body   cutting   lane   holding   room      reading   serving   source
+//! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod applying;
 mod archive;
+mod body;
+mod cutting;
 mod decide;
 mod entry;
 mod gather;
@@ -38,6 +40,7 @@ mod routing;
 mod serving;
 mod source;
 mod undecided;
+mod unfinished;
 mod uploading;
 
 pub use archive::{Append, Archive, Config};

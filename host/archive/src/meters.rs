@@ -39,6 +39,17 @@ pub(crate) fn decided(how: &'static str) {
     counter!("carillon_object_uploads_decided_total", "how" => how).increment(1);
 }
 
+/// Somebody said nothing for too long, and was given up: whose upload it was, who should have taken or given
+/// bytes, or who read them.
+pub(crate) fn stalled(who: &'static str) {
+    counter!("carillon_object_streams_stalled_total", "who" => who).increment(1);
+}
+
+/// An archive of parts of which nothing came any more was given up.
+pub(crate) fn unfinished() {
+    counter!("carillon_object_unfinished_given_up_total").increment(1);
+}
+
 /// What a log says of objects is of a newer version.
 pub(crate) fn strange() {
     counter!("carillon_object_entries_strange_total").increment(1);

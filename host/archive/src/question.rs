@@ -38,6 +38,8 @@ pub(crate) enum Ask {
     Fence { node: NodeId, boot: u64 },
     /// What a key shows.
     Find { name: Name, version: Option<UnifiedId> },
+    /// That an archive of parts be given up, if nothing came of it after a moment.
+    GiveUp { name: Name, versioning: Versioning, version: UnifiedId, before_ms: u64 },
 }
 
 /// What an upload should become.

@@ -1,10 +1,12 @@
 //! Bytes of a segment from one holder, which may be this node: in pieces that are verified there.
 //!
 //! A holder has at most so many pieces on their way; what a slow reader does not take waits with the holder,
-//! on its disk, and never in a connection.
+//! on its disk, and never in a connection. A holder that owes pieces and gives none for too long counts as one
+//! that lacks them.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::NodeId;
@@ -15,11 +17,14 @@ use tokio::sync::mpsc;
 use crate::Part;
 use crate::archive::Shared;
 use crate::lane::FRAME_BYTES;
+use crate::meters;
 use crate::question::{Said, Stream as Opening, begin, plain};
 use crate::serving::{self, Pieces};
 
 /// So many pieces are on their way: a MiB.
 pub(crate) const PIECES_MAX: u32 = 4;
+/// So long a holder may take to give a piece: longer than a disk does that is not broken.
+const PIECE_MAX: Duration = Duration::from_secs(15);
 
 /// Why a holder does not give them, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,7 @@ pub(crate) struct Source {
     pieces: mpsc::Receiver<Result<Bytes, Lacks>>,
     /// To ask for more; none of this node's own.
     credit: Option<Sending>,
+    node: NodeId,
 }
 
 impl Source {
@@ -55,8 +61,9 @@ impl Source {
         let away = || Lacks(format!("node {node} cannot be reached"));
         let stream = shared.replication.stream(node, begin(&fetch)).await;
         let (sending, mut receiving) = stream.map_err(|_ended| away())?.split();
-        let first = receiving.next().await.ok().flatten().and_then(|frame| plain::<Said>(&frame));
-        let table = match first {
+        let first = runtime::timeout(PIECE_MAX, receiving.next()).await;
+        let first = first.map_err(|_late| silent(node))?;
+        let table = match first.ok().flatten().and_then(|frame| plain::<Said>(&frame)) {
             Some(Said::Table(table)) => table,
             Some(Said::No { why, .. }) => return Err(Lacks(format!("node {node}: {why}"))),
             Some(_) | None => return Err(away()),
@@ -65,7 +72,11 @@ impl Source {
         let name = node.clone();
         shared.tasks.spawn("archive-fetch", async move {
             loop {
-                let next = match receiving.next().await {
+                let next = tokio::select! { biased;
+                    () = coming.closed() => return,
+                    next = receiving.next() => next,
+                };
+                let next = match next {
                     Ok(None) => return,
                     Ok(Some(frame)) if frame.len() > 1 => piece(&frame, &name),
                     Ok(Some(_)) | Err(_) => Err(Lacks(format!("node {name} was lost"))),
@@ -77,7 +88,7 @@ impl Source {
                 }
             }
         });
-        Ok(Self { table, pieces, credit: Some(sending) })
+        Ok(Self { table, pieces, credit: Some(sending), node: node.clone() })
     }
 
     async fn here(
@@ -108,18 +119,27 @@ impl Source {
                 }
             }
         });
-        Ok(Self { table, pieces, credit: None })
+        Ok(Self { table, pieces, credit: None, node: shared.node.clone() })
     }
 
     /// The next bytes; `None` behind the last.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Lacks>> {
-        let piece = self.pieces.recv().await?;
+        // Whoever waits here has given credit for at least one piece.
+        let Ok(piece) = runtime::timeout(PIECE_MAX, self.pieces.recv()).await else {
+            return Some(Err(silent(&self.node)));
+        };
+        let piece = piece?;
         if let (Some(credit), Ok(_)) = (&mut self.credit, &piece) {
             // If the holder is gone, the next piece says so.
             drop(credit.send(&[1], &[]).await);
         }
         Some(piece)
     }
+}
+
+fn silent(node: &NodeId) -> Lacks {
+    meters::stalled("holder");
+    Lacks(format!("node {node} gave nothing for {} s", PIECE_MAX.as_secs()))
 }
 
 /// A frame of a piece is the byte 0 and its bytes, of an end the byte 1 and the words.

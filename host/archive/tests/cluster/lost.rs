@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::{
-    Adler32, Archive, Body, BodyEnded, Code, Delete, Md5, Name, Next, Refusal, Stored, UnifiedId,
-    Upload, Versioning,
+    Adler32, Archive, Body, BodyEnded, Code, Delete, Md5, Name, Next, Put, Refusal, Stored,
+    UnifiedId, Upload, Versioning,
 };
 use bytes::{Bytes, BytesMut};
 use segment::archive::{Closing, Opening, Operation, Slice};
@@ -25,29 +25,44 @@ impl Body for Fed {
 }
 
 /// An upload under way.
-struct Feeding {
+pub(crate) struct Feeding {
     feed: mpsc::Sender<Bytes>,
     put: tokio::task::JoinSet<Result<Stored, Refusal>>,
 }
 
 impl Feeding {
-    fn begin(archive: &Archive, name: &Name, size: usize) -> Self {
+    pub(crate) fn begin(archive: &Archive, name: &Name, size: usize) -> Self {
+        Self::begin_put(archive, put_of(name, size))
+    }
+
+    pub(crate) fn begin_put(archive: &Archive, put: Put) -> Self {
         let (feed, fed) = mpsc::channel(1);
-        let (archive, put) = (archive.clone(), put_of(name, size));
+        let archive = archive.clone();
         let mut putting = tokio::task::JoinSet::new();
         putting.spawn(async move { archive.put(put, &mut Fed(fed)).await });
         Self { feed, put: putting }
     }
 
-    async fn feed(&self, data: &Bytes) {
+    pub(crate) async fn feed(&self, data: &Bytes) {
         for chunk in data.chunks(1 << 20) {
             self.feed.send(Bytes::copy_from_slice(chunk)).await.expect("it is taken");
         }
     }
 
-    async fn end(mut self) -> Result<Stored, Refusal> {
-        drop(self.feed);
+    /// Feeds a little, if anybody takes it; whether somebody did.
+    pub(crate) async fn offer(&self, chunk: &[u8]) -> bool {
+        self.feed.send(Bytes::copy_from_slice(chunk)).await.is_ok()
+    }
+
+    /// What becomes of it while it is kept open.
+    pub(crate) async fn ended(&mut self) -> Result<Stored, Refusal> {
         self.put.join_next().await.expect("it was begun").expect("it does not panic")
+    }
+
+    pub(crate) async fn end(mut self) -> Result<Stored, Refusal> {
+        let (closed, _) = mpsc::channel(1);
+        self.feed = closed;
+        self.ended().await
     }
 }
 
@@ -172,7 +187,7 @@ async fn n13_an_upload_that_is_given_up_is_given_up_by_every_member() {
     let first = cluster.node(0).archive().clone();
     make(&first, "plain", Versioning::Unversioned).await;
     let (key, data) = (name("plain", "k"), data(4, 12 << 20));
-    let put = archive::Put { md5: Some(Md5::of(b"other")), ..put_of(&key, data.len()) };
+    let put = Put { md5: Some(Md5::of(b"other")), ..put_of(&key, data.len()) };
     let refused = first.put(put, &mut archive::Whole(Some(data.clone()))).await;
     assert_eq!(code(refused), Code::Md5Mismatch);
     for index in 0..3 {
@@ -196,7 +211,7 @@ fn node(index: usize) -> hashring::NodeId {
 }
 
 /// What two members hold of an upload that nobody has decided.
-async fn held(cluster: &Cluster, upload: &Upload, key: &Name, data: &Bytes) {
+pub(crate) async fn held(cluster: &Cluster, upload: &Upload, key: &Name, data: &Bytes) {
     for index in [1, 2] {
         let engine = cluster.node(index).archive().engine().clone();
         let opening = Opening {
@@ -316,7 +331,7 @@ async fn n15_a_node_that_slept_shows_what_is_newest_and_nothing_that_was_deleted
     cluster.kill(2).await;
     cluster.led().await;
     let meta = vec![("colour".to_owned(), "blue".to_owned())];
-    let second = archive::Put { meta: meta.clone(), ..put_of(&replaced, new.len()) };
+    let second = Put { meta: meta.clone(), ..put_of(&replaced, new.len()) };
     let second = first.put(second, &mut archive::Whole(Some(new.clone()))).await;
     let second = second.expect("it is stored").version;
     let all = Delete { name: deleted.clone(), version: None, repeat: None };

@@ -10,6 +10,7 @@
 
 mod lost;
 mod objects;
+mod stalled;
 mod support;
 #[expect(unreachable_pub, reason = "shared with other crates")]
 #[path = "../../../../tests/src/wait.rs"]

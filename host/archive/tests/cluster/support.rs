@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     copies: u8,
     /// What must stay free on each node's disk.
     reserves: Vec<u64>,
+    /// How their archives are set up, but for their process lives.
+    config: archive::Config,
     nodes: Vec<Option<Node>>,
     folder: tempfile::TempDir,
 }
@@ -119,6 +121,13 @@ impl Host for Told {
 
 impl Cluster {
     pub(crate) async fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, |_config| {}).await
+    }
+
+    /// With archives that are set up otherwise.
+    pub(crate) async fn start_with(nodes: usize, change: impl Fn(&mut archive::Config)) -> Self {
+        let mut config = archive::Config { undecided: UNDECIDED, ..archive::Config::default() };
+        change(&mut config);
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::embedded(&folder.path().join("registry")).unwrap();
         let mut cluster = Self {
@@ -126,6 +135,7 @@ impl Cluster {
             authority: Arc::new(Authority::new("test").unwrap()),
             copies: u8::try_from(nodes.min(3)).unwrap(),
             reserves: vec![0; nodes],
+            config,
             nodes: (0..nodes).map(|_| None).collect(),
             folder,
         };
@@ -158,7 +168,7 @@ impl Cluster {
         let node: NodeId = format!("n{}", index + 1).parse().unwrap();
         let session = self.registry.session(&node);
         let (path, copies, reserve) = (self.data(index), self.copies, self.reserves[index]);
-        let authority = Arc::clone(&self.authority);
+        let (authority, config_of) = (Arc::clone(&self.authority), self.config);
         let started = runtime.spawn(async move {
             let count: Partitions = PARTITIONS.try_into().unwrap();
             let places = || (0..16).map(|n| Position::of_key(format!("{node}/{n}").as_bytes()));
@@ -178,8 +188,7 @@ impl Cluster {
                 next: Mutex::default(),
                 archive: OnceLock::new(),
             });
-            let config =
-                archive::Config { boot, undecided: UNDECIDED, ..archive::Config::default() };
+            let config = archive::Config { boot, ..config_of };
             let append = Arc::<Numbers>::clone(&numbers);
             let archive = Archive::new(replication.clone(), append, engine, config, &tasks);
             numbers.archive.set(archive.clone()).unwrap();
