@@ -16,6 +16,7 @@ use segment::archive::{self as engine, CollectionName, UnifiedId, Upload, Versio
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::lane::Lost;
+use crate::pace::Pace;
 use crate::question::{Ask, Question, Reply, Stream as Opening, begun, decode, encode, is_stream};
 use crate::reign::Reign;
 use crate::request::Name;
@@ -29,8 +30,6 @@ use crate::{
 const UPLOADS_MAX: usize = 256;
 /// Segments that are read at once on a node, and as many for other nodes.
 const READS_MAX: usize = 256;
-/// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'.
-const UPLOAD_KIB_MAX: usize = 128 << 10;
 /// Partitions whose logs are read at once.
 const CATCH_UPS_MAX: usize = 4;
 /// A collection is kept in mind once it is known; there are no more than that.
@@ -71,6 +70,9 @@ pub struct Config {
     pub stalled: Duration,
     /// So long nothing may come of an archive of parts before it is given up.
     pub unfinished: Duration,
+    /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
+    /// sequence.
+    pub memory_kib: usize,
 }
 
 impl Default for Config {
@@ -84,6 +86,7 @@ impl Default for Config {
             abandoned: Duration::from_secs(3600),
             stalled: Duration::from_secs(300),
             unfinished: Duration::from_secs(7 * 24 * 3600),
+            memory_kib: 128 << 10,
         }
     }
 }
@@ -123,6 +126,7 @@ pub(crate) struct Shared {
     pub(crate) held_uploads: Semaphore,
     pub(crate) held_kib: Semaphore,
     pub(crate) rooms: Arc<Rooms>,
+    pub(crate) pace: Pace,
     pub(crate) reads: Arc<Semaphore>,
     pub(crate) served: Semaphore,
     collections: Mutex<BTreeMap<CollectionName, Versioning>>,
@@ -156,10 +160,11 @@ impl Archive {
             count: AtomicU64::new(0),
             under_way: Mutex::default(),
             uploads: Semaphore::new(UPLOADS_MAX),
-            upload_kib: Arc::new(Semaphore::new(UPLOAD_KIB_MAX)),
+            upload_kib: Arc::new(Semaphore::new(config.memory_kib)),
             held_uploads: Semaphore::new(UPLOADS_MAX),
-            held_kib: Semaphore::new(UPLOAD_KIB_MAX),
+            held_kib: Semaphore::new(config.memory_kib),
             rooms: Arc::default(),
+            pace: Pace::new(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             served: Semaphore::new(READS_MAX),
             collections: Mutex::default(),
@@ -295,6 +300,11 @@ impl Archive {
     pub fn under_way(&self) -> (usize, usize) {
         let taken = |places: &Semaphore| UPLOADS_MAX - places.available_permits().min(UPLOADS_MAX);
         (taken(&self.shared.uploads), taken(&self.shared.held_uploads))
+    }
+
+    /// How much more memory, in KiB, uploads may take that this node coordinates.
+    pub fn memory_kib_left(&self) -> usize {
+        self.shared.upload_kib.available_permits()
     }
 
     /// This node's own archive.
@@ -510,9 +520,13 @@ impl Shared {
     pub(crate) async fn begin_operation(&self, operation: engine::Operation) -> Performing {
         let (reply, answer) = oneshot::channel();
         let archive = self.engine.clone();
-        let heavy = operation_bytes(&operation) > (64 << 10);
+        let bytes = operation_bytes(&operation);
+        let heavy = bytes > (64 << 10);
+        let bulk = heavy && !matches!(operation, engine::Operation::Adopt { .. });
+        let passed = if bulk { self.pace.pass(bytes).await } else { None };
         let submit = move || {
             archive.submit(operation, move |answer| {
+                drop(passed);
                 // Whoever does not wait any more does not want to know.
                 drop(reply.send(answer));
             });

@@ -10,7 +10,7 @@
 //! pure     place   entry   decide   question
 //! leading  reign   leading (one request)   applying (the log into this node's archive)
 //! asking   routing   listing
-//! bytes    uploading   body   cutting   lane   holding   room      reading   serving   source
+//! bytes    uploading   body   cutting   lane   holding   room   pace (governor)      reading   serving   source
 //! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
 //! ```
 
@@ -23,11 +23,13 @@ mod cutting;
 mod decide;
 mod entry;
 mod gather;
+mod governor;
 mod holding;
 mod lane;
 mod leading;
 mod listing;
 mod meters;
+mod pace;
 mod paying;
 mod place;
 mod question;

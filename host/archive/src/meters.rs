@@ -45,6 +45,12 @@ pub(crate) fn stalled(who: &'static str) {
     counter!("carillon_object_streams_stalled_total", "who" => who).increment(1);
 }
 
+/// So many bytes a second of bulk may go to the disk.
+pub(crate) fn bulk_rate(bytes: u64) {
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    gauge!("carillon_object_bulk_mib_per_second").set(f64::from(mib));
+}
+
 /// An archive of parts of which nothing came any more was given up.
 pub(crate) fn unfinished() {
     counter!("carillon_object_unfinished_given_up_total").increment(1);

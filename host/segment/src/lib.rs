@@ -25,6 +25,7 @@ mod indexer;
 mod ledger;
 mod log;
 mod measure;
+mod pulse;
 mod queue;
 mod read;
 mod record;
@@ -45,5 +46,6 @@ pub use folder::{Folder, FolderError};
 pub use log::{
     Damage, Log, LogConfig, Notice, OpenError, Recovered, Reserve, Restored, SubmitError,
 };
+pub use pulse::Syncs;
 pub use read::ReadError;
 pub use snapshot::{Kept, SNAPSHOT_PART_BYTES_MAX, Snapshot, SnapshotDraft, SnapshotError};

@@ -9,6 +9,7 @@
 )]
 
 mod lost;
+mod memory;
 mod objects;
 mod stalled;
 mod support;

@@ -18,7 +18,7 @@ use replication::{
 };
 use runtime::{Stop, Tasks};
 use segment::archive::{Archive as Engine, ArchiveConfig, SpaceConfig};
-use segment::{Folder, Log, LogConfig, Reserve, Snapshot};
+use segment::{Disk, Folder, Log, LogConfig, Reserve, Snapshot, SystemDisk};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -38,6 +38,8 @@ pub(crate) struct Cluster {
     reserves: Vec<u64>,
     /// How their archives are set up, but for their process lives.
     config: archive::Config,
+    /// What their archives write to.
+    disk: Arc<dyn Disk>,
     nodes: Vec<Option<Node>>,
     folder: tempfile::TempDir,
 }
@@ -126,6 +128,15 @@ impl Cluster {
 
     /// With archives that are set up otherwise.
     pub(crate) async fn start_with(nodes: usize, change: impl Fn(&mut archive::Config)) -> Self {
+        Self::start_on(Arc::new(SystemDisk), nodes, change).await
+    }
+
+    /// With archives on another disk.
+    pub(crate) async fn start_on(
+        disk: Arc<dyn Disk>,
+        nodes: usize,
+        change: impl Fn(&mut archive::Config),
+    ) -> Self {
         let mut config = archive::Config { undecided: UNDECIDED, ..archive::Config::default() };
         change(&mut config);
         let folder = tempfile::tempdir().unwrap();
@@ -136,6 +147,7 @@ impl Cluster {
             copies: u8::try_from(nodes.min(3)).unwrap(),
             reserves: vec![0; nodes],
             config,
+            disk,
             nodes: (0..nodes).map(|_| None).collect(),
             folder,
         };
@@ -169,6 +181,7 @@ impl Cluster {
         let session = self.registry.session(&node);
         let (path, copies, reserve) = (self.data(index), self.copies, self.reserves[index]);
         let (authority, config_of) = (Arc::clone(&self.authority), self.config);
+        let disk = Arc::clone(&self.disk);
         let started = runtime.spawn(async move {
             let count: Partitions = PARTITIONS.try_into().unwrap();
             let places = || (0..16).map(|n| Position::of_key(format!("{node}/{n}").as_bytes()));
@@ -176,7 +189,7 @@ impl Cluster {
             let folder = replication::enlist(&session, folder).await.unwrap();
             let (notices, boot) = (Notices::default(), folder.boot());
             let (log, restored) = log(&folder, &notices);
-            let engine = engine(&folder, &node, reserve);
+            let engine = engine(disk, &folder, &node, reserve);
             let positions = folder.positions().to_vec();
             let credentials = Credentials::new(&authority.issue(&node).unwrap()).unwrap();
             let parts = Parts { session, credentials, folder, log: log.clone(), restored, notices };
@@ -317,7 +330,7 @@ fn log(folder: &Folder, notices: &Notices) -> (Log, BTreeMap<PartitionId, segmen
     (log, recovered.partitions)
 }
 
-fn engine(folder: &Folder, node: &NodeId, reserve_bytes: u64) -> Engine {
+fn engine(disk: Arc<dyn Disk>, folder: &Folder, node: &NodeId, reserve_bytes: u64) -> Engine {
     let home = folder.path().join("archive");
     let config = ArchiveConfig {
         node: node.clone(),
@@ -331,7 +344,7 @@ fn engine(folder: &Folder, node: &NodeId, reserve_bytes: u64) -> Engine {
         keeping: None,
         home,
     };
-    Engine::open(config, |_text| {}).unwrap().0
+    Engine::open_on(disk, config, |_text| {}).unwrap().0
 }
 
 fn config(node: NodeId, partitions: Partitions, copies: u8, positions: Vec<Position>) -> Config {
