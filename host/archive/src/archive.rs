@@ -17,10 +17,11 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::lane::Lost;
 use crate::pace::Pace;
-use crate::question::{Ask, Question, Reply, Stream as Opening, begun, decode, encode, is_stream};
+use crate::question::{Ask, Question, Reply, Stream as Opening};
 use crate::reign::Reign;
 use crate::request::Name;
 use crate::room::{Room, Rooms};
+use crate::spoken::{self, Strange, begun, decode, encode, is_stream};
 use crate::{
     Code, Delete, Found, List, Listing, Refusal, applying, holding, meters, paying, place,
     question, serving, undecided, unfinished,
@@ -130,6 +131,8 @@ pub(crate) struct Shared {
     pub(crate) reads: Arc<Semaphore>,
     pub(crate) served: Semaphore,
     collections: Mutex<BTreeMap<CollectionName, Versioning>>,
+    /// Nodes of other versions, each told of once.
+    strangers: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Archive {
@@ -168,6 +171,7 @@ impl Archive {
             reads: Arc::new(Semaphore::new(READS_MAX)),
             served: Semaphore::new(READS_MAX),
             collections: Mutex::default(),
+            strangers: Mutex::default(),
         });
         let archive = Self { shared };
         archive.begin("archive-apply", applying::apply);
@@ -357,17 +361,20 @@ impl Archive {
             }
             let until = runtime::now() + Duration::from_millis(head.wait_ms.into());
             let answer = match asked {
-                None => {
-                    let detail = "the node that was asked does not understand the one that asks";
-                    question::Answer::Done(Err(Refusal::new(Code::NotReady, detail)))
+                Err(strange @ Strange::Version(_)) => {
+                    shared.strange(&from, strange);
+                    return Ok(spoken::not_understood());
                 }
-                Some(Question::Ask(partition, ask)) => {
+                Err(strange @ Strange::Broken) => {
+                    question::Answer::Done(Err(strange.refusal(&shared.node)))
+                }
+                Ok(Question::Ask(partition, ask)) => {
                     shared.answer_here(partition, ask, until).await
                 }
-                Some(Question::List(list)) => {
+                Ok(Question::List(list)) => {
                     question::Answer::Done(shared.list_here(list, until).await)
                 }
-                Some(Question::Upload(upload)) => {
+                Ok(Question::Upload(upload)) => {
                     let boot = shared.config.boot;
                     let under_way = boot == upload.boot && shared.is_under_way(upload.count);
                     question::Answer::Done(Ok(Reply::Upload { boot, under_way }))
@@ -384,17 +391,23 @@ impl Archive {
     }
 
     /// Serves it.
-    pub fn stream(&self, from: &NodeId, body: &[u8], stream: Stream) -> Streaming {
+    pub fn stream(&self, from: &NodeId, body: &[u8], mut stream: Stream) -> Streaming {
         let shared = Arc::clone(&self.shared);
         let opening = begun(body);
         let from = from.clone();
         Box::pin(async move {
             match opening {
-                Some(Opening::Bring(begin)) => holding::hold(&shared, &from, begin, stream).await,
-                Some(Opening::Fetch { at, part, from, until }) => {
+                Ok(Opening::Bring(begin)) => holding::hold(&shared, &from, begin, stream).await,
+                Ok(Opening::Fetch { at, part, from, until }) => {
                     serving::serve(&shared, at, part, from..until, stream).await;
                 }
-                None => tracing::warn!(%from, "a stream of another version is not served"),
+                Err(strange) => {
+                    shared.strange(&from, strange);
+                    // If the other is gone it does not need to know.
+                    let said = stream.send(&spoken::frame_not_understood(), &[]);
+                    drop(runtime::timeout(shared.config.stalled, said).await);
+                    stream.finish();
+                }
             }
         })
     }
@@ -416,6 +429,14 @@ impl Shared {
     pub(crate) fn is_ready(&self, partition: PartitionId) {
         locked(&self.ready).insert(partition);
         self.ready_rung.notify_one();
+    }
+
+    /// Another node says what this one does not understand.
+    pub(crate) fn strange(&self, node: &NodeId, strange: Strange) {
+        meters::not_understood();
+        if locked(&self.strangers).insert(node.clone()) {
+            tracing::warn!("{}", strange.refusal(node));
+        }
     }
 
     /// A new upload of this process life.

@@ -14,7 +14,8 @@ use segment::archive::{Closing, Fact, Operation, Refused, SEQUENCE_BYTES_MAX, Sl
 use crate::archive::{Performing, Shared};
 use crate::lane::{Lost, give_up};
 use crate::meters;
-use crate::question::{Begin, Bring, Said, plain, say};
+use crate::question::{Begin, Bring, Said};
+use crate::spoken::{plain, say};
 
 /// Takes it.
 pub(crate) async fn hold(shared: &Arc<Shared>, from: &NodeId, begin: Begin, mut stream: Stream) {
@@ -54,7 +55,7 @@ async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(),
     let mut before: Option<(u32, Performing)> = None;
     let mut next = 0;
     loop {
-        match plain::<Bring>(&heard(shared, begin, stream).await?).ok_or(None)? {
+        match plain::<Bring>(&heard(shared, begin, stream).await?).map_err(|_strange| None)? {
             Bring::Slice { sequence, size, md5, adler32 } => {
                 let bytes = usize::try_from(size).unwrap_or(usize::MAX);
                 if bytes > SEQUENCE_BYTES_MAX || sequence != next {

@@ -15,8 +15,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use crate::archive::{Performing, Shared, locked};
 use crate::holding::learn;
 use crate::meters;
-use crate::question::{Begin, Bring, Said, Stream as Opening, begin, plain, say};
+use crate::question::{Begin, Bring, Said, Stream as Opening};
 use crate::room::Room;
+use crate::spoken::{begin, plain, say};
 
 /// Bytes of one frame: a piece.
 pub(crate) const FRAME_BYTES: usize = 256 << 10;
@@ -96,8 +97,8 @@ impl Lane {
             })?;
             let mut stream = Box::new(stream);
             // Nothing is read of the client before it is known whether there is room for it.
-            match hear(&mut stream).await? {
-                Said::Ready => Link::There(stream),
+            match hear(&node, &mut stream).await? {
+                Said::Ready => Link::There(node.clone(), stream),
                 _ => return Err(Lost::cut()),
             }
         };
@@ -140,7 +141,7 @@ impl Lane {
 /// What is at the other end.
 enum Link {
     Here { upload: Begin, room: Room, before: Option<Performing>, begun: bool },
-    There(Box<Stream>),
+    There(NodeId, Box<Stream>),
 }
 
 /// Does what comes, until nothing comes any more or the member is lost. What is cut before the member holds
@@ -209,11 +210,11 @@ impl Link {
                 *before = Some(shared.begin_operation(operation).await);
                 Ok(())
             }
-            Self::There(stream) => {
+            Self::There(node, stream) => {
                 let Slice { sequence, size, md5, adler32, data } = slice.clone();
                 let size = u32::try_from(size).unwrap_or(u32::MAX);
                 tell(stream, &Bring::Slice { sequence, size, md5, adler32 }).await?;
-                if hear(stream).await? != Said::Go(sequence) {
+                if hear(node, stream).await? != Said::Go(sequence) {
                     return Err(Lost::cut());
                 }
                 for piece in data.chunks(FRAME_BYTES) {
@@ -235,10 +236,10 @@ impl Link {
                 shared.perform(held).await.map_err(|refused| Lost::of(&refused))?;
                 Ok(shared.engine.store())
             }
-            Self::There(stream) => {
+            Self::There(node, stream) => {
                 let Sum { size, md5, adler32, table, time_ms } = sum;
                 tell(stream, &Bring::Hold { size, md5, adler32, table, time_ms }).await?;
-                match hear(stream).await? {
+                match hear(node, stream).await? {
                     Said::Held { store } => Ok(store),
                     _ => Err(Lost::cut()),
                 }
@@ -252,14 +253,14 @@ async fn tell(stream: &mut Stream, said: &Bring) -> Result<(), Lost> {
 }
 
 /// Waits for a word; sequences that are written meanwhile are taken note of.
-async fn hear(stream: &mut Stream) -> Result<Said, Lost> {
+async fn hear(node: &NodeId, stream: &mut Stream) -> Result<Said, Lost> {
     loop {
         let frame: Option<Bytes> = stream.next().await.map_err(|_ended| Lost::cut())?;
-        match frame.and_then(|frame| plain::<Said>(&frame)) {
-            Some(Said::Got(_)) => {}
-            Some(Said::No { full, why }) => return Err(Lost { full, why }),
-            Some(said) => return Ok(said),
-            None => return Err(Lost::cut()),
+        match plain::<Said>(&frame.ok_or_else(Lost::cut)?) {
+            Ok(Said::Got(_)) => {}
+            Ok(Said::No { full, why }) => return Err(Lost { full, why }),
+            Ok(said) => return Ok(said),
+            Err(strange) => return Err(Lost { full: false, why: strange.refusal(node).detail }),
         }
     }
 }

@@ -7,10 +7,10 @@
 //! decides; the primary says what can be seen, and any member that has the bytes gives them.
 //!
 //! ```text
-//! pure     place   entry   decide   question
+//! pure     place   entry   decide   question   spoken   governor
 //! leading  reign   leading (one request)   applying (the log into this node's archive)
 //! asking   routing   listing
-//! bytes    uploading   body   cutting   lane   holding   room   pace (governor)      reading   serving   source
+//! bytes    uploading   body   cutting   lane   holding   room   pace      reading   serving   source
 //! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
 //! ```
 
@@ -41,12 +41,12 @@ mod room;
 mod routing;
 mod serving;
 mod source;
+mod spoken;
 mod undecided;
 mod unfinished;
 mod uploading;
 
 pub use archive::{Append, Archive, Config};
-pub use question::is_question;
 pub use reading::Reading;
 pub use refusal::{Code, Outcome, Refusal};
 pub use request::{
@@ -57,4 +57,5 @@ pub use segment::archive::{
     Adler32, CollectionName, Digesting, InvalidName, InvalidVersion, Key, META_BYTES_MAX, Md5,
     PARTS_MAX, SEGMENT_BYTES_MAX, Table, UnifiedId, Upload, Usage, Versioning,
 };
+pub use spoken::is_question;
 pub use uploading::ENTIRE_BYTES_MAX;

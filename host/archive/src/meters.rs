@@ -45,6 +45,11 @@ pub(crate) fn stalled(who: &'static str) {
     counter!("carillon_object_streams_stalled_total", "who" => who).increment(1);
 }
 
+/// Another node said something that is not of this node's version.
+pub(crate) fn not_understood() {
+    counter!("carillon_object_not_understood_total").increment(1);
+}
+
 /// So many bytes a second of bulk may go to the disk.
 pub(crate) fn bulk_rate(bytes: u64) {
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);

@@ -11,8 +11,9 @@ use crate::Part;
 use crate::archive::Shared;
 use crate::lane::FRAME_BYTES;
 use crate::meters;
-use crate::question::{Said, say};
+use crate::question::Said;
 use crate::source::{Opened, PIECES_MAX, made};
+use crate::spoken::say;
 
 /// Serves a stream that asks for a range of a segment.
 pub(crate) async fn serve(

@@ -18,8 +18,9 @@ use crate::Part;
 use crate::archive::Shared;
 use crate::lane::FRAME_BYTES;
 use crate::meters;
-use crate::question::{Said, Stream as Opening, begin, plain};
+use crate::question::{Said, Stream as Opening};
 use crate::serving::{self, Pieces};
+use crate::spoken::{begin, plain};
 
 /// So many pieces are on their way: a MiB.
 pub(crate) const PIECES_MAX: u32 = 4;
@@ -63,10 +64,11 @@ impl Source {
         let (sending, mut receiving) = stream.map_err(|_ended| away())?.split();
         let first = runtime::timeout(PIECE_MAX, receiving.next()).await;
         let first = first.map_err(|_late| silent(node))?;
-        let table = match first.ok().flatten().and_then(|frame| plain::<Said>(&frame)) {
-            Some(Said::Table(table)) => table,
-            Some(Said::No { why, .. }) => return Err(Lacks(format!("node {node}: {why}"))),
-            Some(_) | None => return Err(away()),
+        let table = match plain::<Said>(&first.ok().flatten().ok_or_else(away)?) {
+            Ok(Said::Table(table)) => table,
+            Ok(Said::No { why, .. }) => return Err(Lacks(format!("node {node}: {why}"))),
+            Ok(_) => return Err(away()),
+            Err(strange) => return Err(Lacks(strange.refusal(node).detail)),
         };
         let (coming, pieces) = mpsc::channel(usize::try_from(PIECES_MAX).unwrap_or(1) + 1);
         let name = node.clone();

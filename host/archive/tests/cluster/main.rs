@@ -13,6 +13,7 @@ mod memory;
 mod objects;
 mod stalled;
 mod support;
+mod versions;
 #[expect(unreachable_pub, reason = "shared with other crates")]
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;

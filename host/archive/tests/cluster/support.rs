@@ -277,6 +277,10 @@ impl Node {
     pub(crate) fn archive(&self) -> &Archive {
         &self.archive
     }
+
+    pub(crate) fn replication(&self) -> &Replication {
+        &self.replication
+    }
 }
 
 impl Node {
