@@ -10,6 +10,8 @@
 //! up to there, and value files that no log needs any more are given back.
 
 pub mod archive;
+mod backup;
+mod backup_copy;
 mod base_draft;
 mod base_file;
 mod base_taking;
@@ -36,6 +38,7 @@ mod space;
 mod value_file;
 mod writer;
 
+pub use backup::{Backup, BackupError, Road};
 pub use base_draft::BaseDraft;
 pub use base_file::{Base, BaseError};
 pub use base_taking::BaseTaken;
