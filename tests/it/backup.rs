@@ -66,11 +66,11 @@ async fn a_lone_node_that_lost_its_disk_goes_on_from_its_backup() {
     let node = running.nodes[0].clone();
     let token = node.create().await;
     node.send_surely(&token, "alice", "k1", "one").await;
-    for args in [&["put", "1001"][..], &["put", "1001/aaa/bbb/ccc", &object]] {
+    for args in [&["put", "1001"][..], &["put", "1001/aaa/bbb/ccc", object.as_str()]] {
         let done = run(&[&["archive"], args, &["--url", &node.url()]].concat()).await;
         assert_eq!(done.code, Some(0), "{done:?}");
     }
-    let create = ["create", "--config", &config, "--to", &copy];
+    let create = ["create", "--config", config.as_str(), "--to", copy.as_str()];
     refused(&create, 1, "in use by another process").await;
     stop(running).await;
     backup(&create).await;
@@ -144,13 +144,13 @@ async fn a_cluster_that_lost_every_disk_is_founded_anew_on_enough_backups() {
     };
     // The registry forgets its nodes some seconds after they left, at the latest.
     let few = eventually("nobody to be registered", async || {
-        let refused = found(&[&a]).await;
+        let refused = found(&[a.as_str()]).await;
         if refused.err.contains("is registered") { Err(refused) } else { Ok(refused) }
     })
     .await;
     assert_eq!(few.code, Some(1), "{few:?}");
     assert!(few.err.contains("too few of those who held partitions"), "{few:?}");
-    let founded = found(&[&a, &b]).await;
+    let founded = found(&[a.as_str(), b.as_str()]).await;
     assert_eq!(founded.code, Some(0), "{founded:?}");
     let cluster = cluster(&founded);
     refused(&["restore", &a, "--config", &config(1), "--cluster", &cluster], 2, "of node a").await;

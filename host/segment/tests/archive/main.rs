@@ -19,4 +19,5 @@ mod format;
 mod keeping;
 mod operations;
 mod random;
+mod replicated;
 mod spaces;
