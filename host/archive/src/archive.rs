@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -105,6 +105,8 @@ pub(crate) struct Shared {
     pub(crate) append: Arc<dyn Append>,
     /// This node's own archive.
     pub(crate) engine: engine::Archive,
+    /// What earlier stores of this node left.
+    pub(crate) earlier: OnceLock<Vec<engine::Archive>>,
     pub(crate) config: Config,
     pub(crate) tasks: Tasks,
     reigns: Box<[Mutex<Option<Arc<Reign>>>]>,
@@ -151,6 +153,7 @@ impl Archive {
             replication,
             append,
             engine,
+            earlier: OnceLock::new(),
             config,
             tasks: tasks.clone(),
             reigns: (0..partitions).map(|_| Mutex::default()).collect(),
@@ -298,6 +301,14 @@ impl Archive {
     /// How many segments are known to be not whole on this node.
     pub fn owed(&self) -> usize {
         self.shared.engine.owed()
+    }
+
+    /// What earlier stores of this node left: bytes that are owed are looked for there first. Once.
+    pub fn read_also(&self, earlier: Vec<engine::Archive>) {
+        if self.shared.earlier.set(earlier).is_err() {
+            tracing::error!("earlier stores were named before, and those are read");
+        }
+        self.shared.owing_rung.notify_one();
     }
 
     /// Uploads under way that this node coordinates, and that other nodes bring to it.

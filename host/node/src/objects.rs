@@ -28,6 +28,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 /// Hidden bytes go after so long, and what hides after the grace.
 const HIDDEN_FOR: Duration = Duration::from_secs(3600);
 const GRACE: Duration = Duration::from_secs(10 * 24 * 3600);
+/// So many earlier stores are looked into for bytes that the present one lacks; more than one is rare.
+const EARLIER_MAX: usize = 2;
 /// What keeping the files may read in a second.
 const KEEPING_BYTES: u64 = 10 << 20;
 
@@ -56,19 +58,8 @@ pub(crate) async fn open(
     folder: &Folder,
     notices: &Notices,
 ) -> Result<Engine, StartError> {
-    let home = folder.path().join(FOLDER).join(format!("{:016x}", folder.store()));
-    let archive = ArchiveConfig {
-        node: config.node.id.clone(),
-        store: folder.store(),
-        spaces: vec![SpaceConfig { id: SPACE, root: home.join("spaces.d") }],
-        reserve_bytes: reserve(config, folder.path())?,
-        value_file_bytes_max: config.storage.value_file.0,
-        idle_max: IDLE_MAX,
-        hidden_for: HIDDEN_FOR,
-        grace: GRACE,
-        keeping: Some(Keeping { bytes_per_second: KEEPING_BYTES }),
-        home,
-    };
+    let keeping = Some(Keeping { bytes_per_second: KEEPING_BYTES });
+    let archive = ArchiveConfig { keeping, ..of_store(config, folder, folder.store())? };
     let told = notices.clone();
     let opened = runtime::blocking(move || {
         Engine::open(archive, move |text| told.tell(Notice::Failed { text: text.to_owned() }))
@@ -82,6 +73,52 @@ pub(crate) async fn open(
         tracing::error!(%node, %file, offset, "damage in the archive: {}", damage.what);
     }
     Ok(engine)
+}
+
+/// The archive of one store of this node.
+fn of_store(config: &Config, folder: &Folder, store: u64) -> Result<ArchiveConfig, StartError> {
+    let home = folder.path().join(FOLDER).join(format!("{store:016x}"));
+    Ok(ArchiveConfig {
+        node: config.node.id.clone(),
+        store,
+        spaces: vec![SpaceConfig { id: SPACE, root: home.join("spaces.d") }],
+        reserve_bytes: reserve(config, folder.path())?,
+        value_file_bytes_max: config.storage.value_file.0,
+        idle_max: IDLE_MAX,
+        hidden_for: HIDDEN_FOR,
+        grace: GRACE,
+        keeping: None,
+        home,
+    })
+}
+
+/// What earlier stores of this node left. One that cannot be opened is passed over: others have all of it.
+pub(crate) async fn earlier(config: &Config, folder: &Folder) -> Result<Vec<Engine>, StartError> {
+    let path = folder.path().join(FOLDER);
+    let names = std::fs::read_dir(&path).into_iter().flatten().flatten();
+    let stores = names.filter_map(|entry| {
+        let name = entry.file_name();
+        u64::from_str_radix(name.to_str()?, 16).ok()
+    });
+    let stores: Vec<u64> = stores.filter(|store| *store != folder.store()).collect();
+    let mut found = Vec::new();
+    for store in stores.into_iter().take(EARLIER_MAX) {
+        let archive = of_store(config, folder, store)?;
+        let home = archive.home.clone();
+        let failed = |text: &str| tracing::error!(text, "what an earlier store left fails");
+        match runtime::blocking(move || Engine::open(archive, failed)).await {
+            Some(Ok((engine, _))) => {
+                tracing::info!(folder = %home.display(), "bytes that are owed are looked for here first");
+                found.push(engine);
+            }
+            Some(Err(error)) => {
+                let folder = home.display();
+                tracing::warn!(%folder, %error, "what an earlier store left is not read");
+            }
+            None => {}
+        }
+    }
+    Ok(found)
 }
 
 /// What stays free, in bytes.

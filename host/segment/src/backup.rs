@@ -67,7 +67,8 @@ struct Entry {
 /// What becomes of a folder that is made of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
-    /// It returns to a cluster that went on: as a new store that has promised nothing, without the logs.
+    /// It returns to a cluster that went on: as a new store that has promised nothing, without the logs. What the
+    /// archive held stays beside the new one, and is as good as any copy as far as it verifies.
     Member,
     /// Nobody of its cluster went on: it is one of those who found this one.
     Founder {
@@ -336,7 +337,7 @@ impl Road {
     /// Whether a file is of use on this road: what a new store would not read is not restored.
     fn takes(self, name: &str) -> bool {
         let of = |folder: &str| Path::new(name).starts_with(folder);
-        self != Self::Member || !["logs", "archive", "evidence", "scrub"].into_iter().any(of)
+        self != Self::Member || !["logs", "evidence", "scrub"].into_iter().any(of)
     }
 }
 

@@ -12,7 +12,7 @@ use segment::archive::{Closing, Opening, Operation, Slice};
 use tokio::sync::mpsc;
 
 use crate::objects::{code, data, get, get_of, make, name, put, put_of, soon};
-use crate::support::Cluster;
+use crate::support::{Cluster, engine_at};
 use crate::wait::eventually;
 
 /// A body that a test feeds.
@@ -315,6 +315,40 @@ async fn n24_a_copy_with_flipped_bits_is_passed_over_and_mended_from_a_member() 
     cluster.restart(1).await;
     cluster.led().await;
     has(cluster.node(1).archive(), &key, &data).await;
+}
+
+/// G27: a node that begins anew beside what it had takes bytes from there, as far as they verify, and needs nobody
+/// for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_store_left_is_as_good_as_another_copy() {
+    let mut cluster = Cluster::start(3).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(11, 11 << 20));
+    put(cluster.node(0).archive(), &key, &data).await.expect("it is stored");
+    for index in 0..3 {
+        has(cluster.node(index).archive(), &key, &data).await;
+    }
+    let store = cluster.node(2).archive().engine().store();
+    for index in 0..3 {
+        cluster.stop(index).await;
+    }
+    // The others have lost all bytes, and the third begins anew.
+    for file in [0, 1].into_iter().flat_map(|index| files(&cluster.data(index))) {
+        std::fs::remove_file(file).expect("it is removed");
+    }
+    let earlier = cluster.data(2).join("earlier");
+    std::fs::rename(cluster.data(2).join("archive"), &earlier).expect("it is moved");
+    for index in 0..3 {
+        cluster.restart(index).await;
+    }
+    cluster.led().await;
+    let third = cluster.node(2).archive();
+    assert!(own(third, &key).is_err(), "it has nothing");
+    let disk = Arc::new(segment::SystemDisk);
+    third.read_also(vec![engine_at(disk, earlier, &node(2), store, 0)]);
+    has(third, &key, &data).await;
+    // And from there it comes to everybody.
+    has(cluster.node(0).archive(), &key, &data).await;
 }
 
 /// N10, N11 and N15: a node that slept learns what was replaced and deleted, and answers nothing else before.

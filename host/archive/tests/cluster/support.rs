@@ -336,9 +336,20 @@ fn log(folder: &Folder, notices: &Notices) -> (Log, BTreeMap<PartitionId, segmen
 
 fn engine(disk: Arc<dyn Disk>, folder: &Folder, node: &NodeId, reserve_bytes: u64) -> Engine {
     let home = folder.path().join("archive");
+    engine_at(disk, home, node, folder.store(), reserve_bytes)
+}
+
+/// The archive of a store in a folder.
+pub(crate) fn engine_at(
+    disk: Arc<dyn Disk>,
+    home: PathBuf,
+    node: &NodeId,
+    store: u64,
+    reserve_bytes: u64,
+) -> Engine {
     let config = ArchiveConfig {
         node: node.clone(),
-        store: folder.store(),
+        store,
         spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d") }],
         reserve_bytes,
         value_file_bytes_max: 64 << 20,

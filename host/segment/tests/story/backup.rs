@@ -132,6 +132,8 @@ fn a_member_comes_back_as_a_new_store_that_has_promised_nothing() {
     assert_eq!(found.positions(), [Position(3), Position(9)]);
     assert!(!restored.join("logs").exists(), "a new store has no log");
     assert_eq!(fs::read(restored.join("plugins/live")).unwrap(), b"kept");
+    let held = format!("archive/{:016x}/spaces.d/1/space", copied.store);
+    assert_eq!(fs::read(restored.join(held)).unwrap(), b"bytes", "beside the new store's");
     let again = copied.path("again");
     copied.backup().restore(&again, &node("n1"), 4, Road::Member).unwrap();
     assert_ne!(take(&again).store(), found.store(), "nor is it the same twice");
