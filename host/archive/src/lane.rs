@@ -12,9 +12,10 @@ use replication::Stream;
 use segment::archive::{Adler32, Closing, Md5, Operation, Refused, Slice, Table, UnifiedId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::archive::{Performing, Shared, locked};
+use crate::archive::{Shared, locked};
 use crate::holding::learn;
 use crate::meters;
+use crate::performing::Performing;
 use crate::question::{Begin, Bring, Said, Stream as Opening};
 use crate::room::Room;
 use crate::spoken::{begin, plain, say};

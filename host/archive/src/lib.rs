@@ -10,7 +10,7 @@
 //! pure     place   entry   decide   question   spoken   governor
 //! leading  reign   leading (one request)   applying (the log into this node's archive)
 //! asking   routing   listing
-//! bytes    uploading   body   cutting   lane   holding   room   pace      reading   serving   source
+//! bytes    uploading   body   cutting   lane   holding   room   pace   performing      reading   serving   source
 //! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
 //! ```
 
@@ -31,6 +31,7 @@ mod listing;
 mod meters;
 mod pace;
 mod paying;
+mod performing;
 mod place;
 mod question;
 mod reading;

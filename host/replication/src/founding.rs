@@ -225,13 +225,15 @@ mod tests {
 
     struct Place {
         _folder: tempfile::TempDir,
+        _registry: Registry,
         session: Session,
     }
 
     fn place() -> Place {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::embedded(&folder.path().join("registry")).unwrap();
-        Place { session: registry.session(&"n1".parse().unwrap()), _folder: folder }
+        let session = registry.session(&"n1".parse().unwrap());
+        Place { session, _registry: registry, _folder: folder }
     }
 
     fn member(number: u64) -> Member {
@@ -268,68 +270,73 @@ mod tests {
 
     #[tokio::test]
     async fn partitions_go_on_far_above_and_the_cluster_has_another_number() {
-        let Place { session, _folder } = place();
+        let place = place();
+        let session = &place.session;
         let both = [remains(1, 5, 10), remains(3, 9, 20)];
-        found(&session, &both, 8).await.unwrap();
+        found(session, &both, 8).await.unwrap();
         let value = session.get(CLUSTER).await.unwrap().unwrap();
         let cluster: ClusterRecord = registry::decode(&value.data).unwrap();
         assert_eq!(cluster, ClusterRecord { id: 8, partitions: 2 });
         for (partition, epoch) in [(0, EPOCHS_AHEAD), (1, EPOCHS_AHEAD + 9)] {
-            let found = record(&session, partition).await;
+            let found = record(session, partition).await;
             assert_eq!((found.epoch, found.state), (epoch, PartitionState::Open));
             assert_eq!((found.primary, found.commit, found.ensemble.len()), (None, 2, 3));
         }
         let live = session.get("plugins/live").await.unwrap().unwrap();
         assert_eq!(live.data, br#"{"made":20}"#, "the newest copy's");
         // It is another cluster from now on, and the copies are not of that one.
-        let again = found(&session, &both, 9).await;
+        let again = found(session, &both, 9).await;
         assert!(matches!(again, Err(NotFounded::Several)), "{again:?}");
     }
 
     /// A registry that outlived its nodes may know more than any copy.
     #[tokio::test]
     async fn what_the_registry_still_knows_counts_if_it_is_newer() {
-        let Place { session, _folder } = place();
+        let place = place();
+        let session = &place.session;
         for (key, data) in remains(1, 40, 10).registry {
             session.cas(Cas { key, expect: None, data: Some(data) }).await.unwrap().unwrap();
         }
-        found(&session, &[remains(1, 5, 10), remains(2, 41, 10)], 8).await.unwrap();
-        assert_eq!(record(&session, 1).await.epoch, EPOCHS_AHEAD + 41);
-        let Place { session, _folder } = place();
+        found(session, &[remains(1, 5, 10), remains(2, 41, 10)], 8).await.unwrap();
+        assert_eq!(record(session, 1).await.epoch, EPOCHS_AHEAD + 41);
+        let place = self::place();
+        let session = &place.session;
         for (key, data) in remains(1, 42, 10).registry {
             session.cas(Cas { key, expect: None, data: Some(data) }).await.unwrap().unwrap();
         }
-        found(&session, &[remains(1, 5, 10), remains(2, 41, 10)], 8).await.unwrap();
-        assert_eq!(record(&session, 1).await.epoch, EPOCHS_AHEAD + 42);
+        found(session, &[remains(1, 5, 10), remains(2, 41, 10)], 8).await.unwrap();
+        assert_eq!(record(session, 1).await.epoch, EPOCHS_AHEAD + 42);
     }
 
     #[tokio::test]
     async fn too_few_logs_and_several_clusters_are_refused_and_change_nothing() {
-        let Place { session, _folder } = place();
-        let one = found(&session, &[remains(1, 5, 10)], 8).await;
+        let place = place();
+        let session = &place.session;
+        let one = found(session, &[remains(1, 5, 10)], 8).await;
         assert!(
             matches!(&one, Err(NotFounded::Lacking { partitions }) if partitions.len() == 2),
             "two of three must be there: {one:?}"
         );
         let wiped = Remains { store: 5, ..remains(2, 5, 10) };
-        let other = found(&session, &[remains(1, 5, 10), wiped], 8).await;
+        let other = found(session, &[remains(1, 5, 10), wiped], 8).await;
         assert!(matches!(other, Err(NotFounded::Lacking { .. })), "another store: {other:?}");
         let foreign = Remains { cluster: Some(8), ..remains(2, 5, 10) };
-        let several = found(&session, &[remains(1, 5, 10), foreign], 8).await;
+        let several = found(session, &[remains(1, 5, 10), foreign], 8).await;
         assert!(matches!(several, Err(NotFounded::Several)), "{several:?}");
         let silent = || Remains { registry: Vec::new(), ..remains(1, 5, 10) };
-        let unknown = found(&session, &[silent()], 8).await;
+        let unknown = found(session, &[silent()], 8).await;
         assert!(matches!(unknown, Err(NotFounded::Unknown { .. })), "{unknown:?}");
-        assert!(matches!(found(&session, &[], 8).await, Err(NotFounded::Nothing)));
-        assert_eq!(lasting(&session).await.unwrap(), [], "nothing was written");
+        assert!(matches!(found(session, &[], 8).await, Err(NotFounded::Nothing)));
+        assert_eq!(lasting(session).await.unwrap(), [], "nothing was written");
     }
 
     #[tokio::test]
     async fn a_cluster_that_goes_on_is_left_alone() {
-        let Place { session, _folder } = place();
+        let place = place();
+        let session = &place.session;
         let position = format!("{POSITIONS}{:032x}", 7);
         session.put_ephemeral(&position, b"{}".to_vec()).await.unwrap().unwrap();
-        let alive = found(&session, &[remains(1, 5, 10), remains(2, 5, 10)], 8).await;
+        let alive = found(session, &[remains(1, 5, 10), remains(2, 5, 10)], 8).await;
         assert!(matches!(alive, Err(NotFounded::Alive { .. })), "{alive:?}");
     }
 }

@@ -13,6 +13,7 @@
 //! until it was given everything again; and if none goes on, all copies together found another cluster, with
 //! numbers that lie far above everything that was ever promised.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -158,6 +159,8 @@ impl Backup {
         let real = |path: &Path| fs::canonicalize(path).map_err(|source| failed(path, source));
         make_empty(to)?;
         if real(to)?.starts_with(real(from)?) {
+            // Empty, and perhaps made just now; if it stays it is nothing.
+            drop(fs::remove_dir(to));
             return Err(BackupError::Inside { path: to.to_owned() });
         }
         let mut files = Vec::new();
@@ -224,12 +227,10 @@ impl Backup {
                 Err(source) => return Err(BackupError::Disk { path, source }),
             }
         }
+        let known: BTreeSet<&str> =
+            self.manifest.files.iter().map(|entry| entry.name.as_str()).collect();
         let there = walk(&files)?;
-        let more = there.iter().find(|name| {
-            let name = name.to_string_lossy();
-            !self.manifest.files.iter().any(|entry| entry.name == name)
-        });
-        if let Some(name) = more {
+        if let Some(name) = there.iter().find(|name| !known.contains(&*name.to_string_lossy())) {
             let path = files.join(name);
             return Err(BackupError::Differs { path, what: "it was not copied" });
         }
