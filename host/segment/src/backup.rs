@@ -422,3 +422,53 @@ fn manifest_file(folder: &Path) -> KeptFile {
 fn failed(path: &Path, source: io::Error) -> BackupError {
     BackupError::Disk { path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When this breaks, backups that were taken before cannot be read any more.
+    #[test]
+    fn a_manifest_has_the_bytes_it_always_had() {
+        let digest = Digest { bytes: 7, sha256: [8; 32] };
+        let manifest = Manifest {
+            made_ms: 1,
+            node: "n1".parse().unwrap(),
+            store: 2,
+            boot: 3,
+            partitions: 4,
+            cluster: Some(5),
+            positions: vec![6],
+            files: vec![Entry { name: "f".to_owned(), digest }],
+            registry: vec![("k".to_owned(), vec![9])],
+        };
+        let bytes = postcard::to_stdvec(&manifest).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = "08".repeat(32);
+        assert_eq!(hex, format!("01026e310203040105010601016607{sha256}01016b0109"));
+        assert_eq!(postcard::from_bytes::<Manifest>(&bytes).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_folder_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Digest { bytes: 0, sha256: [0; 32] };
+        for name in ["../x", "/etc/x", "a/../../x", "./x"] {
+            let manifest = Manifest {
+                made_ms: 1,
+                node: "n1".parse().unwrap(),
+                store: 2,
+                boot: 3,
+                partitions: 4,
+                cluster: None,
+                positions: Vec::new(),
+                files: vec![Entry { name: name.to_owned(), digest }],
+                registry: Vec::new(),
+            };
+            let body = postcard::to_stdvec(&manifest).unwrap();
+            manifest_file(folder.path()).replace(&body).unwrap();
+            let refused = Backup::open(folder.path()).map(drop);
+            assert!(matches!(refused, Err(BackupError::Manifest { .. })), "{name}: {refused:?}");
+        }
+    }
+}

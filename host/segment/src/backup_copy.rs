@@ -16,7 +16,7 @@ const STEP: usize = 256 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Digest {
     pub(crate) bytes: u64,
-    sha256: [u8; 32],
+    pub(crate) sha256: [u8; 32],
 }
 
 /// Copies a file that is there to one that is not, and syncs that.
