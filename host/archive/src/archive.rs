@@ -68,6 +68,8 @@ pub struct Config {
     /// So long another node may say nothing in the middle of what it brings or reads. Longer than a slow client
     /// can make a coordinator wait.
     pub stalled: Duration,
+    /// So long a holder may take to give a piece to whoever reads: longer than a disk does that is not broken.
+    pub holder: Duration,
     /// So long nothing may come of an archive of parts before it is given up.
     pub unfinished: Duration,
     /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
@@ -85,6 +87,7 @@ impl Default for Config {
             undecided: Duration::from_secs(60),
             abandoned: Duration::from_secs(3600),
             stalled: Duration::from_secs(300),
+            holder: Duration::from_secs(15),
             unfinished: Duration::from_secs(7 * 24 * 3600),
             memory_kib: 128 << 10,
         }

@@ -24,8 +24,6 @@ use crate::spoken::{begin, plain};
 
 /// So many pieces are on their way: a MiB.
 pub(crate) const PIECES_MAX: u32 = 4;
-/// So long a holder may take to give a piece: longer than a disk does that is not broken.
-const PIECE_MAX: Duration = Duration::from_secs(15);
 
 /// Why a holder does not give them, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +37,8 @@ pub(crate) struct Source {
     /// To ask for more; none of this node's own.
     credit: Option<Sending>,
     node: NodeId,
+    /// So long it may take to give a piece.
+    patience: Duration,
 }
 
 impl Source {
@@ -61,8 +61,9 @@ impl Source {
         };
         let away = || Lacks(format!("node {node} cannot be reached"));
         let stream = shared.replication.stream(node, begin(&fetch)).await;
+        let patience = shared.config.holder;
         let (sending, mut receiving) = stream.map_err(|_ended| away())?.split();
-        let first = runtime::timeout(PIECE_MAX, receiving.next()).await;
+        let first = runtime::timeout(shared.config.holder, receiving.next()).await;
         let first = first.map_err(|_late| silent(node))?;
         let table = match plain::<Said>(&first.ok().flatten().ok_or_else(away)?) {
             Ok(Said::Table(table)) => table,
@@ -90,7 +91,7 @@ impl Source {
                 }
             }
         });
-        Ok(Self { table, pieces, credit: Some(sending), node: node.clone() })
+        Ok(Self { table, pieces, credit: Some(sending), node: node.clone(), patience })
     }
 
     async fn here(
@@ -101,6 +102,7 @@ impl Source {
     ) -> Result<Self, Lacks> {
         let lacks = |why: String| Lacks(format!("this node: {why}"));
         let (reading, table) = serving::open(shared, at, part).await.map_err(lacks)?;
+        let patience = shared.config.holder;
         let mut pieces_left = Pieces::new(&table, range);
         let (coming, pieces) = mpsc::channel(usize::try_from(PIECES_MAX).unwrap_or(1));
         let reading = Arc::new(reading);
@@ -121,13 +123,13 @@ impl Source {
                 }
             }
         });
-        Ok(Self { table, pieces, credit: None, node: shared.node.clone() })
+        Ok(Self { table, pieces, credit: None, node: shared.node.clone(), patience })
     }
 
     /// The next bytes; `None` behind the last.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Lacks>> {
         // Whoever waits here has given credit for at least one piece.
-        let Ok(piece) = runtime::timeout(PIECE_MAX, self.pieces.recv()).await else {
+        let Ok(piece) = runtime::timeout(self.patience, self.pieces.recv()).await else {
             return Some(Err(silent(&self.node)));
         };
         let piece = piece?;
@@ -141,7 +143,7 @@ impl Source {
 
 fn silent(node: &NodeId) -> Lacks {
     meters::stalled("holder");
-    Lacks(format!("node {node} gave nothing for {} s", PIECE_MAX.as_secs()))
+    Lacks(format!("node {node} gave nothing for too long"))
 }
 
 /// A frame of a piece is the byte 0 and its bytes, of an end the byte 1 and the words.

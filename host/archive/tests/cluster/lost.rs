@@ -78,7 +78,7 @@ fn own(archive: &Archive, name: &Name) -> Result<Bytes, String> {
 }
 
 /// Waits until a node has all bytes of a key itself.
-async fn has(archive: &Archive, name: &Name, data: &Bytes) {
+pub(crate) async fn has(archive: &Archive, name: &Name, data: &Bytes) {
     eventually("a node to have it", async || match own(archive, name) {
         Ok(found) if found == *data => Ok(()),
         Ok(found) => Err(format!("{} bytes", found.len())),
@@ -88,7 +88,7 @@ async fn has(archive: &Archive, name: &Name, data: &Bytes) {
 }
 
 /// The value files of a node's archive.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.join("archive/spaces.d")];
     while let Some(folder) = folders.pop() {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use archive::{Archive, Code, Name, Put, Refusal, UnifiedId, Upload, Versioning};
 use segment::archive::Fact;
 
-use crate::lost::Feeding;
-use crate::objects::{code, data, get, make, name, put_of, soon};
+use crate::lost::{Feeding, files, has};
+use crate::objects::{code, data, get, make, name, put, put_of, soon};
 use crate::support::Cluster;
 use crate::wait::eventually;
 
@@ -84,6 +84,29 @@ async fn a_put_of_which_nothing_comes_ends() {
         .await;
         assert_eq!(archive.engine().held(10).expect("it is told"), []);
     }
+}
+
+/// A holder that takes the question and gives nothing: the next one is asked, at the same place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_that_says_nothing_is_passed_over() {
+    let holder = Duration::from_secs(2);
+    let mut cluster = Cluster::start_with(3, |config| config.holder = holder).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(1, 300_000));
+    put(cluster.node(0).archive(), &key, &data).await.expect("it is stored");
+    for index in 0..3 {
+        has(cluster.node(index).archive(), &key, &data).await;
+    }
+    cluster.stop(0).await;
+    for file in files(&cluster.data(0)) {
+        std::fs::remove_file(file).expect("it is removed");
+    }
+    cluster.node(1).mute();
+    cluster.restart(0).await;
+    cluster.led().await;
+    let archive = cluster.node(0).archive();
+    let read = eventually("who has it to be reached", async || get(archive, &key).await).await;
+    assert!(read == data);
 }
 
 fn part_of(name: &Name, version: UnifiedId, part: u32, size: usize) -> Put {

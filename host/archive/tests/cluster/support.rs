@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ pub(crate) struct Node {
     archive: Archive,
     tasks: Tasks,
     log: Log,
+    mute: Arc<AtomicBool>,
     runtime: Runtime,
 }
 
@@ -81,8 +83,8 @@ impl Append for Numbers {
     }
 }
 
-/// What replication tells a node.
-struct Told(Arc<Numbers>);
+/// What replication tells a node; and whether it takes streams without a word.
+struct Told(Arc<Numbers>, Arc<AtomicBool>);
 
 impl Told {
     fn archive(&self) -> &Archive {
@@ -117,6 +119,12 @@ impl Host for Told {
     }
 
     fn stream(&self, from: NodeId, body: Bytes, stream: Stream) -> Streaming {
+        if self.1.load(Ordering::SeqCst) {
+            return Box::pin(async move {
+                let _open = stream;
+                std::future::pending::<()>().await;
+            });
+        }
         self.archive().stream(&from, &body, stream)
     }
 }
@@ -205,11 +213,12 @@ impl Cluster {
             let append = Arc::<Numbers>::clone(&numbers);
             let archive = Archive::new(replication.clone(), append, engine, config, &tasks);
             numbers.archive.set(archive.clone()).unwrap();
-            driver.start(Arc::new(Told(numbers)), &tasks);
-            (replication, archive, tasks, log)
+            let mute = Arc::new(AtomicBool::new(false));
+            driver.start(Arc::new(Told(numbers, Arc::clone(&mute))), &tasks);
+            (replication, archive, tasks, log, mute)
         });
-        let (replication, archive, tasks, log) = started.await.unwrap();
-        self.nodes[index] = Some(Node { replication, archive, tasks, log, runtime });
+        let (replication, archive, tasks, log, mute) = started.await.unwrap();
+        self.nodes[index] = Some(Node { replication, archive, tasks, log, mute, runtime });
     }
 
     /// Waits until every living node knows a leader of every partition that lives.
@@ -245,7 +254,7 @@ impl Cluster {
 
     /// Ends a node as a crash would.
     pub(crate) async fn kill(&mut self, index: usize) {
-        let Node { log, archive, runtime, replication, tasks } =
+        let Node { log, archive, runtime, replication, tasks, .. } =
             self.nodes[index].take().expect("it runs");
         let end = move || {
             log.abandon();
@@ -258,7 +267,7 @@ impl Cluster {
 
     /// Ends a node in good order.
     pub(crate) async fn stop(&mut self, index: usize) {
-        let Node { log, archive, runtime, replication, tasks } =
+        let Node { log, archive, runtime, replication, tasks, .. } =
             self.nodes[index].take().expect("it runs");
         let drained = replication.clone();
         drop(runtime::timeout(Duration::from_secs(5), drained.drain()).await);
@@ -276,6 +285,11 @@ impl Cluster {
 impl Node {
     pub(crate) fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// From now on it takes streams, and says nothing on them.
+    pub(crate) fn mute(&self) {
+        self.mute.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn replication(&self) -> &Replication {
