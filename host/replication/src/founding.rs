@@ -37,28 +37,29 @@ pub struct Remains {
     pub registry: Vec<(String, Vec<u8>)>,
 }
 
-/// Why no cluster was founded. If nothing else is said nothing was changed.
+/// Why no cluster was founded.
 #[derive(Debug, thiserror::Error)]
 pub enum NotFounded {
-    /// There is nothing to found it on.
+    /// There is nothing to found it on. Nothing was changed; name backups.
     #[error("there is no backup to found a cluster on")]
     Nothing,
-    /// A node is registered: its cluster goes on.
+    /// A node is registered: its cluster goes on. Nothing was changed; restore single nodes into it.
     #[error("node {node} is registered: its cluster goes on")]
     Alive {
         /// Which.
         node: String,
     },
-    /// The copies, or the registry, are of several clusters.
+    /// The copies, or the registry, are of several clusters. Nothing was changed; name those of one.
     #[error("the backups and the registry are not of one cluster")]
     Several,
-    /// Too few logs of some partitions are among the copies.
+    /// Too few logs of some partitions are among the copies. Nothing was changed; name more of them.
     #[error("too few of those who held partitions {} are here", told(.partitions))]
     Lacking {
         /// Which.
         partitions: Vec<PartitionId>,
     },
-    /// No copy says who held some partitions, and the registry does not either.
+    /// No copy says who held some partitions, and the registry does not either. Nothing was changed; name a copy
+    /// that was taken with the registry.
     #[error("nobody knows who held partitions {}", told(.partitions))]
     Unknown {
         /// Which.
@@ -67,7 +68,7 @@ pub enum NotFounded {
     /// Somebody else changes the registry. Some of it may be changed; found it again.
     #[error("somebody else changes the registry")]
     Raced,
-    /// The registry refuses, or what stands there is no record.
+    /// The registry refuses, or what stands there is no record. Some of it may be changed; see the cause.
     #[error(transparent)]
     Registry(#[from] Failure),
 }
