@@ -417,7 +417,8 @@ impl Archive {
                 Err(strange) => {
                     shared.strange(&from, strange);
                     // If the other is gone it does not need to know.
-                    let said = stream.send(&spoken::frame_not_understood(), &[]);
+                    let frame = spoken::frame_not_understood();
+                    let said = stream.send(&frame, &[]);
                     drop(runtime::timeout(shared.config.stalled, said).await);
                     stream.finish();
                 }

@@ -84,7 +84,7 @@ async fn give_up_one(shared: &Shared, partition: PartitionId, at: At, before_ms:
         // Somebody went on with it.
         Ok(_) => {}
         Err(refusal) => {
-            tracing::debug!(%version, %refusal, "an archive of parts is not given up yet")
+            tracing::debug!(%version, %refusal, "an archive of parts is not given up yet");
         }
     }
 }

@@ -211,7 +211,6 @@ impl Node {
         let (log, recovered) = open_log(config, &folder, &notices).await?;
         tell(config, &recovered);
         let engine = objects::open(config, &folder, &notices).await?;
-        let earlier = objects::earlier(config, &folder).await?;
 
         let (http, admin) = (http.listen()?, admin.listen()?);
         let settings = settings(config, partitions, &folder, url.clone());
@@ -223,7 +222,6 @@ impl Node {
         let ledger = Arc::new(replication.clone());
         let chats = Chats::new(ledger, live, chats(config), &tasks);
         let archive = objects::start(&replication, &chats, engine, boot, &tasks);
-        archive.read_also(earlier);
         keeping::keep(config, &chats, &archive);
         let services = owing::start(config, &replication, &chats, &tasks)?;
         rollout.run(&replication, &tasks);

@@ -52,12 +52,19 @@ impl Append for Beside {
     }
 }
 
+/// The node's own archive, and what earlier stores of it left.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    engine: Engine,
+    earlier: Vec<Engine>,
+}
+
 /// Opens the node's own archive. Recovering reads files: not on the threads that serve.
 pub(crate) async fn open(
     config: &Config,
     folder: &Folder,
     notices: &Notices,
-) -> Result<Engine, StartError> {
+) -> Result<Opened, StartError> {
     let keeping = Some(Keeping { bytes_per_second: KEEPING_BYTES });
     let archive = ArchiveConfig { keeping, ..of_store(config, folder, folder.store())? };
     let told = notices.clone();
@@ -72,7 +79,7 @@ pub(crate) async fn open(
         let (file, offset) = (damage.file.display(), damage.offset);
         tracing::error!(%node, %file, offset, "damage in the archive: {}", damage.what);
     }
-    Ok(engine)
+    Ok(Opened { engine, earlier: earlier(config, folder).await? })
 }
 
 /// The archive of one store of this node.
@@ -93,7 +100,7 @@ fn of_store(config: &Config, folder: &Folder, store: u64) -> Result<ArchiveConfi
 }
 
 /// What earlier stores of this node left. One that cannot be opened is passed over: others have all of it.
-pub(crate) async fn earlier(config: &Config, folder: &Folder) -> Result<Vec<Engine>, StartError> {
+async fn earlier(config: &Config, folder: &Folder) -> Result<Vec<Engine>, StartError> {
     let path = folder.path().join(FOLDER);
     let names = std::fs::read_dir(&path).into_iter().flatten().flatten();
     let stores = names.filter_map(|entry| {
@@ -137,11 +144,14 @@ fn reserve(config: &Config, folder: &Path) -> Result<u64, StartError> {
 pub(crate) fn start(
     replication: &Replication,
     chats: &Chats,
-    engine: Engine,
+    opened: Opened,
     boot: u64,
     tasks: &Tasks,
 ) -> Archive {
     let config = archive::Config { boot, ..archive::Config::default() };
     let beside = Arc::new(Beside(chats.clone()));
-    Archive::new(replication.clone(), beside, engine, config, tasks)
+    let Opened { engine, earlier } = opened;
+    let archive = Archive::new(replication.clone(), beside, engine, config, tasks);
+    archive.read_also(earlier);
+    archive
 }
