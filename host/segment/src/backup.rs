@@ -100,7 +100,7 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// The manifest does not verify, or is of another version. Nothing was changed; take another copy.
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Manifest {
         /// The file.
         path: PathBuf,
