@@ -90,6 +90,35 @@ fn commands_in_the_documents_exist() {
     none("commands in the documents", &findings);
 }
 
+/// In tables, a name in backticks with several underscores is a test's.
+#[test]
+fn tests_that_a_document_of_the_archive_names_exist_and_no_defect_is_left_out() {
+    let document = read(&root().join("docs/segments.md"));
+    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with('|')).collect();
+    let named = rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2));
+    let named: BTreeSet<&str> = named.filter(|name| name.matches('_').count() > 2).collect();
+    assert!(named.len() > 30, "there is a table of tests");
+    let folders = ["host/segment", "host/archive"];
+    let sources: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| files(&root().join(folder), "rs"))
+        .map(|file| read(&file))
+        .collect();
+    let is_there = |name: &&&str| {
+        let test = format!("fn {name}(");
+        sources.iter().any(|source| source.contains(&test))
+    };
+    let missing = named.iter().filter(|name| !is_there(name));
+    let mut findings: Vec<String> = missing.map(|name| format!("there is no {name}")).collect();
+    for number in 1..=26 {
+        let row = format!("| N{number} |");
+        if !rows.iter().any(|line| line.starts_with(&row)) {
+            findings.push(format!("N{number} is not in the table"));
+        }
+    }
+    none("the tests of docs/segments.md", &findings);
+}
+
 #[test]
 fn the_document_lists_the_schedules_that_are_played() {
     let document = read(&root().join("docs/replication.md"));

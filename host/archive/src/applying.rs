@@ -147,6 +147,8 @@ pub(crate) async fn open(shared: &Shared, reign: &Reign) {
 pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
         runtime::sleep(LOOK_EVERY).await;
+        // Here too: without bulk it learns how long syncs take without.
+        shared.pace.look(|| shared.replication.log_syncs());
         let mut marks = Vec::new();
         for partition in shared.replication.partitions().all() {
             let view = shared.replication.view(partition);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,22 +15,21 @@ use segment::LogEnd;
 use segment::archive::{self as engine, CollectionName, UnifiedId, Upload, Versioning};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::lane::Lost;
-use crate::question::{Ask, Question, Reply, Stream as Opening, begun, decode, encode, is_stream};
+use crate::pace::Pace;
+use crate::question::{Ask, Question, Reply, Stream as Opening};
 use crate::reign::Reign;
 use crate::request::Name;
-use crate::room::{Room, Rooms};
+use crate::room::Rooms;
+use crate::spoken::{self, Strange, begun, decode, encode, is_stream};
 use crate::{
     Code, Delete, Found, List, Listing, Refusal, applying, holding, meters, paying, place,
-    question, serving, undecided,
+    question, serving, undecided, unfinished,
 };
 
 /// Uploads at once on a node, and as many of other nodes.
 const UPLOADS_MAX: usize = 256;
 /// Segments that are read at once on a node, and as many for other nodes.
 const READS_MAX: usize = 256;
-/// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'.
-const UPLOAD_KIB_MAX: usize = 128 << 10;
 /// Partitions whose logs are read at once.
 const CATCH_UPS_MAX: usize = 4;
 /// A collection is kept in mind once it is known; there are no more than that.
@@ -64,6 +63,18 @@ pub struct Config {
     pub silence: Duration,
     /// So old must an upload that is held be before anybody asks what becomes of it.
     pub undecided: Duration,
+    /// So old must it be to be given up although its coordinator cannot be asked.
+    pub abandoned: Duration,
+    /// So long another node may say nothing in the middle of what it brings or reads. Longer than a slow client
+    /// can make a coordinator wait.
+    pub stalled: Duration,
+    /// So long a holder may take to give a piece to whoever reads: longer than a disk does that is not broken.
+    pub holder: Duration,
+    /// So long nothing may come of an archive of parts before it is given up.
+    pub unfinished: Duration,
+    /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
+    /// sequence.
+    pub memory_kib: usize,
 }
 
 impl Default for Config {
@@ -74,6 +85,11 @@ impl Default for Config {
             slack: Duration::from_secs(5),
             silence: Duration::from_secs(60),
             undecided: Duration::from_secs(60),
+            abandoned: Duration::from_secs(3600),
+            stalled: Duration::from_secs(300),
+            holder: Duration::from_secs(15),
+            unfinished: Duration::from_secs(7 * 24 * 3600),
+            memory_kib: 128 << 10,
         }
     }
 }
@@ -91,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) append: Arc<dyn Append>,
     /// This node's own archive.
     pub(crate) engine: engine::Archive,
+    /// What earlier stores of this node left.
+    pub(crate) earlier: OnceLock<Vec<engine::Archive>>,
     pub(crate) config: Config,
     pub(crate) tasks: Tasks,
     reigns: Box<[Mutex<Option<Arc<Reign>>>]>,
@@ -113,9 +131,12 @@ pub(crate) struct Shared {
     pub(crate) held_uploads: Semaphore,
     pub(crate) held_kib: Semaphore,
     pub(crate) rooms: Arc<Rooms>,
+    pub(crate) pace: Pace,
     pub(crate) reads: Arc<Semaphore>,
     pub(crate) served: Semaphore,
     collections: Mutex<BTreeMap<CollectionName, Versioning>>,
+    /// Nodes of other versions, each told of once.
+    strangers: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Archive {
@@ -134,6 +155,7 @@ impl Archive {
             replication,
             append,
             engine,
+            earlier: OnceLock::new(),
             config,
             tasks: tasks.clone(),
             reigns: (0..partitions).map(|_| Mutex::default()).collect(),
@@ -146,19 +168,22 @@ impl Archive {
             count: AtomicU64::new(0),
             under_way: Mutex::default(),
             uploads: Semaphore::new(UPLOADS_MAX),
-            upload_kib: Arc::new(Semaphore::new(UPLOAD_KIB_MAX)),
+            upload_kib: Arc::new(Semaphore::new(config.memory_kib)),
             held_uploads: Semaphore::new(UPLOADS_MAX),
-            held_kib: Semaphore::new(UPLOAD_KIB_MAX),
+            held_kib: Semaphore::new(config.memory_kib),
             rooms: Arc::default(),
+            pace: Pace::new(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             served: Semaphore::new(READS_MAX),
             collections: Mutex::default(),
+            strangers: Mutex::default(),
         });
         let archive = Self { shared };
         archive.begin("archive-apply", applying::apply);
         archive.begin("archive-follow", applying::follow);
         archive.begin("archive-pay", paying::pay);
         archive.begin("archive-undecided", undecided::decide);
+        archive.begin("archive-unfinished", unfinished::give_up);
         archive
     }
 
@@ -280,6 +305,25 @@ impl Archive {
         self.shared.engine.owed()
     }
 
+    /// What earlier stores of this node left: bytes that are owed are looked for there first. Once.
+    pub fn read_also(&self, earlier: Vec<engine::Archive>) {
+        if self.shared.earlier.set(earlier).is_err() {
+            tracing::error!("earlier stores were named before, and those are read");
+        }
+        self.shared.owing_rung.notify_one();
+    }
+
+    /// Uploads under way that this node coordinates, and that other nodes bring to it.
+    pub fn under_way(&self) -> (usize, usize) {
+        let taken = |places: &Semaphore| UPLOADS_MAX - places.available_permits().min(UPLOADS_MAX);
+        (taken(&self.shared.uploads), taken(&self.shared.held_uploads))
+    }
+
+    /// How much more memory, in KiB, uploads may take that this node coordinates.
+    pub fn memory_kib_left(&self) -> usize {
+        self.shared.upload_kib.available_permits()
+    }
+
     /// This node's own archive.
     pub fn engine(&self) -> &engine::Archive {
         &self.shared.engine
@@ -330,17 +374,20 @@ impl Archive {
             }
             let until = runtime::now() + Duration::from_millis(head.wait_ms.into());
             let answer = match asked {
-                None => {
-                    let detail = "the node that was asked does not understand the one that asks";
-                    question::Answer::Done(Err(Refusal::new(Code::NotReady, detail)))
+                Err(strange @ Strange::Version(_)) => {
+                    shared.strange(&from, strange);
+                    return Ok(spoken::not_understood());
                 }
-                Some(Question::Ask(partition, ask)) => {
+                Err(strange @ Strange::Broken) => {
+                    question::Answer::Done(Err(strange.refusal(&shared.node)))
+                }
+                Ok(Question::Ask(partition, ask)) => {
                     shared.answer_here(partition, ask, until).await
                 }
-                Some(Question::List(list)) => {
+                Ok(Question::List(list)) => {
                     question::Answer::Done(shared.list_here(list, until).await)
                 }
-                Some(Question::Upload(upload)) => {
+                Ok(Question::Upload(upload)) => {
                     let boot = shared.config.boot;
                     let under_way = boot == upload.boot && shared.is_under_way(upload.count);
                     question::Answer::Done(Ok(Reply::Upload { boot, under_way }))
@@ -357,17 +404,24 @@ impl Archive {
     }
 
     /// Serves it.
-    pub fn stream(&self, from: &NodeId, body: &[u8], stream: Stream) -> Streaming {
+    pub fn stream(&self, from: &NodeId, body: &[u8], mut stream: Stream) -> Streaming {
         let shared = Arc::clone(&self.shared);
         let opening = begun(body);
         let from = from.clone();
         Box::pin(async move {
             match opening {
-                Some(Opening::Bring(begin)) => holding::hold(&shared, &from, begin, stream).await,
-                Some(Opening::Fetch { at, part, from, until }) => {
+                Ok(Opening::Bring(begin)) => holding::hold(&shared, &from, begin, stream).await,
+                Ok(Opening::Fetch { at, part, from, until }) => {
                     serving::serve(&shared, at, part, from..until, stream).await;
                 }
-                None => tracing::warn!(%from, "a stream of another version is not served"),
+                Err(strange) => {
+                    shared.strange(&from, strange);
+                    // If the other is gone it does not need to know.
+                    let frame = spoken::frame_not_understood();
+                    let said = stream.send(&frame, &[]);
+                    drop(runtime::timeout(shared.config.stalled, said).await);
+                    stream.finish();
+                }
             }
         })
     }
@@ -389,6 +443,14 @@ impl Shared {
     pub(crate) fn is_ready(&self, partition: PartitionId) {
         locked(&self.ready).insert(partition);
         self.ready_rung.notify_one();
+    }
+
+    /// Another node says what this one does not understand.
+    pub(crate) fn strange(&self, node: &NodeId, strange: Strange) {
+        meters::not_understood();
+        if locked(&self.strangers).insert(node.clone()) {
+            tracing::warn!("{}", strange.refusal(node));
+        }
     }
 
     /// A new upload of this process life.
@@ -471,64 +533,6 @@ impl Shared {
             Reply::Version(version) => Ok(version),
             _ => Err(misplaced()),
         }
-    }
-
-    /// Promises an upload room for its bytes on this node's disks, if there is.
-    pub(crate) async fn room(&self, size: u64) -> Result<Room, Lost> {
-        let engine = self.engine.clone();
-        let free = runtime::blocking(move || engine.room()).await.unwrap_or(0);
-        self.rooms.promise(size, free).ok_or_else(|| Lost {
-            full: true,
-            why: format!("node {} has no room for {size} bytes", self.node),
-        })
-    }
-
-    /// Lets this node's archive do something, and waits for what becomes of it. Digests are computed where
-    /// that hurts nobody.
-    pub(crate) async fn perform(&self, operation: engine::Operation) -> engine::Answer {
-        self.begin_operation(operation).await.wait().await
-    }
-
-    /// The same, without waiting for the answer.
-    pub(crate) async fn begin_operation(&self, operation: engine::Operation) -> Performing {
-        let (reply, answer) = oneshot::channel();
-        let archive = self.engine.clone();
-        let heavy = operation_bytes(&operation) > (64 << 10);
-        let submit = move || {
-            archive.submit(operation, move |answer| {
-                // Whoever does not wait any more does not want to know.
-                drop(reply.send(answer));
-            });
-        };
-        if heavy {
-            runtime::blocking(submit).await;
-        } else {
-            submit();
-        }
-        Performing(answer)
-    }
-}
-
-fn operation_bytes(operation: &engine::Operation) -> usize {
-    match operation {
-        engine::Operation::Start { slice, .. }
-        | engine::Operation::Next { slice, .. }
-        | engine::Operation::Mend { slice, .. } => slice.data.len(),
-        engine::Operation::Adopt { entries, .. } => {
-            entries.iter().filter_map(|entry| entry.data.as_ref()).map(Bytes::len).sum()
-        }
-        _ => 0,
-    }
-}
-
-/// An operation that was given to this node's archive.
-#[derive(Debug)]
-pub(crate) struct Performing(oneshot::Receiver<engine::Answer>);
-
-impl Performing {
-    pub(crate) async fn wait(self) -> engine::Answer {
-        let gone = |_gone| Err(engine::Refused::Stopped("it is gone".to_owned()));
-        self.0.await.unwrap_or_else(gone)
     }
 }
 

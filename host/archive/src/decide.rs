@@ -17,6 +17,9 @@ use crate::{Code, Refusal, Stored};
 
 /// Collections there are at most: every node keeps them all in memory.
 const COLLECTIONS_MAX: usize = 65_536;
+/// Archives of parts of one partition that are begun and neither finished nor given up: what they hold on the
+/// disks nobody sees.
+pub(crate) const UNFINISHED_MAX: usize = 1024;
 
 /// What a decision follows from.
 #[derive(Debug, Default)]
@@ -31,6 +34,8 @@ pub(crate) struct Known {
     pub(crate) versioning: Option<Versioning>,
     /// How many collections there are.
     pub(crate) collections: usize,
+    /// How many archives of parts of the partition are begun and not ended.
+    pub(crate) unfinished: usize,
     /// Who should hold the partition.
     pub(crate) members: Vec<Holder>,
     /// How many of them must.
@@ -64,6 +69,9 @@ pub(crate) fn decide(ask: &Ask, known: &Known, ids: &mut UnifiedIds) -> Decision
             finish(&Of(name, *versioning), *version, known)
         }
         Ask::Abort { name, versioning, version } => abort(&Of(name, *versioning), *version, known),
+        Ask::GiveUp { name, versioning, version, before_ms } => {
+            give_up(&Of(name, *versioning), *version, *before_ms, known)
+        }
         Ask::Cancel { upload } => Ok(cancel(upload, known)),
         Ask::Fence { node, boot } => Ok(fence(node, *boot, known)),
         Ask::Find { .. } => Err(Refusal::new(Code::Internal, "finding decides nothing")),
@@ -320,6 +328,12 @@ fn start(of: &Of<'_>, repeat: &str, known: &Known, ids: &mut UnifiedIds) -> Deci
     if let Some(version) = before {
         return Ok(Decision::Again(Reply::Version(version)));
     }
+    if known.unfinished >= UNFINISHED_MAX {
+        let detail = format!(
+            "{UNFINISHED_MAX} archives of parts are begun in this partition: finish some, or abort them"
+        );
+        return Err(Refusal::not_committed(Code::Overloaded, detail));
+    }
     let version = issue(ids, known)?;
     let (at, time_ms, repeat) = (of.at(version), known.now_ms, Some(repeat.to_owned()));
     Ok(of.append(Fact::Started { at, time_ms, repeat }, Reply::Version(version)))
@@ -347,6 +361,29 @@ fn abort(of: &Of<'_>, version: UnifiedId, known: &Known) -> Decided {
     }
     let fact = Fact::Aborted { at: of.at(version), time_ms: known.now_ms };
     Ok(of.append(fact, Reply::Version(version)))
+}
+
+/// An abort that nobody asked for: only if nothing came after a moment. What was done is told by the version, and
+/// that it was not by nothing.
+fn give_up(of: &Of<'_>, version: UnifiedId, before_ms: u64, known: &Known) -> Decided {
+    let found = Parts::of(version, known)?;
+    let goes_on = last_ms(version, &known.facts) > before_ms;
+    if found.aborted || found.finished.is_some() || goes_on {
+        return Ok(Decision::Again(Reply::Done));
+    }
+    let fact = Fact::Aborted { at: of.at(version), time_ms: known.now_ms };
+    Ok(of.append(fact, Reply::Version(version)))
+}
+
+/// When something last came of an archive of parts: its begin, or a part.
+pub(crate) fn last_ms(version: UnifiedId, facts: &[Fact]) -> u64 {
+    let of_it = facts.iter().filter(|fact| fact.at().is_some_and(|at| at.version == version));
+    let times = of_it.filter_map(|fact| match fact {
+        Fact::Started { time_ms, .. } => Some(*time_ms),
+        Fact::Final(made) => Some(made.time_ms),
+        _ => None,
+    });
+    times.max().unwrap_or(u64::MAX)
 }
 
 fn cancel(upload: &Upload, known: &Known) -> Decision {

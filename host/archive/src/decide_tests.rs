@@ -51,11 +51,13 @@ struct Log {
     known: Vec<Fact>,
     ids: UnifiedIds,
     now_ms: u64,
+    unfinished: usize,
 }
 
 impl Log {
     fn new() -> Self {
-        Self { known: Vec::new(), ids: UnifiedIds::new(7), now_ms: 1_500_000_000_000 }
+        let now_ms = 1_500_000_000_000;
+        Self { known: Vec::new(), ids: UnifiedIds::new(7), now_ms, unfinished: 0 }
     }
 
     /// Decides, and appends what was decided.
@@ -80,6 +82,7 @@ impl Log {
             fence: fences.max().unwrap_or(0),
             versioning: None,
             collections: 0,
+            unfinished: self.unfinished,
             members: ["n1", "n2", "n3"].map(holder).to_vec(),
             commit: 2,
             now_ms: self.now_ms,
@@ -245,7 +248,7 @@ fn finish_and_abort_race_in_the_log() {
         assert_eq!(code(log.part(version, part, 3)), refused);
     }
     assert_eq!(code(log.part(UnifiedId(9), 1, 3)), Code::UnknownVersion);
-    let mut other = Log { known: log.known.clone(), ids: log.ids.clone(), now_ms: log.now_ms };
+    let mut other = Log { known: log.known.clone(), ids: log.ids.clone(), ..Log::new() };
     // Finish first.
     assert_eq!(log.version(&finish(version)), version);
     assert_eq!(log.version(&finish(version)), version, "again");
@@ -256,6 +259,64 @@ fn finish_and_abort_race_in_the_log() {
     assert_eq!(other.version(&abort(version)), version);
     assert_eq!(code(other.ask(&finish(version))), Code::AlreadyFinal);
     assert_eq!(code(other.part(version, 3, 6)), Code::AlreadyFinal);
+}
+
+/// An archive of parts that nobody finished stayed for ever, and its parts with it.
+#[test]
+fn an_archive_of_parts_is_given_up_when_nothing_came_of_it_for_long_and_not_before() {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let mut log = Log::new();
+    let (version, began) = (log.start(), log.now_ms);
+    let give_up = |before_ms| Ask::GiveUp {
+        name: name(),
+        versioning: Versioning::Versioned,
+        version,
+        before_ms,
+    };
+    assert_eq!(log.ask(&give_up(began - 1)), Ok(Reply::Done), "it has just begun");
+    log.now_ms = began + 6 * DAY;
+    log.part(version, 1, 1).unwrap();
+    // Whoever looked before the part came asks in vain: the log has it.
+    log.now_ms = began + 8 * DAY;
+    let many = log.known.len();
+    assert_eq!(log.ask(&give_up(began + DAY)), Ok(Reply::Done), "a part came");
+    assert_eq!(log.known.len(), many);
+    log.now_ms = began + 13 * DAY;
+    assert_eq!(log.ask(&give_up(began + 6 * DAY)), Ok(Reply::Version(version)));
+    assert_eq!(log.ask(&give_up(began + 6 * DAY)), Ok(Reply::Done), "again");
+    assert_eq!(code(log.part(version, 2, 2)), Code::AlreadyFinal);
+    assert_eq!(code(log.ask(&finish(version))), Code::AlreadyFinal);
+    // What is whole is nobody's to give up.
+    let mut log = Log::new();
+    let version = log.start();
+    log.part(version, 1, 1).unwrap();
+    log.version(&finish(version));
+    let late = Ask::GiveUp {
+        name: name(),
+        versioning: Versioning::Versioned,
+        version,
+        before_ms: u64::MAX - 1,
+    };
+    assert_eq!(log.ask(&late), Ok(Reply::Done));
+    let visible = segment::archive::visible(Versioning::Versioned, &events(&log.known));
+    assert_eq!(visible.len(), 1);
+}
+
+#[test]
+fn no_more_archives_of_parts_begin_than_there_may_be_unfinished() {
+    let mut log = Log::new();
+    let first = log.start();
+    log.unfinished = UNFINISHED_MAX;
+    let start = |repeat: &str| Ask::Start {
+        name: name(),
+        versioning: Versioning::Versioned,
+        repeat: repeat.to_owned(),
+    };
+    let refused = log.ask(&start("other")).unwrap_err();
+    assert_eq!((refused.code, refused.outcome), (Code::Overloaded, Some(Outcome::NotCommitted)));
+    assert_eq!(log.start(), first, "a repeat is answered as before");
+    log.unfinished -= 1;
+    assert_ne!(log.version(&start("other")), first);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! An upload that another node brings: received, verified, written, and held once all of it is synced.
 //!
 //! Nothing of a sequence is sent before there is room in memory for the whole of it; so what is on its way is
-//! taken at once, and what waits for room waits where it is.
+//! taken at once, and what waits for room waits where it is. A coordinator that says nothing for too long is
+//! given up: it may be alive, and what it began would keep its place here for ever.
 
 use std::sync::Arc;
 
@@ -10,9 +11,12 @@ use hashring::NodeId;
 use replication::Stream;
 use segment::archive::{Closing, Fact, Operation, Refused, SEQUENCE_BYTES_MAX, Slice, UnifiedId};
 
-use crate::archive::{Performing, Shared};
+use crate::archive::Shared;
 use crate::lane::{Lost, give_up};
-use crate::question::{Begin, Bring, Said, plain, say};
+use crate::meters;
+use crate::performing::Performing;
+use crate::question::{Begin, Bring, Said};
+use crate::spoken::{plain, say};
 
 /// Takes it.
 pub(crate) async fn hold(shared: &Arc<Shared>, from: &NodeId, begin: Begin, mut stream: Stream) {
@@ -22,7 +26,7 @@ pub(crate) async fn hold(shared: &Arc<Shared>, from: &NodeId, begin: Begin, mut 
     }
     let Ok(_one) = shared.held_uploads.try_acquire() else {
         let why = "this node takes as many uploads as it can".to_owned();
-        refuse(&mut stream, Lost { full: false, why }).await;
+        refuse(shared, &mut stream, Lost { full: false, why }).await;
         return;
     };
     match take(shared, &begin, &mut stream).await {
@@ -31,16 +35,16 @@ pub(crate) async fn hold(shared: &Arc<Shared>, from: &NodeId, begin: Begin, mut 
         Err(None) => give_up(shared, &begin).await,
         Err(Some(lost)) => {
             tracing::debug!(%from, upload = %begin.upload, why = lost.why, "an upload is not taken");
-            refuse(&mut stream, lost).await;
+            refuse(shared, &mut stream, lost).await;
             give_up(shared, &begin).await;
         }
     }
 }
 
-async fn refuse(stream: &mut Stream, lost: Lost) {
+async fn refuse(shared: &Shared, stream: &mut Stream, lost: Lost) {
     let Lost { full, why } = lost;
     // If the coordinator is gone it does not need to know.
-    drop(stream.send(&say(&Said::No { full, why }), &[]).await);
+    drop(tell(shared, stream, &Said::No { full, why }).await);
     stream.finish();
 }
 
@@ -48,12 +52,11 @@ async fn refuse(stream: &mut Stream, lost: Lost) {
 async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(), Option<Lost>> {
     let mut room = shared.room(begin.size).await.map_err(Some)?;
     learn(shared, begin).await.map_err(Some)?;
-    tell(stream, &Said::Ready).await?;
+    tell(shared, stream, &Said::Ready).await?;
     let mut before: Option<(u32, Performing)> = None;
     let mut next = 0;
     loop {
-        let said = stream.next().await.ok().flatten().and_then(|frame| plain::<Bring>(&frame));
-        match said.ok_or(None)? {
+        match plain::<Bring>(&heard(shared, begin, stream).await?).map_err(|_strange| None)? {
             Bring::Slice { sequence, size, md5, adler32 } => {
                 let bytes = usize::try_from(size).unwrap_or(usize::MAX);
                 if bytes > SEQUENCE_BYTES_MAX || sequence != next {
@@ -63,11 +66,11 @@ async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(),
                 let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
                 // Cannot be an error: nobody closes it.
                 let _memory = shared.held_kib.acquire_many(kib).await.map_err(|_closed| None)?;
-                tell(stream, &Said::Go(sequence)).await?;
-                let data = bytes_of(stream, bytes).await?;
+                tell(shared, stream, &Said::Go(sequence)).await?;
+                let data = bytes_of(shared, begin, stream, bytes).await?;
                 if let Some((number, before)) = before.take() {
                     written(before).await?;
-                    tell(stream, &Said::Got(number)).await?;
+                    tell(shared, stream, &Said::Got(number)).await?;
                 }
                 let size = u64::from(size);
                 let slice = Slice { sequence, data, size, md5, adler32 };
@@ -91,7 +94,7 @@ async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(),
                     let why = "the sequences are not those that were announced".to_owned();
                     return Err(Some(Lost { full: false, why }));
                 }
-                tell(stream, &Said::Held { store: shared.engine.store() }).await?;
+                tell(shared, stream, &Said::Held { store: shared.engine.store() }).await?;
                 // It is held from here on, whatever becomes of the stream.
                 return Ok(());
             }
@@ -130,15 +133,34 @@ async fn written(operation: Performing) -> Result<(), Option<Lost>> {
     }
 }
 
-async fn tell(stream: &mut Stream, said: &Said) -> Result<(), Option<Lost>> {
-    stream.send(&say(said), &[]).await.map_err(|_ended| None)
+async fn tell(shared: &Shared, stream: &mut Stream, said: &Said) -> Result<(), Option<Lost>> {
+    let sent = runtime::timeout(shared.config.stalled, stream.send(&say(said), &[])).await;
+    sent.ok().and_then(Result::ok).ok_or(None)
+}
+
+/// What the coordinator says next.
+async fn heard(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<Bytes, Option<Lost>> {
+    let next = runtime::timeout(shared.config.stalled, stream.next()).await;
+    let frame = next.map_err(|_late| {
+        meters::stalled("coordinator");
+        let upload = &begin.upload;
+        tracing::warn!(%upload, "nothing came of an upload for too long: it is given up here");
+        let why = format!("nothing came for {} s", shared.config.stalled.as_secs());
+        Some(Lost { full: false, why })
+    })?;
+    frame.ok().flatten().ok_or(None)
 }
 
 /// So many bytes, out of as many frames as they come in.
-async fn bytes_of(stream: &mut Stream, size: usize) -> Result<Bytes, Option<Lost>> {
+async fn bytes_of(
+    shared: &Shared,
+    begin: &Begin,
+    stream: &mut Stream,
+    size: usize,
+) -> Result<Bytes, Option<Lost>> {
     let mut data = BytesMut::with_capacity(size);
     while data.len() < size {
-        let frame = stream.next().await.ok().flatten().ok_or(None)?;
+        let frame = heard(shared, begin, stream).await?;
         if data.len() + frame.len() > size || frame.is_empty() {
             return Err(None);
         }

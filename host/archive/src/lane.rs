@@ -4,6 +4,7 @@
 //! time: so an upload has as many sequences in memory as fit between a slow member and a fast client, two.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::NodeId;
@@ -11,13 +12,20 @@ use replication::Stream;
 use segment::archive::{Adler32, Closing, Md5, Operation, Refused, Slice, Table, UnifiedId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::archive::{Performing, Shared, locked};
+use crate::archive::{Shared, locked};
 use crate::holding::learn;
-use crate::question::{Begin, Bring, Said, Stream as Opening, begin, plain, say};
+use crate::meters;
+use crate::performing::Performing;
+use crate::question::{Begin, Bring, Said, Stream as Opening};
 use crate::room::Room;
+use crate::spoken::{begin, plain, say};
 
 /// Bytes of one frame: a piece.
 pub(crate) const FRAME_BYTES: usize = 256 << 10;
+/// So long a member may take for a sequence, and to sync all it has: one that takes longer is lost, and must
+/// not keep the memory of what it was to be given.
+pub(crate) const GIVE_MAX: Duration = Duration::from_secs(60);
+pub(crate) const HOLD_MAX: Duration = Duration::from_secs(120);
 
 /// What an upload is when all of it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +98,8 @@ impl Lane {
             })?;
             let mut stream = Box::new(stream);
             // Nothing is read of the client before it is known whether there is room for it.
-            match hear(&mut stream).await? {
-                Said::Ready => Link::There(stream),
+            match hear(&node, &mut stream).await? {
+                Said::Ready => Link::There(node.clone(), stream),
                 _ => return Err(Lost::cut()),
             }
         };
@@ -134,7 +142,7 @@ impl Lane {
 /// What is at the other end.
 enum Link {
     Here { upload: Begin, room: Room, before: Option<Performing>, begun: bool },
-    There(Box<Stream>),
+    There(NodeId, Box<Stream>),
 }
 
 /// Does what comes, until nothing comes any more or the member is lost. What is cut before the member holds
@@ -144,9 +152,9 @@ async fn run(shared: &Shared, mut link: Link, mut todo: mpsc::Receiver<Work>) ->
     let mut done = Ok(());
     while let Some(work) = todo.recv().await {
         done = match work {
-            Work::Slice(sheet) => link.bring(shared, &sheet.slice).await,
+            Work::Slice(sheet) => within(GIVE_MAX, link.bring(shared, &sheet.slice)).await,
             Work::Hold(sum, held) => {
-                let done = link.hold(shared, sum).await;
+                let done = within(HOLD_MAX, link.hold(shared, sum)).await;
                 whole = done.is_ok();
                 done.map(|store| {
                     // If nobody waits any more, it is held all the same.
@@ -166,6 +174,17 @@ async fn run(shared: &Shared, mut link: Link, mut todo: mpsc::Receiver<Work>) ->
         give_up(shared, &upload).await;
     }
     done
+}
+
+/// Gives a member so long.
+async fn within<T>(
+    longest: Duration,
+    work: impl Future<Output = Result<T, Lost>>,
+) -> Result<T, Lost> {
+    runtime::timeout(longest, work).await.unwrap_or_else(|_late| {
+        meters::stalled("member");
+        Err(Lost { full: false, why: "it took too long".to_owned() })
+    })
 }
 
 /// An upload that this node does not hold all of is not under way here any more.
@@ -192,11 +211,11 @@ impl Link {
                 *before = Some(shared.begin_operation(operation).await);
                 Ok(())
             }
-            Self::There(stream) => {
+            Self::There(node, stream) => {
                 let Slice { sequence, size, md5, adler32, data } = slice.clone();
                 let size = u32::try_from(size).unwrap_or(u32::MAX);
                 tell(stream, &Bring::Slice { sequence, size, md5, adler32 }).await?;
-                if hear(stream).await? != Said::Go(sequence) {
+                if hear(node, stream).await? != Said::Go(sequence) {
                     return Err(Lost::cut());
                 }
                 for piece in data.chunks(FRAME_BYTES) {
@@ -218,10 +237,10 @@ impl Link {
                 shared.perform(held).await.map_err(|refused| Lost::of(&refused))?;
                 Ok(shared.engine.store())
             }
-            Self::There(stream) => {
+            Self::There(node, stream) => {
                 let Sum { size, md5, adler32, table, time_ms } = sum;
                 tell(stream, &Bring::Hold { size, md5, adler32, table, time_ms }).await?;
-                match hear(stream).await? {
+                match hear(node, stream).await? {
                     Said::Held { store } => Ok(store),
                     _ => Err(Lost::cut()),
                 }
@@ -235,14 +254,14 @@ async fn tell(stream: &mut Stream, said: &Bring) -> Result<(), Lost> {
 }
 
 /// Waits for a word; sequences that are written meanwhile are taken note of.
-async fn hear(stream: &mut Stream) -> Result<Said, Lost> {
+async fn hear(node: &NodeId, stream: &mut Stream) -> Result<Said, Lost> {
     loop {
         let frame: Option<Bytes> = stream.next().await.map_err(|_ended| Lost::cut())?;
-        match frame.and_then(|frame| plain::<Said>(&frame)) {
-            Some(Said::Got(_)) => {}
-            Some(Said::No { full, why }) => return Err(Lost { full, why }),
-            Some(said) => return Ok(said),
-            None => return Err(Lost::cut()),
+        match plain::<Said>(&frame.ok_or_else(Lost::cut)?) {
+            Ok(Said::Got(_)) => {}
+            Ok(Said::No { full, why }) => return Err(Lost { full, why }),
+            Ok(said) => return Ok(said),
+            Err(strange) => return Err(Lost { full: false, why: strange.refusal(node).detail }),
         }
     }
 }

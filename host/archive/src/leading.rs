@@ -3,6 +3,8 @@
 //! A decision follows from everything that was decided before, committed or not; so what is appended and not
 //! committed counts, and an answer that follows from it is only given when that is committed too.
 
+use std::collections::BTreeSet;
+
 use hashring::PartitionId;
 use replication::core::{Outcome as Committed, PartitionView, Role, Why};
 use runtime::Instant;
@@ -13,7 +15,7 @@ use segment::archive::{
 use crate::archive::Shared;
 use crate::decide::{Decision, Known, decide, events};
 use crate::question::{Answer, Ask, Holder, Reply};
-use crate::reign::{Appended, Reign};
+use crate::reign::{Appended, Reign, note};
 use crate::request::Name;
 use crate::{Code, Found, Part, Refusal};
 
@@ -111,7 +113,10 @@ impl Shared {
             let detail = "too many objects of this partition wait to be stored";
             return Err(Refusal::not_committed(Code::Overloaded, detail).into());
         }
-        let known = self.known(&appended, ask, members(&view)).await?;
+        let mut known = self.known(&appended, ask, members(&view)).await?;
+        if matches!(ask, Ask::Start { .. }) {
+            known.unfinished = self.unfinished(reign.partition, &mut appended).await?;
+        }
         let ids = self.ids(reign.partition, &mut appended).await?;
         let (entry, reply) = match decide(ask, &known, ids) {
             Decision::Append(entry, reply) => (entry, reply),
@@ -182,6 +187,7 @@ impl Shared {
             | Ask::Start { name, .. }
             | Ask::Finish { name, .. }
             | Ask::Abort { name, .. }
+            | Ask::GiveUp { name, .. }
             | Ask::Find { name, .. } => (Some(name.clone()), None, None, None),
             Ask::Cancel { upload } => (None, Some(upload.clone()), Some(upload.node.clone()), None),
             Ask::Fence { node, .. } => (None, None, Some(node.clone()), None),
@@ -249,6 +255,25 @@ impl Shared {
             }
         };
         Ok(appended.ids.insert(ids))
+    }
+
+    /// How many archives of parts are begun and not ended.
+    async fn unfinished(
+        &self,
+        partition: PartitionId,
+        appended: &mut Appended,
+    ) -> Result<usize, Refusal> {
+        if let Some(unfinished) = &appended.unfinished {
+            return Ok(unfinished.len());
+        }
+        let engine = self.engine.clone();
+        let begun = runtime::blocking(move || engine.unfinished(partition.0)).await;
+        let begun = begun.ok_or_else(stopping)?.map_err(|error| unreadable(&error))?;
+        let mut unfinished: BTreeSet<UnifiedId> = begun.iter().map(|at| at.version).collect();
+        for (_, entry) in &appended.pending {
+            note(&mut unfinished, &entry.fact);
+        }
+        Ok(appended.unfinished.insert(unfinished).len())
     }
 
     /// What a key shows, or a version of it.

@@ -7,26 +7,31 @@
 //! decides; the primary says what can be seen, and any member that has the bytes gives them.
 //!
 //! ```text
-//! pure     place   entry   decide   question
+//! pure     place   entry   decide   question   spoken   governor
 //! leading  reign   leading (one request)   applying (the log into this node's archive)
 //! asking   routing   listing
-//! bytes    uploading   lane   holding   room      reading   serving   source
-//! later    paying (what is owed)   undecided (uploads whose coordinator is gone)
+//! bytes    uploading   body   cutting   lane   holding   room   pace   performing      reading   serving   source
+//! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
 //! ```
 
 #![forbid(unsafe_code)]
 
 mod applying;
 mod archive;
+mod body;
+mod cutting;
 mod decide;
 mod entry;
 mod gather;
+mod governor;
 mod holding;
 mod lane;
 mod leading;
 mod listing;
 mod meters;
+mod pace;
 mod paying;
+mod performing;
 mod place;
 mod question;
 mod reading;
@@ -37,11 +42,12 @@ mod room;
 mod routing;
 mod serving;
 mod source;
+mod spoken;
 mod undecided;
+mod unfinished;
 mod uploading;
 
 pub use archive::{Append, Archive, Config};
-pub use question::is_question;
 pub use reading::Reading;
 pub use refusal::{Code, Outcome, Refusal};
 pub use request::{
@@ -52,4 +58,5 @@ pub use segment::archive::{
     Adler32, CollectionName, Digesting, InvalidName, InvalidVersion, Key, META_BYTES_MAX, Md5,
     PARTS_MAX, SEGMENT_BYTES_MAX, Table, UnifiedId, Upload, Usage, Versioning,
 };
+pub use spoken::is_question;
 pub use uploading::ENTIRE_BYTES_MAX;

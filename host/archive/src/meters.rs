@@ -39,6 +39,28 @@ pub(crate) fn decided(how: &'static str) {
     counter!("carillon_object_uploads_decided_total", "how" => how).increment(1);
 }
 
+/// Somebody said nothing for too long, and was given up: whose upload it was, who should have taken or given
+/// bytes, or who read them.
+pub(crate) fn stalled(who: &'static str) {
+    counter!("carillon_object_streams_stalled_total", "who" => who).increment(1);
+}
+
+/// Another node said something that is not of this node's version.
+pub(crate) fn not_understood() {
+    counter!("carillon_object_not_understood_total").increment(1);
+}
+
+/// So many bytes a second of bulk may go to the disk.
+pub(crate) fn bulk_rate(bytes: u64) {
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    gauge!("carillon_object_bulk_mib_per_second").set(f64::from(mib));
+}
+
+/// An archive of parts of which nothing came any more was given up.
+pub(crate) fn unfinished() {
+    counter!("carillon_object_unfinished_given_up_total").increment(1);
+}
+
 /// What a log says of objects is of a newer version.
 pub(crate) fn strange() {
     counter!("carillon_object_entries_strange_total").increment(1);

@@ -1,7 +1,8 @@
 //! What this node owes: it fetches what it lacks, and what is broken, from others that have it.
 //!
 //! Under the original name, with the original sequences: so a copy that was mended is like every other. What
-//! was fetched is believed when each sequence is the one that the entry's digests vouch for.
+//! was fetched is believed when each sequence is the one that the entry's digests vouch for. That goes for what an
+//! earlier store of this node left, too, which is nearer than any other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use hashring::NodeId;
-use segment::archive::{Debt, Operation, Slice, Table};
+use segment::archive::{Debt, Operation, SEQUENCE_BYTES_MAX, Slice, Table, Told};
 
 use crate::Part;
 use crate::archive::Shared;
@@ -76,17 +77,23 @@ async fn pay_one(shared: &Arc<Shared>, debt: &Debt) -> Result<u64, String> {
     let mut others: VecDeque<NodeId> = holders(&shared.node, &part, &members);
     others.retain(|node| *node != shared.node);
     let mut why = "nobody else should have it".to_owned();
-    let mut missing: Vec<u32> = debt.missing.iter().copied().collect();
+    let mut missing: Vec<u32> = Vec::new();
     let mut paid = 0;
+    for number in debt.missing.iter().copied() {
+        match left_here(shared, debt, number).await {
+            Some(slice) => paid += mend(shared, debt, slice).await?,
+            None => missing.push(number),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(paid);
+    }
     for node in others {
         while let Some(number) = missing.first().copied() {
             match fetch(shared, &node, debt, &part, number).await {
                 Ok(slice) => {
-                    let upload = made.upload.clone();
-                    let mended = shared.perform(Operation::Mend { upload, slice }).await;
-                    mended.map_err(|refused| refused.to_string())?;
+                    paid += mend(shared, debt, slice).await?;
                     missing.remove(0);
-                    paid += 1;
                 }
                 Err(Lacks(lacks)) => {
                     why = lacks;
@@ -101,6 +108,43 @@ async fn pay_one(shared: &Arc<Shared>, debt: &Debt) -> Result<u64, String> {
     Err(why)
 }
 
+async fn mend(shared: &Shared, debt: &Debt, slice: Slice) -> Result<u64, String> {
+    let upload = debt.made.upload.clone();
+    let mended = shared.perform(Operation::Mend { upload, slice }).await;
+    mended.map(|_done| 1).map_err(|refused| refused.to_string())
+}
+
+/// What all sequences together are.
+fn sum(table: &[Told]) -> Table {
+    table
+        .iter()
+        .fold(Table::EMPTY, |sum, told| sum.with(u64::from(told.size), told.md5, told.adler32))
+}
+
+/// One sequence of a segment, if an earlier store of this node has all of it.
+async fn left_here(shared: &Arc<Shared>, debt: &Debt, number: u32) -> Option<Slice> {
+    let earlier = shared.earlier.get().filter(|earlier| !earlier.is_empty())?.clone();
+    let made = debt.made.clone();
+    let kib = u32::try_from(SEQUENCE_BYTES_MAX / 1024).unwrap_or(u32::MAX);
+    // Cannot be an error: nobody closes it.
+    let _room = shared.held_kib.acquire_many(kib).await;
+    let look = move || {
+        earlier.iter().find_map(|archive| {
+            let reading = archive.part(made.clone()).ok()?;
+            let table = reading.table();
+            let told = table.get(usize::try_from(number).ok()?)?;
+            if sum(&table) != made.table {
+                return None;
+            }
+            // All of it: so its digests are verified as well.
+            let data = reading.read(number, 0..told.size).ok()?;
+            let (md5, adler32, size) = (told.md5, told.adler32, u64::from(told.size));
+            Some(Slice { sequence: number, data, size, md5, adler32 })
+        })
+    };
+    runtime::blocking(look).await.flatten()
+}
+
 /// One sequence of a segment.
 async fn fetch(
     shared: &Arc<Shared>,
@@ -112,14 +156,11 @@ async fn fetch(
     // Where it lies follows from the sizes of those before it, which only the table tells.
     let none = 0..0;
     let table = Source::open(shared, node, &debt.made.at, part, none).await?.table;
-    let vouched = table
-        .iter()
-        .fold(Table::EMPTY, |sum, told| sum.with(u64::from(told.size), told.md5, told.adler32));
     let at = usize::try_from(number).unwrap_or(usize::MAX);
     let (Some(before), Some(told)) = (table.get(..at), table.get(at)) else {
         return Err(Lacks(format!("node {node} tells of fewer sequences")));
     };
-    if vouched != debt.made.table {
+    if sum(&table) != debt.made.table {
         return Err(Lacks(format!("node {node} tells of other sequences")));
     }
     let begins: u64 = before.iter().map(|told| u64::from(told.size)).sum();

@@ -1,21 +1,15 @@
-//! What nodes ask each other about objects: the byte `A`, then postcard; and what begins a stream between
-//! them: the byte `B`, then postcard.
+//! What nodes ask each other about objects, what they answer, and what they say on streams of bytes. How that
+//! becomes bytes is in [`crate::spoken`].
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use segment::archive::{
     Adler32, At, CollectionName, Md5, Opening, Table, Told, UnifiedId, Upload, Versioning,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::request::Made;
 use crate::{Found, List, Listing, Name, Part, Refusal, Stored};
-
-/// What a question and its answer begin with.
-const MARK: u8 = b'A';
-/// What the beginning of a stream begins with.
-const STREAM: u8 = b'B';
 
 /// Something that the primary of a partition is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +32,8 @@ pub(crate) enum Ask {
     Fence { node: NodeId, boot: u64 },
     /// What a key shows.
     Find { name: Name, version: Option<UnifiedId> },
+    /// That an archive of parts be given up, if nothing came of it after a moment.
+    GiveUp { name: Name, versioning: Versioning, version: UnifiedId, before_ms: u64 },
 }
 
 /// What an upload should become.
@@ -161,102 +157,4 @@ pub(crate) enum Said {
     No { full: bool, why: String },
     /// There is room for all of it on the disks: it may begin.
     Ready,
-}
-
-/// Whether a request of another node is about objects.
-pub fn is_question(body: &[u8]) -> bool {
-    body.first() == Some(&MARK)
-}
-
-/// Whether a request of another node begins a stream about objects.
-pub(crate) fn is_stream(body: &[u8]) -> bool {
-    body.first() == Some(&STREAM)
-}
-
-pub(crate) fn encode<T: Serialize>(said: &T) -> Bytes {
-    marked(MARK, said)
-}
-
-pub(crate) fn begin(stream: &Stream) -> Bytes {
-    marked(STREAM, stream)
-}
-
-/// `None`: it is of another version.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    plain(bytes.strip_prefix(&[MARK])?)
-}
-
-pub(crate) fn begun(bytes: &[u8]) -> Option<Stream> {
-    plain(bytes.strip_prefix(&[STREAM])?)
-}
-
-/// What is said within a stream has no mark.
-pub(crate) fn say<T: Serialize>(said: &T) -> Vec<u8> {
-    postcard::to_stdvec(said).unwrap_or_default()
-}
-
-pub(crate) fn plain<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let (said, rest) = postcard::take_from_bytes(bytes).ok()?;
-    rest.is_empty().then_some(said)
-}
-
-fn marked<T: Serialize>(mark: u8, said: &T) -> Bytes {
-    // Plain data: there is nothing postcard could refuse.
-    postcard::to_extend(said, vec![mark]).map(Bytes::from).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_said_comes_back_and_everything_else_is_nothing() {
-        let node: NodeId = "n1".parse().unwrap();
-        let upload = Upload { node: node.clone(), boot: 3, count: 4 };
-        for question in
-            [Question::Ask(PartitionId(7), Ask::Fence { node, boot: 9 }), Question::Upload(upload)]
-        {
-            let bytes = encode(&question);
-            assert!(is_question(&bytes) && !is_stream(&bytes));
-            assert_eq!(decode(&bytes), Some(question));
-            for cut in 0..bytes.len() {
-                assert_eq!(decode::<Question>(&bytes[..cut]), None);
-            }
-            assert_eq!(decode::<Question>(&[&bytes[..], b"x"].concat()), None);
-        }
-        for said in [
-            Said::Ready,
-            Said::No { full: true, why: "full".to_owned() },
-            Said::Held { store: u64::MAX },
-        ] {
-            assert_eq!(plain(&say(&said)), Some(said));
-        }
-        assert!(!is_question(&[]) && !is_stream(&[]));
-    }
-
-    /// N20: the original's nodes sent each other pickled objects, which run what they like where they are read.
-    #[test]
-    fn n20_what_another_node_says_is_data_of_known_shapes_or_nothing() {
-        let mut state = 20_u64;
-        let mut byte = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            u8::try_from(state >> 56).unwrap()
-        };
-        for _ in 0..20_000 {
-            let length = usize::from(byte()) % 64;
-            let noise: Vec<u8> = (0..length).map(|_| byte()).collect();
-            let marked = [&[MARK], &noise[..]].concat();
-            // What is understood says the same again; everything else is nothing, and asks for no memory.
-            if let Some(question) = decode::<Question>(&marked) {
-                assert_eq!(decode(&encode(&question)), Some(question));
-            }
-            if let Some(said) = plain::<Said>(&noise) {
-                assert_eq!(plain(&say(&said)), Some(said));
-            }
-            let opening = [&[STREAM], &noise[..]].concat();
-            if let Some(stream) = begun(&opening) {
-                assert_eq!(begun(&begin(&stream)), Some(stream));
-            }
-        }
-    }
 }

@@ -1,11 +1,11 @@
 //! One epoch in which this node leads a partition, as far as objects are concerned.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashring::PartitionId;
 use runtime::Stop;
-use segment::archive::UnifiedIds;
+use segment::archive::{Fact, UnifiedId, UnifiedIds};
 use tokio::sync::{Mutex, watch};
 
 use crate::entry::ObjectEntry;
@@ -35,6 +35,19 @@ pub(crate) struct Appended {
     pub(crate) pending: VecDeque<(u64, ObjectEntry)>,
     /// Makes versions, once the highest one is known.
     pub(crate) ids: Option<UnifiedIds>,
+    /// Archives of parts that are begun and not ended, once somebody wants to begin one.
+    pub(crate) unfinished: Option<BTreeSet<UnifiedId>>,
+}
+
+/// What a decision changes in what is unfinished.
+pub(crate) fn note(unfinished: &mut BTreeSet<UnifiedId>, fact: &Fact) {
+    match fact {
+        Fact::Started { at, .. } => drop(unfinished.insert(at.version)),
+        Fact::Finished { at, .. } | Fact::Aborted { at, .. } => {
+            unfinished.remove(&at.version);
+        }
+        _ => {}
+    }
 }
 
 impl Reign {
@@ -44,7 +57,11 @@ impl Reign {
             epoch,
             opened,
             closed: Stop::default(),
-            appended: Mutex::new(Appended { pending: VecDeque::new(), ids: None }),
+            appended: Mutex::new(Appended {
+                pending: VecDeque::new(),
+                ids: None,
+                unfinished: None,
+            }),
             committed: AtomicU64::new(opened),
             first_pending: AtomicU64::new(u64::MAX),
             applied: watch::Sender::new(0),
@@ -59,6 +76,9 @@ impl Reign {
 
     /// Something was appended; whether it is committed already.
     pub(crate) fn push(&self, appended: &mut Appended, seq: u64, entry: ObjectEntry) -> bool {
+        if let Some(unfinished) = &mut appended.unfinished {
+            note(unfinished, &entry.fact);
+        }
         appended.pending.push_back((seq, entry));
         self.first_pending.fetch_min(seq, Ordering::SeqCst);
         self.committed.load(Ordering::SeqCst) >= seq

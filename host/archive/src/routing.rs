@@ -12,7 +12,8 @@ use runtime::Instant;
 
 use crate::archive::Shared;
 use crate::leading::{Interrupt, left};
-use crate::question::{Answer, Ask, Question, Reply, decode, encode};
+use crate::question::{Answer, Ask, Question, Reply};
+use crate::spoken::{decode, encode};
 use crate::{Code, Refusal};
 
 /// So long a leader that could not be asked is given before somebody is asked again.
@@ -125,7 +126,10 @@ impl Shared {
         let asked = self.replication.forward(node, head, encode(question));
         let answer = runtime::timeout(wait, asked).await;
         let answer = answer.unwrap_or_else(|_late| Err(ForwardError::Late { to: node.clone() }))?;
-        // A node of another version does not understand it, and did nothing.
-        decode(&answer).ok_or_else(|| ForwardError::NotRun { to: node.clone(), why: None })
+        // A node of another version did nothing, and asking it again is in vain.
+        Ok(decode(&answer).unwrap_or_else(|strange| {
+            self.strange(node, strange);
+            Answer::Done(Err(strange.refusal(node)))
+        }))
     }
 }

@@ -10,8 +10,10 @@ use segment::archive::{At, Digesting, PartReading, Table, Told};
 use crate::Part;
 use crate::archive::Shared;
 use crate::lane::FRAME_BYTES;
-use crate::question::{Said, say};
+use crate::meters;
+use crate::question::Said;
 use crate::source::{Opened, PIECES_MAX, made};
+use crate::spoken::say;
 
 /// Serves a stream that asks for a range of a segment.
 pub(crate) async fn serve(
@@ -43,9 +45,14 @@ pub(crate) async fn serve(
     let mut credit = PIECES_MAX;
     loop {
         if credit == 0 {
-            match receiving.next().await {
-                Ok(Some(_more)) => credit += 1,
-                Ok(None) | Err(_) => return,
+            // A reader that wants no more for so long keeps others from one of few places.
+            match runtime::timeout(shared.config.stalled, receiving.next()).await {
+                Ok(Ok(Some(_more))) => credit += 1,
+                Ok(Ok(None) | Err(_)) => return,
+                Err(_late) => {
+                    meters::stalled("reader");
+                    return;
+                }
             }
         }
         credit -= 1;
@@ -53,7 +60,10 @@ pub(crate) async fn serve(
             Ok(None) => {
                 sending.finish();
                 // Until everything has arrived: a dropped half would cut it.
-                while let Ok(Some(_more)) = receiving.next().await {}
+                let arrived = async { while let Ok(Some(_more)) = receiving.next().await {} };
+                if runtime::timeout(shared.config.stalled, arrived).await.is_err() {
+                    meters::stalled("reader");
+                }
                 return;
             }
             Ok(Some(piece)) => sending.send(&[0], &piece).await,

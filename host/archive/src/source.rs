@@ -1,10 +1,12 @@
 //! Bytes of a segment from one holder, which may be this node: in pieces that are verified there.
 //!
 //! A holder has at most so many pieces on their way; what a slow reader does not take waits with the holder,
-//! on its disk, and never in a connection.
+//! on its disk, and never in a connection. A holder that owes pieces and gives none for too long counts as one
+//! that lacks them.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::NodeId;
@@ -15,8 +17,10 @@ use tokio::sync::mpsc;
 use crate::Part;
 use crate::archive::Shared;
 use crate::lane::FRAME_BYTES;
-use crate::question::{Said, Stream as Opening, begin, plain};
+use crate::meters;
+use crate::question::{Said, Stream as Opening};
 use crate::serving::{self, Pieces};
+use crate::spoken::{begin, plain};
 
 /// So many pieces are on their way: a MiB.
 pub(crate) const PIECES_MAX: u32 = 4;
@@ -32,6 +36,9 @@ pub(crate) struct Source {
     pieces: mpsc::Receiver<Result<Bytes, Lacks>>,
     /// To ask for more; none of this node's own.
     credit: Option<Sending>,
+    node: NodeId,
+    /// So long it may take to give a piece.
+    patience: Duration,
 }
 
 impl Source {
@@ -54,18 +61,25 @@ impl Source {
         };
         let away = || Lacks(format!("node {node} cannot be reached"));
         let stream = shared.replication.stream(node, begin(&fetch)).await;
+        let patience = shared.config.holder;
         let (sending, mut receiving) = stream.map_err(|_ended| away())?.split();
-        let first = receiving.next().await.ok().flatten().and_then(|frame| plain::<Said>(&frame));
-        let table = match first {
-            Some(Said::Table(table)) => table,
-            Some(Said::No { why, .. }) => return Err(Lacks(format!("node {node}: {why}"))),
-            Some(_) | None => return Err(away()),
+        let first = runtime::timeout(shared.config.holder, receiving.next()).await;
+        let first = first.map_err(|_late| silent(node))?;
+        let table = match plain::<Said>(&first.ok().flatten().ok_or_else(away)?) {
+            Ok(Said::Table(table)) => table,
+            Ok(Said::No { why, .. }) => return Err(Lacks(format!("node {node}: {why}"))),
+            Ok(_) => return Err(away()),
+            Err(strange) => return Err(Lacks(strange.refusal(node).detail)),
         };
         let (coming, pieces) = mpsc::channel(usize::try_from(PIECES_MAX).unwrap_or(1) + 1);
         let name = node.clone();
         shared.tasks.spawn("archive-fetch", async move {
             loop {
-                let next = match receiving.next().await {
+                let next = tokio::select! { biased;
+                    () = coming.closed() => return,
+                    next = receiving.next() => next,
+                };
+                let next = match next {
                     Ok(None) => return,
                     Ok(Some(frame)) if frame.len() > 1 => piece(&frame, &name),
                     Ok(Some(_)) | Err(_) => Err(Lacks(format!("node {name} was lost"))),
@@ -77,7 +91,7 @@ impl Source {
                 }
             }
         });
-        Ok(Self { table, pieces, credit: Some(sending) })
+        Ok(Self { table, pieces, credit: Some(sending), node: node.clone(), patience })
     }
 
     async fn here(
@@ -88,6 +102,7 @@ impl Source {
     ) -> Result<Self, Lacks> {
         let lacks = |why: String| Lacks(format!("this node: {why}"));
         let (reading, table) = serving::open(shared, at, part).await.map_err(lacks)?;
+        let patience = shared.config.holder;
         let mut pieces_left = Pieces::new(&table, range);
         let (coming, pieces) = mpsc::channel(usize::try_from(PIECES_MAX).unwrap_or(1));
         let reading = Arc::new(reading);
@@ -108,18 +123,27 @@ impl Source {
                 }
             }
         });
-        Ok(Self { table, pieces, credit: None })
+        Ok(Self { table, pieces, credit: None, node: shared.node.clone(), patience })
     }
 
     /// The next bytes; `None` behind the last.
     pub(crate) async fn next(&mut self) -> Option<Result<Bytes, Lacks>> {
-        let piece = self.pieces.recv().await?;
+        // Whoever waits here has given credit for at least one piece.
+        let Ok(piece) = runtime::timeout(self.patience, self.pieces.recv()).await else {
+            return Some(Err(silent(&self.node)));
+        };
+        let piece = piece?;
         if let (Some(credit), Ok(_)) = (&mut self.credit, &piece) {
             // If the holder is gone, the next piece says so.
             drop(credit.send(&[1], &[]).await);
         }
         Some(piece)
     }
+}
+
+fn silent(node: &NodeId) -> Lacks {
+    meters::stalled("holder");
+    Lacks(format!("node {node} gave nothing for too long"))
 }
 
 /// A frame of a piece is the byte 0 and its bytes, of an end the byte 1 and the words.

@@ -2,7 +2,9 @@
 //!
 //! Age proves nothing: what is held may be one of the copies that a version needs. So the coordinator is asked.
 //! One that is not at it any more will not ask for a version again, and one that has begun another life cannot;
-//! then the log says so, in order with whatever it may have asked before.
+//! then the log says so, in order with whatever it may have asked before. One that cannot be asked for so long
+//! that it would have been done twenty times over may never return: then the log is asked to say so all the same.
+//! That is as safe: if a version was asked for after all, it stands in the log before the cancel, or is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +36,15 @@ pub(crate) async fn decide(shared: Arc<Shared>) {
             }
             None => return,
         };
-        let age = u64::try_from(shared.config.undecided.as_millis()).unwrap_or(u64::MAX);
-        let now = runtime::wall_ms();
-        for held in held.iter().filter(|held| held.time_ms.saturating_add(age) <= now) {
+        for held in held.iter().filter(|held| is_old(held, shared.config.undecided)) {
             decide_one(&shared, held).await;
         }
     }
+}
+
+fn is_old(held: &Held, age: Duration) -> bool {
+    let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    held.time_ms.saturating_add(age) <= runtime::wall_ms()
 }
 
 async fn decide_one(shared: &Shared, held: &Held) {
@@ -51,7 +56,8 @@ async fn decide_one(shared: &Shared, held: &Held) {
         let question = Question::Upload(upload.clone());
         match shared.question(&upload.node, &question, ANSWER_MAX).await {
             Ok(Answer::Done(Ok(Reply::Upload { boot, under_way }))) => (boot, under_way),
-            // Nobody knows: it is asked again.
+            // Nobody knows: it is asked again, but not for ever.
+            Ok(_) | Err(_) if is_old(held, shared.config.abandoned) => (upload.boot, false),
             Ok(_) | Err(_) => return,
         }
     };

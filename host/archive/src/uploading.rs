@@ -12,15 +12,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hashring::{NodeId, PartitionId};
-use segment::archive::{
-    Digesting, META_BYTES_MAX, SEGMENT_BYTES_MAX, SEQUENCE_BYTES_MAX, Slice, Table, Upload,
-    Versioning,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use segment::archive::{Digesting, META_BYTES_MAX, SEGMENT_BYTES_MAX, Table, Upload, Versioning};
 
 use crate::archive::{Archive, Shared, locked, misplaced, told};
+use crate::body::Coming;
+use crate::cutting::Cutting;
 use crate::gather::{Some1, gather};
-use crate::lane::{Lane, Lost, Sheet, Sum};
+use crate::lane::{GIVE_MAX, HOLD_MAX, Lane, Lost, Sheet, Sum};
 use crate::question::{Ask, Begin, Holder, Proposal, Reply};
 use crate::{Body, Code, Outcome, Put, Refusal, Stored, meters, place};
 
@@ -30,13 +28,8 @@ pub const ENTIRE_BYTES_MAX: u64 = 64 << 10;
 const FINAL_MAX: Duration = Duration::from_secs(30);
 /// So long the partition may have no members that are known.
 const MEMBERS_MAX: Duration = Duration::from_secs(5);
-/// So long a member may take to begin, and all of them to take a sequence.
+/// So long a member may take to begin.
 const OPEN_MAX: Duration = Duration::from_secs(5);
-const GIVE_MAX: Duration = Duration::from_secs(60);
-/// So long all may take to sync.
-const HOLD_MAX: Duration = Duration::from_secs(120);
-/// A sequence is cut short when memory is short, but not shorter than this.
-const SHORT_BYTES: usize = 256 << 10;
 
 impl Archive {
     /// Stores an object, or a part of one. Dropping the future gives it up, unless it was about to become
@@ -71,7 +64,7 @@ impl Shared {
         };
         let upload = UnderWay::begin(self);
         let at = At { partition, versioning, upload: upload.upload.clone() };
-        let mut body = Reading { body, left: put.size, silence: self.config.silence };
+        let mut body = Coming::new(body, put.size, self.config.silence);
         let (entire, size) = (put.size <= ENTIRE_BYTES_MAX, put.size);
         let stored = match entire {
             true => self.put_entire(&put, at, &mut body).await,
@@ -87,7 +80,7 @@ impl Shared {
         self: &Arc<Self>,
         put: &Put,
         at: At,
-        body: &mut Reading<'_>,
+        body: &mut Coming<'_>,
     ) -> Result<Stored, Refusal> {
         let mut data = BytesMut::new();
         while let Some(bytes) = body.next().await? {
@@ -110,7 +103,7 @@ impl Shared {
         self: &Arc<Self>,
         put: &Put,
         at: At,
-        body: &mut Reading<'_>,
+        body: &mut Coming<'_>,
     ) -> Result<Stored, Refusal> {
         let begin = Begin {
             upload: at.upload.clone(),
@@ -120,21 +113,14 @@ impl Shared {
             size: put.size,
         };
         let mut lanes = Lanes::open(self, at.partition, &begin).await?;
-        let mut cutting = Cutting {
-            shared: self,
-            body,
-            digesting: Some(Digesting::new()),
-            number: 0,
-            kept: None,
-        };
+        let mut cutting = Cutting::new(self, body);
         let mut table = Table::EMPTY;
         while let Some(sheet) = cutting.next().await? {
             let slice = &sheet.slice;
             table = table.with(slice.size, slice.md5, slice.adler32);
             lanes.give(&sheet).await?;
         }
-        let sequences = cutting.number;
-        let digesting = cutting.digesting.take().unwrap_or_default();
+        let (sequences, digesting) = cutting.end();
         let (size, (md5, adler32)) = (digesting.size(), digesting.finish());
         is_as_said(put, md5)?;
         let sum = Sum { size, md5, adler32, table, time_ms: runtime::wall_ms() };
@@ -286,114 +272,6 @@ impl Drop for UnderWay<'_> {
             if *users == 0 {
                 under_way.remove(&self.upload.count);
             }
-        }
-    }
-}
-
-/// What comes from the client: as many bytes as were said, and not too slowly.
-struct Reading<'a> {
-    body: &'a mut dyn Body,
-    left: u64,
-    silence: Duration,
-}
-
-impl Reading<'_> {
-    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
-        loop {
-            let next = runtime::timeout(self.silence, self.body.next()).await;
-            let next = next.map_err(|_late| {
-                Refusal::not_committed(Code::Timeout, "nothing came for too long")
-            })?;
-            let bytes = match next {
-                Some(Ok(bytes)) => bytes,
-                Some(Err(ended)) => {
-                    return Err(Refusal::not_committed(Code::SizeMismatch, ended.to_string()));
-                }
-                None if self.left == 0 => return Ok(None),
-                None => {
-                    let detail = format!("{} bytes fewer came than were said", self.left);
-                    return Err(Refusal::not_committed(Code::SizeMismatch, detail));
-                }
-            };
-            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            self.left = self.left.checked_sub(length).ok_or_else(|| {
-                Refusal::not_committed(Code::SizeMismatch, "more bytes came than were said")
-            })?;
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
-        }
-    }
-}
-
-/// Cuts what comes into sequences.
-struct Cutting<'a, 'b> {
-    shared: &'a Shared,
-    body: &'a mut Reading<'b>,
-    digesting: Option<Digesting>,
-    number: u32,
-    /// Came, and belongs to the next sequence.
-    kept: Option<Bytes>,
-}
-
-impl Cutting<'_, '_> {
-    /// The next sequence.
-    async fn next(&mut self) -> Result<Option<Arc<Sheet>>, Refusal> {
-        let mut room: Option<OwnedSemaphorePermit> = None;
-        let mut data = BytesMut::new();
-        while data.len() < SEQUENCE_BYTES_MAX {
-            let mut has = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * 1024;
-            if data.len() >= has {
-                match more(Arc::clone(&self.shared.upload_kib), data.len() >= SHORT_BYTES).await? {
-                    None => break,
-                    Some(more) => match &mut room {
-                        Some(room) => room.merge(more),
-                        None => room = Some(more),
-                    },
-                }
-                has += SHORT_BYTES;
-            }
-            let Some(bytes) = self.rest(has - data.len()).await? else { break };
-            data.extend_from_slice(&bytes);
-        }
-        let Some(room) = room.filter(|_| !data.is_empty()) else { return Ok(None) };
-        let (data, number) = (data.freeze(), self.number);
-        self.number += 1;
-        let mut digesting = self.digesting.take().unwrap_or_default();
-        let digested = runtime::blocking(move || {
-            digesting.push(&data);
-            (Slice::of(number, data), digesting)
-        });
-        let stopping = || Refusal::not_committed(Code::NotReady, "this node is stopping");
-        let (slice, digesting) = digested.await.ok_or_else(stopping)?;
-        self.digesting = Some(digesting);
-        Ok(Some(Arc::new(Sheet { slice, _room: room })))
-    }
-
-    /// At most so many of the bytes that come.
-    async fn rest(&mut self, most: usize) -> Result<Option<Bytes>, Refusal> {
-        let kept = match self.kept.take() {
-            Some(kept) => Some(kept),
-            None => self.body.next().await?,
-        };
-        let Some(mut bytes) = kept else { return Ok(None) };
-        if bytes.len() > most {
-            let rest = bytes.split_off(most);
-            self.kept = Some(rest);
-        }
-        Ok(Some(bytes))
-    }
-}
-
-/// Memory for more; nothing if there is none and the sequence can end here.
-async fn more(kib: Arc<Semaphore>, can_end: bool) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
-    let wanted = u32::try_from(SHORT_BYTES / 1024).unwrap_or(1);
-    match Arc::clone(&kib).try_acquire_many_owned(wanted) {
-        Ok(more) => Ok(Some(more)),
-        Err(_short) if can_end => Ok(None),
-        Err(_short) => {
-            let waited = kib.acquire_many_owned(wanted).await;
-            waited.map(Some).map_err(|_closed| Refusal::unknown("this node is stopping"))
         }
     }
 }

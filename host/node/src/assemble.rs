@@ -397,7 +397,7 @@ async fn auth(config: &Config) -> Result<api::Auth, StartError> {
     opened.ok_or_else(ended)?.map_err(|source| StartError::Auth { path, source })
 }
 
-fn folder(config: &Config) -> Result<Folder, StartError> {
+pub(crate) fn folder(config: &Config) -> Result<Folder, StartError> {
     let path = config.data();
     let chosen = || match &config.ring.positions {
         Positions::Given(given) => given.iter().map(|position| Position(*position)).collect(),

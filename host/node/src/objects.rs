@@ -28,6 +28,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30 * 60);
 /// Hidden bytes go after so long, and what hides after the grace.
 const HIDDEN_FOR: Duration = Duration::from_secs(3600);
 const GRACE: Duration = Duration::from_secs(10 * 24 * 3600);
+/// So many earlier stores are looked into for bytes that the present one lacks; more than one is rare.
+const EARLIER_MAX: usize = 2;
 /// What keeping the files may read in a second.
 const KEEPING_BYTES: u64 = 10 << 20;
 
@@ -50,25 +52,21 @@ impl Append for Beside {
     }
 }
 
+/// The node's own archive, and what earlier stores of it left.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    engine: Engine,
+    earlier: Vec<Engine>,
+}
+
 /// Opens the node's own archive. Recovering reads files: not on the threads that serve.
 pub(crate) async fn open(
     config: &Config,
     folder: &Folder,
     notices: &Notices,
-) -> Result<Engine, StartError> {
-    let home = folder.path().join(FOLDER).join(format!("{:016x}", folder.store()));
-    let archive = ArchiveConfig {
-        node: config.node.id.clone(),
-        store: folder.store(),
-        spaces: vec![SpaceConfig { id: SPACE, root: home.join("spaces.d") }],
-        reserve_bytes: reserve(config, folder.path())?,
-        value_file_bytes_max: config.storage.value_file.0,
-        idle_max: IDLE_MAX,
-        hidden_for: HIDDEN_FOR,
-        grace: GRACE,
-        keeping: Some(Keeping { bytes_per_second: KEEPING_BYTES }),
-        home,
-    };
+) -> Result<Opened, StartError> {
+    let keeping = Some(Keeping { bytes_per_second: KEEPING_BYTES });
+    let archive = ArchiveConfig { keeping, ..of_store(config, folder, folder.store())? };
     let told = notices.clone();
     let opened = runtime::blocking(move || {
         Engine::open(archive, move |text| told.tell(Notice::Failed { text: text.to_owned() }))
@@ -81,7 +79,53 @@ pub(crate) async fn open(
         let (file, offset) = (damage.file.display(), damage.offset);
         tracing::error!(%node, %file, offset, "damage in the archive: {}", damage.what);
     }
-    Ok(engine)
+    Ok(Opened { engine, earlier: earlier(config, folder).await? })
+}
+
+/// The archive of one store of this node.
+fn of_store(config: &Config, folder: &Folder, store: u64) -> Result<ArchiveConfig, StartError> {
+    let home = folder.path().join(FOLDER).join(format!("{store:016x}"));
+    Ok(ArchiveConfig {
+        node: config.node.id.clone(),
+        store,
+        spaces: vec![SpaceConfig { id: SPACE, root: home.join("spaces.d") }],
+        reserve_bytes: reserve(config, folder.path())?,
+        value_file_bytes_max: config.storage.value_file.0,
+        idle_max: IDLE_MAX,
+        hidden_for: HIDDEN_FOR,
+        grace: GRACE,
+        keeping: None,
+        home,
+    })
+}
+
+/// What earlier stores of this node left. One that cannot be opened is passed over: others have all of it.
+async fn earlier(config: &Config, folder: &Folder) -> Result<Vec<Engine>, StartError> {
+    let path = folder.path().join(FOLDER);
+    let names = std::fs::read_dir(&path).into_iter().flatten().flatten();
+    let stores = names.filter_map(|entry| {
+        let name = entry.file_name();
+        u64::from_str_radix(name.to_str()?, 16).ok()
+    });
+    let stores: Vec<u64> = stores.filter(|store| *store != folder.store()).collect();
+    let mut found = Vec::new();
+    for store in stores.into_iter().take(EARLIER_MAX) {
+        let archive = of_store(config, folder, store)?;
+        let home = archive.home.clone();
+        let failed = |text: &str| tracing::error!(text, "what an earlier store left fails");
+        match runtime::blocking(move || Engine::open(archive, failed)).await {
+            Some(Ok((engine, _))) => {
+                tracing::info!(folder = %home.display(), "bytes that are owed are looked for here first");
+                found.push(engine);
+            }
+            Some(Err(error)) => {
+                let folder = home.display();
+                tracing::warn!(%folder, %error, "what an earlier store left is not read");
+            }
+            None => {}
+        }
+    }
+    Ok(found)
 }
 
 /// What stays free, in bytes.
@@ -100,11 +144,14 @@ fn reserve(config: &Config, folder: &Path) -> Result<u64, StartError> {
 pub(crate) fn start(
     replication: &Replication,
     chats: &Chats,
-    engine: Engine,
+    opened: Opened,
     boot: u64,
     tasks: &Tasks,
 ) -> Archive {
     let config = archive::Config { boot, ..archive::Config::default() };
     let beside = Arc::new(Beside(chats.clone()));
-    Archive::new(replication.clone(), beside, engine, config, tasks)
+    let Opened { engine, earlier } = opened;
+    let archive = Archive::new(replication.clone(), beside, engine, config, tasks);
+    archive.read_also(earlier);
+    archive
 }

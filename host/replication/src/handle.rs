@@ -219,6 +219,11 @@ impl Replication {
         self.shared.progress.borrow().led
     }
 
+    /// How long the syncs of this node's log took that somebody waited for who sends.
+    pub fn log_syncs(&self) -> segment::Syncs {
+        self.shared.log.syncs()
+    }
+
     /// This node's session with the registry, while the driver runs; it ends with it, so keep it no longer
     /// than a call takes.
     pub fn session(&self) -> Option<Arc<Session>> {

@@ -26,6 +26,7 @@ mod scrub;
 
 mod follow;
 mod foreign;
+mod founding;
 mod membership;
 mod wanted;
 
@@ -53,6 +54,7 @@ pub use authority::{AUTHORITY_DAYS, Authority, NODE_DAYS};
 pub use config::{BUILD, Config, ENTRY_BYTES_MAX, Parts};
 pub use ending::Failure;
 pub use floor::{FloorError, floor_quic};
+pub use founding::{NotFounded, Remains, found, lasting};
 pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingView, Submission};
 pub use inbox::Notices;
 pub use membership::{enlist, set_leaving};

@@ -420,6 +420,21 @@ mod tests {
         assert!(!leaving().await);
     }
 
+    /// A backup of the node's present life is no older than what the registry knows, and still behind what it promised
+    /// since: only as a new store may it come back.
+    #[tokio::test]
+    async fn a_folder_that_was_restored_begins_anew_also_from_a_copy_of_the_present_life() {
+        let place = Place::new();
+        let (store, boot) = place.start("data").await;
+        let (copy, path) = (place.folder.path().join("copy"), place.folder.path().join("data"));
+        let backup = segment::Backup::create(&place.open("data"), &copy, Vec::new()).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        backup.restore(&path, &"n1".parse().unwrap(), 4, segment::Road::Member).unwrap();
+        let (anew, later) = place.start("data").await;
+        assert_ne!(anew, store);
+        assert_eq!(later, boot + 1, "above every life before it");
+    }
+
     #[tokio::test]
     async fn the_state_of_some_time_ago_begins_anew() {
         let place = Place::new();

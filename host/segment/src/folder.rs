@@ -17,7 +17,7 @@ use hashring::{NodeId, Position};
 use rustix::fs::FlockOperation;
 
 use crate::disk::sync_folder;
-use crate::identity::{Identity, NoIdentity};
+use crate::identity::{Identity, NoIdentity, random};
 
 /// A data directory that this process holds. Dropping it lets another process have it.
 #[derive(Debug)]
@@ -239,8 +239,4 @@ fn lock(path: &Path) -> Result<File, FolderError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(FolderError::InUse { path: path.to_owned() }),
         Err(error) => Err(disk(error.into())),
     }
-}
-
-fn random() -> io::Result<u64> {
-    getrandom::u64().map_err(io::Error::other)
 }

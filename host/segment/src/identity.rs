@@ -133,6 +133,11 @@ impl Identity {
     }
 }
 
+/// A number that nobody had before.
+pub(crate) fn random() -> io::Result<u64> {
+    getrandom::u64().map_err(io::Error::other)
+}
+
 /// Bytes still to be read.
 struct Fields<'a>(&'a [u8]);
 

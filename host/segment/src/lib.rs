@@ -10,6 +10,8 @@
 //! up to there, and value files that no log needs any more are given back.
 
 pub mod archive;
+mod backup;
+mod backup_copy;
 mod base_draft;
 mod base_file;
 mod base_taking;
@@ -25,6 +27,7 @@ mod indexer;
 mod ledger;
 mod log;
 mod measure;
+mod pulse;
 mod queue;
 mod read;
 mod record;
@@ -35,6 +38,7 @@ mod space;
 mod value_file;
 mod writer;
 
+pub use backup::{Backup, BackupError, Road};
 pub use base_draft::BaseDraft;
 pub use base_file::{Base, BaseError};
 pub use base_taking::BaseTaken;
@@ -45,5 +49,6 @@ pub use folder::{Folder, FolderError};
 pub use log::{
     Damage, Log, LogConfig, Notice, OpenError, Recovered, Reserve, Restored, SubmitError,
 };
+pub use pulse::Syncs;
 pub use read::ReadError;
 pub use snapshot::{Kept, SNAPSHOT_PART_BYTES_MAX, Snapshot, SnapshotDraft, SnapshotError};

@@ -22,6 +22,7 @@ use crate::disk::{Disk, SystemDisk};
 use crate::index::Index;
 use crate::indexer::{Bell, Indexer, Last};
 use crate::ledger::{Ledger, Location};
+use crate::pulse::{Pulse, Syncs};
 use crate::queue::{Ending, Queue};
 use crate::recovery;
 use crate::snapshot::{self, Kept, Snapshot, SnapshotDraft, SnapshotError};
@@ -177,6 +178,7 @@ pub(crate) struct Shared {
     files: Mutex<BTreeMap<u32, Arc<File>>>,
     kept: Mutex<BTreeMap<PartitionId, Kept>>,
     bases: Mutex<Bases>,
+    pub(crate) pulse: Pulse,
 }
 
 /// Ends the threads with the last handle.
@@ -233,6 +235,7 @@ impl Log {
             files: Mutex::new(files),
             kept: Mutex::new(kept),
             bases: Mutex::new(Bases::new(ready.bases)),
+            pulse: Pulse::default(),
             config,
         });
         let running = Running { shared: Arc::clone(&shared), threads: Mutex::default() };
@@ -256,6 +259,11 @@ impl Log {
     /// [`SubmitError`]; nothing of the submission was taken.
     pub fn submit(&self, ticket: u64, ops: Vec<LogOp>) -> Result<(), SubmitError> {
         self.running.shared.queue.submit(ticket, ops)
+    }
+
+    /// How long the syncs took that somebody waited for who sends.
+    pub fn syncs(&self) -> Syncs {
+        self.running.shared.pulse.syncs()
     }
 
     /// Reads entries from seq `from` on: at most `entries_max`, and at most `bytes_max` payload bytes but

@@ -38,6 +38,8 @@ const CROWD: usize = 8;
 const GATHER: Duration = Duration::from_millis(1);
 /// An idle writer looks at the disk's room this often.
 const IDLE: Duration = Duration::from_secs(1);
+/// Entries that begin so or higher are of nobody who sends: see *Chat entries* in the description of formats.
+const NOT_SENT: u8 = 64;
 /// Without room it is looked for this often.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
@@ -53,6 +55,8 @@ pub(crate) struct Writer<N> {
     /// What the batch changes, in order.
     changes: Vec<Change>,
     entries: usize,
+    /// Whether somebody who sends waits for the batch.
+    urgent: bool,
     /// The last seq of each partition, the batch included.
     ends: BTreeMap<PartitionId, u64>,
     /// Commit hints that are in no batch yet.
@@ -102,6 +106,7 @@ impl<N: Fn(Notice)> Writer<N> {
             buffer: Vec::new(),
             changes: Vec::new(),
             entries: 0,
+            urgent: false,
             ends,
             hints: Hints::new(),
             doubts,
@@ -265,6 +270,7 @@ impl<N: Fn(Notice)> Writer<N> {
         self.ends.insert(partition, entry.seq);
         self.changes.push(Change::Entry { partition, seq: entry.seq, location });
         self.entries += 1;
+        self.urgent |= entry.payload.first().is_some_and(|first| *first < NOT_SENT);
         Ok(())
     }
 
@@ -347,7 +353,11 @@ impl<N: Fn(Notice)> Writer<N> {
         if let Err(error) = self.shared.disk.sync(&self.file.file) {
             return Err(self.failed("sync", &error));
         }
-        self.measures.batch(runtime::now() - began, self.entries, bytes);
+        let took = runtime::now() - began;
+        self.measures.batch(took, self.entries, bytes);
+        if std::mem::take(&mut self.urgent) {
+            self.shared.pulse.beat(took);
+        }
         self.carried += self.entries;
         self.file.written = self.file.written.max(self.next());
         self.file.end = end;

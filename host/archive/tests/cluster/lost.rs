@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use archive::{
-    Adler32, Archive, Body, BodyEnded, Code, Delete, Md5, Name, Next, Refusal, Stored, UnifiedId,
-    Upload, Versioning,
+    Adler32, Archive, Body, BodyEnded, Code, Delete, Md5, Name, Next, Put, Refusal, Stored,
+    UnifiedId, Upload, Versioning,
 };
 use bytes::{Bytes, BytesMut};
 use segment::archive::{Closing, Opening, Operation, Slice};
 use tokio::sync::mpsc;
 
 use crate::objects::{code, data, get, get_of, make, name, put, put_of, soon};
-use crate::support::Cluster;
+use crate::support::{Cluster, engine_at};
 use crate::wait::eventually;
 
 /// A body that a test feeds.
@@ -25,29 +25,44 @@ impl Body for Fed {
 }
 
 /// An upload under way.
-struct Feeding {
+pub(crate) struct Feeding {
     feed: mpsc::Sender<Bytes>,
     put: tokio::task::JoinSet<Result<Stored, Refusal>>,
 }
 
 impl Feeding {
-    fn begin(archive: &Archive, name: &Name, size: usize) -> Self {
+    pub(crate) fn begin(archive: &Archive, name: &Name, size: usize) -> Self {
+        Self::begin_put(archive, put_of(name, size))
+    }
+
+    pub(crate) fn begin_put(archive: &Archive, put: Put) -> Self {
         let (feed, fed) = mpsc::channel(1);
-        let (archive, put) = (archive.clone(), put_of(name, size));
+        let archive = archive.clone();
         let mut putting = tokio::task::JoinSet::new();
         putting.spawn(async move { archive.put(put, &mut Fed(fed)).await });
         Self { feed, put: putting }
     }
 
-    async fn feed(&self, data: &Bytes) {
+    pub(crate) async fn feed(&self, data: &Bytes) {
         for chunk in data.chunks(1 << 20) {
             self.feed.send(Bytes::copy_from_slice(chunk)).await.expect("it is taken");
         }
     }
 
-    async fn end(mut self) -> Result<Stored, Refusal> {
-        drop(self.feed);
+    /// Feeds a little, if anybody takes it; whether somebody did.
+    pub(crate) async fn offer(&self, chunk: &[u8]) -> bool {
+        self.feed.send(Bytes::copy_from_slice(chunk)).await.is_ok()
+    }
+
+    /// What becomes of it while it is kept open.
+    pub(crate) async fn ended(&mut self) -> Result<Stored, Refusal> {
         self.put.join_next().await.expect("it was begun").expect("it does not panic")
+    }
+
+    pub(crate) async fn end(mut self) -> Result<Stored, Refusal> {
+        let (closed, _) = mpsc::channel(1);
+        self.feed = closed;
+        self.ended().await
     }
 }
 
@@ -63,7 +78,7 @@ fn own(archive: &Archive, name: &Name) -> Result<Bytes, String> {
 }
 
 /// Waits until a node has all bytes of a key itself.
-async fn has(archive: &Archive, name: &Name, data: &Bytes) {
+pub(crate) async fn has(archive: &Archive, name: &Name, data: &Bytes) {
     eventually("a node to have it", async || match own(archive, name) {
         Ok(found) if found == *data => Ok(()),
         Ok(found) => Err(format!("{} bytes", found.len())),
@@ -73,7 +88,7 @@ async fn has(archive: &Archive, name: &Name, data: &Bytes) {
 }
 
 /// The value files of a node's archive.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.join("archive/spaces.d")];
     while let Some(folder) = folders.pop() {
@@ -172,7 +187,7 @@ async fn n13_an_upload_that_is_given_up_is_given_up_by_every_member() {
     let first = cluster.node(0).archive().clone();
     make(&first, "plain", Versioning::Unversioned).await;
     let (key, data) = (name("plain", "k"), data(4, 12 << 20));
-    let put = archive::Put { md5: Some(Md5::of(b"other")), ..put_of(&key, data.len()) };
+    let put = Put { md5: Some(Md5::of(b"other")), ..put_of(&key, data.len()) };
     let refused = first.put(put, &mut archive::Whole(Some(data.clone()))).await;
     assert_eq!(code(refused), Code::Md5Mismatch);
     for index in 0..3 {
@@ -196,7 +211,7 @@ fn node(index: usize) -> hashring::NodeId {
 }
 
 /// What two members hold of an upload that nobody has decided.
-async fn held(cluster: &Cluster, upload: &Upload, key: &Name, data: &Bytes) {
+pub(crate) async fn held(cluster: &Cluster, upload: &Upload, key: &Name, data: &Bytes) {
     for index in [1, 2] {
         let engine = cluster.node(index).archive().engine().clone();
         let opening = Opening {
@@ -302,6 +317,40 @@ async fn n24_a_copy_with_flipped_bits_is_passed_over_and_mended_from_a_member() 
     has(cluster.node(1).archive(), &key, &data).await;
 }
 
+/// G27: a node that begins anew beside what it had takes bytes from there, as far as they verify, and needs nobody
+/// for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_earlier_store_left_is_as_good_as_another_copy() {
+    let mut cluster = Cluster::start(3).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(11, 11 << 20));
+    put(cluster.node(0).archive(), &key, &data).await.expect("it is stored");
+    for index in 0..3 {
+        has(cluster.node(index).archive(), &key, &data).await;
+    }
+    let store = cluster.node(2).archive().engine().store();
+    for index in 0..3 {
+        cluster.stop(index).await;
+    }
+    // The others have lost all bytes, and the third begins anew.
+    for file in [0, 1].into_iter().flat_map(|index| files(&cluster.data(index))) {
+        std::fs::remove_file(file).expect("it is removed");
+    }
+    let earlier = cluster.data(2).join("earlier");
+    std::fs::rename(cluster.data(2).join("archive"), &earlier).expect("it is moved");
+    for index in 0..3 {
+        cluster.restart(index).await;
+    }
+    cluster.led().await;
+    let third = cluster.node(2).archive();
+    assert!(own(third, &key).is_err(), "it has nothing");
+    let disk = Arc::new(segment::SystemDisk);
+    third.read_also(vec![engine_at(disk, earlier, &node(2), store, 0)]);
+    has(third, &key, &data).await;
+    // And from there it comes to everybody.
+    has(cluster.node(0).archive(), &key, &data).await;
+}
+
 /// N10, N11 and N15: a node that slept learns what was replaced and deleted, and answers nothing else before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn n15_a_node_that_slept_shows_what_is_newest_and_nothing_that_was_deleted() {
@@ -316,7 +365,7 @@ async fn n15_a_node_that_slept_shows_what_is_newest_and_nothing_that_was_deleted
     cluster.kill(2).await;
     cluster.led().await;
     let meta = vec![("colour".to_owned(), "blue".to_owned())];
-    let second = archive::Put { meta: meta.clone(), ..put_of(&replaced, new.len()) };
+    let second = Put { meta: meta.clone(), ..put_of(&replaced, new.len()) };
     let second = first.put(second, &mut archive::Whole(Some(new.clone()))).await;
     let second = second.expect("it is stored").version;
     let all = Delete { name: deleted.clone(), version: None, repeat: None };

@@ -9,8 +9,11 @@
 )]
 
 mod lost;
+mod memory;
 mod objects;
+mod stalled;
 mod support;
+mod versions;
 #[expect(unreachable_pub, reason = "shared with other crates")]
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;

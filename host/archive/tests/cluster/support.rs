@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use replication::{
 };
 use runtime::{Stop, Tasks};
 use segment::archive::{Archive as Engine, ArchiveConfig, SpaceConfig};
-use segment::{Folder, Log, LogConfig, Reserve, Snapshot};
+use segment::{Disk, Folder, Log, LogConfig, Reserve, Snapshot, SystemDisk};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -36,6 +37,10 @@ pub(crate) struct Cluster {
     copies: u8,
     /// What must stay free on each node's disk.
     reserves: Vec<u64>,
+    /// How their archives are set up, but for their process lives.
+    config: archive::Config,
+    /// What their archives write to.
+    disk: Arc<dyn Disk>,
     nodes: Vec<Option<Node>>,
     folder: tempfile::TempDir,
 }
@@ -46,6 +51,7 @@ pub(crate) struct Node {
     archive: Archive,
     tasks: Tasks,
     log: Log,
+    mute: Arc<AtomicBool>,
     runtime: Runtime,
 }
 
@@ -77,8 +83,8 @@ impl Append for Numbers {
     }
 }
 
-/// What replication tells a node.
-struct Told(Arc<Numbers>);
+/// What replication tells a node; and whether it takes streams without a word.
+struct Told(Arc<Numbers>, Arc<AtomicBool>);
 
 impl Told {
     fn archive(&self) -> &Archive {
@@ -113,12 +119,34 @@ impl Host for Told {
     }
 
     fn stream(&self, from: NodeId, body: Bytes, stream: Stream) -> Streaming {
+        if self.1.load(Ordering::SeqCst) {
+            return Box::pin(async move {
+                let _open = stream;
+                std::future::pending::<()>().await;
+            });
+        }
         self.archive().stream(&from, &body, stream)
     }
 }
 
 impl Cluster {
     pub(crate) async fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, |_config| {}).await
+    }
+
+    /// With archives that are set up otherwise.
+    pub(crate) async fn start_with(nodes: usize, change: impl Fn(&mut archive::Config)) -> Self {
+        Self::start_on(Arc::new(SystemDisk), nodes, change).await
+    }
+
+    /// With archives on another disk.
+    pub(crate) async fn start_on(
+        disk: Arc<dyn Disk>,
+        nodes: usize,
+        change: impl Fn(&mut archive::Config),
+    ) -> Self {
+        let mut config = archive::Config { undecided: UNDECIDED, ..archive::Config::default() };
+        change(&mut config);
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::embedded(&folder.path().join("registry")).unwrap();
         let mut cluster = Self {
@@ -126,6 +154,8 @@ impl Cluster {
             authority: Arc::new(Authority::new("test").unwrap()),
             copies: u8::try_from(nodes.min(3)).unwrap(),
             reserves: vec![0; nodes],
+            config,
+            disk,
             nodes: (0..nodes).map(|_| None).collect(),
             folder,
         };
@@ -158,7 +188,8 @@ impl Cluster {
         let node: NodeId = format!("n{}", index + 1).parse().unwrap();
         let session = self.registry.session(&node);
         let (path, copies, reserve) = (self.data(index), self.copies, self.reserves[index]);
-        let authority = Arc::clone(&self.authority);
+        let (authority, config_of) = (Arc::clone(&self.authority), self.config);
+        let disk = Arc::clone(&self.disk);
         let started = runtime.spawn(async move {
             let count: Partitions = PARTITIONS.try_into().unwrap();
             let places = || (0..16).map(|n| Position::of_key(format!("{node}/{n}").as_bytes()));
@@ -166,7 +197,7 @@ impl Cluster {
             let folder = replication::enlist(&session, folder).await.unwrap();
             let (notices, boot) = (Notices::default(), folder.boot());
             let (log, restored) = log(&folder, &notices);
-            let engine = engine(&folder, &node, reserve);
+            let engine = engine(disk, &folder, &node, reserve);
             let positions = folder.positions().to_vec();
             let credentials = Credentials::new(&authority.issue(&node).unwrap()).unwrap();
             let parts = Parts { session, credentials, folder, log: log.clone(), restored, notices };
@@ -178,16 +209,16 @@ impl Cluster {
                 next: Mutex::default(),
                 archive: OnceLock::new(),
             });
-            let config =
-                archive::Config { boot, undecided: UNDECIDED, ..archive::Config::default() };
+            let config = archive::Config { boot, ..config_of };
             let append = Arc::<Numbers>::clone(&numbers);
             let archive = Archive::new(replication.clone(), append, engine, config, &tasks);
             numbers.archive.set(archive.clone()).unwrap();
-            driver.start(Arc::new(Told(numbers)), &tasks);
-            (replication, archive, tasks, log)
+            let mute = Arc::new(AtomicBool::new(false));
+            driver.start(Arc::new(Told(numbers, Arc::clone(&mute))), &tasks);
+            (replication, archive, tasks, log, mute)
         });
-        let (replication, archive, tasks, log) = started.await.unwrap();
-        self.nodes[index] = Some(Node { replication, archive, tasks, log, runtime });
+        let (replication, archive, tasks, log, mute) = started.await.unwrap();
+        self.nodes[index] = Some(Node { replication, archive, tasks, log, mute, runtime });
     }
 
     /// Waits until every living node knows a leader of every partition that lives.
@@ -223,7 +254,7 @@ impl Cluster {
 
     /// Ends a node as a crash would.
     pub(crate) async fn kill(&mut self, index: usize) {
-        let Node { log, archive, runtime, replication, tasks } =
+        let Node { log, archive, runtime, replication, tasks, .. } =
             self.nodes[index].take().expect("it runs");
         let end = move || {
             log.abandon();
@@ -236,7 +267,7 @@ impl Cluster {
 
     /// Ends a node in good order.
     pub(crate) async fn stop(&mut self, index: usize) {
-        let Node { log, archive, runtime, replication, tasks } =
+        let Node { log, archive, runtime, replication, tasks, .. } =
             self.nodes[index].take().expect("it runs");
         let drained = replication.clone();
         drop(runtime::timeout(Duration::from_secs(5), drained.drain()).await);
@@ -254,6 +285,15 @@ impl Cluster {
 impl Node {
     pub(crate) fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// From now on it takes streams, and says nothing on them.
+    pub(crate) fn mute(&self) {
+        self.mute.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn replication(&self) -> &Replication {
+        &self.replication
     }
 }
 
@@ -308,11 +348,22 @@ fn log(folder: &Folder, notices: &Notices) -> (Log, BTreeMap<PartitionId, segmen
     (log, recovered.partitions)
 }
 
-fn engine(folder: &Folder, node: &NodeId, reserve_bytes: u64) -> Engine {
+fn engine(disk: Arc<dyn Disk>, folder: &Folder, node: &NodeId, reserve_bytes: u64) -> Engine {
     let home = folder.path().join("archive");
+    engine_at(disk, home, node, folder.store(), reserve_bytes)
+}
+
+/// The archive of a store in a folder.
+pub(crate) fn engine_at(
+    disk: Arc<dyn Disk>,
+    home: PathBuf,
+    node: &NodeId,
+    store: u64,
+    reserve_bytes: u64,
+) -> Engine {
     let config = ArchiveConfig {
         node: node.clone(),
-        store: folder.store(),
+        store,
         spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d") }],
         reserve_bytes,
         value_file_bytes_max: 64 << 20,
@@ -322,7 +373,7 @@ fn engine(folder: &Folder, node: &NodeId, reserve_bytes: u64) -> Engine {
         keeping: None,
         home,
     };
-    Engine::open(config, |_text| {}).unwrap().0
+    Engine::open_on(disk, config, |_text| {}).unwrap().0
 }
 
 fn config(node: NodeId, partitions: Partitions, copies: u8, positions: Vec<Position>) -> Config {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod archive;
+mod backup;
 mod bearer;
 mod bench;
 mod cert;
@@ -57,6 +58,7 @@ enum Command {
     Check(check::Check),
     Chat(chat::Chat),
     Archive(archive::ArchiveCommand),
+    Backup(backup::BackupCommand),
     Bench(bench::Bench),
     Cert(cert::Cert),
     Plugin(plugin::Plugin),
@@ -77,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Check(check) => check.run(),
         Command::Chat(chat) => chat.run(),
         Command::Archive(archive) => archive.run(),
+        Command::Backup(backup) => backup.run(),
         Command::Bench(bench) => bench.run(),
         Command::Cert(cert) => cert.run(),
         Command::Plugin(plugin) => plugin.run(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use db::{Error, Transaction, Value};
 
-use crate::archive::fact::{Fact, Held};
+use crate::archive::fact::{At, Fact, Held};
 use crate::archive::index::Index;
 use crate::archive::name::{CollectionName, Key, Upload};
 use crate::archive::store::Archive;
@@ -127,6 +127,20 @@ impl Archive {
     /// The index could not be read.
     pub fn fence(&self, node: &hashring::NodeId) -> Result<u64, ReadError> {
         Ok(self.shared().index.fences()?.get(node).copied().unwrap_or(0))
+    }
+
+    /// Archives of parts of a shard that are begun and neither finished nor given up, oldest first.
+    ///
+    /// # Errors
+    /// The index could not be read.
+    pub fn unfinished(&self, shard: u16) -> Result<Vec<At>, ReadError> {
+        let clause = "AS begun WHERE begun.kind = 4 AND (begun.version >> 10) & 8191 = ?1
+            AND NOT EXISTS (SELECT 1 FROM facts AS ended
+                WHERE ended.collection = begun.collection AND ended.key = begun.key
+                AND ended.version = begun.version AND ended.kind IN (5, 6))
+            ORDER BY begun.version";
+        let begun = self.shared().index.facts(clause, &[Value::Integer(u64::from(shard))])?;
+        Ok(begun.into_iter().filter_map(|stored| stored.fact.at().cloned()).collect())
     }
 
     /// Uploads that are whole here and of which nobody has said what becomes of them, oldest first.

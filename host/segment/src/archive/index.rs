@@ -51,6 +51,9 @@ const SCHEMA: Schema = Schema {
             WHERE version IS NOT NULL;
         CREATE INDEX facts_held ON facts (kind) WHERE kind = 9;
     ",
+        "
+        CREATE INDEX facts_begun ON facts ((version >> 10) & 8191, version) WHERE kind = 4;
+    ",
     ],
 };
 

@@ -114,3 +114,25 @@ fn what_was_started_before_a_delete_and_finished_after_it_is_hidden() {
     opened.done(finish("kept", 1));
     assert!(matches!(opened.get("kept", "k"), Err(ReadError::NotFound)));
 }
+
+#[test]
+fn what_is_begun_and_neither_finished_nor_aborted_is_told_by_shard() {
+    let folder = folder();
+    let opened = open_with_collections(folder.path());
+    let begin = |key: &str, version: u64| {
+        opened.done(Operation::StartConjoined { at: at("plain", key, version), time_ms: 1 });
+    };
+    let shard = |shard: u64, count: u64| (1 << 23) | (shard << 10) | count;
+    begin("stays", shard(7, 1));
+    begin("elsewhere", shard(8, 1));
+    begin("aborted", shard(7, 2));
+    let aborted = at("plain", "aborted", shard(7, 2));
+    opened.done(Operation::AbortConjoined { at: aborted, time_ms: 3 });
+    opened.done(start("plain"));
+    opened.done(part("plain", 1, 1, b"part"));
+    opened.done(finish("plain", 1));
+    let unfinished = |shard: u16| opened.archive.unfinished(shard).unwrap();
+    assert_eq!(unfinished(7), [at("plain", "stays", shard(7, 1))]);
+    assert_eq!(unfinished(8), [at("plain", "elsewhere", shard(8, 1))]);
+    assert_eq!(unfinished(0), [], "it is finished");
+}

@@ -19,6 +19,7 @@ mod format;
 mod keeping;
 mod operations;
 mod random;
+mod replicated;
 #[expect(unreachable_pub, reason = "shared with other crates")]
 #[path = "../../../../tests/src/skip.rs"]
 mod skip;

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod backup;
 mod base;
 mod base_random;
 mod broken_disk;
