@@ -244,6 +244,76 @@ async fn a_service_is_paused_and_resumed_at_any_node_and_shown_as_one() {
     assert_eq!((&tested["outcome"], &tested["status"]), (&"done".into(), &200.into()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_holds_through_a_restart_of_all_nodes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut cluster = Cluster::start_with(3, adds(&webhook(&receiver, folder.path()))).await;
+    let token = cluster.http(0).create().await;
+    let mut said = described(&cluster, &receiver, &token).await;
+    wished(&cluster, 0, "pause").await;
+    for node in 0..3 {
+        cluster.kill(node).await;
+    }
+    cluster.restart_all(&[0, 1, 2]).await;
+    cluster.led().await;
+    let before = receiver.received().len();
+    said.extend(says(&cluster, &token, 0..20).await);
+    let owed = eventually("the events to be owed", async || {
+        let told = cluster.admin(1).get("/admin/v1/services").await.expect(200);
+        let service = told["services"][0].clone();
+        let states = service["nodes"].as_array().cloned().unwrap_or_default();
+        let paused = states.iter().filter(|node| node["cause"] == "paused").count();
+        if paused == 3 && service["pending"] == 20 { Ok(service) } else { Err(told) }
+    })
+    .await;
+    assert_eq!((&owed["state"], &owed["cause"]), (&"stopped".into(), &"paused".into()));
+    assert_eq!(receiver.received().len(), before, "nothing was sent, by nobody");
+    wished(&cluster, 2, "resume").await;
+    gets(&receiver, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_gone_is_gone_for_all_until_it_is_woken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut cluster = Cluster::start_with(3, adds(&webhook(&receiver, folder.path()))).await;
+    let token = cluster.http(0).create().await;
+    let mut said = described(&cluster, &receiver, &token).await;
+    receiver.answer(|_| 410);
+    said.extend(says(&cluster, &token, 0..1).await);
+    gone(&cluster).await;
+    for node in 0..3 {
+        cluster.kill(node).await;
+    }
+    cluster.restart_all(&[0, 1, 2]).await;
+    cluster.led().await;
+    receiver.answer(|_| 200);
+    let before = receiver.received().len();
+    gone(&cluster).await;
+    said.extend(says(&cluster, &token, 1..5).await);
+    assert_eq!(receiver.received().len(), before, "nothing was sent, by nobody");
+    wished(&cluster, 1, "wake").await;
+    gets(&receiver, &said).await;
+}
+
+/// Waits until all nodes say that the service is gone.
+async fn gone(cluster: &Cluster) {
+    eventually("the service to be gone for all", async || {
+        let told = cluster.admin(0).get("/admin/v1/services").await.expect(200);
+        let nodes = told["services"][0]["nodes"].as_array().cloned().unwrap_or_default();
+        let gone = nodes.iter().filter(|node| node["cause"] == "gone").count();
+        if gone == 3 { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
+/// Has `node` do something with the service.
+async fn wished(cluster: &Cluster, node: usize, verb: &str) {
+    let path = format!("/admin/v1/services/crm/{verb}");
+    cluster.admin(node).post(&path, &serde_json::json!({})).await.expect(200);
+}
+
 async fn wish_test(cluster: &Cluster) -> Value {
     let path = "/admin/v1/services/crm/test";
     cluster.admin(1).post(path, &serde_json::json!({})).await.expect(200)

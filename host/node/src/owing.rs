@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chat::{Chats, OutcallDone};
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{ChatToken, Outbox};
-use outbox::{Call, Desk, Later, Reply, Services};
+use outbox::{Access, Call, Desk, Later, Reply, Services};
 use replication::core::Outcome;
 use replication::{Replication, RequestHead};
 use runtime::Tasks;
@@ -31,6 +31,10 @@ struct Log {
 impl Desk for Log {
     fn node(&self) -> NodeId {
         self.replication.node().clone()
+    }
+
+    fn registry(&self) -> Access {
+        self.replication.session().map_or(Access::Away, Access::There)
     }
 
     fn others(&self) -> Vec<NodeId> {

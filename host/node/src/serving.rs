@@ -3,7 +3,7 @@
 use api::admin::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServiceWish, ServicesInfo};
 use chat::{Code, Refusal};
 use hashring::NodeId;
-use outbox::{AttemptRecord, DeadLetter, Heard, ServiceView, Services, Unknown};
+use outbox::{AttemptRecord, DeadLetter, Heard, ServiceView, Services, Unknown, WishError};
 use transaction::Outcome;
 
 /// All of them, by name, on all nodes.
@@ -131,7 +131,7 @@ pub(crate) async fn wish(
         ServiceWish::Pause => services.pause(name).await,
         ServiceWish::Resume => services.resume(name).await,
     };
-    done.map_err(|unknown| refusal(&unknown))?;
+    done.map_err(|error| refused(&error))?;
     tracing::info!(service = name, ?wish, "an operator wants this of a service");
     let mut all = all(services).await;
     all.services.retain(|service| service.name == name);
@@ -151,13 +151,22 @@ fn refusal(unknown: &Unknown) -> Refusal {
     Refusal::new(Code::NotFound, unknown.to_string())
 }
 
+fn refused(error: &WishError) -> Refusal {
+    let code = match error {
+        WishError::Unknown(_) => Code::NotFound,
+        WishError::Away => Code::NotReady,
+        WishError::Broken(_) => Code::Internal,
+    };
+    Refusal::new(code, error.to_string())
+}
+
 /// Who is told that services are there.
 pub(crate) struct Told(pub(crate) Services);
 
 impl api::Pings for Told {
     fn ping(&self, service: String) -> api::Pinging<'_> {
         Box::pin(async move {
-            self.0.ping(&service).await.map(drop).map_err(|unknown| refusal(&unknown))
+            self.0.ping(&service).await.map(drop).map_err(|error| refused(&error))
         })
     }
 }

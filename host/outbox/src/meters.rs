@@ -1,7 +1,7 @@
 //! What is counted of a service.
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use transaction::Outcome;
+use transaction::{Cause, Outcome};
 
 #[derive(Debug)]
 pub(crate) struct Meters {
@@ -39,6 +39,12 @@ impl Meters {
             in_flight: gauged("carillon_service_in_flight"),
             up: gauged("carillon_service_up"),
         }
+    }
+
+    /// Nothing is sent any more.
+    pub(crate) fn stopped(&self, service: &str, cause: Cause) {
+        let labels = [("service", service.to_owned()), ("cause", cause.word().to_owned())];
+        counter!("carillon_service_stops_total", &labels).increment(1);
     }
 
     pub(crate) fn attempt(&self, outcome: Outcome, ms: u32) {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use transaction::{Cause, Names, State, TransactionId};
 
+use crate::agreeing::Agreements;
 use crate::attempts::{AttemptRecord, Attempts};
 use crate::bell::Bell;
 use crate::config::ServiceConfig;
@@ -39,6 +40,20 @@ pub const LETTERS_MAX: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no service {0} in the configuration of any node that was heard")]
 pub struct Unknown(pub String);
+
+/// Why a wish was not fulfilled. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WishError {
+    /// No such service.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    /// It has to stand in the registry, and that cannot be reached. Try again when it is back.
+    #[error("the registry cannot be reached, and without it not all nodes would hear it")]
+    Away,
+    /// What stands in the registry is no record of a service. An operator mends or removes it.
+    #[error("what stands in the registry of this service cannot be used: {0}")]
+    Broken(String),
+}
 
 /// What a service is taken for, as it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -123,6 +138,7 @@ pub struct Letter {
 pub struct Services {
     desk: Arc<dyn Desk>,
     running: Arc<BTreeMap<String, Arc<Running>>>,
+    agreements: Arc<Agreements>,
 }
 
 impl Services {
@@ -136,28 +152,39 @@ impl Services {
         tasks: &Tasks,
     ) -> Self {
         let room = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        let files = configs.iter().map(|config| (config.name.clone(), config.terms())).collect();
+        let agreements = Arc::new(Agreements::new(Arc::clone(&desk), files));
+        if !agreements.is_absent() {
+            let (follows, keeps) = (Arc::clone(&agreements), Arc::clone(&agreements));
+            tasks.spawn("service records", follows.follow(tasks.stop().clone()));
+            tasks.spawn("service books", keeps.keep_books(tasks.stop().clone()));
+        }
         let mut all = BTreeMap::new();
         for config in configs {
+            let Some(agreed) = agreements.subscribe(&config.name) else { continue };
             let (commands, wishes) = mpsc::channel(WISHES_MAX);
             let name = config.name.clone();
             let meters = Meters::new(&name);
             let work = Arc::new(Work {
                 desk: Arc::clone(&desk),
                 courier: Arc::clone(&courier),
+                terms: Mutex::new(Arc::new(config.terms())),
+                agreements: Arc::clone(&agreements),
                 config,
                 names: names.clone(),
                 attempts: Attempts::default(),
                 meters,
                 room: Arc::clone(&room),
             });
-            let seen = Seen { state: State::Up, since: runtime::now(), in_flight: 0 };
+            let (since, in_flight, stopped_ms) = (runtime::now(), 0, None);
+            let seen = Seen { state: State::Up, since, in_flight, stopped_ms };
             let (bell, seen) = (Bell::default(), Mutex::new(seen));
             let running =
                 Arc::new(Running { work, bell, seen, commands, pinged: Mutex::default() });
             all.insert(name, Arc::clone(&running));
-            tasks.spawn("outbox", running::run(running, wishes, tasks.stop().clone()));
+            tasks.spawn("outbox", running::run(running, agreed, wishes, tasks.stop().clone()));
         }
-        Self { desk, running: Arc::new(all) }
+        Self { desk, running: Arc::new(all), agreements }
     }
 
     /// Something was committed in a partition, or it is led otherwise. Costs a moment.
@@ -280,10 +307,19 @@ impl Services {
         &self.desk
     }
 
+    pub(crate) fn agreements(&self) -> &Arc<Agreements> {
+        &self.agreements
+    }
+
+    /// Fulfils a wish here. What the cluster's record says of it counts: it is looked at first.
     pub(crate) async fn wish(&self, name: &str, wish: Wish) -> Result<(), Unknown> {
         let running = self.named(name)?;
+        let looked = match wish {
+            Wish::Wake | Wish::Pause | Wish::Resume => self.agreements.look(name).await,
+            Wish::IsUp | Wish::IsDown => false,
+        };
         let (told, heard) = oneshot::channel();
-        if running.commands.send((wish, told)).await.is_ok() {
+        if running.commands.send((wish, looked, told)).await.is_ok() {
             // An error means that the node stops: then nothing is sent anyway.
             let _done = heard.await;
         }
@@ -296,13 +332,13 @@ impl Services {
 
     fn view(&self, running: &Running) -> ServiceView {
         let config = &running.work.config;
-        let Seen { state, since, in_flight } = running.seen();
+        let Seen { state, since, in_flight, stopped_ms } = running.seen();
         let now = runtime::now();
         let whole = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let mut view = ServiceView {
             name: config.name.clone(),
             url: config.url.clone(),
-            dialect: config.dialect,
+            dialect: running.work.terms().dialect,
             state: match state {
                 State::Up => Condition::Up,
                 State::Recovering => Condition::Recovering,
@@ -313,7 +349,10 @@ impl Services {
                 State::Stopped(cause) => Some(cause),
                 State::Up | State::Recovering | State::Down { .. } => None,
             },
-            for_ms: whole(now.saturating_duration_since(since)),
+            for_ms: match (state, stopped_ms) {
+                (State::Stopped(_), Some(at_ms)) => runtime::wall_ms().saturating_sub(at_ms),
+                _ => whole(now.saturating_duration_since(since)),
+            },
             next_ms: match state {
                 State::Down { until } => Some(whole(until.saturating_duration_since(now))),
                 State::Up | State::Recovering | State::Stopped(_) => None,

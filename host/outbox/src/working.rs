@@ -3,14 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hashring::PartitionId;
-use model::{
-    ChatToken, Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part,
-    ServiceRecord,
-};
+use model::{ChatToken, Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part};
 use replication::core::Outcome as Committed;
 use tokio::sync::Semaphore;
 use transaction::{
@@ -18,6 +15,8 @@ use transaction::{
     TransactionId, Tried, VERSION, Verdict, render, render_outcall,
 };
 
+use crate::agreed::Terms;
+use crate::agreeing::Agreements;
 use crate::attempts::{AttemptRecord, Attempts};
 use crate::config::ServiceConfig;
 use crate::courier::Courier;
@@ -40,6 +39,8 @@ pub(crate) enum Happened {
     Replied { partition: PartitionId, chat: ChatToken, number: u64, over: bool },
     /// Other nodes were told something.
     Spread,
+    /// The cluster's record was to say that the service is stopped; whether it does.
+    Noted { written: bool },
     /// A transaction was tried.
     Tried { partition: PartitionId, frozen: Arc<Frozen>, tried: Tried },
 }
@@ -50,6 +51,9 @@ pub(crate) struct Work {
     pub(crate) desk: Arc<dyn Desk>,
     pub(crate) courier: Arc<dyn Courier>,
     pub(crate) config: ServiceConfig,
+    /// What the cluster has agreed on; before that is known, what the file says.
+    pub(crate) terms: Mutex<Arc<Terms>>,
+    pub(crate) agreements: Arc<Agreements>,
     pub(crate) names: Names,
     pub(crate) attempts: Attempts,
     pub(crate) meters: Meters,
@@ -58,6 +62,15 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// What the cluster has agreed on.
+    pub(crate) fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_terms(&self, terms: Arc<Terms>) {
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms;
+    }
+
     /// What a lane owes, in an epoch that this node leads. The outer `None`: it does not; the inner: the
     /// service was not described there.
     pub(crate) fn owed(&self, partition: PartitionId, epoch: u64) -> Option<Option<Owed>> {
@@ -130,7 +143,7 @@ impl Work {
         let id = TransactionId::of(self.desk.cluster(), 0, FrozenId::default());
         let attempt = match self.target().await {
             Ok(target) => {
-                let rendered = transaction::ping(self.config.dialect, &id);
+                let rendered = transaction::ping(self.terms().dialect, &id);
                 self.courier.attempt(&target, &rendered).await
             }
             Err(attempt) => attempt,
@@ -143,10 +156,8 @@ impl Work {
         self: Arc<Self>,
         partition: PartitionId,
         epoch: u64,
-        record: ServiceRecord,
+        changes: Vec<OutboxChange>,
     ) -> Happened {
-        let from_start = self.config.from_start;
-        let changes = vec![OutboxChange::Service { record, from_start }];
         let committed = self.append(partition, epoch, changes).await;
         Happened::Described { partition, committed }
     }
@@ -172,7 +183,7 @@ impl Work {
         epoch: u64,
         settled: Option<FrozenId>,
     ) -> Option<Vec<OutboxChange>> {
-        let (service, batch) = (self.config.name.clone(), self.config.batch);
+        let (service, batch) = (self.config.name.clone(), self.terms().batch());
         let mut begun = None;
         let committed = self.desk.owed(partition, epoch, &mut |outbox| {
             begun = outbox
@@ -209,6 +220,7 @@ impl Work {
         dialect: Dialect,
         cutting: &mut Cutting,
     ) -> Option<(Vec<EventPlace>, [u8; 32])> {
+        let batch = self.terms().batch();
         let mut places = Vec::new();
         let mut events = Vec::new();
         for found in cutting.found() {
@@ -220,7 +232,7 @@ impl Work {
         }
         loop {
             let rendered = self.unnamed(dialect, VERSION, &events)?;
-            let fit = self.config.batch.fewer(events.len(), rendered.body.len());
+            let fit = batch.fewer(events.len(), rendered.body.len());
             if fit == events.len() {
                 return Some((places, rendered.hash));
             }
@@ -287,7 +299,7 @@ impl Work {
         if found.is_empty() {
             return Some(None);
         }
-        let dialect = self.config.dialect;
+        let dialect = self.terms().dialect;
         let kept = found.iter().filter_map(|(number, _)| places.get(*number).copied()).collect();
         let events: Vec<Event> = found.into_iter().map(|(_, event)| event).collect();
         let rendered = self.unnamed(dialect, VERSION, &events)?;
@@ -295,25 +307,14 @@ impl Work {
         Some(Some(Part { dialect, render, events: kept, hash, rounds }))
     }
 
-    /// Appends an entry and waits until it is committed; whether it is. There is no other end to the wait than
-    /// that of the epoch.
+    /// Appends an entry and waits until it is committed; whether it is.
     pub(crate) async fn append(
         &self,
         partition: PartitionId,
         epoch: u64,
         changes: Vec<OutboxChange>,
     ) -> bool {
-        let entry = OutboxEntry { time_ms: runtime::wall_ms(), changes };
-        let payload = Bytes::from(entry.encode());
-        let Some(answer) = self.desk.append(partition, epoch, payload) else { return false };
-        match answer.await {
-            Ok(Committed::Quorum { .. } | Committed::Done) => true,
-            Ok(Committed::NotCommitted(_)) => {
-                self.desk.give_up(partition, epoch);
-                false
-            }
-            Ok(Committed::Local { .. } | Committed::Unknown(_)) | Err(_) => false,
-        }
+        append(&*self.desk, partition, epoch, changes).await
     }
 
     /// Writes a transaction out and tries it. `wait`: others are under way, and there must be room for it.
@@ -343,7 +344,7 @@ impl Work {
         let events: Vec<Event> = found.into_iter().map(|(_, event)| event).collect();
         let rendered = render(part.dialect, part.render, &id, &events, &self.names);
         let same = rendered.filter(|rendered| rendered.hash == part.hash);
-        let Some(rendered) = same.filter(|_| part.dialect == self.config.dialect) else {
+        let Some(rendered) = same.filter(|_| part.dialect == self.terms().dialect) else {
             return cancelled(Verdict::Differs { left });
         };
         let target = match self.target().await {
@@ -357,7 +358,7 @@ impl Work {
     /// Where the service is now, and how we prove who we are: read for each attempt, so that a new secret
     /// counts from the next one on.
     async fn target(&self) -> Result<Target, Attempt> {
-        let ServiceConfig { name, url, dialect, secret_file, allow_private, .. } = &self.config;
+        let ServiceConfig { name, url, secret_file, allow_private, .. } = &self.config;
         let secret = match secret_file.clone() {
             None => None,
             Some(path) => Some(secret(path).await?),
@@ -367,7 +368,7 @@ impl Work {
             url: url.clone(),
             secret,
             allow_private: allow_private.clone(),
-            dialect: *dialect,
+            dialect: self.terms().dialect,
             secrets: BTreeMap::new(),
         })
     }
@@ -389,6 +390,27 @@ impl Work {
             Outcome::Gone | Outcome::Retry { .. } => Verdict::Later,
         };
         Tried { verdict, ended: ended(attempt), status }
+    }
+}
+
+/// Appends an entry and waits until it is committed; whether it is. There is no other end to the wait than that of
+/// the epoch.
+pub(crate) async fn append(
+    desk: &dyn Desk,
+    partition: PartitionId,
+    epoch: u64,
+    changes: Vec<OutboxChange>,
+) -> bool {
+    let entry = OutboxEntry { time_ms: runtime::wall_ms(), changes };
+    let payload = Bytes::from(entry.encode());
+    let Some(answer) = desk.append(partition, epoch, payload) else { return false };
+    match answer.await {
+        Ok(Committed::Quorum { .. } | Committed::Done) => true,
+        Ok(Committed::NotCommitted(_)) => {
+            desk.give_up(partition, epoch);
+            false
+        }
+        Ok(Committed::Local { .. } | Committed::Unknown(_)) | Err(_) => false,
     }
 }
 

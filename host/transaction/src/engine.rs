@@ -181,6 +181,11 @@ impl Engine {
         after
     }
 
+    /// A lane waits so long for more before it cuts, from now on.
+    pub fn set_linger(&mut self, linger: Duration) {
+        self.config.linger = linger;
+    }
+
     /// Time goes on.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.service.handle_timeout(now);

@@ -21,6 +21,7 @@ pub fn is_outbox(payload: &[u8]) -> bool {
 
 /// How a service wants its events written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// As a Matrix home server does it.
     Matrix,
@@ -60,7 +61,7 @@ impl fmt::Display for Dialect {
 pub struct ServiceRecord {
     /// Its name.
     pub name: String,
-    /// Rises when the record changes; 0 while nodes only have it from their own files.
+    /// Rises when the cluster's record of it changes; 0 where there was none.
     pub revision: u64,
     /// How it wants its events.
     pub dialect: Dialect,

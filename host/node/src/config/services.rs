@@ -172,6 +172,9 @@ impl ServiceConfig {
                 bytes: self.batch_bytes.bytes(),
                 linger: linger.0,
             },
+            order: match self.order {
+                Order::Chat => outbox::Order::Chat,
+            },
             parallel: self.parallel,
             retry: Retry { first: first.0, cap: cap.0, give_up: give_up.0 },
             from_start: self.from == From::Start,
