@@ -26,11 +26,16 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 struct Log {
     chats: Chats,
     replication: Replication,
+    boot: u64,
 }
 
 impl Desk for Log {
     fn node(&self) -> NodeId {
         self.replication.node().clone()
+    }
+
+    fn boot(&self) -> u64 {
+        self.boot
     }
 
     fn registry(&self) -> Access {
@@ -127,10 +132,11 @@ pub(crate) fn start(
     config: &Config,
     replication: &Replication,
     chats: &Chats,
+    boot: u64,
     tasks: &Tasks,
 ) -> Result<Services, StartError> {
     let sender = Sender::new(SenderConfig::default())?;
-    let log = Log { chats: chats.clone(), replication: replication.clone() };
+    let log = Log { chats: chats.clone(), replication: replication.clone(), boot };
     let names = Names { cluster: config.cluster.name.clone() };
     let configs = config.service_configs();
     Ok(Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks))

@@ -67,14 +67,17 @@ impl Agreements {
         Self { desk, own, strangers, looking: tokio::sync::Mutex::new(()), complained }
     }
 
-    /// Follows what is known of a service that this node has a section for.
-    pub(crate) fn subscribe(&self, name: &str) -> Option<watch::Receiver<Option<Known>>> {
-        self.own.get(name).map(|own| own.told.subscribe())
-    }
-
-    /// Told when something below the record of a service has changed.
-    pub(crate) fn stirred(&self, name: &str) -> Option<Arc<Notify>> {
-        self.own.get(name).map(|own| Arc::clone(&own.stirred))
+    /// Follows what is known of a service that this node has a section for, and that something below its record has
+    /// changed.
+    pub(crate) fn subscribe(
+        &self,
+        name: &str,
+    ) -> Option<(watch::Receiver<Option<Known>>, Arc<Notify>)> {
+        let own = self.own.get(name)?;
+        let mut known = own.told.subscribe();
+        // What is known at the beginning is news too.
+        known.mark_changed();
+        Some((known, Arc::clone(&own.stirred)))
     }
 
     /// Whether there is a registry at all.

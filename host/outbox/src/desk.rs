@@ -59,6 +59,10 @@ pub enum Access {
 pub trait Desk: Debug + Send + Sync + 'static {
     /// This node.
     fn node(&self) -> NodeId;
+    /// This process life of the node.
+    fn boot(&self) -> u64 {
+        0
+    }
     /// The registry with the cluster's records of services.
     fn registry(&self) -> Access {
         Access::Absent

@@ -12,7 +12,8 @@
 //! Calls that plugins ask for are made by the same task (`calls`), and their answers given to the chats.
 //!
 //! A service is one thing for the cluster. What it is, and that it is stopped, stands in the registry (`agreed`,
-//! `agreeing`, `obeying`): no node sends before it knows that. What is wanted of it on one node is wanted on all, and
+//! `agreeing`, `obeying`): no node sends before it knows that. Where its transactions follow one another, a node sends
+//! while it has the turn (`turning`). What is wanted of it on one node is wanted on all, and
 //! what one node finds out is told to the others (`everywhere`).
 
 mod agreed;
@@ -30,6 +31,7 @@ mod question;
 mod reading;
 mod running;
 mod services;
+mod turning;
 mod working;
 
 pub use agreed::Order;

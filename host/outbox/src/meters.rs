@@ -16,6 +16,7 @@ pub(crate) struct Meters {
     pub(crate) lag: Gauge,
     pub(crate) in_flight: Gauge,
     pub(crate) up: Gauge,
+    pub(crate) turn: Gauge,
 }
 
 impl Meters {
@@ -38,6 +39,7 @@ impl Meters {
             lag: gauged("carillon_service_lag_events"),
             in_flight: gauged("carillon_service_in_flight"),
             up: gauged("carillon_service_up"),
+            turn: gauged("carillon_service_turn"),
         }
     }
 

@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hashring::PartitionId;
 use runtime::{Instant, Stop};
-use tokio::sync::{mpsc, oneshot, watch};
-use transaction::{Attempt, Cause, Ended, Engine, State, Step};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use transaction::{Attempt, Cause, Ended, Engine, State, Step, Turn};
 
 use crate::agreeing::Known;
 use crate::bell::Bell;
@@ -69,6 +69,8 @@ pub(crate) struct Task {
     /// Why it was stopped here, while the registry does not say so.
     pub(crate) unwritten: Option<Cause>,
     pub(crate) noting: bool,
+    /// Where one transaction follows another in the whole cluster: whose turn it is.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Running {
@@ -81,6 +83,7 @@ impl Running {
 pub(crate) async fn run(
     running: Arc<Running>,
     agreed: watch::Receiver<Option<Known>>,
+    stirred: Arc<Notify>,
     mut commands: mpsc::Receiver<Command>,
     stop: Stop,
 ) {
@@ -90,7 +93,7 @@ pub(crate) async fn run(
     let (describing, undescribed) = (BTreeSet::new(), BTreeSet::new());
     let config = &running.work.config;
     let calls = Calls::new(config.retry, config.outcall_give_up);
-    let (known, unwritten, noting) = (None, None, false);
+    let (known, unwritten, noting, turn) = (None, None, false, None);
     let mut task = Task {
         running,
         engine,
@@ -102,6 +105,7 @@ pub(crate) async fn run(
         known,
         unwritten,
         noting,
+        turn,
     };
     let mut look = now;
     loop {
@@ -117,10 +121,11 @@ pub(crate) async fn run(
         }
         task.show();
         let calls = task.calls.next_timeout(task.engine.service().may_send());
-        let next = task.engine.next_timeout().into_iter().chain(calls).min();
+        let turn = task.turn.as_ref().and_then(Turn::next_timeout);
+        let next = task.engine.next_timeout().into_iter().chain(calls).chain(turn).min();
         let until = next.map_or(look, |next| next.min(look));
         tokio::select! { biased;
-            () = stop.stopped() => return,
+            () = stop.stopped() => return task.give_turn_back().await,
             Some(happened) = task.doing.next(), if !task.doing.is_empty() => task.happened(happened),
             Some((wish, looked, told)) = commands.recv() => {
                 task.fulfil(wish, looked);
@@ -129,6 +134,7 @@ pub(crate) async fn run(
                 let _heard = told.send(());
             }
             Ok(()) = task.agreed.changed() => {}
+            () = stirred.notified() => task.stirred(),
             () = task.running.bell.rung() => {}
             () = runtime::sleep_until(until.max(now)) => {}
         }
@@ -141,6 +147,7 @@ impl Task {
         for partition in self.running.bell.take() {
             self.look_at(partition, now);
         }
+        self.take_turn(now);
         while let Some(step) = self.engine.poll(now) {
             self.begin(step);
         }
@@ -207,7 +214,8 @@ impl Task {
             }
             Step::Send { lane, epoch: _, frozen } => {
                 let others = self.engine.service().in_flight() > 1;
-                Box::pin(work.send(PartitionId(lane), frozen, others))
+                let until = self.turn.as_ref().and_then(Turn::until);
+                Box::pin(work.send(PartitionId(lane), frozen, others, until))
             }
         });
     }
@@ -246,6 +254,7 @@ impl Task {
         match happened {
             Happened::Spread => {}
             Happened::Noted { written } => self.noted(written),
+            Happened::Turned(turned) => self.turned(turned, now),
             Happened::Made { partition, call, attempt } => {
                 self.made(partition, &call, &attempt, now);
             }
@@ -268,6 +277,7 @@ impl Task {
             Happened::Tried { partition, frozen, tried } => {
                 let dice = rand::random();
                 self.engine.handle_tried(partition.0, &frozen, &tried, now, dice);
+                self.turn.iter_mut().for_each(Turn::handle_tried);
             }
         }
         self.tell();

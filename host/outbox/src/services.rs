@@ -161,7 +161,7 @@ impl Services {
         }
         let mut all = BTreeMap::new();
         for config in configs {
-            let Some(agreed) = agreements.subscribe(&config.name) else { continue };
+            let Some((agreed, stirred)) = agreements.subscribe(&config.name) else { continue };
             let (commands, wishes) = mpsc::channel(WISHES_MAX);
             let name = config.name.clone();
             let meters = Meters::new(&name);
@@ -182,7 +182,8 @@ impl Services {
             let running =
                 Arc::new(Running { work, bell, seen, commands, pinged: Mutex::default() });
             all.insert(name, Arc::clone(&running));
-            tasks.spawn("outbox", running::run(running, agreed, wishes, tasks.stop().clone()));
+            let stop = tasks.stop().clone();
+            tasks.spawn("outbox", running::run(running, agreed, stirred, wishes, stop));
         }
         Self { desk, running: Arc::new(all), agreements }
     }

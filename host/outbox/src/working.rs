@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hashring::PartitionId;
 use model::{ChatToken, Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part};
 use replication::core::Outcome as Committed;
+use runtime::Instant;
 use tokio::sync::Semaphore;
 use transaction::{
     Attempt, Cutting, Ended, Event, Names, Outcome, Owed, Rendered, Secret, Settlement, Target,
@@ -25,6 +26,7 @@ use crate::everywhere;
 use crate::meters::Meters;
 use crate::question::{Question, Wish};
 use crate::reading;
+use crate::turning::Turned;
 
 /// What became of it.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(crate) enum Happened {
     Spread,
     /// The cluster's record was to say that the service is stopped; whether it does.
     Noted { written: bool },
+    /// A step towards the service's turn is over.
+    Turned(Turned),
     /// A transaction was tried.
     Tried { partition: PartitionId, frozen: Arc<Frozen>, tried: Tried },
 }
@@ -317,23 +321,30 @@ impl Work {
         append(&*self.desk, partition, epoch, changes).await
     }
 
-    /// Writes a transaction out and tries it. `wait`: others are under way, and there must be room for it.
+    /// Writes a transaction out and tries it. `wait`: others are under way, and there must be room for it; `until`:
+    /// after that it may not begin any more.
     pub(crate) async fn send(
         self: Arc<Self>,
         partition: PartitionId,
         frozen: Arc<Frozen>,
         wait: bool,
+        until: Option<Instant>,
     ) -> Happened {
         let _room = match wait {
             // Cannot be an error: nobody closes it.
             true => self.room.acquire().await.ok(),
             false => None,
         };
-        let tried = self.try_once(partition, &frozen).await;
+        let tried = self.try_once(partition, &frozen, until).await;
         Happened::Tried { partition, frozen, tried }
     }
 
-    async fn try_once(&self, partition: PartitionId, frozen: &Frozen) -> Tried {
+    async fn try_once(
+        &self,
+        partition: PartitionId,
+        frozen: &Frozen,
+        until: Option<Instant>,
+    ) -> Tried {
         let Frozen { id, part } = frozen;
         let cancelled = |verdict| Tried { verdict, ended: Ended::Cancelled, status: None };
         let id = TransactionId::of(self.desk.cluster(), partition.0, *id);
@@ -351,6 +362,10 @@ impl Work {
             Ok(target) => target,
             Err(attempt) => return self.tell(id, &events, &attempt),
         };
+        if until.is_some_and(|until| runtime::now() > until) {
+            // It would not be over before its turn is.
+            return cancelled(Verdict::Later);
+        }
         let attempt = self.courier.attempt(&target, &rendered).await;
         self.tell(id, &events, &attempt)
     }

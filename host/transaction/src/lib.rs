@@ -5,7 +5,7 @@
 //! never carries other bytes, whichever node sends it.
 //!
 //! Two halves live here. The rules are pure: when something is tried again, what is cut together, what
-//! a lane does next, whether a service is tried at all ([`Engine`]). The other half knows HTTP: what is sent,
+//! a lane does next, whether a service is tried at all ([`Engine`]), and whose turn it is ([`Turn`]). The other half knows HTTP: what is sent,
 //! to which addresses, and what an answer means.
 //!
 //! **What is sent** ([`render`]) is a pure function of events, dialect, version of the writing, and the
@@ -30,6 +30,7 @@ mod engine;
 mod lane;
 mod schedule;
 mod service;
+mod turn;
 
 pub mod address;
 mod answer;
@@ -63,3 +64,4 @@ pub use sender::{Sender, SenderConfig, Times};
 pub use service::{Cause, Ended, PARKED_IN_A_ROW, Service, State};
 pub use service_url::{InvalidUrl, ServiceUrl};
 pub use trust::TrustError;
+pub use turn::{TURN, TURN_LEFT, Turn, TurnRecord, TurnSeen, TurnStep};

@@ -60,6 +60,8 @@ pub struct ServiceConfig {
 pub enum Order {
     /// Those of a chat in theirs.
     Chat,
+    /// One transaction after another in the whole cluster.
+    Service,
 }
 
 /// `from`.
@@ -174,6 +176,7 @@ impl ServiceConfig {
             },
             order: match self.order {
                 Order::Chat => outbox::Order::Chat,
+                Order::Service => outbox::Order::Service,
             },
             parallel: self.parallel,
             retry: Retry { first: first.0, cap: cap.0, give_up: give_up.0 },
@@ -288,9 +291,10 @@ impl FromKey for Vec<Range> {
 
 impl FromKey for Order {
     fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
-        let wanted = "\"chat\"; one order over all chats does not exist yet";
+        let wanted = "\"chat\" or \"service\"";
         match text(value, wanted)? {
             "chat" => Ok(Self::Chat),
+            "service" => Ok(Self::Service),
             _ => Err(wanted.to_owned()),
         }
     }

@@ -319,7 +319,7 @@ fn what_only_follows_from_another_fault_is_not_told() {
 #[test]
 fn faults_of_services_are_told_with_what_to_write() {
     let text = "[services.crm]\nurl = \"registry:/services/crm\"\n[services.\"bad name\"]\n\
-                url = \"ftp://x\"\nsecret_file = \"s\"\norder = \"service\"\nparallel = 0\n\
+                url = \"ftp://x\"\nsecret_file = \"s\"\norder = \"none\"\nparallel = 0\n\
                 batch = { events = 101, bytes = \"1B\" }\nkinds = []\n\
                 retry = { first = \"10s\", cap = \"1s\", give_up = \"0s\" }\n\
                 [services.m]\nurl = \"http://m\"\ndialect = \"matrix\"\nsecret_file = \"s\"\n";
@@ -329,7 +329,7 @@ fn faults_of_services_are_told_with_what_to_write() {
         "line 2: services.crm.url is \"registry:/services/crm\", and services in the registry are not followed yet.",
         "line 3: a service cannot be called \"bad name\". Write 1 to 63 letters, digits, '-' and '_'.",
         "line 4: services.bad name.url is \"ftp://x\".",
-        "line 6: services.bad name.order is not a value it can have. Write \"chat\";",
+        "line 6: services.bad name.order is not a value it can have. Write \"chat\" or \"service\".",
         "line 7: services.bad name.parallel is 0. Write 1 to 256.",
         "line 8: services.bad name.batch.events is 101. Write 1 to 100.",
         "line 8: services.bad name.batch.bytes is 1B. Write 1KiB to 4MiB.",
