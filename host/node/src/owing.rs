@@ -10,13 +10,14 @@ use model::{ChatToken, Outbox};
 use outbox::{Access, Call, Desk, Later, Reply, Services};
 use replication::core::Outcome;
 use replication::{Replication, RequestHead};
-use runtime::Tasks;
+use runtime::{Stop, Tasks};
 use segment::LogEntry;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use transaction::{Names, Sender, SenderConfig};
 
 use crate::assemble::StartError;
 use crate::config::Config;
+use crate::directory::{self, Directory, REGISTRY};
 
 /// How long another node may take to answer: it only looks at what it has.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
@@ -27,6 +28,7 @@ struct Log {
     chats: Chats,
     replication: Replication,
     boot: u64,
+    directory: Directory,
 }
 
 impl Desk for Log {
@@ -40,6 +42,10 @@ impl Desk for Log {
 
     fn registry(&self) -> Access {
         self.replication.session().map_or(Access::Away, Access::There)
+    }
+
+    fn instances(&self, path: &str) -> Vec<String> {
+        self.directory.instances(path)
     }
 
     fn others(&self) -> Vec<NodeId> {
@@ -128,7 +134,7 @@ impl Desk for Log {
 }
 
 /// Begins to bring the services of the configuration what they are owed.
-pub(crate) fn start(
+pub(crate) async fn start(
     config: &Config,
     replication: &Replication,
     chats: &Chats,
@@ -136,8 +142,33 @@ pub(crate) fn start(
     tasks: &Tasks,
 ) -> Result<Services, StartError> {
     let sender = Sender::new(SenderConfig::default())?;
-    let log = Log { chats: chats.clone(), replication: replication.clone(), boot };
+    let directory = Directory::open(config).await;
+    let (news, stop) = (directory.news(), tasks.stop().clone());
+    let log = Log { chats: chats.clone(), replication: replication.clone(), boot, directory };
     let names = Names { cluster: config.cluster.name.clone() };
     let configs = config.service_configs();
-    Ok(Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks))
+    let services = Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks);
+    let urls: Vec<String> = directory::paths(config).map(|path| format!("{REGISTRY}{path}")).collect();
+    if !urls.is_empty() {
+        tasks.spawn("service instances", tell_news(services.clone(), urls, news, stop));
+    }
+    Ok(services)
+}
+
+/// Has what waits for an instance tried when some come or go.
+async fn tell_news(
+    services: Services,
+    urls: Vec<String>,
+    mut news: watch::Receiver<u64>,
+    stop: Stop,
+) {
+    loop {
+        tokio::select! { biased;
+            () = stop.stopped() => return,
+            changed = news.changed() => if changed.is_err() { return },
+        }
+        for url in &urls {
+            services.news_of(url).await;
+        }
+    }
 }

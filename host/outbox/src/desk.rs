@@ -67,6 +67,10 @@ pub trait Desk: Debug + Send + Sync + 'static {
     fn registry(&self) -> Access {
         Access::Absent
     }
+    /// The URLs at which the instances of a service are that has this path in the service registry.
+    fn instances(&self, _path: &str) -> Vec<String> {
+        Vec::new()
+    }
     /// The other nodes of the cluster, as far as they are there.
     fn others(&self) -> Vec<NodeId>;
     /// Asks another node; nothing when there is no answer in time.

@@ -170,6 +170,7 @@ impl Services {
                 courier: Arc::clone(&courier),
                 terms: Mutex::new(Arc::new(config.terms())),
                 agreements: Arc::clone(&agreements),
+                instances: Mutex::default(),
                 config,
                 names: names.clone(),
                 attempts: Attempts::default(),
@@ -192,6 +193,17 @@ impl Services {
     pub fn ring(&self, partition: PartitionId) {
         for running in self.running.values() {
             running.bell.ring(partition);
+        }
+    }
+
+    /// The service registry has news of the instances at `url`: what waits for one is tried.
+    pub async fn news_of(&self, url: &str) {
+        for running in self.running.values().filter(|running| running.work.config.url == url) {
+            let (told, heard) = oneshot::channel();
+            if running.commands.send((Wish::Wake, true, told)).await.is_ok() {
+                // An error means that the node stops: then nothing is sent anyway.
+                let _done = heard.await;
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hashring::PartitionId;
@@ -12,7 +12,7 @@ use replication::core::Outcome as Committed;
 use runtime::Instant;
 use tokio::sync::Semaphore;
 use transaction::{
-    Attempt, Cutting, Ended, Event, Names, Outcome, Owed, Rendered, Secret, Settlement, Target,
+    Attempt, Cutting, Ended, Event, Instances, Names, Outcome, Owed, Rendered, Secret, Settlement, Target,
     TransactionId, Tried, VERSION, Verdict, render, render_outcall,
 };
 
@@ -27,6 +27,9 @@ use crate::meters::Meters;
 use crate::question::{Question, Wish};
 use crate::reading;
 use crate::turning::Turned;
+
+/// What begins the URL of a service whose instances the registry knows.
+const REGISTRY: &str = "registry:";
 
 /// What became of it.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ pub(crate) struct Work {
     /// What the cluster has agreed on; before that is known, what the file says.
     pub(crate) terms: Mutex<Arc<Terms>>,
     pub(crate) agreements: Arc<Agreements>,
+    /// Which instance is tried next, where it has several.
+    pub(crate) instances: Mutex<Instances>,
     pub(crate) names: Names,
     pub(crate) attempts: Attempts,
     pub(crate) meters: Meters,
@@ -110,7 +115,7 @@ impl Work {
                 Ok(secrets) => {
                     let target = Target { secrets, ..target };
                     let rendered = render_outcall(id.clone(), &call.outcall);
-                    self.courier.attempt(&target, &rendered).await
+                    self.deliver(&target, &rendered, None).await
                 }
             },
         };
@@ -148,7 +153,7 @@ impl Work {
         let attempt = match self.target().await {
             Ok(target) => {
                 let rendered = transaction::ping(self.terms().dialect, &id);
-                self.courier.attempt(&target, &rendered).await
+                self.deliver(&target, &rendered, None).await
             }
             Err(attempt) => attempt,
         };
@@ -366,8 +371,44 @@ impl Work {
             // It would not be over before its turn is.
             return cancelled(Verdict::Later);
         }
-        let attempt = self.courier.attempt(&target, &rendered).await;
+        let attempt = self.deliver(&target, &rendered, until).await;
         self.tell(id, &events, &attempt)
+    }
+
+    /// One attempt: at the service, or at those of its instances that the registry knows, until one is there.
+    async fn deliver(
+        &self,
+        target: &Target,
+        rendered: &Rendered,
+        until: Option<Instant>,
+    ) -> Attempt {
+        let Some(path) = target.url.strip_prefix(REGISTRY) else {
+            return self.courier.attempt(target, rendered).await;
+        };
+        let there = self.desk.instances(path);
+        let order = self.instances().order(&there, runtime::now());
+        let mut last = failed(format!("the registry knows no instance at {path}"));
+        for url in order {
+            let now = runtime::now();
+            if until.is_some_and(|until| now > until) {
+                break;
+            }
+            last = self.courier.attempt(&Target { url: url.clone(), ..target.clone() }, rendered).await;
+            let Outcome::Retry { connected } = last.outcome else {
+                self.instances().answers(&url);
+                break;
+            };
+            self.instances().fails(&url, now);
+            if connected {
+                // It may have got it. The next attempt is another one's.
+                break;
+            }
+        }
+        last
+    }
+
+    fn instances(&self) -> MutexGuard<'_, Instances> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the service is now, and how we prove who we are: read for each attempt, so that a new secret

@@ -9,7 +9,8 @@ use toml::de::DeValue;
 use transaction::address::Range;
 use transaction::{BatchLimits, EVENTS_MAX, Retry};
 
-use super::Config;
+use super::{Config, RegistryKind};
+use crate::directory::REGISTRY;
 use super::read::{FromKey, Reading, Section, text};
 use super::units::{Size, Span};
 
@@ -195,7 +196,7 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
             reading.fault(&path, format!("a service cannot be called {name:?}"), fix);
         }
         if reading.sound(&[&key("url")]) {
-            url(service, &path, reading);
+            url(config, service, &path, reading);
         }
         secrets(service, &path, reading);
         let most = u64::try_from(EVENTS_MAX).unwrap_or(u64::MAX);
@@ -220,18 +221,29 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
     }
 }
 
-fn url(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
+fn url(config: &Config, service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
     let key = format!("{path}.url");
     let url = &service.url;
-    if url.starts_with("registry:") {
-        let what = format!("{key} is {url:?}, and services in the registry are not followed yet");
-        reading.fault(&key, what, "Write its http or https URL");
+    if let Some(found_at) = url.strip_prefix(REGISTRY) {
+        if !is_path(found_at) {
+            let what = format!("{key} is {url:?}");
+            reading.fault(&key, what, "Write where its instances are, as in \"registry:/services/crm\"");
+        } else if config.registry.kind == RegistryKind::Embedded {
+            let what = format!("{key} is {url:?}, and an embedded registry has no other services");
+            reading.fault(&key, what, "Write its http or https URL, or have the registry in ZooKeeper");
+        }
     } else if !["http://", "https://"].iter().any(|scheme| {
         url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
     }) {
         let what = format!("{key} is {url:?}");
         reading.fault(&key, what, "Write where it is, as in \"https://crm.example.org/hook\"");
     }
+}
+
+/// Whether a service may be looked for there: an absolute path without empty or dotted parts.
+fn is_path(path: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part)) && path.len() <= 1024
 }
 
 fn secrets(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {

@@ -322,11 +322,12 @@ fn faults_of_services_are_told_with_what_to_write() {
                 url = \"ftp://x\"\nsecret_file = \"s\"\norder = \"none\"\nparallel = 0\n\
                 batch = { events = 101, bytes = \"1B\" }\nkinds = []\n\
                 retry = { first = \"10s\", cap = \"1s\", give_up = \"0s\" }\n\
-                [services.m]\nurl = \"http://m\"\ndialect = \"matrix\"\nsecret_file = \"s\"\n";
+                [services.m]\nurl = \"http://m\"\ndialect = \"matrix\"\nsecret_file = \"s\"\n\
+                [services.n]\nurl = \"registry:crm\"\nsecret_file = \"s\"\n";
     let told = faults(text);
     for expected in [
         "line 1: services.crm.secret_file is missing: a webhook is signed.",
-        "line 2: services.crm.url is \"registry:/services/crm\", and services in the registry are not followed yet.",
+        "line 2: services.crm.url is \"registry:/services/crm\", and an embedded registry has no other services.",
         "line 3: a service cannot be called \"bad name\". Write 1 to 63 letters, digits, '-' and '_'.",
         "line 4: services.bad name.url is \"ftp://x\".",
         "line 6: services.bad name.order is not a value it can have. Write \"chat\" or \"service\".",
@@ -337,8 +338,9 @@ fn faults_of_services_are_told_with_what_to_write() {
         "line 10: services.bad name.retry.cap is 1s, and first is 10s. Write 10s or more.",
         "line 10: services.bad name.retry.give_up is 0s, and cap is 1s. Write 1s or more.",
         "line 11: services.m speaks matrix, which has no use for that file. Name the file in token_file.",
+        "line 16: services.n.url is \"registry:crm\". Write where its instances are,",
     ] {
         assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
     }
-    assert_eq!(told.len(), 12, "{told:#?}");
+    assert_eq!(told.len(), 13, "{told:#?}");
 }
