@@ -254,11 +254,7 @@ async fn a_pause_holds_through_a_restart_of_all_nodes() {
     let token = cluster.http(0).create().await;
     let mut said = described(&cluster, &receiver, &token).await;
     wished(&cluster, 0, "pause").await;
-    for node in 0..3 {
-        cluster.kill(node).await;
-    }
-    cluster.restart_all(&[0, 1, 2]).await;
-    cluster.led().await;
+    again(&mut cluster, |_the_same| {}).await;
     let before = receiver.received().len();
     said.extend(says(&cluster, &token, 0..20).await);
     let owed = eventually("the events to be owed", async || {
@@ -285,11 +281,7 @@ async fn a_service_that_is_gone_is_gone_for_all_until_it_is_woken() {
     receiver.answer(|_| 410);
     said.extend(says(&cluster, &token, 0..1).await);
     gone(&cluster).await;
-    for node in 0..3 {
-        cluster.kill(node).await;
-    }
-    cluster.restart_all(&[0, 1, 2]).await;
-    cluster.led().await;
+    again(&mut cluster, |_the_same| {}).await;
     receiver.answer(|_| 200);
     let before = receiver.received().len();
     gone(&cluster).await;
@@ -421,6 +413,43 @@ async fn instances_of_the_registry_share_the_load_and_a_dead_one_is_passed_over(
     })
     .await;
     offers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_left_the_files_is_owed_its_events_until_it_is_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let service = webhook(&receiver, folder.path());
+    let mut cluster = Cluster::start_with(3, adds(&service)).await;
+    let token = cluster.http(0).create().await;
+    described(&cluster, &receiver, &token).await;
+    wished(&cluster, 0, "pause").await;
+    let lost = says(&cluster, &token, 0..10).await;
+    let path = "/admin/v1/services/crm/forget";
+    let forgets = async |cluster: &Cluster| cluster.admin(1).post(path, &serde_json::json!({})).await;
+    let refused = forgets(&cluster).await;
+    assert_eq!((refused.status, refused.code()), (409, "needed"), "it is in the files");
+    again(&mut cluster, |config| config.services.clear()).await;
+    forgets(&cluster).await.expect(200);
+    let unknown = forgets(&cluster).await;
+    assert_eq!((unknown.status, unknown.code()), (404, "not-found"), "it is forgotten already");
+    again(&mut cluster, adds(&service)).await;
+    // It is another service now: not paused, and owed nothing of the one before.
+    described(&cluster, &receiver, &token).await;
+    let come = texts(&receiver);
+    assert!(lost.iter().all(|text| !come.contains(text)), "{come:?}");
+    let told = cluster.admin(0).get("/admin/v1/services").await.expect(200);
+    assert_eq!(told["services"][0]["pending"], 0, "{told}");
+}
+
+/// All nodes die and come again with another configuration.
+async fn again(cluster: &mut Cluster, change: impl Fn(&mut Config)) {
+    for node in 0..3 {
+        change(cluster.config(node));
+        cluster.kill(node).await;
+    }
+    cluster.restart_all(&[0, 1, 2]).await;
+    cluster.led().await;
 }
 
 /// Waits until all nodes say that the service is gone.

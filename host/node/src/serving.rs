@@ -37,6 +37,7 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
                 pending: 0,
                 done: 0,
                 parked: 0,
+                abandoned: 0,
                 partitions: 0,
                 nodes: Vec::new(),
             });
@@ -46,6 +47,7 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
         service.pending += view.pending;
         service.done += view.done;
         service.parked += view.parked;
+        service.abandoned += view.abandoned;
         service.partitions += view.partitions;
         service.nodes.push(ServiceNodeInfo {
             node,
@@ -58,6 +60,7 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
             pending: view.pending,
             done: view.done,
             parked: view.parked,
+            abandoned: view.abandoned,
             partitions: view.partitions,
         });
     }
@@ -109,7 +112,7 @@ pub(crate) async fn dead_letters(
 }
 
 fn dead(letter: DeadLetter) -> DeadInfo {
-    let DeadLetter { id, status, time_ms, event } = letter;
+    let DeadLetter { id, status, time_ms, event, abandoned } = letter;
     DeadInfo {
         event: event.as_ref().map(|event| event.message.to_string()),
         chat: event.as_ref().map(|event| event.chat.to_string()),
@@ -117,6 +120,7 @@ fn dead(letter: DeadLetter) -> DeadInfo {
         status,
         transaction: id.to_string(),
         last_ms: time_ms,
+        abandoned,
     }
 }
 
@@ -130,6 +134,7 @@ pub(crate) async fn wish(
         ServiceWish::Wake => services.wake(name).await,
         ServiceWish::Pause => services.pause(name).await,
         ServiceWish::Resume => services.resume(name).await,
+        ServiceWish::Forget => services.forget(name).await.map(|()| Vec::new()),
     };
     done.map_err(|error| refused(&error))?;
     tracing::info!(service = name, ?wish, "an operator wants this of a service");
@@ -155,6 +160,7 @@ fn refused(error: &WishError) -> Refusal {
     let code = match error {
         WishError::Unknown(_) => Code::NotFound,
         WishError::Away => Code::NotReady,
+        WishError::Configured { .. } => Code::Needed,
         WishError::Broken(_) => Code::Internal,
     };
     Refusal::new(code, error.to_string())
@@ -190,6 +196,7 @@ mod tests {
             pending,
             done: 2,
             parked: 3,
+            abandoned: 5,
             partitions: 4,
         }
     }

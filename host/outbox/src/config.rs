@@ -9,6 +9,7 @@ use transaction::address::Range;
 use transaction::{BatchLimits, EngineConfig, Retry};
 
 use crate::agreed::{Order, Terms};
+use crate::keeping::Keep;
 
 /// `[services.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct ServiceConfig {
     pub parallel: usize,
     /// When what failed is tried again.
     pub retry: Retry,
+    /// What is kept for it while it does not take it.
+    pub keep: Keep,
     /// Whether what is in the log already concerns it too.
     pub from_start: bool,
 }

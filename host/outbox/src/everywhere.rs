@@ -93,6 +93,28 @@ impl Services {
         Ok(self.wish_everywhere(name, Wish::Resume).await?)
     }
 
+    /// There is no such service any more: what it is owed is given up, in all partitions, and the next one of its name
+    /// is another.
+    ///
+    /// # Errors
+    /// [`WishError`]; [`WishError::Configured`] while a node has it in its file.
+    pub async fn forget(&self, name: &str) -> Result<(), WishError> {
+        let heard = self.list_everywhere().await;
+        let has = |views: &[ServiceView]| views.iter().any(|view| view.name == name);
+        let having = heard.told.iter().filter(|(_, views)| has(views)).map(|(node, _)| node.clone());
+        let nodes: Vec<NodeId> = having.chain(heard.silent).collect();
+        if !nodes.is_empty() {
+            return Err(WishError::Configured { service: name.to_owned(), nodes });
+        }
+        let forget = |agreed: &Agreed| {
+            Some(Agreed { forgotten: true, stopped: None, ..agreed.clone() })
+        };
+        if self.agreements().is_absent() {
+            return Err(Unknown(name.to_owned()).into());
+        }
+        self.agreements().change(name, forget).await
+    }
+
     /// The last attempts of all nodes, newest first.
     ///
     /// # Errors

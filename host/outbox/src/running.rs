@@ -16,6 +16,7 @@ use crate::agreeing::Known;
 use crate::bell::Bell;
 use crate::calls::{Calls, Todo};
 use crate::desk::Call;
+use crate::keeping::Keeping;
 use crate::question::Wish;
 use crate::working::{Happened, Work, ended};
 
@@ -71,6 +72,7 @@ pub(crate) struct Task {
     pub(crate) noting: bool,
     /// Where one transaction follows another in the whole cluster: whose turn it is.
     pub(crate) turn: Option<Turn>,
+    pub(crate) keeping: Keeping,
 }
 
 impl Running {
@@ -106,6 +108,7 @@ pub(crate) async fn run(
         unwritten,
         noting,
         turn,
+        keeping: Keeping::default(),
     };
     let mut look = now;
     loop {
@@ -152,6 +155,7 @@ impl Task {
             self.begin(step);
         }
         self.begin_calls(now);
+        self.keep(now);
     }
 
     fn look_at_all(&mut self, now: Instant) {
@@ -254,6 +258,7 @@ impl Task {
         match happened {
             Happened::Spread => {}
             Happened::Noted { written } => self.noted(written),
+            Happened::Judged(judged) => self.judged(&judged),
             Happened::Turned(turned) => self.turned(turned, now),
             Happened::Made { partition, call, attempt } => {
                 self.made(partition, &call, &attempt, now);
@@ -273,6 +278,7 @@ impl Task {
                 let owed = self.running.work.owed(partition, epoch).flatten();
                 let owed = owed.filter(|_| committed);
                 self.engine.handle_appended(partition.0, epoch, owed, now);
+                self.kept(partition);
             }
             Happened::Tried { partition, frozen, tried } => {
                 let dice = rand::random();

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hashring::PartitionId;
-use model::{ChatToken, Cursor, Dead, Dialect, MessageId, OutboxChange};
+use hashring::{NodeId, PartitionId};
+use model::{ChatToken, Cursor, Dead, Dialect, FrozenId, MessageId, OutboxChange};
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -50,6 +50,14 @@ pub enum WishError {
     /// It has to stand in the registry, and that cannot be reached. Try again when it is back.
     #[error("the registry cannot be reached, and without it not all nodes would hear it")]
     Away,
+    /// Nodes still have it in their files, or did not say whether they do. Take it out of them first.
+    #[error("{service} is still, or may be, in the file of {}: take it out of [services] there first", .nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", "))]
+    Configured {
+        /// Which.
+        service: String,
+        /// Whose files.
+        nodes: Vec<NodeId>,
+    },
     /// What stands in the registry is no record of a service. An operator mends or removes it.
     #[error("what stands in the registry of this service cannot be used: {0}")]
     Broken(String),
@@ -105,11 +113,13 @@ pub struct ServiceView {
     pub done: u64,
     /// Events put aside.
     pub parked: u64,
+    /// Events given up.
+    pub abandoned: u64,
     /// Of how many partitions that is.
     pub partitions: u64,
 }
 
-/// An event that was put aside.
+/// An event that was put aside, or how many a partition has given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// What it was sent under last.
@@ -120,6 +130,8 @@ pub struct DeadLetter {
     pub time_ms: u64,
     /// The event, if the log gives it.
     pub event: Option<Letter>,
+    /// So many events of the partition were given up; 0: this is an event that was put aside.
+    pub abandoned: u64,
 }
 
 /// An event, as it is shown.
@@ -238,8 +250,9 @@ impl Services {
         let mut letters = Vec::new();
         for partition in self.desk.partitions().all() {
             let Some(epoch) = self.desk.leads(partition) else { continue };
+            letters.extend(self.abandoned(name, partition, epoch));
             for dead in self.dead(name, partition, epoch) {
-                if letters.len() == LETTERS_MAX {
+                if letters.len() >= LETTERS_MAX {
                     return Ok(letters);
                 }
                 letters.push(self.letter(partition, dead).await);
@@ -301,7 +314,18 @@ impl Services {
             cursor: event.cursor,
         });
         let id = TransactionId::of(self.desk.cluster(), partition.0, dead.id);
-        DeadLetter { id, status: dead.status, time_ms: dead.time_ms, event }
+        DeadLetter { id, status: dead.status, time_ms: dead.time_ms, event, abandoned: 0 }
+    }
+
+    /// What a partition has given up, in one line.
+    fn abandoned(&self, name: &str, partition: PartitionId, epoch: u64) -> Option<DeadLetter> {
+        let mut abandoned = 0;
+        self.desk.owed(partition, epoch, &mut |outbox| {
+            abandoned = outbox.service(name).map_or(0, |booked| booked.lane.abandoned);
+        });
+        let id = TransactionId::of(self.desk.cluster(), partition.0, FrozenId::default());
+        let (status, time_ms, event) = (None, 0, None);
+        (abandoned > 0).then_some(DeadLetter { id, status, time_ms, event, abandoned })
     }
 
     /// Whether a ping counts: not so soon after another one. Where the service is not known, others may know it.
@@ -374,6 +398,7 @@ impl Services {
             pending: 0,
             done: 0,
             parked: 0,
+            abandoned: 0,
             partitions: 0,
         };
         for partition in self.desk.partitions().all() {
@@ -383,6 +408,7 @@ impl Services {
                 view.pending += booked.lane.pending();
                 view.done += booked.lane.done;
                 view.parked += booked.lane.parked;
+                view.abandoned += booked.lane.abandoned;
                 view.partitions += 1;
             });
         }

@@ -23,6 +23,7 @@ use crate::config::ServiceConfig;
 use crate::courier::Courier;
 use crate::desk::{Call, Desk, Reply};
 use crate::everywhere;
+use crate::keeping::Judged;
 use crate::meters::Meters;
 use crate::question::{Question, Wish};
 use crate::reading;
@@ -46,6 +47,8 @@ pub(crate) enum Happened {
     Spread,
     /// The cluster's record was to say that the service is stopped; whether it does.
     Noted { written: bool },
+    /// It was looked how long things have waited.
+    Judged(Vec<Judged>),
     /// A step towards the service's turn is over.
     Turned(Turned),
     /// A transaction was tried.

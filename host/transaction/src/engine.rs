@@ -134,6 +134,27 @@ impl Engine {
         }
     }
 
+    /// Something of a lane is to be appended beside what is decided here, about what would be sent next (`front`), or
+    /// what is not cut if nothing would. Whether it may be: nothing is under way, and until
+    /// [`Engine::handle_appended`] nothing will be.
+    pub fn claim(&mut self, lane: u16, epoch: u64, front: Option<FrozenId>) -> bool {
+        let rests = |lane: &&mut Lane| {
+            let stands = match front {
+                Some(id) => lane.to_send().is_some_and(|frozen| frozen.id == id),
+                None => lane.owed.front.is_none(),
+            };
+            let idle = !lane.appending && lane.sending.is_none();
+            lane.epoch == epoch && epoch > 0 && idle && stands
+        };
+        match self.lanes.get_mut(&lane).filter(rests) {
+            Some(lane) => {
+                lane.appending = true;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// What was begun by [`Step::Send`] is over. Returns what follows.
     pub fn handle_tried(
         &mut self,
@@ -349,6 +370,24 @@ mod tests {
         engine.handle_tried(3, &frozen, &taken(), now, 0);
         let cut = Step::Cut { lane: 3, epoch: 7, settled: Some(frozen.id) };
         assert_eq!(engine.poll(now), Some(cut));
+    }
+
+    #[test]
+    fn a_lane_is_claimed_while_nothing_is_under_way_and_rests_until_that_is_over() {
+        let (mut engine, now) = engine(1);
+        let front = Some(frozen(9).id);
+        assert!(!engine.claim(3, 7, front), "nobody leads it");
+        engine.handle_owed(3, 7, owes(9), now);
+        assert!(!engine.claim(3, 6, front), "not in that epoch");
+        assert!(!engine.claim(3, 7, None) && !engine.claim(3, 7, Some(frozen(2).id)));
+        assert!(engine.claim(3, 7, front) && !engine.claim(3, 7, front));
+        assert_eq!(engine.poll(now), None, "what it owes may be given up");
+        engine.handle_appended(3, 7, Some(owes(11)), now);
+        let sent = engine.poll(now);
+        assert!(matches!(sent, Some(Step::Send { frozen, .. }) if frozen.id.seq == 11));
+        assert!(!engine.claim(3, 7, Some(frozen(11).id)), "it is under way");
+        engine.handle_tried(3, &frozen(11), &taken(), now, 0);
+        assert!(!engine.claim(3, 7, Some(frozen(11).id)), "it was taken");
     }
 
     #[test]

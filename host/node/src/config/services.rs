@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::Dialect;
+use outbox::Keep;
 use toml::de::DeValue;
 use transaction::address::Range;
 use transaction::{BatchLimits, EVENTS_MAX, Retry};
@@ -16,6 +17,9 @@ use super::units::{Size, Span};
 
 /// The longest body that is cut for one transaction: what receives it must take it in one piece.
 const BATCH_BYTES: std::ops::RangeInclusive<Size> = Size(1 << 10)..=Size(4 << 20);
+
+/// Less would be less than one transaction for each of many partitions.
+const KEEP_BYTES_MIN: Size = Size(64 << 20);
 
 /// `[services.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,10 @@ pub struct ServiceConfig {
     pub give_up: Span,
     /// From where on events concern it.
     pub from: From,
+    /// How long is kept for it what it does not take.
+    pub keep_age: Span,
+    /// How much.
+    pub keep_bytes: Size,
 }
 
 /// `order`.
@@ -76,7 +84,7 @@ pub enum From {
 
 impl Default for ServiceConfig {
     fn default() -> Self {
-        let (batch, retry) = (BatchLimits::default(), Retry::default());
+        let (batch, retry, keep) = (BatchLimits::default(), Retry::default(), Keep::default());
         Self {
             url: String::new(),
             dialect: Dialect::Webhook,
@@ -95,6 +103,8 @@ impl Default for ServiceConfig {
             cap: Span(retry.cap),
             give_up: Span(retry.give_up),
             from: From::Now,
+            keep_age: Span(keep.age),
+            keep_bytes: Size(keep.bytes),
         }
     }
 }
@@ -139,6 +149,10 @@ impl ServiceConfig {
         retry.key(reading, "give_up", &mut it.give_up);
         retry.done(reading);
         section.key(reading, "from", &mut it.from);
+        let mut keep = section.section(reading, "keep");
+        keep.key(reading, "age", &mut it.keep_age);
+        keep.key(reading, "bytes", &mut it.keep_bytes);
+        keep.done(reading);
         section.key(reading, "outcall_give_up", &mut it.outcall_give_up);
         let mut secrets = section.section(reading, "secrets");
         for name in secrets.names() {
@@ -181,6 +195,7 @@ impl ServiceConfig {
             },
             parallel: self.parallel,
             retry: Retry { first: first.0, cap: cap.0, give_up: give_up.0 },
+            keep: Keep { age: self.keep_age.0, bytes: self.keep_bytes.0 },
             from_start: self.from == From::Start,
         }
     }
@@ -218,6 +233,7 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
             reading.fault(&key("kinds"), what, "Name kinds, or write [\"*\"]");
         }
         retry(service, &path, reading);
+        keep(service, &path, reading);
     }
 }
 
@@ -277,6 +293,19 @@ fn retry(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
     if give_up < cap {
         let what = format!("{path}.retry.give_up is {give_up}, and cap is {cap}");
         reading.fault(&format!("{path}.retry.give_up"), what, format!("Write {cap} or more"));
+    }
+}
+
+fn keep(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
+    let ServiceConfig { keep_age, keep_bytes, give_up, .. } = service;
+    if keep_age < give_up {
+        let what = format!("{path}.keep.age is {keep_age}, and retry.give_up is {give_up}");
+        let fix = format!("Write {give_up} or more: until then it is tried");
+        reading.fault(&format!("{path}.keep.age"), what, fix);
+    }
+    if *keep_bytes < KEEP_BYTES_MIN {
+        let what = format!("{path}.keep.bytes is {keep_bytes}");
+        reading.fault(&format!("{path}.keep.bytes"), what, format!("Write {KEEP_BYTES_MIN} or more"));
     }
 }
 

@@ -323,7 +323,8 @@ fn faults_of_services_are_told_with_what_to_write() {
                 batch = { events = 101, bytes = \"1B\" }\nkinds = []\n\
                 retry = { first = \"10s\", cap = \"1s\", give_up = \"0s\" }\n\
                 [services.m]\nurl = \"http://m\"\ndialect = \"matrix\"\nsecret_file = \"s\"\n\
-                [services.n]\nurl = \"registry:crm\"\nsecret_file = \"s\"\n";
+                [services.n]\nurl = \"registry:crm\"\nsecret_file = \"s\"\n\
+                keep = { age = \"1d\", bytes = \"1MiB\" }\n";
     let told = faults(text);
     for expected in [
         "line 1: services.crm.secret_file is missing: a webhook is signed.",
@@ -339,8 +340,10 @@ fn faults_of_services_are_told_with_what_to_write() {
         "line 10: services.bad name.retry.give_up is 0s, and cap is 1s. Write 1s or more.",
         "line 11: services.m speaks matrix, which has no use for that file. Name the file in token_file.",
         "line 16: services.n.url is \"registry:crm\". Write where its instances are,",
+        "line 18: services.n.keep.age is 1d, and retry.give_up is 3d. Write 3d or more: until then it is tried.",
+        "line 18: services.n.keep.bytes is 1MiB. Write 64MiB or more.",
     ] {
         assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
     }
-    assert_eq!(told.len(), 13, "{told:#?}");
+    assert_eq!(told.len(), 15, "{told:#?}");
 }
