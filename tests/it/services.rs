@@ -335,7 +335,8 @@ async fn where_order_is_the_services_one_transaction_is_under_way_in_the_whole_c
     }
     let holder = eventually("an attempt of a node that has the turn", async || {
         let turn = cluster.registry().get("services/crm/turn").await.map_err(|e| e.to_string())?;
-        let turn: Value = turn.and_then(|it| serde_json::from_slice(&it.data).ok()).unwrap_or_default();
+        let turn: Value =
+            turn.and_then(|it| serde_json::from_slice(&it.data).ok()).unwrap_or_default();
         let holder = ["n1", "n2", "n3"].iter().position(|node| turn["holder"] == *node);
         holder.filter(|_| receiver.waiting() == 1).ok_or_else(|| turn.to_string())
     })
@@ -426,7 +427,8 @@ async fn a_service_that_left_the_files_is_owed_its_events_until_it_is_forgotten(
     wished(&cluster, 0, "pause").await;
     let lost = says(&cluster, &token, 0..10).await;
     let path = "/admin/v1/services/crm/forget";
-    let forgets = async |cluster: &Cluster| cluster.admin(1).post(path, &serde_json::json!({})).await;
+    let forgets =
+        async |cluster: &Cluster| cluster.admin(1).post(path, &serde_json::json!({})).await;
     let refused = forgets(&cluster).await;
     assert_eq!((refused.status, refused.code()), (409, "needed"), "it is in the files");
     again(&mut cluster, |config| config.services.clear()).await;

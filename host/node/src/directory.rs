@@ -37,10 +37,13 @@ impl Directory {
         let (known, news) = (Known::default(), News::default());
         let registry = match paths.is_empty() {
             true => None,
-            false => announcing::open(config).await.map_err(|error| {
-                tracing::error!(node = %config.node.id, %error,
+            false => announcing::open(config)
+                .await
+                .map_err(|error| {
+                    tracing::error!(node = %config.node.id, %error,
                     "services of the registry are not found: their events wait");
-            }).ok(),
+                })
+                .ok(),
         };
         let follow = |path: &&str| follow(registry.as_ref()?, path, &known, &news);
         let followed = paths.iter().filter_map(follow).collect();
@@ -108,6 +111,9 @@ mod tests {
         assert_eq!(at(r#"{"pid": 7}"#), "http://10.0.0.7:8080");
         assert_eq!(at(r#"{"scheme": "https"}"#), "https://10.0.0.7:8080");
         assert_eq!(at(r#"{"scheme": "ftp"}"#), "http://10.0.0.7:8080");
-        assert_eq!(at(r#"{"url": "https://crm.example.org/hook"}"#), "https://crm.example.org/hook");
+        assert_eq!(
+            at(r#"{"url": "https://crm.example.org/hook"}"#),
+            "https://crm.example.org/hook"
+        );
     }
 }

@@ -148,7 +148,8 @@ pub(crate) async fn start(
     let names = Names { cluster: config.cluster.name.clone() };
     let configs = config.service_configs();
     let services = Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks);
-    let urls: Vec<String> = directory::paths(config).map(|path| format!("{REGISTRY}{path}")).collect();
+    let urls: Vec<String> =
+        directory::paths(config).map(|path| format!("{REGISTRY}{path}")).collect();
     if !urls.is_empty() {
         tasks.spawn("service instances", tell_news(services.clone(), urls, news, stop));
     }

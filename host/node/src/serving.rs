@@ -171,9 +171,9 @@ pub(crate) struct Told(pub(crate) Services);
 
 impl api::Pings for Told {
     fn ping(&self, service: String) -> api::Pinging<'_> {
-        Box::pin(async move {
-            self.0.ping(&service).await.map(drop).map_err(|error| refused(&error))
-        })
+        Box::pin(
+            async move { self.0.ping(&service).await.map(drop).map_err(|error| refused(&error)) },
+        )
     }
 }
 

@@ -295,7 +295,11 @@ mod tests {
         assert_eq!((known.revision, known.files.len()), (1, 2));
         let changed = writes(Agreed::meet(Some(&known), &one, &new));
         assert_eq!((changed.revision, &changed.terms), (2, &new));
-        assert_eq!(Agreed::meet(Some(&changed), &two, &old), Meeting::Differs, "it is the older file");
+        assert_eq!(
+            Agreed::meet(Some(&changed), &two, &old),
+            Meeting::Differs,
+            "it is the older file"
+        );
         let followed = writes(Agreed::meet(Some(&changed), &two, &new));
         assert_eq!(followed.revision, 2, "it says what the record says");
         assert_eq!(Agreed::meet(Some(&followed), &one, &new), Meeting::Same);
@@ -306,10 +310,7 @@ mod tests {
         let first = begun();
         let noted = writes(Agreed::meet(Some(&first), &node("n2"), &terms(&["text"])));
         assert_eq!((noted.revision, &noted.terms), (1, &first.terms));
-        assert_eq!(
-            Agreed::meet(Some(&noted), &node("n2"), &terms(&["text"])),
-            Meeting::Differs
-        );
+        assert_eq!(Agreed::meet(Some(&noted), &node("n2"), &terms(&["text"])), Meeting::Differs);
     }
 
     #[test]

@@ -147,9 +147,11 @@ impl Agreements {
                 if self.complains(name, version) {
                     metrics::counter!("carillon_service_config_differs_total", "service" => name.to_owned())
                         .increment(1);
-                    tracing::warn!(service = name,
+                    tracing::warn!(
+                        service = name,
                         "this node's file says otherwise than the cluster's record, which counts: \
-                         change kinds, dialect, order, batch or from in the file of one node to change it for all");
+                         change kinds, dialect, order, batch or from in the file of one node to change it for all"
+                    );
                 }
             }
             Meeting::Same => {}
@@ -161,13 +163,7 @@ impl Agreements {
     }
 
     /// Writes a record in place of the one that has version `expect`.
-    async fn write(
-        &self,
-        session: &Session,
-        name: &str,
-        expect: Option<u64>,
-        next: Agreed,
-    ) -> Met {
+    async fn write(&self, session: &Session, name: &str, expect: Option<u64>, next: Agreed) -> Met {
         let agreed = next.written(rand::random());
         let (key, data) = (key(name), Some(agreed.encode()));
         match session.cas(Cas { key, expect, data }).await {
@@ -323,9 +319,12 @@ impl Agreements {
                 if pending == 0 {
                     waits.remove(&name);
                 } else if !agreed.forgotten && waits.insert(name.clone()) {
-                    tracing::error!(service = name, pending,
+                    tracing::error!(
+                        service = name,
+                        pending,
                         "ALARM: this node leads what is owed to a service that its file does not have: \
-                         it waits. Add [services.{name}], or say carillon service forget {name}");
+                         it waits. Add [services.{name}], or say carillon service forget {name}"
+                    );
                 }
             }
         }

@@ -86,9 +86,8 @@ impl Keep {
     fn judge(&self, oldest: Oldest, away_ms: Option<u64>, now_ms: u64, partitions: u16) -> Fate {
         let share = self.bytes / u64::from(partitions.max(1));
         let most_ms = u64::try_from(self.age.as_millis()).unwrap_or(u64::MAX);
-        let age_ms = |said_ms: u64| {
-            away_ms.map_or(0, |away_ms| now_ms.saturating_sub(said_ms.max(away_ms)))
-        };
+        let age_ms =
+            |said_ms: u64| away_ms.map_or(0, |away_ms| now_ms.saturating_sub(said_ms.max(away_ms)));
         let part = |percent: u64, of: u64| of / 100 * percent + of % 100 * percent / 100;
         if oldest.bytes > share || age_ms(oldest.last_ms) >= most_ms {
             Fate::Beyond
@@ -153,8 +152,11 @@ impl Task {
         let nearly = judged.iter().any(|it| it.fate != Fate::Stays);
         if nearly && !self.keeping.alarmed {
             let service = &work.config.name;
-            tracing::error!(service, "ALARM: what waits for this service is nearly as old, or as much, \
-                as is kept: beyond that it is given up");
+            tracing::error!(
+                service,
+                "ALARM: what waits for this service is nearly as old, or as much, \
+                as is kept: beyond that it is given up"
+            );
         }
         // Judged in part, it is only known that it is so.
         self.keeping.alarmed = nearly || (self.keeping.alarmed && judged.len() <= 1);
@@ -169,7 +171,11 @@ impl Task {
 }
 
 impl Work {
-    async fn judge(self: Arc<Self>, partitions: Vec<PartitionId>, away_ms: Option<u64>) -> Happened {
+    async fn judge(
+        self: Arc<Self>,
+        partitions: Vec<PartitionId>,
+        away_ms: Option<u64>,
+    ) -> Happened {
         let mut judged = Vec::new();
         for partition in partitions {
             let Some(epoch) = self.desk.leads(partition) else { continue };
@@ -212,7 +218,8 @@ impl Work {
     ) -> Option<Oldest> {
         let from = ends.map_or(scan, |(first, _)| first.seq).max(1);
         let page = self.desk.read(partition, from, SAMPLE_ENTRIES, SAMPLE_BYTES).await?;
-        let entries: Vec<_> = page.iter().filter_map(|it| encode::decode(&it.payload).ok()).collect();
+        let entries: Vec<_> =
+            page.iter().filter_map(|it| encode::decode(&it.payload).ok()).collect();
         let messages: Vec<_> = entries.iter().flat_map(|entry| entry.messages()).collect();
         let first_ms = messages.first()?.time_ms;
         let last_ms = match ends {

@@ -43,4 +43,6 @@ pub use desk::{Access, Call, Desk, Later, Reply};
 pub use everywhere::Heard;
 pub use keeping::Keep;
 pub use question::is_question;
-pub use services::{Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown, WishError};
+pub use services::{
+    Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown, WishError,
+};

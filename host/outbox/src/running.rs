@@ -186,7 +186,8 @@ impl Task {
         let calls = work.desk.calls(partition, epoch, &work.config.name);
         self.calls.handle_calls(partition, calls);
         let mut wanting = None;
-        if let Some(known) = self.known.as_ref().filter(|_| !self.undescribed.contains(&partition)) {
+        if let Some(known) = self.known.as_ref().filter(|_| !self.undescribed.contains(&partition))
+        {
             let name = &work.config.name;
             work.desk.owed(partition, epoch, &mut |outbox| {
                 let booked = outbox.service(name);

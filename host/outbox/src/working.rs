@@ -12,8 +12,8 @@ use replication::core::Outcome as Committed;
 use runtime::Instant;
 use tokio::sync::Semaphore;
 use transaction::{
-    Attempt, Cutting, Ended, Event, Instances, Names, Outcome, Owed, Rendered, Secret, Settlement, Target,
-    TransactionId, Tried, VERSION, Verdict, render, render_outcall,
+    Attempt, Cutting, Ended, Event, Instances, Names, Outcome, Owed, Rendered, Secret, Settlement,
+    Target, TransactionId, Tried, VERSION, Verdict, render, render_outcall,
 };
 
 use crate::agreed::Terms;
@@ -396,7 +396,10 @@ impl Work {
             if until.is_some_and(|until| now > until) {
                 break;
             }
-            last = self.courier.attempt(&Target { url: url.clone(), ..target.clone() }, rendered).await;
+            last = self
+                .courier
+                .attempt(&Target { url: url.clone(), ..target.clone() }, rendered)
+                .await;
             let Outcome::Retry { connected } = last.outcome else {
                 self.instances().answers(&url);
                 break;

@@ -423,11 +423,10 @@ mod tests {
         assert!(one.until().unwrap() < later);
         board.serve(&mut one, later);
         assert!(!one.is_held() && two.is_held());
-        assert_eq!(board.record.as_ref().unwrap().0, TurnRecord {
-            holder: "n2".to_owned(),
-            boot: 3,
-            term: 2
-        });
+        assert_eq!(
+            board.record.as_ref().unwrap().0,
+            TurnRecord { holder: "n2".to_owned(), boot: 3, term: 2 }
+        );
     }
 
     #[test]

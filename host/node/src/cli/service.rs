@@ -192,7 +192,8 @@ impl Ls {
             if services.is_empty() {
                 return "no service is configured".to_owned();
             }
-            let titles = ["NAME", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
+            let titles =
+                ["NAME", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
             let mut rows = vec![titles.map(str::to_owned).to_vec()];
             rows.extend(services.iter().map(|service| row(service, "name")));
             table(&rows)
@@ -242,7 +243,8 @@ impl Show {
             return Err(Problem::failed(what, "See carillon service ls"));
         };
         self.named.common.print(service, || {
-            let titles = ["NODE", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
+            let titles =
+                ["NODE", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
             let mut rows = vec![titles.map(str::to_owned).to_vec()];
             rows.extend(list(service, "nodes").iter().map(|node| row(node, "node")));
             table(&rows)
@@ -268,7 +270,8 @@ impl Named {
 
     async fn forget(self) -> Result<(), Problem> {
         let told = self.common.post(&self.path("forget"), &json!({})).await?;
-        self.common.print(&told, || format!("{} is forgotten, and owed nothing any more", self.name))
+        self.common
+            .print(&told, || format!("{} is forgotten, and owed nothing any more", self.name))
     }
 
     async fn attempts(self) -> Result<(), Problem> {

@@ -10,10 +10,10 @@ use toml::de::DeValue;
 use transaction::address::Range;
 use transaction::{BatchLimits, EVENTS_MAX, Retry};
 
-use super::{Config, RegistryKind};
-use crate::directory::REGISTRY;
 use super::read::{FromKey, Reading, Section, text};
 use super::units::{Size, Span};
+use super::{Config, RegistryKind};
+use crate::directory::REGISTRY;
 
 /// The longest body that is cut for one transaction: what receives it must take it in one piece.
 const BATCH_BYTES: std::ops::RangeInclusive<Size> = Size(1 << 10)..=Size(4 << 20);
@@ -243,10 +243,18 @@ fn url(config: &Config, service: &ServiceConfig, path: &str, reading: &mut Readi
     if let Some(found_at) = url.strip_prefix(REGISTRY) {
         if !is_path(found_at) {
             let what = format!("{key} is {url:?}");
-            reading.fault(&key, what, "Write where its instances are, as in \"registry:/services/crm\"");
+            reading.fault(
+                &key,
+                what,
+                "Write where its instances are, as in \"registry:/services/crm\"",
+            );
         } else if config.registry.kind == RegistryKind::Embedded {
             let what = format!("{key} is {url:?}, and an embedded registry has no other services");
-            reading.fault(&key, what, "Write its http or https URL, or have the registry in ZooKeeper");
+            reading.fault(
+                &key,
+                what,
+                "Write its http or https URL, or have the registry in ZooKeeper",
+            );
         }
     } else if !["http://", "https://"].iter().any(|scheme| {
         url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
@@ -305,7 +313,11 @@ fn keep(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
     }
     if *keep_bytes < KEEP_BYTES_MIN {
         let what = format!("{path}.keep.bytes is {keep_bytes}");
-        reading.fault(&format!("{path}.keep.bytes"), what, format!("Write {KEEP_BYTES_MIN} or more"));
+        reading.fault(
+            &format!("{path}.keep.bytes"),
+            what,
+            format!("Write {KEEP_BYTES_MIN} or more"),
+        );
     }
 }
 
