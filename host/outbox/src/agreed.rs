@@ -173,6 +173,16 @@ impl Agreed {
         self
     }
 
+    /// The same, stopped, or not stopped any more.
+    pub(crate) fn with_stopped(&self, stopped: Option<Stopped>) -> Self {
+        Self { stopped, ..self.clone() }
+    }
+
+    /// The same, forgotten.
+    pub(crate) fn as_forgotten(&self) -> Self {
+        Self { forgotten: true, stopped: None, ..self.clone() }
+    }
+
     /// What `node`, whose file says `terms`, makes of what stands.
     pub(crate) fn meet(stands: Option<&Self>, node: &NodeId, terms: &Terms) -> Meeting {
         let digest = terms.digest();

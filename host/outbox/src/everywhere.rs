@@ -44,7 +44,7 @@ impl Services {
             let go_on = |agreed: &Agreed| {
                 let cause = agreed.stopped.as_ref()?.cause;
                 let ends = matches!(cause, Cause::Gone | Cause::GaveUp);
-                ends.then(|| Agreed { stopped: None, ..agreed.clone() })
+                ends.then(|| agreed.with_stopped(None))
             };
             match self.agreements().change(name, go_on).await {
                 Ok(()) | Err(WishError::Away) => {}
@@ -75,7 +75,7 @@ impl Services {
         let pause = |agreed: &Agreed| {
             let paused = agreed.stopped.as_ref().is_some_and(|it| it.cause == Cause::Paused);
             let stopped = Some(Stopped { cause: Cause::Paused, at_ms, node: node.clone() });
-            (!paused).then(|| Agreed { stopped, ..agreed.clone() })
+            (!paused).then(|| agreed.with_stopped(stopped))
         };
         self.agreements().change(name, pause).await?;
         Ok(self.wish_everywhere(name, Wish::Pause).await?)
@@ -86,9 +86,7 @@ impl Services {
     /// # Errors
     /// [`WishError`].
     pub async fn resume(&self, name: &str) -> Result<Vec<NodeId>, WishError> {
-        let resume = |agreed: &Agreed| {
-            agreed.stopped.is_some().then(|| Agreed { stopped: None, ..agreed.clone() })
-        };
+        let resume = |agreed: &Agreed| agreed.stopped.is_some().then(|| agreed.with_stopped(None));
         self.agreements().change(name, resume).await?;
         Ok(self.wish_everywhere(name, Wish::Resume).await?)
     }

@@ -23,6 +23,7 @@ mod bell;
 mod calls;
 mod config;
 mod courier;
+mod delivering;
 mod desk;
 mod everywhere;
 mod keeping;

@@ -132,7 +132,7 @@ impl Work {
         let at_ms = runtime::wall_ms();
         let stop = |agreed: &Agreed| {
             let stopped = Some(Stopped { cause, at_ms, node: node.clone() });
-            agreed.stopped.is_none().then(|| Agreed { stopped, ..agreed.clone() })
+            agreed.stopped.is_none().then(|| agreed.with_stopped(stopped))
         };
         let agreements: &Agreements = &self.agreements;
         let written = agreements.change(&self.config.name, stop).await;
