@@ -262,7 +262,8 @@ async fn a_pause_holds_through_a_restart_of_all_nodes() {
         let service = told["services"][0].clone();
         let states = service["nodes"].as_array().cloned().unwrap_or_default();
         let paused = states.iter().filter(|node| node["cause"] == "paused").count();
-        if paused == 3 && service["pending"] == 20 { Ok(service) } else { Err(told) }
+        // What came last before may be owed again: that it was taken need not be written yet.
+        if paused == 3 && service["pending"].as_u64() >= Some(20) { Ok(service) } else { Err(told) }
     })
     .await;
     assert_eq!((&owed["state"], &owed["cause"]), (&"stopped".into(), &"paused".into()));
@@ -432,6 +433,13 @@ async fn a_service_that_left_the_files_is_owed_its_events_until_it_is_forgotten(
     let refused = forgets(&cluster).await;
     assert_eq!((refused.status, refused.code()), (409, "needed"), "it is in the files");
     again(&mut cluster, |config| config.services.clear()).await;
+    eventually("what it is owed to be shown", async || {
+        let told = cluster.admin(2).get("/admin/v1/services").await.expect(200);
+        let service = &told["services"][0];
+        let all = service["cause"] == "unconfigured" && service["pending"].as_u64() >= Some(10);
+        if all { Ok(()) } else { Err(told) }
+    })
+    .await;
     forgets(&cluster).await.expect(200);
     let unknown = forgets(&cluster).await;
     assert_eq!((unknown.status, unknown.code()), (404, "not-found"), "it is forgotten already");
@@ -440,8 +448,11 @@ async fn a_service_that_left_the_files_is_owed_its_events_until_it_is_forgotten(
     described(&cluster, &receiver, &token).await;
     let come = texts(&receiver);
     assert!(lost.iter().all(|text| !come.contains(text)), "{come:?}");
-    let told = cluster.admin(0).get("/admin/v1/services").await.expect(200);
-    assert_eq!(told["services"][0]["pending"], 0, "{told}");
+    eventually("it to be owed nothing", async || {
+        let told = cluster.admin(0).get("/admin/v1/services").await.expect(200);
+        if told["services"][0]["pending"] == 0 { Ok(()) } else { Err(told) }
+    })
+    .await;
 }
 
 /// All nodes die and come again with another configuration.

@@ -30,7 +30,7 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
                 url: view.url.clone(),
                 dialect: view.dialect.to_string(),
                 state: view.state.word(),
-                cause: view.cause.map(transaction::Cause::word),
+                cause: cause(&view),
                 for_ms: view.for_ms,
                 next_ms: view.next_ms,
                 in_flight: 0,
@@ -43,6 +43,9 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
             });
         }
         let Some(service) = services.last_mut() else { continue };
+        if service.url.is_empty() {
+            service.url.clone_from(&view.url);
+        }
         service.in_flight += view.in_flight;
         service.pending += view.pending;
         service.done += view.done;
@@ -51,9 +54,9 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
         service.partitions += view.partitions;
         service.nodes.push(ServiceNodeInfo {
             node,
+            cause: cause(&view),
             url: view.url,
             state: view.state.word(),
-            cause: view.cause.map(transaction::Cause::word),
             for_ms: view.for_ms,
             next_ms: view.next_ms,
             in_flight: view.in_flight,
@@ -65,6 +68,14 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
         });
     }
     ServicesInfo { services, silent: heard.silent }
+}
+
+/// Why it is stopped there.
+fn cause(view: &ServiceView) -> Option<&'static str> {
+    match view.configured {
+        true => view.cause.map(transaction::Cause::word),
+        false => Some("unconfigured"),
+    }
 }
 
 /// The last attempts of one.
@@ -198,7 +209,26 @@ mod tests {
             parked: 3,
             abandoned: 5,
             partitions: 4,
+            configured: true,
         }
+    }
+
+    #[test]
+    fn a_node_without_it_in_its_file_is_seen_to_keep_it_waiting() {
+        let node = |name: &str| name.parse::<NodeId>().unwrap();
+        let stranger = ServiceView {
+            url: String::new(),
+            configured: false,
+            ..view("crm", Condition::Stopped, 0, 9)
+        };
+        let told = vec![
+            (node("n1"), vec![view("crm", Condition::Up, 900, 1)]),
+            (node("n2"), vec![stranger]),
+        ];
+        let all = merged(Heard { told, silent: Vec::new() });
+        let crm = &all.services[0];
+        assert_eq!((crm.state, crm.cause, crm.pending), ("stopped", Some("unconfigured"), 10));
+        assert_eq!((crm.url.as_str(), crm.nodes[1].cause), ("http://crm", None));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Agreements {
     }
 
     /// Services that this node has no section for, with what stands of them.
-    fn strangers(&self) -> Vec<(String, Agreed)> {
+    pub(crate) fn strangers(&self) -> Vec<(String, Agreed)> {
         let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         strangers.iter().map(|(name, known)| (name.clone(), known.agreed.clone())).collect()
     }

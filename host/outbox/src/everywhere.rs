@@ -98,15 +98,15 @@ impl Services {
     /// [`WishError`]; [`WishError::Configured`] while a node has it in its file.
     pub async fn forget(&self, name: &str) -> Result<(), WishError> {
         let heard = self.list_everywhere().await;
-        let has = |views: &[ServiceView]| views.iter().any(|view| view.name == name);
+        let has =
+            |views: &[ServiceView]| views.iter().any(|view| view.name == name && view.configured);
         let having =
             heard.told.iter().filter(|(_, views)| has(views)).map(|(node, _)| node.clone());
         let nodes: Vec<NodeId> = having.chain(heard.silent).collect();
         if !nodes.is_empty() {
             return Err(WishError::Configured { service: name.to_owned(), nodes });
         }
-        let forget =
-            |agreed: &Agreed| Some(Agreed { forgotten: true, stopped: None, ..agreed.clone() });
+        let forget = |agreed: &Agreed| Some(agreed.as_forgotten());
         if self.agreements().is_absent() {
             return Err(Unknown(name.to_owned()).into());
         }

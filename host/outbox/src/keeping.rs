@@ -17,13 +17,14 @@ use crate::reading;
 use crate::running::Task;
 use crate::working::{Happened, Work};
 
-/// How often it is looked: what is kept for days may be kept for so much longer.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How often it is looked: what is kept for days may be kept for so much longer, and each look reads a page of the log
+/// of each partition that owes something.
+const LOOK_EVERY: Duration = Duration::from_secs(300);
 /// Of the bound, when somebody should look.
 const ALARM_PERCENT: u64 = 80;
 /// What is read to know how large events are.
-const SAMPLE_ENTRIES: usize = 64;
-const SAMPLE_BYTES: usize = 256 << 10;
+const SAMPLE_ENTRIES: usize = 16;
+const SAMPLE_BYTES: usize = 64 << 10;
 
 /// How long, and how much of it, a service is kept what it does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use transaction::{Cause, Names, State, TransactionId};
 
+use crate::agreed::Agreed;
 use crate::agreeing::Agreements;
 use crate::attempts::{AttemptRecord, Attempts};
 use crate::bell::Bell;
@@ -117,6 +118,8 @@ pub struct ServiceView {
     pub abandoned: u64,
     /// Of how many partitions that is.
     pub partitions: u64,
+    /// Whether that node has it in its file: otherwise what it owes waits.
+    pub configured: bool,
 }
 
 /// An event that was put aside, or how many a partition has given up.
@@ -221,7 +224,10 @@ impl Services {
 
     /// All services, by name.
     pub fn list(&self) -> Vec<ServiceView> {
-        self.running.values().map(|running| self.view(running)).collect()
+        let own = self.running.values().map(|running| self.view(running));
+        let strangers = self.agreements.strangers().into_iter();
+        let strangers = strangers.filter(|(_, agreed)| !agreed.forgotten);
+        own.chain(strangers.map(|(name, agreed)| self.stranger(name, &agreed))).collect()
     }
 
     /// Asks a service whether it is there; nothing follows from the answer.
@@ -400,11 +406,40 @@ impl Services {
             parked: 0,
             abandoned: 0,
             partitions: 0,
+            configured: true,
         };
+        self.count(&mut view);
+        view
+    }
+
+    /// A service that this node does not have in its file.
+    fn stranger(&self, name: String, agreed: &Agreed) -> ServiceView {
+        let mut view = ServiceView {
+            name,
+            url: String::new(),
+            dialect: agreed.terms.dialect,
+            state: Condition::Stopped,
+            cause: None,
+            for_ms: 0,
+            next_ms: None,
+            in_flight: 0,
+            pending: 0,
+            done: 0,
+            parked: 0,
+            abandoned: 0,
+            partitions: 0,
+            configured: false,
+        };
+        self.count(&mut view);
+        view
+    }
+
+    /// Adds up what the partitions owe that this node leads.
+    fn count(&self, view: &mut ServiceView) {
         for partition in self.desk.partitions().all() {
             let Some(epoch) = self.desk.leads(partition) else { continue };
             self.desk.owed(partition, epoch, &mut |outbox| {
-                let Some(booked) = outbox.service(&config.name) else { return };
+                let Some(booked) = outbox.service(&view.name) else { return };
                 view.pending += booked.lane.pending();
                 view.done += booked.lane.done;
                 view.parked += booked.lane.parked;
@@ -412,6 +447,5 @@ impl Services {
                 view.partitions += 1;
             });
         }
-        view
     }
 }

@@ -46,8 +46,9 @@ impl Task {
             let (node, boot) = (work.desk.node(), work.desk.boot());
             Turn::new(node.as_str(), boot, now)
         });
-        let stopped = matches!(self.engine.service().state(), State::Stopped(_));
-        turn.handle_work(self.engine.working() > 0 && !stopped, self.engine.sending() == 0);
+        // Who waits for the service itself need not have the turn meanwhile.
+        let tries = matches!(self.engine.service().state(), State::Up | State::Recovering);
+        turn.handle_work(self.engine.working() > 0 && tries, self.engine.sending() == 0);
         if let Some(step) = turn.poll(now) {
             self.doing.push(Box::pin(Arc::clone(work).turn(step)));
         }

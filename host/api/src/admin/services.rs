@@ -33,7 +33,7 @@ pub struct ServiceInfo {
     pub dialect: String,
     /// `up`, `down`, `recovering` or `stopped`.
     pub state: &'static str,
-    /// Why it is stopped: `paused`, `gone`, `gave-up`, `refuses-all`.
+    /// Why it is stopped: `paused`, `gone`, `gave-up`, `refuses-all`; `unconfigured`: a node does not have it in its file.
     pub cause: Option<&'static str>,
     /// For how long it has been so, in milliseconds.
     pub for_ms: u64,
