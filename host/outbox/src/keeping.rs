@@ -1,8 +1,9 @@
 //! What a service does not take is kept for it, and not for ever: `keep` bounds it by age and by bytes, in equal parts
 //! a partition. Beyond that the oldest transactions are given up, one entry each, and said so.
 //!
-//! An event's age counts from when it was said, or from when the service went away if that is later: what an up
-//! service has not come to yet is only bounded in bytes. Bytes are judged from a page of what waits longest.
+//! An event's age counts from when it was said, or from when the service was stopped if that is later: as long as it is
+//! tried, what it has not come to yet is only bounded in bytes. Bytes are judged from a page of what waits longest. Both
+//! are by the clock of the wall, for want of another that goes on through restarts.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -83,12 +84,13 @@ pub(crate) struct Keeping {
 }
 
 impl Keep {
-    /// `away_ms`: since when the service takes nothing, if that is so.
-    fn judge(&self, oldest: Oldest, away_ms: Option<u64>, now_ms: u64, partitions: u16) -> Fate {
+    /// `stopped_ms`: since when nothing is sent, if that is so.
+    fn judge(&self, oldest: Oldest, stopped_ms: Option<u64>, now_ms: u64, partitions: u16) -> Fate {
         let share = self.bytes / u64::from(partitions.max(1));
         let most_ms = u64::try_from(self.age.as_millis()).unwrap_or(u64::MAX);
-        let age_ms =
-            |said_ms: u64| away_ms.map_or(0, |away_ms| now_ms.saturating_sub(said_ms.max(away_ms)));
+        let age_ms = |said_ms: u64| {
+            stopped_ms.map_or(0, |stopped_ms| now_ms.saturating_sub(said_ms.max(stopped_ms)))
+        };
         let part = |percent: u64, of: u64| of / 100 * percent + of % 100 * percent / 100;
         if oldest.bytes > share || age_ms(oldest.last_ms) >= most_ms {
             Fate::Beyond
@@ -118,15 +120,15 @@ impl Task {
         };
         if !partitions.is_empty() {
             self.keeping.busy = true;
-            let away_ms = self.away_ms(now);
-            self.doing.push(Box::pin(Arc::clone(work).judge(partitions, away_ms)));
+            let stopped_ms = self.stopped_ms(now);
+            self.doing.push(Box::pin(Arc::clone(work).judge(partitions, stopped_ms)));
         }
     }
 
-    /// Since when the service takes nothing, in Unix milliseconds.
-    fn away_ms(&self, now: Instant) -> Option<u64> {
+    /// Since when nothing is sent, in Unix milliseconds.
+    fn stopped_ms(&self, now: Instant) -> Option<u64> {
         let service = self.engine.service();
-        if service.state() == State::Up {
+        if !matches!(service.state(), State::Stopped(_)) {
             return None;
         }
         let span = now.saturating_duration_since(service.since()).as_millis();
@@ -175,12 +177,12 @@ impl Work {
     async fn judge(
         self: Arc<Self>,
         partitions: Vec<PartitionId>,
-        away_ms: Option<u64>,
+        stopped_ms: Option<u64>,
     ) -> Happened {
         let mut judged = Vec::new();
         for partition in partitions {
             let Some(epoch) = self.desk.leads(partition) else { continue };
-            judged.extend(self.judge_one(partition, epoch, away_ms).await);
+            judged.extend(self.judge_one(partition, epoch, stopped_ms).await);
         }
         Happened::Judged(judged)
     }
@@ -189,7 +191,7 @@ impl Work {
         &self,
         partition: PartitionId,
         epoch: u64,
-        away_ms: Option<u64>,
+        stopped_ms: Option<u64>,
     ) -> Option<Judged> {
         let mut found = None;
         self.desk.owed(partition, epoch, &mut |outbox| {
@@ -204,7 +206,7 @@ impl Work {
         let ends = events.first().zip(events.last());
         let oldest = self.oldest(partition, ends, scan, pending).await?;
         let partitions = self.desk.partitions().count();
-        let fate = self.config.keep.judge(oldest, away_ms, runtime::wall_ms(), partitions);
+        let fate = self.config.keep.judge(oldest, stopped_ms, runtime::wall_ms(), partitions);
         let front = front.as_ref().map(|frozen| (frozen.id, events.len()));
         Some(Judged { partition, epoch, front, fate })
     }
@@ -257,6 +259,10 @@ impl Work {
 }
 
 #[cfg(test)]
+#[path = "keeping_tests.rs"]
+mod stories;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -271,8 +277,8 @@ mod tests {
         Oldest { first_ms: NOW_MS - first * DAY_MS, last_ms: NOW_MS - last * DAY_MS, bytes }
     }
 
-    fn judged(it: Oldest, away_days: Option<u64>) -> Fate {
-        keep().judge(it, away_days.map(|days| NOW_MS - days * DAY_MS), NOW_MS, 16)
+    fn judged(it: Oldest, days: Option<u64>) -> Fate {
+        keep().judge(it, days.map(|days| NOW_MS - days * DAY_MS), NOW_MS, 16)
     }
 
     #[test]
@@ -284,10 +290,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_before_the_service_went_away_ages_from_then_on() {
+    fn what_was_said_before_the_service_was_stopped_ages_from_then_on() {
         assert_eq!(judged(oldest(500, 400, 0), Some(3)), Fate::Stays);
         assert_eq!(judged(oldest(500, 400, 0), Some(10)), Fate::Beyond);
-        assert_eq!(judged(oldest(500, 400, 0), None), Fate::Stays, "it is up and comes to it");
+        assert_eq!(
+            judged(oldest(500, 400, 0), None),
+            Fate::Stays,
+            "it is tried, and may come to it"
+        );
     }
 
     #[test]
