@@ -83,10 +83,10 @@ fn is_false(value: &bool) -> bool {
 /// What stands in the registry is no such record. Nothing is changed by it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidAgreed {
-    /// Half written, or something else.
+    /// Half written, or something else. An operator mends or removes it.
     #[error("it is no record of a service: {0}")]
     Json(String),
-    /// A newer program wrote it.
+    /// A newer program wrote it. Update this node; until then it goes on with what it has.
     #[error("it has format {0}, and this program knows only {FORMAT}")]
     Format(u64),
 }

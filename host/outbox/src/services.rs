@@ -45,7 +45,7 @@ pub struct Unknown(pub String);
 /// Why a wish was not fulfilled. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WishError {
-    /// No such service.
+    /// No such service. Nothing was done; see which there are.
     #[error(transparent)]
     Unknown(#[from] Unknown),
     /// It has to stand in the registry, and that cannot be reached. Try again when it is back.
