@@ -455,6 +455,42 @@ async fn a_service_that_left_the_files_is_owed_its_events_until_it_is_forgotten(
     .await;
 }
 
+/// Events that concerned the service so far.
+async fn concerned(cluster: &Cluster) -> u64 {
+    let told = cluster.admin(cluster.alive()[0]).get("/admin/v1/services").await.expect(200);
+    let service = &told["services"][0];
+    ["pending", "done", "parked"].iter().filter_map(|sum| service[sum].as_u64()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_changed_counts_for_all_nodes_and_an_older_one_does_not_undo_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut cluster = Cluster::start_with(3, adds(&webhook(&receiver, folder.path()))).await;
+    let token = cluster.http(0).create().await;
+    described(&cluster, &receiver, &token).await;
+    let service = cluster.config(0).services.get_mut("crm").expect("it is there");
+    service.kinds = vec!["note".to_owned()];
+    // The first one comes with the change, the second one with its old file.
+    for node in [0, 1] {
+        cluster.kill(node).await;
+        cluster.restart(node).await;
+        cluster.led().await;
+    }
+    let mut number = 0;
+    eventually("texts not to concern it any more", async || {
+        let before = concerned(&cluster).await;
+        says(&cluster, &token, number..number + 1).await;
+        number += 1;
+        let after = concerned(&cluster).await;
+        if after == before { Ok(()) } else { Err((before, after)) }
+    })
+    .await;
+    let stands = cluster.registry().get("services/crm").await.expect("it is there");
+    let stands: Value = serde_json::from_slice(&stands.expect("a record").data).expect("JSON");
+    assert_eq!((&stands["revision"], &stands["terms"]["kinds"][0]), (&2.into(), &"note".into()));
+}
+
 /// All nodes die and come again with another configuration.
 async fn again(cluster: &mut Cluster, change: impl Fn(&mut Config)) {
     for node in 0..3 {
