@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashring::NodeId;
 use registry::{Cas, MemberRecord, Session};
 use runtime::Instant;
 use transaction::{State, Turn, TurnRecord, TurnSeen, TurnStep};
@@ -74,10 +75,14 @@ impl Task {
     }
 
     /// The node stops: what is not under way any more need not wait until somebody misses it.
-    pub(crate) async fn give_turn_back(&self) {
-        let Some(step) = self.turn.as_ref().and_then(Turn::given_back) else { return };
-        let given = Arc::clone(&self.running.work).turn(step);
-        drop(runtime::timeout(GIVE_BACK_MAX, given).await);
+    pub(crate) fn give_turn_back(&self) -> impl Future<Output = ()> + Send + use<> {
+        let step = self.turn.as_ref().and_then(Turn::given_back);
+        let work = Arc::clone(&self.running.work);
+        async move {
+            if let Some(step) = step {
+                drop(runtime::timeout(GIVE_BACK_MAX, work.turn(step)).await);
+            }
+        }
     }
 }
 
@@ -127,7 +132,7 @@ impl Work {
             },
         };
         let holder = record.as_ref().map(|(record, _)| record.holder.as_str());
-        let boot = match holder.and_then(|holder| holder.parse().ok()) {
+        let boot = match holder.and_then(|holder| holder.parse::<NodeId>().ok()) {
             Some(holder) => {
                 let member = session.get(&registry::member_key(&holder)).await.ok()?;
                 let member = member.and_then(|it| registry::decode::<MemberRecord>(&it.data).ok());

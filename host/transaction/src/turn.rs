@@ -163,10 +163,11 @@ impl Turn {
             (self.seen, self.look) = (None, now);
             return;
         };
-        self.held = (record.holder == self.node).then(|| match self.held {
+        let held = match self.held {
             Some(held) => Held { sent, ..held },
             None => Held { sent, since: now, done: 0 },
-        });
+        };
+        self.held = (record.holder == self.node).then_some(held);
         let (boot, wanted) = (self.boot, self.seen.as_ref().is_some_and(|(seen, _)| seen.wanted));
         self.yields = (self.held.is_none() && wanted).then(|| now + SHARE);
         let (record, marked) = (Some((record, version)), self.marked);

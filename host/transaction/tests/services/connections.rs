@@ -1,6 +1,6 @@
 //! Connections between requests, and certificates.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "what a test needs is there, or it fails")]
+#![expect(clippy::expect_used, reason = "what a test needs is there, or it fails")]
 
 use std::sync::Arc;
 
