@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use node::config::{Config, ServiceConfig, Span};
+use registry::service::{Data, Kind, ServiceRegistry};
 use runtime::wall_ms;
 use serde_json::Value;
+use tests::ensemble::Ensemble;
 use tests::{Cluster, Received, Receiver, eventually};
 
 /// Adds a service to a node's configuration.
@@ -242,6 +244,278 @@ async fn a_service_is_paused_and_resumed_at_any_node_and_shown_as_one() {
     gets(&receiver, &said).await;
     let tested = wish_test(&cluster).await;
     assert_eq!((&tested["outcome"], &tested["status"]), (&"done".into(), &200.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_holds_through_a_restart_of_all_nodes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut cluster = Cluster::start_with(3, adds(&webhook(&receiver, folder.path()))).await;
+    let token = cluster.http(0).create().await;
+    let mut said = described(&cluster, &receiver, &token).await;
+    wished(&cluster, 0, "pause").await;
+    again(&mut cluster, |_the_same| {}).await;
+    let before = receiver.received().len();
+    said.extend(says(&cluster, &token, 0..20).await);
+    let owed = eventually("the events to be owed", async || {
+        let told = cluster.admin(1).get("/admin/v1/services").await.expect(200);
+        let service = told["services"][0].clone();
+        let states = service["nodes"].as_array().cloned().unwrap_or_default();
+        let paused = states.iter().filter(|node| node["cause"] == "paused").count();
+        // What came last before may be owed again: that it was taken need not be written yet.
+        if paused == 3 && service["pending"].as_u64() >= Some(20) { Ok(service) } else { Err(told) }
+    })
+    .await;
+    assert_eq!((&owed["state"], &owed["cause"]), (&"stopped".into(), &"paused".into()));
+    assert_eq!(receiver.received().len(), before, "nothing was sent, by nobody");
+    wished(&cluster, 2, "resume").await;
+    gets(&receiver, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_gone_is_gone_for_all_until_it_is_woken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut cluster = Cluster::start_with(3, adds(&webhook(&receiver, folder.path()))).await;
+    let token = cluster.http(0).create().await;
+    let mut said = described(&cluster, &receiver, &token).await;
+    receiver.answer(|_| 410);
+    said.extend(says(&cluster, &token, 0..1).await);
+    gone(&cluster).await;
+    again(&mut cluster, |_the_same| {}).await;
+    receiver.answer(|_| 200);
+    let before = receiver.received().len();
+    gone(&cluster).await;
+    said.extend(says(&cluster, &token, 1..5).await);
+    assert_eq!(receiver.received().len(), before, "nothing was sent, by nobody");
+    wished(&cluster, 1, "wake").await;
+    gets(&receiver, &said).await;
+}
+
+/// Chats that are led by different nodes, so that each node has something to send.
+async fn chats_of_all(cluster: &Cluster) -> Vec<String> {
+    let mut tokens: Vec<Option<String>> = vec![None; 3];
+    while tokens.iter().any(Option::is_none) {
+        let token = cluster.http(0).create().await;
+        let primary = cluster.primary(&token).await;
+        tokens[primary] = Some(token);
+    }
+    tokens.into_iter().flatten().collect()
+}
+
+/// Lets waiting requests go one by one, until everything has come.
+async fn one_by_one(receiver: &Receiver, wanted: usize) {
+    while texts(receiver).len() < wanted {
+        eventually("one request", async || {
+            let (waits, come) = (receiver.waiting() > 0, texts(receiver).len());
+            if waits || come >= wanted { Ok(()) } else { Err(come) }
+        })
+        .await;
+        receiver.let_go(1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_order_is_the_services_one_transaction_is_under_way_in_the_whole_cluster() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut service = webhook(&receiver, folder.path());
+    service.order = node::config::Order::Service;
+    service.from = node::config::From::Start;
+    receiver.hold();
+    let mut cluster = Cluster::start_with(3, adds(&service)).await;
+    let tokens = chats_of_all(&cluster).await;
+    let mut wanted = 0;
+    for (number, token) in tokens.iter().enumerate() {
+        wanted += says(&cluster, token, number * 10..number * 10 + 5).await.len();
+    }
+    one_by_one(&receiver, wanted).await;
+    assert_eq!(receiver.waited_at_once(), 1, "one at a time, of three nodes");
+    for (number, token) in tokens.iter().enumerate() {
+        wanted += says(&cluster, token, 100 + number * 10..105 + number * 10).await.len();
+    }
+    let holder = eventually("an attempt of a node that has the turn", async || {
+        let turn = cluster.registry().get("services/crm/turn").await.map_err(|e| e.to_string())?;
+        let turn: Value =
+            turn.and_then(|it| serde_json::from_slice(&it.data).ok()).unwrap_or_default();
+        let holder = ["n1", "n2", "n3"].iter().position(|node| turn["holder"] == *node);
+        holder.filter(|_| receiver.waiting() == 1).ok_or_else(|| turn.to_string())
+    })
+    .await;
+    // It dies in the middle of an attempt; its next life lets the others know at once that the turn is free.
+    cluster.kill(holder).await;
+    cluster.restart(holder).await;
+    one_by_one(&receiver, wanted).await;
+    assert_eq!(receiver.waited_at_once(), 1, "also after a take-over");
+    receiver.open();
+}
+
+/// Whom the texts of a chat have come to, of two.
+async fn both_get(one: &Receiver, two: &Receiver, wanted: &[String]) {
+    eventually("two instances to get everything between them", async || {
+        let (mut all, other) = (texts(one), texts(two));
+        all.extend(other.into_iter().filter(|text| !all.contains(text)).collect::<Vec<_>>());
+        let missing = wanted.iter().filter(|text| !all.contains(text)).count();
+        if missing == 0 { Ok(()) } else { Err(all) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_of_the_registry_share_the_load_and_a_dead_one_is_passed_over() {
+    let Some(ensemble) = Ensemble::shared().await else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one, two) = (Receiver::start().await, Receiver::start().await);
+    let path = format!("{}-crm", ensemble.root());
+    let offers = registry::service::Config::new(&ensemble.hosts().join(","));
+    let offers = ServiceRegistry::open(offers).await.expect("the ensemble is there");
+    let at = |address: &str| format!("{path}/{address}");
+    let offer = async |address: &str| {
+        offers.set(&at(address), &Data::Nothing, Kind::Ephemeral).await.expect("it is set")
+    };
+    let address = |receiver: &Receiver| receiver.url().replace("http://", "");
+    let mut service = webhook(&one, folder.path());
+    service.url = format!("registry:{path}");
+    service.from = node::config::From::Start;
+    let (nodes, added) = (ensemble.nodes(), adds(&service));
+    let both = |config: &mut Config| {
+        nodes(config);
+        added(config);
+    };
+    let cluster = Cluster::start_with(3, both).await;
+    let token = cluster.http(0).create().await;
+    let mut said = says(&cluster, &token, 0..2).await;
+    eventually("the service to be down, for want of instances", async || {
+        let told = cluster.admin(0).get("/admin/v1/services").await.expect(200);
+        if told["services"][0]["state"] == "down" { Ok(()) } else { Err(told) }
+    })
+    .await;
+    offer(&address(&one)).await;
+    gets(&one, &said).await;
+    offer(&address(&two)).await;
+    // Nobody listens there.
+    offer("127.0.0.1:1").await;
+    let mut next = 2;
+    eventually("the other one to be tried too", async || {
+        said.extend(says(&cluster, &token, next..next + 1).await);
+        next += 1;
+        both_get(&one, &two, &said).await;
+        if two.received().len() > 2 { Ok(()) } else { Err(two.received().len()) }
+    })
+    .await;
+    let told = cluster.admin(0).get("/admin/v1/services").await.expect(200);
+    assert_ne!(told["services"][0]["state"], "down", "a dead instance is not the service");
+    offers.unset(&at(&address(&one))).await.expect("it is taken away");
+    eventually("only the other one to get anything", async || {
+        let before = one.received().len();
+        said.extend(says(&cluster, &token, next..next + 1).await);
+        next += 1;
+        both_get(&one, &two, &said).await;
+        if one.received().len() == before { Ok(()) } else { Err(before) }
+    })
+    .await;
+    offers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_left_the_files_is_owed_its_events_until_it_is_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let service = webhook(&receiver, folder.path());
+    let mut cluster = Cluster::start_with(3, adds(&service)).await;
+    let token = cluster.http(0).create().await;
+    described(&cluster, &receiver, &token).await;
+    wished(&cluster, 0, "pause").await;
+    let lost = says(&cluster, &token, 0..10).await;
+    let path = "/admin/v1/services/crm/forget";
+    let forgets =
+        async |cluster: &Cluster| cluster.admin(1).post(path, &serde_json::json!({})).await;
+    let refused = forgets(&cluster).await;
+    assert_eq!((refused.status, refused.code()), (409, "needed"), "it is in the files");
+    again(&mut cluster, |config| config.services.clear()).await;
+    eventually("what it is owed to be shown", async || {
+        let told = cluster.admin(2).get("/admin/v1/services").await.expect(200);
+        let service = &told["services"][0];
+        let all = service["cause"] == "unconfigured" && service["pending"].as_u64() >= Some(10);
+        if all { Ok(()) } else { Err(told) }
+    })
+    .await;
+    forgets(&cluster).await.expect(200);
+    let unknown = forgets(&cluster).await;
+    assert_eq!((unknown.status, unknown.code()), (404, "not-found"), "it is forgotten already");
+    again(&mut cluster, adds(&service)).await;
+    // It is another service now: not paused, and owed nothing of the one before.
+    described(&cluster, &receiver, &token).await;
+    let come = texts(&receiver);
+    assert!(lost.iter().all(|text| !come.contains(text)), "{come:?}");
+    eventually("it to be owed nothing", async || {
+        let told = cluster.admin(0).get("/admin/v1/services").await.expect(200);
+        if told["services"][0]["pending"] == 0 { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
+/// Events that concerned the service so far.
+async fn concerned(cluster: &Cluster) -> u64 {
+    let told = cluster.admin(cluster.alive()[0]).get("/admin/v1/services").await.expect(200);
+    let service = &told["services"][0];
+    ["pending", "done", "parked"].iter().filter_map(|sum| service[sum].as_u64()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_changed_counts_for_all_nodes_and_an_older_one_does_not_undo_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut cluster = Cluster::start_with(3, adds(&webhook(&receiver, folder.path()))).await;
+    let token = cluster.http(0).create().await;
+    described(&cluster, &receiver, &token).await;
+    let service = cluster.config(0).services.get_mut("crm").expect("it is there");
+    service.kinds = vec!["note".to_owned()];
+    // The first one comes with the change, the second one with its old file.
+    for node in [0, 1] {
+        cluster.kill(node).await;
+        cluster.restart(node).await;
+        cluster.led().await;
+    }
+    let mut number = 0;
+    eventually("texts not to concern it any more", async || {
+        let before = concerned(&cluster).await;
+        says(&cluster, &token, number..number + 1).await;
+        number += 1;
+        let after = concerned(&cluster).await;
+        if after == before { Ok(()) } else { Err((before, after)) }
+    })
+    .await;
+    let stands = cluster.registry().get("services/crm").await.expect("it is there");
+    let stands: Value = serde_json::from_slice(&stands.expect("a record").data).expect("JSON");
+    assert_eq!((&stands["revision"], &stands["terms"]["kinds"][0]), (&2.into(), &"note".into()));
+}
+
+/// All nodes die and come again with another configuration.
+async fn again(cluster: &mut Cluster, change: impl Fn(&mut Config)) {
+    for node in 0..3 {
+        change(cluster.config(node));
+        cluster.kill(node).await;
+    }
+    cluster.restart_all(&[0, 1, 2]).await;
+    cluster.led().await;
+}
+
+/// Waits until all nodes say that the service is gone.
+async fn gone(cluster: &Cluster) {
+    eventually("the service to be gone for all", async || {
+        let told = cluster.admin(0).get("/admin/v1/services").await.expect(200);
+        let nodes = told["services"][0]["nodes"].as_array().cloned().unwrap_or_default();
+        let gone = nodes.iter().filter(|node| node["cause"] == "gone").count();
+        if gone == 3 { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
+/// Has `node` do something with the service.
+async fn wished(cluster: &Cluster, node: usize, verb: &str) {
+    let path = format!("/admin/v1/services/crm/{verb}");
+    cluster.admin(node).post(&path, &serde_json::json!({})).await.expect(200);
 }
 
 async fn wish_test(cluster: &Cluster) -> Value {

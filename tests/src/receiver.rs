@@ -1,11 +1,13 @@
 //! An application service in the test's own process: a real HTTP server that remembers what it got.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 /// A request that came.
 #[derive(Clone, Debug)]
@@ -28,6 +30,15 @@ pub struct Receiver {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     answers: Arc<Mutex<Arc<Answers>>>,
+    door: Arc<Door>,
+}
+
+/// Where requests wait while they are held back.
+struct Door {
+    holds: AtomicBool,
+    let_go: Semaphore,
+    waiting: AtomicUsize,
+    most: AtomicUsize,
 }
 
 impl std::fmt::Debug for Receiver {
@@ -55,8 +66,14 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|e| panic!("{e}"));
         let address = listener.local_addr().unwrap_or_else(|e| panic!("{e}"));
         let takes: Arc<Answers> = Arc::new(|_| 200);
-        let receiver =
-            Self { address, received: Arc::default(), answers: Arc::new(Mutex::new(takes)) };
+        let door = Arc::new(Door {
+            holds: AtomicBool::new(false),
+            let_go: Semaphore::new(0),
+            waiting: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+        });
+        let answers = Arc::new(Mutex::new(takes));
+        let receiver = Self { address, received: Arc::default(), answers, door };
         let serving = receiver.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -77,6 +94,32 @@ impl Receiver {
         *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(answer);
     }
 
+    /// From now on every request waits before it is answered, until it is let go or its connection ends.
+    pub fn hold(&self) {
+        self.door.holds.store(true, Ordering::SeqCst);
+    }
+
+    /// Answers so many of those that wait, or that come.
+    pub fn let_go(&self, count: usize) {
+        self.door.let_go.add_permits(count);
+    }
+
+    /// From now on nothing waits any more.
+    pub fn open(&self) {
+        self.door.holds.store(false, Ordering::SeqCst);
+        self.let_go(self.waiting());
+    }
+
+    /// Requests that wait.
+    pub fn waiting(&self) -> usize {
+        self.door.waiting.load(Ordering::SeqCst)
+    }
+
+    /// The most that ever waited at the same time.
+    pub fn waited_at_once(&self) -> usize {
+        self.door.most.load(Ordering::SeqCst)
+    }
+
     /// All that came so far.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -85,6 +128,9 @@ impl Receiver {
     async fn serve(&self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(mut request) = read(&mut stream, &mut buffer).await {
+            if self.door.holds.load(Ordering::SeqCst) && !self.door.passes(&stream).await {
+                return;
+            }
             let answers = Arc::clone(&self.answers.lock().unwrap_or_else(PoisonError::into_inner));
             request.status = answers(&request);
             let status = request.status;
@@ -99,6 +145,21 @@ impl Receiver {
                 return;
             }
         }
+    }
+}
+
+impl Door {
+    /// Waits until one is let go; `false`: the connection ended.
+    async fn passes(&self, stream: &TcpStream) -> bool {
+        let waiting = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(waiting, Ordering::SeqCst);
+        let mut byte = [0];
+        let passes = tokio::select! {
+            permit = self.let_go.acquire() => permit.map(tokio::sync::SemaphorePermit::forget).is_ok(),
+            _ended = stream.peek(&mut byte) => false,
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        passes
     }
 }
 

@@ -25,7 +25,10 @@ const FLOORS: [(&str, &[&str]); 25] = [
     ("rollout", &["plugin", "registry", "replication", "hashring", "runtime"]),
     ("chat", &["replication", "plugin", "segment", "model", "hashring", "runtime"]),
     ("archive", &["replication", "segment", "model", "hashring", "runtime"]),
-    ("outbox", &["transaction", "replication", "segment", "model", "hashring", "runtime"]),
+    (
+        "outbox",
+        &["transaction", "replication", "registry", "segment", "model", "hashring", "runtime"],
+    ),
     ("api", &["archive", "chat", "model", "hashring", "runtime"]),
     ("client", &["model", "hashring", "runtime"]),
     ("guest", &[]),

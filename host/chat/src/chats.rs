@@ -22,6 +22,7 @@ use crate::lock::locked;
 use crate::meters::Meters;
 use crate::ran::{because, not_committed};
 use crate::reign::{Committed, Phase, Reign};
+use crate::replies::Replies;
 use crate::tending::TENDED_MAX;
 use crate::{
     CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, keeper, loading,
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     /// Chats that have something to do by themselves.
     pub(crate) agenda: Agenda,
+    /// Replies that could not be given yet.
+    pub(crate) replies: Replies,
     /// How many more of them may be looked at.
     pub(crate) tended: Arc<Semaphore>,
     /// What becomes of chats that are over, if anything does.
@@ -123,6 +126,7 @@ impl Chats {
             waiting: Semaphore::new(config.waiting_max),
             places: Arc::new(Semaphore::new(PLACES_MAX)),
             tasks: tasks.clone(),
+            replies: Replies::default(),
             agenda: Agenda::default(),
             tended: Arc::new(Semaphore::new(TENDED_MAX)),
             keeper: OnceLock::new(),

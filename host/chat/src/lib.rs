@@ -54,6 +54,7 @@ mod reading;
 mod record;
 mod refusal;
 mod reign;
+mod replies;
 mod request;
 mod response;
 mod routing;

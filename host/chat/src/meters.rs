@@ -38,6 +38,8 @@ pub(crate) struct Meters {
     pub(crate) events_dropped: Counter,
     /// Calls of handlers of events that failed, or asked for what does not fit.
     pub(crate) events_failed: Counter,
+    /// Replies to calls that their plugins could not be given.
+    pub(crate) replies_given_up: Counter,
     /// Requests of Twilio that a handler answered.
     pub(crate) twilio_answered: Counter,
     /// Requests of Twilio that were answered as before.
@@ -95,6 +97,7 @@ impl Meters {
             told: counter!("carillon_events_told_total"),
             events_dropped: counter!("carillon_events_dropped_total"),
             events_failed: counter!("carillon_events_failed_total"),
+            replies_given_up: counter!("carillon_replies_given_up_total"),
             twilio_answered: twilio("answered"),
             twilio_repeated: twilio("repeated"),
             twilio_failed: twilio("failed"),

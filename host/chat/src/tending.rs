@@ -251,7 +251,8 @@ impl Shared {
         Ok(crate::Response::OutcallDone { waited: true })
     }
 
-    /// Gives an answer to the plugin, if it wants one. One that could not be given now can be given again.
+    /// Gives an answer to the plugin, if it wants one. One that could not be given now can be given again, a few times:
+    /// then the call ends without anything of the plugin.
     async fn reply(
         &self,
         chain: &Chain,
@@ -269,12 +270,21 @@ impl Shared {
         if let Err(failure) = &answered
             && failure.retryable()
         {
+            if self.replies.fails(done.token, done.number, failure) {
+                self.meters.replies_given_up.increment(1);
+                let (chat, number) = (done.token, done.number);
+                tracing::error!(%chat, number, plugin, %failure,
+                    "ALARM: the plugin could not be given the reply to its call, again and again: the call \
+                     ends without, see carillon plugin errors");
+                return Ok(());
+            }
             let detail = format!("handler {plugin} failed: {failure}");
             let mut refusal = Refusal::new(Code::PluginFailed, detail)
                 .with_outcome(crate::RequestOutcome::NotCommitted);
             refusal.plugin = Some(plugin.to_owned());
             return Err(refusal.into());
         }
+        self.replies.given(done.token, done.number);
         self.take_answer(duty, handler, "reply", answered);
         Ok(())
     }

@@ -51,12 +51,13 @@ impl Announcement {
     }
 }
 
-async fn open(config: &Config) -> Result<ServiceRegistry, Error> {
+/// The service registry, as the configuration says where it is. It need not be there yet.
+pub(crate) async fn open(config: &Config) -> Result<ServiceRegistry, Error> {
     let registry = &config.registry;
     let mut service = ServiceConfig::new(&registry.hosts.join(","));
     service.timeout = registry.timeout.0;
     service.session = registry.session.0;
-    // The ensemble may be away just now; then it is announced later.
+    // The ensemble may be away just now; then it is connected later.
     service.lazy = true;
     if !registry.digest_file.as_os_str().is_empty() {
         let refused = |what: String| Error::Config { what };

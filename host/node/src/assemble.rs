@@ -223,7 +223,7 @@ impl Node {
         let chats = Chats::new(ledger, live, chats(config), &tasks);
         let archive = objects::start(&replication, &chats, engine, boot, &tasks);
         keeping::keep(config, &chats, &archive);
-        let services = owing::start(config, &replication, &chats, &tasks)?;
+        let services = owing::start(config, &replication, &chats, boot, &tasks).await?;
         rollout.run(&replication, &tasks);
         // Before it takes part: what is missing others have, and they lead until it is here.
         replication.set_ready(begun == rollout::Begun::Live).await;

@@ -13,6 +13,7 @@ pub mod shipped;
 mod announcing;
 mod credentials;
 mod decision;
+mod directory;
 mod going;
 mod joining;
 mod keeping;

@@ -7,16 +7,17 @@ use bytes::Bytes;
 use chat::{Chats, OutcallDone};
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{ChatToken, Outbox};
-use outbox::{Call, Desk, Later, Reply, Services};
+use outbox::{Access, Call, Desk, Later, Reply, Services};
 use replication::core::Outcome;
 use replication::{Replication, RequestHead};
-use runtime::Tasks;
+use runtime::{Stop, Tasks};
 use segment::LogEntry;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use transaction::{Names, Sender, SenderConfig};
 
 use crate::assemble::StartError;
 use crate::config::Config;
+use crate::directory::{self, Directory, REGISTRY};
 
 /// How long another node may take to answer: it only looks at what it has.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
@@ -26,11 +27,25 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 struct Log {
     chats: Chats,
     replication: Replication,
+    boot: u64,
+    directory: Directory,
 }
 
 impl Desk for Log {
     fn node(&self) -> NodeId {
         self.replication.node().clone()
+    }
+
+    fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    fn registry(&self) -> Access {
+        self.replication.session().map_or(Access::Away, Access::There)
+    }
+
+    fn instances(&self, path: &str) -> Vec<String> {
+        self.directory.instances(path)
     }
 
     fn others(&self) -> Vec<NodeId> {
@@ -119,15 +134,42 @@ impl Desk for Log {
 }
 
 /// Begins to bring the services of the configuration what they are owed.
-pub(crate) fn start(
+pub(crate) async fn start(
     config: &Config,
     replication: &Replication,
     chats: &Chats,
+    boot: u64,
     tasks: &Tasks,
 ) -> Result<Services, StartError> {
     let sender = Sender::new(SenderConfig::default())?;
-    let log = Log { chats: chats.clone(), replication: replication.clone() };
+    let directory = Directory::open(config).await;
+    let (news, stop) = (directory.news(), tasks.stop().clone());
+    let log = Log { chats: chats.clone(), replication: replication.clone(), boot, directory };
     let names = Names { cluster: config.cluster.name.clone() };
     let configs = config.service_configs();
-    Ok(Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks))
+    let services = Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks);
+    let urls: Vec<String> =
+        directory::paths(config).map(|path| format!("{REGISTRY}{path}")).collect();
+    if !urls.is_empty() {
+        tasks.spawn("service instances", tell_news(services.clone(), urls, news, stop));
+    }
+    Ok(services)
+}
+
+/// Has what waits for an instance tried when some come or go.
+async fn tell_news(
+    services: Services,
+    urls: Vec<String>,
+    mut news: watch::Receiver<u64>,
+    stop: Stop,
+) {
+    loop {
+        tokio::select! { biased;
+            () = stop.stopped() => return,
+            changed = news.changed() => if changed.is_err() { return },
+        }
+        for url in &urls {
+            services.news_of(url).await;
+        }
+    }
 }

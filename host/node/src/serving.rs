@@ -3,7 +3,7 @@
 use api::admin::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServiceWish, ServicesInfo};
 use chat::{Code, Refusal};
 use hashring::NodeId;
-use outbox::{AttemptRecord, DeadLetter, Heard, ServiceView, Services, Unknown};
+use outbox::{AttemptRecord, DeadLetter, Heard, ServiceView, Services, Unknown, WishError};
 use transaction::Outcome;
 
 /// All of them, by name, on all nodes.
@@ -30,38 +30,52 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
                 url: view.url.clone(),
                 dialect: view.dialect.to_string(),
                 state: view.state.word(),
-                cause: view.cause.map(transaction::Cause::word),
+                cause: cause(&view),
                 for_ms: view.for_ms,
                 next_ms: view.next_ms,
                 in_flight: 0,
                 pending: 0,
                 done: 0,
                 parked: 0,
+                abandoned: 0,
                 partitions: 0,
                 nodes: Vec::new(),
             });
         }
         let Some(service) = services.last_mut() else { continue };
+        if service.url.is_empty() {
+            service.url.clone_from(&view.url);
+        }
         service.in_flight += view.in_flight;
         service.pending += view.pending;
         service.done += view.done;
         service.parked += view.parked;
+        service.abandoned += view.abandoned;
         service.partitions += view.partitions;
         service.nodes.push(ServiceNodeInfo {
             node,
+            cause: cause(&view),
             url: view.url,
             state: view.state.word(),
-            cause: view.cause.map(transaction::Cause::word),
             for_ms: view.for_ms,
             next_ms: view.next_ms,
             in_flight: view.in_flight,
             pending: view.pending,
             done: view.done,
             parked: view.parked,
+            abandoned: view.abandoned,
             partitions: view.partitions,
         });
     }
     ServicesInfo { services, silent: heard.silent }
+}
+
+/// Why it is stopped there.
+fn cause(view: &ServiceView) -> Option<&'static str> {
+    match view.configured {
+        true => view.cause.map(transaction::Cause::word),
+        false => Some("unconfigured"),
+    }
 }
 
 /// The last attempts of one.
@@ -109,7 +123,7 @@ pub(crate) async fn dead_letters(
 }
 
 fn dead(letter: DeadLetter) -> DeadInfo {
-    let DeadLetter { id, status, time_ms, event } = letter;
+    let DeadLetter { id, status, time_ms, event, abandoned } = letter;
     DeadInfo {
         event: event.as_ref().map(|event| event.message.to_string()),
         chat: event.as_ref().map(|event| event.chat.to_string()),
@@ -117,6 +131,7 @@ fn dead(letter: DeadLetter) -> DeadInfo {
         status,
         transaction: id.to_string(),
         last_ms: time_ms,
+        abandoned,
     }
 }
 
@@ -130,8 +145,9 @@ pub(crate) async fn wish(
         ServiceWish::Wake => services.wake(name).await,
         ServiceWish::Pause => services.pause(name).await,
         ServiceWish::Resume => services.resume(name).await,
+        ServiceWish::Forget => services.forget(name).await.map(|()| Vec::new()),
     };
-    done.map_err(|unknown| refusal(&unknown))?;
+    done.map_err(|error| refused(&error))?;
     tracing::info!(service = name, ?wish, "an operator wants this of a service");
     let mut all = all(services).await;
     all.services.retain(|service| service.name == name);
@@ -151,14 +167,24 @@ fn refusal(unknown: &Unknown) -> Refusal {
     Refusal::new(Code::NotFound, unknown.to_string())
 }
 
+fn refused(error: &WishError) -> Refusal {
+    let code = match error {
+        WishError::Unknown(_) => Code::NotFound,
+        WishError::Away => Code::NotReady,
+        WishError::Configured { .. } => Code::Needed,
+        WishError::Broken(_) => Code::Internal,
+    };
+    Refusal::new(code, error.to_string())
+}
+
 /// Who is told that services are there.
 pub(crate) struct Told(pub(crate) Services);
 
 impl api::Pings for Told {
     fn ping(&self, service: String) -> api::Pinging<'_> {
-        Box::pin(async move {
-            self.0.ping(&service).await.map(drop).map_err(|unknown| refusal(&unknown))
-        })
+        Box::pin(
+            async move { self.0.ping(&service).await.map(drop).map_err(|error| refused(&error)) },
+        )
     }
 }
 
@@ -181,8 +207,28 @@ mod tests {
             pending,
             done: 2,
             parked: 3,
+            abandoned: 5,
             partitions: 4,
+            configured: true,
         }
+    }
+
+    #[test]
+    fn a_node_without_it_in_its_file_is_seen_to_keep_it_waiting() {
+        let node = |name: &str| name.parse::<NodeId>().unwrap();
+        let stranger = ServiceView {
+            url: String::new(),
+            configured: false,
+            ..view("crm", Condition::Stopped, 0, 9)
+        };
+        let told = vec![
+            (node("n1"), vec![view("crm", Condition::Up, 900, 1)]),
+            (node("n2"), vec![stranger]),
+        ];
+        let all = merged(Heard { told, silent: Vec::new() });
+        let crm = &all.services[0];
+        assert_eq!((crm.state, crm.cause, crm.pending), ("stopped", Some("unconfigured"), 10));
+        assert_eq!((crm.url.as_str(), crm.nodes[1].cause), ("http://crm", None));
     }
 
     #[test]

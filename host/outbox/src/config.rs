@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use model::{Dialect, ServiceRecord};
+use model::Dialect;
 use transaction::address::Range;
 use transaction::{BatchLimits, EngineConfig, Retry};
+
+use crate::agreed::{Order, Terms};
+use crate::keeping::Keep;
 
 /// `[services.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,23 +32,23 @@ pub struct ServiceConfig {
     pub allow_private: Vec<Range>,
     /// What goes together.
     pub batch: BatchLimits,
+    /// In which order its events come.
+    pub order: Order,
     /// Attempts at once.
     pub parallel: usize,
     /// When what failed is tried again.
     pub retry: Retry,
+    /// What is kept for it while it does not take it.
+    pub keep: Keep,
     /// Whether what is in the log already concerns it too.
     pub from_start: bool,
 }
 
 impl ServiceConfig {
-    /// What the cluster has to know of it.
-    pub(crate) fn record(&self) -> ServiceRecord {
-        ServiceRecord {
-            name: self.name.clone(),
-            revision: 0,
-            dialect: self.dialect,
-            kinds: self.kinds.clone(),
-        }
+    /// What it says that is the cluster's.
+    pub(crate) fn terms(&self) -> Terms {
+        let Self { dialect, order, kinds, batch, from_start, .. } = self;
+        Terms::new(*dialect, *order, kinds, *batch, *from_start)
     }
 
     pub(crate) fn engine(&self) -> EngineConfig {

@@ -1,6 +1,6 @@
-//! What this crate needs of the log, as a trait.
+//! What this crate needs of its node, as a trait: the log first of all.
 //!
-//! In service it is the chats and replication; in tests it is a log in memory.
+//! In service it is the chats, replication and the registry; in tests it is a log in memory.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{ChatToken, Outbox, Outcall};
+use registry::Session;
 use replication::core::Outcome;
 use segment::LogEntry;
 use tokio::sync::oneshot;
@@ -43,10 +44,33 @@ pub struct Reply {
     pub attempts: u32,
 }
 
+/// The registry, as far as there is one.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// There is none: a service is what the node's own file says, and stops are forgotten with the process.
+    Absent,
+    /// There is one, and no session with it at the moment.
+    Away,
+    /// This node's session. Keep it no longer than it is used.
+    There(Arc<Session>),
+}
+
 /// The log of each partition, and what it says is owed.
 pub trait Desk: Debug + Send + Sync + 'static {
     /// This node.
     fn node(&self) -> NodeId;
+    /// This process life of the node.
+    fn boot(&self) -> u64 {
+        0
+    }
+    /// The registry with the cluster's records of services.
+    fn registry(&self) -> Access {
+        Access::Absent
+    }
+    /// The URLs at which the instances of a service are that has this path in the service registry.
+    fn instances(&self, _path: &str) -> Vec<String> {
+        Vec::new()
+    }
     /// The other nodes of the cluster, as far as they are there.
     fn others(&self) -> Vec<NodeId>;
     /// Asks another node; nothing when there is no answer in time.

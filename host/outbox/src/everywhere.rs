@@ -4,11 +4,13 @@
 use bytes::Bytes;
 use futures_util::future::join_all;
 use hashring::NodeId;
+use transaction::Cause;
 
+use crate::agreed::{Agreed, Stopped};
 use crate::attempts::AttemptRecord;
 use crate::desk::Desk;
 use crate::question::{Answer, Question, Wish, decode, encode, question};
-use crate::services::{DeadLetter, ServiceView, Services, Unknown};
+use crate::services::{DeadLetter, ServiceView, Services, Unknown, WishError};
 
 /// Attempts that one node tells of: they fit an answer with room to spare.
 const TOLD_MAX: usize = 500;
@@ -31,39 +33,84 @@ impl Services {
         })
     }
 
-    /// A service is there: everything is tried at once, on all nodes. Who was not heard.
+    /// A service is there: everything is tried at once, on all nodes. What was stopped because it was gone, or down
+    /// for too long, goes on. Who was not heard.
     ///
     /// # Errors
-    /// [`Unknown`] when no node has it.
-    pub async fn wake(&self, name: &str) -> Result<Vec<NodeId>, Unknown> {
-        self.wish_everywhere(name, Wish::Wake).await
+    /// [`WishError`]. Where the registry cannot be reached, what is not stopped is tried all the same.
+    pub async fn wake(&self, name: &str) -> Result<Vec<NodeId>, WishError> {
+        // What is known here not to be stopped need not be asked about.
+        if self.agreements().is_stopped(name) != Some(false) {
+            let go_on = |agreed: &Agreed| {
+                let cause = agreed.stopped.as_ref()?.cause;
+                let ends = matches!(cause, Cause::Gone | Cause::GaveUp);
+                ends.then(|| agreed.with_stopped(None))
+            };
+            match self.agreements().change(name, go_on).await {
+                Ok(()) | Err(WishError::Away) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.wish_everywhere(name, Wish::Wake).await?)
     }
 
     /// The service says itself that it is there. Whether that moved anything: once a second is enough.
     ///
     /// # Errors
-    /// [`Unknown`] when no node has it.
-    pub async fn ping(&self, name: &str) -> Result<bool, Unknown> {
+    /// [`WishError`].
+    pub async fn ping(&self, name: &str) -> Result<bool, WishError> {
         if !self.pings(name) {
             return Ok(false);
         }
         self.wake(name).await.map(|_silent| true)
     }
 
-    /// Nothing is sent to it until it is resumed, by any node. Who was not heard.
+    /// Nothing is sent to it until it is resumed, by any node, also after all have been restarted. Who was not heard:
+    /// they hear it from the registry.
     ///
     /// # Errors
-    /// [`Unknown`] when no node has it.
-    pub async fn pause(&self, name: &str) -> Result<Vec<NodeId>, Unknown> {
-        self.wish_everywhere(name, Wish::Pause).await
+    /// [`WishError`].
+    pub async fn pause(&self, name: &str) -> Result<Vec<NodeId>, WishError> {
+        let (node, at_ms) = (self.desk().node(), runtime::wall_ms());
+        let pause = |agreed: &Agreed| {
+            let paused = agreed.stopped.as_ref().is_some_and(|it| it.cause == Cause::Paused);
+            let stopped = Some(Stopped { cause: Cause::Paused, at_ms, node: node.clone() });
+            (!paused).then(|| agreed.with_stopped(stopped))
+        };
+        self.agreements().change(name, pause).await?;
+        Ok(self.wish_everywhere(name, Wish::Pause).await?)
     }
 
-    /// What was stopped goes on, on all nodes. Who was not heard.
+    /// What was stopped goes on, on all nodes. Who was not heard: they hear it from the registry.
     ///
     /// # Errors
-    /// [`Unknown`] when no node has it.
-    pub async fn resume(&self, name: &str) -> Result<Vec<NodeId>, Unknown> {
-        self.wish_everywhere(name, Wish::Resume).await
+    /// [`WishError`].
+    pub async fn resume(&self, name: &str) -> Result<Vec<NodeId>, WishError> {
+        let resume = |agreed: &Agreed| agreed.stopped.is_some().then(|| agreed.with_stopped(None));
+        self.agreements().change(name, resume).await?;
+        Ok(self.wish_everywhere(name, Wish::Resume).await?)
+    }
+
+    /// There is no such service any more: what it is owed is given up, in all partitions, and the next one of its name
+    /// is another.
+    ///
+    /// # Errors
+    /// [`WishError`]; [`WishError::Configured`] while a node has it in its file.
+    pub async fn forget(&self, name: &str) -> Result<(), WishError> {
+        let heard = self.list_everywhere().await;
+        let has =
+            |views: &[ServiceView]| views.iter().any(|view| view.name == name && view.configured);
+        let having =
+            heard.told.iter().filter(|(_, views)| has(views)).map(|(node, _)| node.clone());
+        let nodes: Vec<NodeId> = having.chain(heard.silent).collect();
+        if !nodes.is_empty() {
+            return Err(WishError::Configured { service: name.to_owned(), nodes });
+        }
+        let forget = |agreed: &Agreed| Some(agreed.as_forgotten());
+        if self.agreements().is_absent() {
+            return Err(Unknown(name.to_owned()).into());
+        }
+        self.agreements().change(name, forget).await
     }
 
     /// The last attempts of all nodes, newest first.

@@ -11,27 +11,39 @@
 //!
 //! Calls that plugins ask for are made by the same task (`calls`), and their answers given to the chats.
 //!
-//! A service is one thing for the cluster: what is wanted of it on one node is wanted on all, and what one
-//! node finds out is told to the others (`everywhere`).
+//! A service is one thing for the cluster. What it is, and that it is stopped, stands in the registry (`agreed`,
+//! `agreeing`, `obeying`): no node sends before it knows that. Where its transactions follow one another, a node sends
+//! while it has the turn (`turning`). What is wanted of it on one node is wanted on all, and
+//! what one node finds out is told to the others (`everywhere`).
 
+mod agreed;
+mod agreeing;
 mod attempts;
 mod bell;
 mod calls;
 mod config;
 mod courier;
+mod delivering;
 mod desk;
 mod everywhere;
+mod keeping;
 mod meters;
+mod obeying;
 mod question;
 mod reading;
 mod running;
 mod services;
+mod turning;
 mod working;
 
+pub use agreed::Order;
 pub use attempts::AttemptRecord;
 pub use config::ServiceConfig;
 pub use courier::Courier;
-pub use desk::{Call, Desk, Later, Reply};
+pub use desk::{Access, Call, Desk, Later, Reply};
 pub use everywhere::Heard;
+pub use keeping::Keep;
 pub use question::is_question;
-pub use services::{Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown};
+pub use services::{
+    Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown, WishError,
+};

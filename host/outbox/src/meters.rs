@@ -1,54 +1,40 @@
-//! What is counted of a service.
+//! What is counted of a service; attempts are by whoever makes them.
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use transaction::Outcome;
+use metrics::{Counter, Gauge, counter, gauge};
+use transaction::Cause;
 
 #[derive(Debug)]
 pub(crate) struct Meters {
-    done: Counter,
-    refused: Counter,
-    gone: Counter,
-    failed: Counter,
-    seconds: Histogram,
     pub(crate) cut: Counter,
     pub(crate) recut: Counter,
     pub(crate) parked: Counter,
+    pub(crate) abandoned: Counter,
     pub(crate) lag: Gauge,
     pub(crate) in_flight: Gauge,
     pub(crate) up: Gauge,
+    pub(crate) turn: Gauge,
 }
 
 impl Meters {
     pub(crate) fn new(service: &str) -> Self {
-        let named = |outcome: &'static str| {
-            let service = service.to_owned();
-            counter!("carillon_service_attempts_total", "service" => service, "outcome" => outcome)
-        };
         let counted = |name: &'static str| counter!(name, "service" => service.to_owned());
         let gauged = |name: &'static str| gauge!(name, "service" => service.to_owned());
         Self {
-            done: named("done"),
-            refused: named("refused"),
-            gone: named("gone"),
-            failed: named("failed"),
-            seconds: histogram!("carillon_service_attempt_seconds", "service" => service.to_owned()),
             cut: counted("carillon_service_transactions_total"),
             recut: counted("carillon_service_recut_total"),
             parked: counted("carillon_service_parked_total"),
+            abandoned: counted("carillon_service_abandoned_total"),
             lag: gauged("carillon_service_lag_events"),
             in_flight: gauged("carillon_service_in_flight"),
             up: gauged("carillon_service_up"),
+            turn: gauged("carillon_service_turn"),
         }
     }
 
-    pub(crate) fn attempt(&self, outcome: Outcome, ms: u32) {
-        self.seconds.record(f64::from(ms) / 1000.0);
-        let counter = match outcome {
-            Outcome::Done => &self.done,
-            Outcome::Refused => &self.refused,
-            Outcome::Gone => &self.gone,
-            Outcome::Retry { .. } => &self.failed,
-        };
-        counter.increment(1);
+    /// Nothing is sent any more.
+    pub(crate) fn stopped(&self, service: &str, cause: Cause) {
+        let service = service.to_owned();
+        counter!("carillon_service_stops_total", "service" => service, "cause" => cause.word())
+            .increment(1);
     }
 }

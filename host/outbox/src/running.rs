@@ -9,12 +9,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hashring::PartitionId;
 use runtime::{Instant, Stop};
-use tokio::sync::{mpsc, oneshot};
-use transaction::{Attempt, Ended, Engine, State, Step, Told};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use transaction::{Attempt, Cause, Ended, Engine, State, Step, Turn};
 
+use crate::agreeing::Known;
 use crate::bell::Bell;
 use crate::calls::{Calls, Todo};
 use crate::desk::Call;
+use crate::keeping::Keeping;
 use crate::question::Wish;
 use crate::working::{Happened, Work, ended};
 
@@ -26,8 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// it: they stay while it is down.
 const DESCRIPTIONS_MAX: usize = 32;
 
-/// A wish, and where its fulfilment is told.
-pub(crate) type Command = (Wish, oneshot::Sender<()>);
+/// A wish, whether the record was looked at since it was said, and where its fulfilment is told.
+pub(crate) type Command = (Wish, bool, oneshot::Sender<()>);
 
 /// What can be seen of a service without asking its task.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +37,11 @@ pub(crate) struct Seen {
     pub(crate) state: State,
     pub(crate) since: Instant,
     pub(crate) in_flight: usize,
+    /// When it was stopped, in Unix milliseconds, if the cluster's record says so.
+    pub(crate) stopped_ms: Option<u64>,
 }
 
-type Doing = Pin<Box<dyn Future<Output = Happened> + Send>>;
+pub(crate) type Doing = Pin<Box<dyn Future<Output = Happened> + Send>>;
 
 /// One service on this node.
 #[derive(Debug)]
@@ -51,14 +55,24 @@ pub(crate) struct Running {
 }
 
 /// What its task owns.
-struct Task {
-    running: Arc<Running>,
-    engine: Engine,
+pub(crate) struct Task {
+    pub(crate) running: Arc<Running>,
+    pub(crate) engine: Engine,
     calls: Calls,
-    doing: FuturesUnordered<Doing>,
+    pub(crate) doing: FuturesUnordered<Doing>,
     describing: BTreeSet<PartitionId>,
     /// Where that could not be done: not before all are looked at again.
     undescribed: BTreeSet<PartitionId>,
+    /// What the cluster has agreed on, as it comes in.
+    pub(crate) agreed: watch::Receiver<Option<Known>>,
+    /// What of it is done here; nothing: nobody knows yet.
+    pub(crate) known: Option<Known>,
+    /// Why it was stopped here, while the registry does not say so.
+    pub(crate) unwritten: Option<Cause>,
+    pub(crate) noting: bool,
+    /// Where one transaction follows another in the whole cluster: whose turn it is.
+    pub(crate) turn: Option<Turn>,
+    pub(crate) keeping: Keeping,
 }
 
 impl Running {
@@ -68,41 +82,62 @@ impl Running {
 }
 
 /// Until the node stops. What is under way is dropped then: the log says how far it was.
-pub(crate) async fn run(running: Arc<Running>, mut commands: mpsc::Receiver<Command>, stop: Stop) {
+pub(crate) async fn run(
+    running: Arc<Running>,
+    agreed: watch::Receiver<Option<Known>>,
+    stirred: Arc<Notify>,
+    mut commands: mpsc::Receiver<Command>,
+    stop: Stop,
+) {
     let now = runtime::now();
     let engine = Engine::new(running.work.config.engine(), now);
     let doing = FuturesUnordered::new();
     let (describing, undescribed) = (BTreeSet::new(), BTreeSet::new());
     let config = &running.work.config;
     let calls = Calls::new(config.retry, config.outcall_give_up);
-    let mut task = Task { running, engine, calls, doing, describing, undescribed };
+    let (known, unwritten, noting, turn) = (None, None, false, None);
+    let mut task = Task {
+        running,
+        engine,
+        calls,
+        doing,
+        describing,
+        undescribed,
+        agreed,
+        known,
+        unwritten,
+        noting,
+        turn,
+        keeping: Keeping::default(),
+    };
     let mut look = now;
     loop {
         let now = runtime::now();
+        task.obey(now);
         if now >= look {
             look = now + LOOK_EVERY;
             task.look_at_all(now);
+            task.note_stop();
         }
-        for partition in task.running.bell.take() {
-            task.look_at(partition, now);
+        if task.knows() {
+            task.begin_all(now);
         }
-        while let Some(step) = task.engine.poll(now) {
-            task.begin(step);
-        }
-        task.begin_calls(now);
         task.show();
         let calls = task.calls.next_timeout(task.engine.service().may_send());
-        let next = task.engine.next_timeout().into_iter().chain(calls).min();
+        let turn = task.turn.as_ref().and_then(Turn::next_timeout);
+        let next = task.engine.next_timeout().into_iter().chain(calls).chain(turn).min();
         let until = next.map_or(look, |next| next.min(look));
         tokio::select! { biased;
-            () = stop.stopped() => return,
+            () = stop.stopped() => return task.give_turn_back().await,
             Some(happened) = task.doing.next(), if !task.doing.is_empty() => task.happened(happened),
-            Some((wish, told)) = commands.recv() => {
-                task.fulfil(wish);
+            Some((wish, looked, told)) = commands.recv() => {
+                task.fulfil(wish, looked);
                 task.show();
                 // If nobody waits any more it is done all the same.
                 let _heard = told.send(());
             }
+            Ok(()) = task.agreed.changed() => {}
+            () = stirred.notified() => task.stirred(),
             () = task.running.bell.rung() => {}
             () = runtime::sleep_until(until.max(now)) => {}
         }
@@ -110,6 +145,19 @@ pub(crate) async fn run(running: Arc<Running>, mut commands: mpsc::Receiver<Comm
 }
 
 impl Task {
+    /// Begins what can be begun.
+    fn begin_all(&mut self, now: Instant) {
+        for partition in self.running.bell.take() {
+            self.look_at(partition, now);
+        }
+        self.take_turn(now);
+        while let Some(step) = self.engine.poll(now) {
+            self.begin(step);
+        }
+        self.begin_calls(now);
+        self.keep(now);
+    }
+
     fn look_at_all(&mut self, now: Instant) {
         let mut lag = 0;
         self.undescribed.clear();
@@ -137,16 +185,21 @@ impl Task {
         };
         let calls = work.desk.calls(partition, epoch, &work.config.name);
         self.calls.handle_calls(partition, calls);
-        let wanted = work.config.record();
-        let mut described = true;
-        work.desk.owed(partition, epoch, &mut |outbox| {
-            described = outbox.service(&wanted.name).is_some_and(|booked| {
-                booked.record == wanted || booked.descriptions() > DESCRIPTIONS_MAX
+        let mut wanting = None;
+        if let Some(known) = self.known.as_ref().filter(|_| !self.undescribed.contains(&partition))
+        {
+            let name = &work.config.name;
+            work.desk.owed(partition, epoch, &mut |outbox| {
+                let booked = outbox.service(name);
+                let full = booked.is_some_and(|it| it.descriptions() > DESCRIPTIONS_MAX);
+                let changes = known.agreed.changes(name, booked.map(|booked| &booked.record));
+                wanting = changes.filter(|_| !full);
             });
-        });
-        let begins = !described && !self.undescribed.contains(&partition);
-        if begins && self.describing.insert(partition) {
-            self.doing.push(Box::pin(Arc::clone(&work).describe(partition, epoch, wanted)));
+        }
+        if let Some(changes) = wanting
+            && self.describing.insert(partition)
+        {
+            self.doing.push(Box::pin(Arc::clone(&work).describe(partition, epoch, changes)));
         }
         match work.owed(partition, epoch) {
             Some(Some(owed)) => self.engine.handle_owed(partition.0, epoch, owed, now),
@@ -166,7 +219,8 @@ impl Task {
             }
             Step::Send { lane, epoch: _, frozen } => {
                 let others = self.engine.service().in_flight() > 1;
-                Box::pin(work.send(PartitionId(lane), frozen, others))
+                let until = self.turn.as_ref().and_then(Turn::until);
+                Box::pin(work.send(PartitionId(lane), frozen, others, until))
             }
         });
     }
@@ -204,6 +258,9 @@ impl Task {
         let now = runtime::now();
         match happened {
             Happened::Spread => {}
+            Happened::Noted { written } => self.noted(written),
+            Happened::Judged(judged) => self.judged(&judged),
+            Happened::Turned(turned) => self.turned(turned, now),
             Happened::Made { partition, call, attempt } => {
                 self.made(partition, &call, &attempt, now);
             }
@@ -222,53 +279,15 @@ impl Task {
                 let owed = self.running.work.owed(partition, epoch).flatten();
                 let owed = owed.filter(|_| committed);
                 self.engine.handle_appended(partition.0, epoch, owed, now);
+                self.kept(partition);
             }
             Happened::Tried { partition, frozen, tried } => {
                 let dice = rand::random();
                 self.engine.handle_tried(partition.0, &frozen, &tried, now, dice);
+                self.turn.iter_mut().for_each(Turn::handle_tried);
             }
         }
         self.tell();
-    }
-
-    fn fulfil(&mut self, wish: Wish) {
-        let (service, now) = (self.engine.service_mut(), runtime::now());
-        match wish {
-            Wish::Wake => service.wake(now),
-            Wish::Pause => service.pause(now),
-            Wish::Resume => service.resume(now),
-            Wish::IsUp => service.hear(true, now),
-            Wish::IsDown => service.hear(false, now),
-        }
-        self.tell();
-    }
-
-    /// Says what the service has become, if it is another thing: to people, and to the other nodes.
-    fn tell(&mut self) {
-        let work = Arc::clone(&self.running.work);
-        let service = &work.config.name;
-        match self.engine.told() {
-            None => {}
-            Some(Told::Down) => {
-                tracing::warn!(
-                    service,
-                    "the service is down: its events wait, and it is tried again"
-                );
-                self.doing.push(Box::pin(Arc::clone(&work).spread(Wish::IsDown)));
-            }
-            Some(Told::Recovered) => {
-                tracing::info!(service, "the service is up again");
-                self.doing.push(Box::pin(Arc::clone(&work).spread(Wish::IsUp)));
-            }
-            Some(Told::Stopped(cause)) => {
-                let cause = cause.word();
-                tracing::error!(
-                    service,
-                    cause,
-                    "ALARM: nothing is sent to this service any more, see carillon service show"
-                );
-            }
-        }
     }
 
     fn show(&mut self) {
@@ -276,11 +295,12 @@ impl Task {
         self.tell();
         let service = self.engine.service();
         let (state, since, in_flight) = (service.state(), service.since(), service.in_flight());
+        let stopped_ms = self.stopped().map(|stopped| stopped.at_ms);
         let meters = &self.running.work.meters;
         meters.up.set(f64::from(u8::from(state == State::Up)));
         meters.in_flight.set(u32::try_from(in_flight).map_or(f64::MAX, f64::from));
         self.running.bell.set_deaf(matches!(state, State::Down { .. } | State::Stopped(_)));
         let mut seen = self.running.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Seen { state, since, in_flight };
+        *seen = Seen { state, since, in_flight, stopped_ms };
     }
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hashring::PartitionId;
-use model::{ChatToken, Cursor, Dead, Dialect, MessageId, OutboxChange};
+use hashring::{NodeId, PartitionId};
+use model::{ChatToken, Cursor, Dead, Dialect, FrozenId, MessageId, OutboxChange};
 use runtime::Tasks;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use transaction::{Cause, Names, State, TransactionId};
 
+use crate::agreed::Agreed;
+use crate::agreeing::Agreements;
 use crate::attempts::{AttemptRecord, Attempts};
 use crate::bell::Bell;
 use crate::config::ServiceConfig;
@@ -39,6 +41,28 @@ pub const LETTERS_MAX: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no service {0} in the configuration of any node that was heard")]
 pub struct Unknown(pub String);
+
+/// Why a wish was not fulfilled. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WishError {
+    /// No such service. Nothing was done; see which there are.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    /// It has to stand in the registry, and that cannot be reached. Try again when it is back.
+    #[error("the registry cannot be reached, and without it not all nodes would hear it")]
+    Away,
+    /// Nodes still have it in their files, or did not say whether they do. Take it out of them first.
+    #[error("{service} is still, or may be, in the file of {}: take it out of [services] there first", .nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(", "))]
+    Configured {
+        /// Which.
+        service: String,
+        /// Whose files.
+        nodes: Vec<NodeId>,
+    },
+    /// What stands in the registry is no record of a service. An operator mends or removes it.
+    #[error("what stands in the registry of this service cannot be used: {0}")]
+    Broken(String),
+}
 
 /// What a service is taken for, as it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,11 +114,15 @@ pub struct ServiceView {
     pub done: u64,
     /// Events put aside.
     pub parked: u64,
+    /// Events given up.
+    pub abandoned: u64,
     /// Of how many partitions that is.
     pub partitions: u64,
+    /// Whether that node has it in its file: otherwise what it owes waits.
+    pub configured: bool,
 }
 
-/// An event that was put aside.
+/// An event that was put aside, or how many a partition has given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// What it was sent under last.
@@ -105,6 +133,8 @@ pub struct DeadLetter {
     pub time_ms: u64,
     /// The event, if the log gives it.
     pub event: Option<Letter>,
+    /// So many events of the partition were given up; 0: this is an event that was put aside.
+    pub abandoned: u64,
 }
 
 /// An event, as it is shown.
@@ -123,6 +153,7 @@ pub struct Letter {
 pub struct Services {
     desk: Arc<dyn Desk>,
     running: Arc<BTreeMap<String, Arc<Running>>>,
+    agreements: Arc<Agreements>,
 }
 
 impl Services {
@@ -136,28 +167,41 @@ impl Services {
         tasks: &Tasks,
     ) -> Self {
         let room = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        let files = configs.iter().map(|config| (config.name.clone(), config.terms())).collect();
+        let agreements = Arc::new(Agreements::new(Arc::clone(&desk), files));
+        if !agreements.is_absent() {
+            let (follows, keeps) = (Arc::clone(&agreements), Arc::clone(&agreements));
+            tasks.spawn("service records", follows.follow(tasks.stop().clone()));
+            tasks.spawn("service books", keeps.keep_books(tasks.stop().clone()));
+        }
         let mut all = BTreeMap::new();
         for config in configs {
+            let Some((agreed, stirred)) = agreements.subscribe(&config.name) else { continue };
             let (commands, wishes) = mpsc::channel(WISHES_MAX);
             let name = config.name.clone();
             let meters = Meters::new(&name);
             let work = Arc::new(Work {
                 desk: Arc::clone(&desk),
                 courier: Arc::clone(&courier),
+                terms: Mutex::new(Arc::new(config.terms())),
+                agreements: Arc::clone(&agreements),
+                instances: Mutex::default(),
                 config,
                 names: names.clone(),
                 attempts: Attempts::default(),
                 meters,
                 room: Arc::clone(&room),
             });
-            let seen = Seen { state: State::Up, since: runtime::now(), in_flight: 0 };
+            let (since, in_flight, stopped_ms) = (runtime::now(), 0, None);
+            let seen = Seen { state: State::Up, since, in_flight, stopped_ms };
             let (bell, seen) = (Bell::default(), Mutex::new(seen));
             let running =
                 Arc::new(Running { work, bell, seen, commands, pinged: Mutex::default() });
             all.insert(name, Arc::clone(&running));
-            tasks.spawn("outbox", running::run(running, wishes, tasks.stop().clone()));
+            let stop = tasks.stop().clone();
+            tasks.spawn("outbox", running::run(running, agreed, stirred, wishes, stop));
         }
-        Self { desk, running: Arc::new(all) }
+        Self { desk, running: Arc::new(all), agreements }
     }
 
     /// Something was committed in a partition, or it is led otherwise. Costs a moment.
@@ -167,9 +211,23 @@ impl Services {
         }
     }
 
+    /// The service registry has news of the instances at `url`: what waits for one is tried.
+    pub async fn news_of(&self, url: &str) {
+        for running in self.running.values().filter(|running| running.work.config.url == url) {
+            let (told, heard) = oneshot::channel();
+            if running.commands.send((Wish::Wake, true, told)).await.is_ok() {
+                // An error means that the node stops: then nothing is sent anyway.
+                let _done = heard.await;
+            }
+        }
+    }
+
     /// All services, by name.
     pub fn list(&self) -> Vec<ServiceView> {
-        self.running.values().map(|running| self.view(running)).collect()
+        let own = self.running.values().map(|running| self.view(running));
+        let strangers = self.agreements.strangers().into_iter();
+        let strangers = strangers.filter(|(_, agreed)| !agreed.forgotten);
+        own.chain(strangers.map(|(name, agreed)| self.stranger(name, &agreed))).collect()
     }
 
     /// Asks a service whether it is there; nothing follows from the answer.
@@ -198,8 +256,9 @@ impl Services {
         let mut letters = Vec::new();
         for partition in self.desk.partitions().all() {
             let Some(epoch) = self.desk.leads(partition) else { continue };
+            letters.extend(self.abandoned(name, partition, epoch));
             for dead in self.dead(name, partition, epoch) {
-                if letters.len() == LETTERS_MAX {
+                if letters.len() >= LETTERS_MAX {
                     return Ok(letters);
                 }
                 letters.push(self.letter(partition, dead).await);
@@ -261,7 +320,18 @@ impl Services {
             cursor: event.cursor,
         });
         let id = TransactionId::of(self.desk.cluster(), partition.0, dead.id);
-        DeadLetter { id, status: dead.status, time_ms: dead.time_ms, event }
+        DeadLetter { id, status: dead.status, time_ms: dead.time_ms, event, abandoned: 0 }
+    }
+
+    /// What a partition has given up, in one line.
+    fn abandoned(&self, name: &str, partition: PartitionId, epoch: u64) -> Option<DeadLetter> {
+        let mut abandoned = 0;
+        self.desk.owed(partition, epoch, &mut |outbox| {
+            abandoned = outbox.service(name).map_or(0, |booked| booked.lane.abandoned);
+        });
+        let id = TransactionId::of(self.desk.cluster(), partition.0, FrozenId::default());
+        let (status, time_ms, event) = (None, 0, None);
+        (abandoned > 0).then_some(DeadLetter { id, status, time_ms, event, abandoned })
     }
 
     /// Whether a ping counts: not so soon after another one. Where the service is not known, others may know it.
@@ -280,10 +350,19 @@ impl Services {
         &self.desk
     }
 
+    pub(crate) fn agreements(&self) -> &Arc<Agreements> {
+        &self.agreements
+    }
+
+    /// Fulfils a wish here. What the cluster's record says of it counts: it is looked at first.
     pub(crate) async fn wish(&self, name: &str, wish: Wish) -> Result<(), Unknown> {
         let running = self.named(name)?;
+        let looked = match wish {
+            Wish::Wake | Wish::Pause | Wish::Resume => self.agreements.look(name).await,
+            Wish::IsUp | Wish::IsDown => false,
+        };
         let (told, heard) = oneshot::channel();
-        if running.commands.send((wish, told)).await.is_ok() {
+        if running.commands.send((wish, looked, told)).await.is_ok() {
             // An error means that the node stops: then nothing is sent anyway.
             let _done = heard.await;
         }
@@ -296,13 +375,13 @@ impl Services {
 
     fn view(&self, running: &Running) -> ServiceView {
         let config = &running.work.config;
-        let Seen { state, since, in_flight } = running.seen();
+        let Seen { state, since, in_flight, stopped_ms } = running.seen();
         let now = runtime::now();
         let whole = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let mut view = ServiceView {
             name: config.name.clone(),
             url: config.url.clone(),
-            dialect: config.dialect,
+            dialect: running.work.terms().dialect,
             state: match state {
                 State::Up => Condition::Up,
                 State::Recovering => Condition::Recovering,
@@ -313,7 +392,10 @@ impl Services {
                 State::Stopped(cause) => Some(cause),
                 State::Up | State::Recovering | State::Down { .. } => None,
             },
-            for_ms: whole(now.saturating_duration_since(since)),
+            for_ms: match (state, stopped_ms) {
+                (State::Stopped(_), Some(at_ms)) => runtime::wall_ms().saturating_sub(at_ms),
+                _ => whole(now.saturating_duration_since(since)),
+            },
             next_ms: match state {
                 State::Down { until } => Some(whole(until.saturating_duration_since(now))),
                 State::Up | State::Recovering | State::Stopped(_) => None,
@@ -322,18 +404,48 @@ impl Services {
             pending: 0,
             done: 0,
             parked: 0,
+            abandoned: 0,
             partitions: 0,
+            configured: true,
         };
+        self.count(&mut view);
+        view
+    }
+
+    /// A service that this node does not have in its file.
+    fn stranger(&self, name: String, agreed: &Agreed) -> ServiceView {
+        let mut view = ServiceView {
+            name,
+            url: String::new(),
+            dialect: agreed.terms.dialect,
+            state: Condition::Stopped,
+            cause: None,
+            for_ms: 0,
+            next_ms: None,
+            in_flight: 0,
+            pending: 0,
+            done: 0,
+            parked: 0,
+            abandoned: 0,
+            partitions: 0,
+            configured: false,
+        };
+        self.count(&mut view);
+        view
+    }
+
+    /// Adds up what the partitions owe that this node leads.
+    fn count(&self, view: &mut ServiceView) {
         for partition in self.desk.partitions().all() {
             let Some(epoch) = self.desk.leads(partition) else { continue };
             self.desk.owed(partition, epoch, &mut |outbox| {
-                let Some(booked) = outbox.service(&config.name) else { return };
+                let Some(booked) = outbox.service(&view.name) else { return };
                 view.pending += booked.lane.pending();
                 view.done += booked.lane.done;
                 view.parked += booked.lane.parked;
+                view.abandoned += booked.lane.abandoned;
                 view.partitions += 1;
             });
         }
-        view
     }
 }

@@ -2,30 +2,31 @@
 //! it needs, and says in the end what became of it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use hashring::PartitionId;
-use model::{
-    ChatToken, Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part,
-    ServiceRecord,
-};
+use model::{ChatToken, Dialect, EventPlace, Frozen, FrozenId, OutboxChange, OutboxEntry, Part};
 use replication::core::Outcome as Committed;
+use runtime::Instant;
 use tokio::sync::Semaphore;
 use transaction::{
-    Attempt, Cutting, Ended, Event, Names, Outcome, Owed, Rendered, Secret, Settlement, Target,
-    TransactionId, Tried, VERSION, Verdict, render, render_outcall,
+    Attempt, Cutting, Ended, Event, Instances, Names, Outcome, Owed, Rendered, Settlement,
+    TransactionId, Tried, VERSION, Verdict, render,
 };
 
+use crate::agreed::Terms;
+use crate::agreeing::Agreements;
 use crate::attempts::{AttemptRecord, Attempts};
 use crate::config::ServiceConfig;
 use crate::courier::Courier;
-use crate::desk::{Call, Desk, Reply};
+use crate::desk::{Call, Desk};
 use crate::everywhere;
+use crate::keeping::Judged;
 use crate::meters::Meters;
 use crate::question::{Question, Wish};
 use crate::reading;
+use crate::turning::Turned;
 
 /// What became of it.
 #[derive(Debug)]
@@ -40,6 +41,12 @@ pub(crate) enum Happened {
     Replied { partition: PartitionId, chat: ChatToken, number: u64, over: bool },
     /// Other nodes were told something.
     Spread,
+    /// The cluster's record was to say that the service is stopped; whether it does.
+    Noted { written: bool },
+    /// It was looked how long things have waited.
+    Judged(Vec<Judged>),
+    /// A step towards the service's turn is over.
+    Turned(Turned),
     /// A transaction was tried.
     Tried { partition: PartitionId, frozen: Arc<Frozen>, tried: Tried },
 }
@@ -50,6 +57,11 @@ pub(crate) struct Work {
     pub(crate) desk: Arc<dyn Desk>,
     pub(crate) courier: Arc<dyn Courier>,
     pub(crate) config: ServiceConfig,
+    /// What the cluster has agreed on; before that is known, what the file says.
+    pub(crate) terms: Mutex<Arc<Terms>>,
+    pub(crate) agreements: Arc<Agreements>,
+    /// Which instance is tried next, where it has several.
+    pub(crate) instances: Mutex<Instances>,
     pub(crate) names: Names,
     pub(crate) attempts: Attempts,
     pub(crate) meters: Meters,
@@ -58,6 +70,15 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// What the cluster has agreed on.
+    pub(crate) fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_terms(&self, terms: Arc<Terms>) {
+        *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms;
+    }
+
     /// What a lane owes, in an epoch that this node leads. The outer `None`: it does not; the inner: the
     /// service was not described there.
     pub(crate) fn owed(&self, partition: PartitionId, epoch: u64) -> Option<Option<Owed>> {
@@ -73,51 +94,6 @@ impl Work {
         Some(owed)
     }
 
-    /// Makes a call of a plugin. Its id says which it is, so that it is the same again wherever it is made.
-    pub(crate) async fn call(
-        self: Arc<Self>,
-        partition: PartitionId,
-        call: Call,
-        wait: bool,
-    ) -> Happened {
-        let _room = match wait {
-            // Cannot be an error: nobody closes it.
-            true => self.room.acquire().await.ok(),
-            false => None,
-        };
-        let id = format!("{:08x}-{}-{:x}", self.desk.cluster(), call.chat, call.number);
-        let attempt = match self.target().await {
-            Err(attempt) => attempt,
-            Ok(target) => match self.secrets().await {
-                Err(attempt) => attempt,
-                Ok(secrets) => {
-                    let target = Target { secrets, ..target };
-                    let rendered = render_outcall(id.clone(), &call.outcall);
-                    self.courier.attempt(&target, &rendered).await
-                }
-            },
-        };
-        let (service, status, error) = (&self.config.name, attempt.status, &attempt.error);
-        tracing::debug!(service, id, outcome = ?attempt.outcome, status, error, "call of a plugin");
-        self.meters.attempt(attempt.outcome, attempt.ms);
-        Happened::Made { partition, call, attempt }
-    }
-
-    async fn secrets(&self) -> Result<BTreeMap<String, Secret>, Attempt> {
-        let mut secrets = BTreeMap::new();
-        for (name, path) in &self.config.secrets {
-            secrets.insert(name.clone(), secret(path.clone()).await?);
-        }
-        Ok(secrets)
-    }
-
-    /// Gives a reply to the plugin that waits for it.
-    pub(crate) async fn reply(self: Arc<Self>, partition: PartitionId, reply: Reply) -> Happened {
-        let (chat, number) = (reply.chat, reply.number);
-        let over = self.desk.reply(reply).await;
-        Happened::Replied { partition, chat, number, over }
-    }
-
     /// Tells the other nodes. Who does not hear it finds out by itself.
     pub(crate) async fn spread(self: Arc<Self>, wish: Wish) -> Happened {
         let service = self.config.name.clone();
@@ -125,28 +101,13 @@ impl Work {
         Happened::Spread
     }
 
-    /// Asks the service whether it is there, in its dialect.
-    pub(crate) async fn ping(&self) -> AttemptRecord {
-        let id = TransactionId::of(self.desk.cluster(), 0, FrozenId::default());
-        let attempt = match self.target().await {
-            Ok(target) => {
-                let rendered = transaction::ping(self.config.dialect, &id);
-                self.courier.attempt(&target, &rendered).await
-            }
-            Err(attempt) => attempt,
-        };
-        AttemptRecord::of(id, 0, &attempt)
-    }
-
     /// Says in a partition's log what concerns the service from here on.
     pub(crate) async fn describe(
         self: Arc<Self>,
         partition: PartitionId,
         epoch: u64,
-        record: ServiceRecord,
+        changes: Vec<OutboxChange>,
     ) -> Happened {
-        let from_start = self.config.from_start;
-        let changes = vec![OutboxChange::Service { record, from_start }];
         let committed = self.append(partition, epoch, changes).await;
         Happened::Described { partition, committed }
     }
@@ -172,7 +133,7 @@ impl Work {
         epoch: u64,
         settled: Option<FrozenId>,
     ) -> Option<Vec<OutboxChange>> {
-        let (service, batch) = (self.config.name.clone(), self.config.batch);
+        let (service, batch) = (self.config.name.clone(), self.terms().batch());
         let mut begun = None;
         let committed = self.desk.owed(partition, epoch, &mut |outbox| {
             begun = outbox
@@ -209,6 +170,7 @@ impl Work {
         dialect: Dialect,
         cutting: &mut Cutting,
     ) -> Option<(Vec<EventPlace>, [u8; 32])> {
+        let batch = self.terms().batch();
         let mut places = Vec::new();
         let mut events = Vec::new();
         for found in cutting.found() {
@@ -220,7 +182,7 @@ impl Work {
         }
         loop {
             let rendered = self.unnamed(dialect, VERSION, &events)?;
-            let fit = self.config.batch.fewer(events.len(), rendered.body.len());
+            let fit = batch.fewer(events.len(), rendered.body.len());
             if fit == events.len() {
                 return Some((places, rendered.hash));
             }
@@ -287,7 +249,7 @@ impl Work {
         if found.is_empty() {
             return Some(None);
         }
-        let dialect = self.config.dialect;
+        let dialect = self.terms().dialect;
         let kept = found.iter().filter_map(|(number, _)| places.get(*number).copied()).collect();
         let events: Vec<Event> = found.into_iter().map(|(_, event)| event).collect();
         let rendered = self.unnamed(dialect, VERSION, &events)?;
@@ -295,44 +257,40 @@ impl Work {
         Some(Some(Part { dialect, render, events: kept, hash, rounds }))
     }
 
-    /// Appends an entry and waits until it is committed; whether it is. There is no other end to the wait than
-    /// that of the epoch.
+    /// Appends an entry and waits until it is committed; whether it is.
     pub(crate) async fn append(
         &self,
         partition: PartitionId,
         epoch: u64,
         changes: Vec<OutboxChange>,
     ) -> bool {
-        let entry = OutboxEntry { time_ms: runtime::wall_ms(), changes };
-        let payload = Bytes::from(entry.encode());
-        let Some(answer) = self.desk.append(partition, epoch, payload) else { return false };
-        match answer.await {
-            Ok(Committed::Quorum { .. } | Committed::Done) => true,
-            Ok(Committed::NotCommitted(_)) => {
-                self.desk.give_up(partition, epoch);
-                false
-            }
-            Ok(Committed::Local { .. } | Committed::Unknown(_)) | Err(_) => false,
-        }
+        append(&*self.desk, partition, epoch, changes).await
     }
 
-    /// Writes a transaction out and tries it. `wait`: others are under way, and there must be room for it.
+    /// Writes a transaction out and tries it. `wait`: others are under way, and there must be room for it; `until`:
+    /// after that it may not begin any more.
     pub(crate) async fn send(
         self: Arc<Self>,
         partition: PartitionId,
         frozen: Arc<Frozen>,
         wait: bool,
+        until: Option<Instant>,
     ) -> Happened {
         let _room = match wait {
             // Cannot be an error: nobody closes it.
             true => self.room.acquire().await.ok(),
             false => None,
         };
-        let tried = self.try_once(partition, &frozen).await;
+        let tried = self.try_once(partition, &frozen, until).await;
         Happened::Tried { partition, frozen, tried }
     }
 
-    async fn try_once(&self, partition: PartitionId, frozen: &Frozen) -> Tried {
+    async fn try_once(
+        &self,
+        partition: PartitionId,
+        frozen: &Frozen,
+        until: Option<Instant>,
+    ) -> Tried {
         let Frozen { id, part } = frozen;
         let cancelled = |verdict| Tried { verdict, ended: Ended::Cancelled, status: None };
         let id = TransactionId::of(self.desk.cluster(), partition.0, *id);
@@ -343,38 +301,23 @@ impl Work {
         let events: Vec<Event> = found.into_iter().map(|(_, event)| event).collect();
         let rendered = render(part.dialect, part.render, &id, &events, &self.names);
         let same = rendered.filter(|rendered| rendered.hash == part.hash);
-        let Some(rendered) = same.filter(|_| part.dialect == self.config.dialect) else {
+        let Some(rendered) = same.filter(|_| part.dialect == self.terms().dialect) else {
             return cancelled(Verdict::Differs { left });
         };
         let target = match self.target().await {
             Ok(target) => target,
             Err(attempt) => return self.tell(id, &events, &attempt),
         };
-        let attempt = self.courier.attempt(&target, &rendered).await;
+        if until.is_some_and(|until| runtime::now() > until) {
+            // It would not be over before its turn is.
+            return cancelled(Verdict::Later);
+        }
+        let attempt = self.deliver(&target, &rendered, until).await;
         self.tell(id, &events, &attempt)
-    }
-
-    /// Where the service is now, and how we prove who we are: read for each attempt, so that a new secret
-    /// counts from the next one on.
-    async fn target(&self) -> Result<Target, Attempt> {
-        let ServiceConfig { name, url, dialect, secret_file, allow_private, .. } = &self.config;
-        let secret = match secret_file.clone() {
-            None => None,
-            Some(path) => Some(secret(path).await?),
-        };
-        Ok(Target {
-            service: name.clone(),
-            url: url.clone(),
-            secret,
-            allow_private: allow_private.clone(),
-            dialect: *dialect,
-            secrets: BTreeMap::new(),
-        })
     }
 
     /// Notes an attempt, and says what it means.
     fn tell(&self, id: TransactionId, events: &[Event], attempt: &Attempt) -> Tried {
-        self.meters.attempt(attempt.outcome, attempt.ms);
         self.attempts.push(AttemptRecord::of(id, events.len(), attempt));
         let (service, status, error) = (&self.config.name, attempt.status, &attempt.error);
         tracing::debug!(service, %id, outcome = ?attempt.outcome, status, error, "attempt");
@@ -392,13 +335,25 @@ impl Work {
     }
 }
 
-/// What a file holds.
-async fn secret(path: PathBuf) -> Result<Secret, Attempt> {
-    let shown = path.display().to_string();
-    let read = runtime::blocking(move || std::fs::read_to_string(path)).await;
-    let text = read.ok_or_else(|| failed("this node is stopping".to_owned()))?;
-    let text = text.map_err(|error| failed(format!("{shown}: {error}")))?;
-    Ok(Secret::new(&text))
+/// Appends an entry and waits until it is committed; whether it is. There is no other end to the wait than that of
+/// the epoch.
+pub(crate) async fn append(
+    desk: &dyn Desk,
+    partition: PartitionId,
+    epoch: u64,
+    changes: Vec<OutboxChange>,
+) -> bool {
+    let entry = OutboxEntry { time_ms: runtime::wall_ms(), changes };
+    let payload = Bytes::from(entry.encode());
+    let Some(answer) = desk.append(partition, epoch, payload) else { return false };
+    match answer.await {
+        Ok(Committed::Quorum { .. } | Committed::Done) => true,
+        Ok(Committed::NotCommitted(_)) => {
+            desk.give_up(partition, epoch);
+            false
+        }
+        Ok(Committed::Local { .. } | Committed::Unknown(_)) | Err(_) => false,
+    }
 }
 
 /// What an attempt says of its service.
@@ -410,19 +365,5 @@ pub(crate) fn ended(attempt: &Attempt) -> Ended {
             let (retry_after, silent) = (attempt.retry_after, attempt.status.is_none());
             Ended::Failed { retry_after, silent, connected }
         }
-    }
-}
-
-/// An attempt that could not be made.
-fn failed(error: String) -> Attempt {
-    Attempt {
-        outcome: Outcome::Retry { connected: false },
-        status: None,
-        ms: 0,
-        head: Bytes::new(),
-        body: Bytes::new(),
-        failed: Vec::new(),
-        retry_after: None,
-        error: Some(error),
     }
 }

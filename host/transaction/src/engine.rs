@@ -92,7 +92,9 @@ pub struct Engine {
     service: Service,
     lanes: BTreeMap<u16, Lane>,
     /// The lane that was asked last: the next one is asked first.
-    turn: u16,
+    asked: u16,
+    /// Where one transaction follows another in the whole cluster: whether it is this node's turn.
+    turn: Option<bool>,
     told: State,
 }
 
@@ -100,7 +102,7 @@ impl Engine {
     /// Before anything is known.
     pub fn new(config: EngineConfig, now: Instant) -> Self {
         let service = Service::new(config.retry, config.parallel, now);
-        Self { config, service, lanes: BTreeMap::new(), turn: 0, told: State::Up }
+        Self { config, service, lanes: BTreeMap::new(), asked: 0, turn: None, told: State::Up }
     }
 
     /// This node leads a lane in `epoch`, and that is what it owes.
@@ -129,6 +131,27 @@ impl Engine {
         match owed {
             Some(owed) => known.owes(epoch, owed, now),
             None => self.handle_closed(lane),
+        }
+    }
+
+    /// Something of a lane is to be appended beside what is decided here, about what would be sent next (`front`), or
+    /// what is not cut if nothing would. Whether it may be: nothing is under way, and until
+    /// [`Engine::handle_appended`] nothing will be.
+    pub fn claim(&mut self, lane: u16, epoch: u64, front: Option<FrozenId>) -> bool {
+        let rests = |lane: &&mut Lane| {
+            let stands = match front {
+                Some(id) => lane.to_send().is_some_and(|frozen| frozen.id == id),
+                None => lane.owed.front.is_none(),
+            };
+            let idle = !lane.appending && lane.sending.is_none();
+            lane.epoch == epoch && epoch > 0 && idle && stands
+        };
+        match self.lanes.get_mut(&lane).filter(rests) {
+            Some(lane) => {
+                lane.appending = true;
+                true
+            }
+            None => false,
         }
     }
 
@@ -181,6 +204,22 @@ impl Engine {
         after
     }
 
+    /// Whether it is this node's turn, where one transaction follows another in the whole cluster; `None`: where they
+    /// need not. Nothing is cut before: what waits grows.
+    pub fn set_turn(&mut self, turn: Option<bool>) {
+        self.turn = turn;
+    }
+
+    /// Transactions under way.
+    pub fn sending(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.sending.is_some()).count()
+    }
+
+    /// A lane waits so long for more before it cuts, from now on.
+    pub fn set_linger(&mut self, linger: Duration) {
+        self.config.linger = linger;
+    }
+
     /// Time goes on.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.service.handle_timeout(now);
@@ -190,17 +229,17 @@ impl Engine {
     pub fn poll(&mut self, now: Instant) -> Option<Step> {
         self.service.handle_timeout(now);
         let may = self.may();
-        let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let after = (Bound::Excluded(self.asked), Bound::Unbounded);
         let order: Vec<u16> = self
             .lanes
             .range(after)
-            .chain(self.lanes.range(..=self.turn))
+            .chain(self.lanes.range(..=self.asked))
             .map(|(number, _)| *number)
             .collect();
         for number in order {
             let Some(lane) = self.lanes.get_mut(&number) else { continue };
             let Some(next) = lane.next(may, now) else { continue };
-            self.turn = number;
+            self.asked = number;
             let epoch = lane.epoch;
             return Some(match next {
                 Next::Cut { settled } => {
@@ -225,9 +264,13 @@ impl Engine {
         let recovering = self.service.state() == State::Recovering;
         let sendable = self.lanes.values().any(|lane| lane.to_send().is_some());
         let cutting = self.lanes.values().any(|lane| lane.appending);
+        let (alone, turn) = match self.turn {
+            None => (true, true),
+            Some(turn) => (self.sending() == 0, turn),
+        };
         May {
-            send: self.service.may_send(),
-            cut: self.service.may_cut(!sendable && !cutting),
+            send: self.service.may_send() && alone && turn,
+            cut: self.service.may_cut(!sendable && !cutting) && turn,
             probe: recovering,
             linger: self.config.linger,
             wakes: self.service.wakes(),
@@ -330,6 +373,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_is_claimed_while_nothing_is_under_way_and_rests_until_that_is_over() {
+        let (mut engine, now) = engine(1);
+        let front = Some(frozen(9).id);
+        assert!(!engine.claim(3, 7, front), "nobody leads it");
+        engine.handle_owed(3, 7, owes(9), now);
+        assert!(!engine.claim(3, 6, front), "not in that epoch");
+        assert!(!engine.claim(3, 7, None) && !engine.claim(3, 7, Some(frozen(2).id)));
+        assert!(engine.claim(3, 7, front) && !engine.claim(3, 7, front));
+        assert_eq!(engine.poll(now), None, "what it owes may be given up");
+        engine.handle_appended(3, 7, Some(owes(11)), now);
+        let sent = engine.poll(now);
+        assert!(matches!(sent, Some(Step::Send { frozen, .. }) if frozen.id.seq == 11));
+        assert!(!engine.claim(3, 7, Some(frozen(11).id)), "it is under way");
+        engine.handle_tried(3, &frozen(11), &taken(), now, 0);
+        assert!(!engine.claim(3, 7, Some(frozen(11).id)), "it was taken");
+    }
+
+    #[test]
     fn what_is_done_is_written_down_after_a_second_if_nothing_follows() {
         let (mut engine, now) = engine(1);
         engine.handle_owed(3, 7, owes(9), now);
@@ -369,6 +430,35 @@ mod tests {
         engine.handle_tried(1, &frozen(9), &taken(), later, 0);
         assert_eq!(engine.told(), Some(Told::Recovered));
         assert!(matches!(engine.poll(later), Some(Step::Cut { lane: 2, .. })));
+    }
+
+    #[test]
+    fn where_one_follows_another_nothing_is_cut_or_sent_out_of_turn_and_one_at_a_time() {
+        let (mut engine, now) = engine(4);
+        engine.set_turn(Some(false));
+        engine.handle_owed(1, 1, owes(9), now);
+        engine.handle_owed(2, 1, owes(5), now);
+        engine.handle_owed(3, 1, Owed { ripe: true, ..Owed::default() }, now);
+        assert_eq!((engine.poll(now), engine.next_timeout()), (None, None));
+        assert_eq!(engine.working(), 3, "it wants its turn");
+        // It succeeds, so that several could be sent at once.
+        engine.service_mut().begin();
+        engine.service_mut().end(9, Ended::Answered, 3, now, 0);
+        engine.set_turn(Some(true));
+        let mut sent = Vec::new();
+        while let Some(step) = engine.poll(now) {
+            sent.extend(match step {
+                Step::Send { lane, frozen, .. } => Some((lane, frozen)),
+                Step::Cut { .. } | Step::Settle { .. } => None,
+            });
+        }
+        assert_eq!((sent.len(), engine.sending()), (1, 1));
+        engine.set_turn(Some(false));
+        let (lane, frozen) = &sent[0];
+        engine.handle_tried(*lane, frozen, &taken(), now, 0);
+        assert_eq!(engine.poll(now), None);
+        let settles = engine.poll(now + SETTLE_AFTER);
+        assert!(matches!(settles, Some(Step::Settle { .. })), "what was taken is written down");
     }
 
     #[test]

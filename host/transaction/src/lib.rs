@@ -5,7 +5,7 @@
 //! never carries other bytes, whichever node sends it.
 //!
 //! Two halves live here. The rules are pure: when something is tried again, what is cut together, what
-//! a lane does next, whether a service is tried at all ([`Engine`]). The other half knows HTTP: what is sent,
+//! a lane does next, whether a service is tried at all ([`Engine`]), and whose turn it is ([`Turn`]). The other half knows HTTP: what is sent,
 //! to which addresses, and what an answer means.
 //!
 //! **What is sent** ([`render`]) is a pure function of events, dialect, version of the writing, and the
@@ -30,6 +30,7 @@ mod engine;
 mod lane;
 mod schedule;
 mod service;
+mod turn;
 
 pub mod address;
 mod answer;
@@ -38,6 +39,7 @@ mod credential;
 mod dial;
 mod dialect;
 mod event;
+mod instances;
 mod outcall;
 mod resolver;
 mod resting;
@@ -54,6 +56,7 @@ pub use cut::{Cutting, Found};
 pub use dialect::{VERSION, ping, render};
 pub use engine::{Engine, EngineConfig, Step, Told, Tried};
 pub use event::{Event, Names, Rendered, TransactionId};
+pub use instances::Instances;
 pub use lane::{After, Owed, Piece, ROUNDS_MAX, SETTLE_AFTER, Settlement, Verdict, after};
 pub use model::{Dialect, InvalidDialect};
 pub use outcall::render_outcall;
@@ -63,3 +66,4 @@ pub use sender::{Sender, SenderConfig, Times};
 pub use service::{Cause, Ended, PARKED_IN_A_ROW, Service, State};
 pub use service_url::{InvalidUrl, ServiceUrl};
 pub use trust::TrustError;
+pub use turn::{TURN, TURN_LEFT, Turn, TurnRecord, TurnSeen, TurnStep};

@@ -27,6 +27,7 @@ const NEWS_EVERY: Duration = Duration::from_secs(10);
 
 /// Why nothing is sent until somebody says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// An operator said so.
     Paused,
@@ -288,6 +289,14 @@ impl Service {
         }
     }
 
+    /// What the whole cluster was told: that nothing is sent, and why, or that what was stopped goes on.
+    pub fn obey(&mut self, stopped: Option<Cause>, now: Instant) {
+        match stopped {
+            Some(cause) => self.enter(State::Stopped(cause), now),
+            None => self.resume(now),
+        }
+    }
+
     /// What it is taken for.
     pub fn state(&self) -> State {
         self.state
@@ -458,6 +467,20 @@ mod tests {
         service.pause(now + NEWS_EVERY);
         service.hear(true, third + NEWS_EVERY);
         assert_eq!(service.state(), State::Stopped(Cause::Paused));
+    }
+
+    #[test]
+    fn what_the_cluster_was_told_is_obeyed_and_no_wake_ends_a_pause() {
+        let (mut service, now) = service();
+        service.obey(None, now);
+        assert_eq!((service.state(), service.wakes()), (State::Up, 0), "nothing was stopped");
+        service.obey(Some(Cause::Paused), now);
+        service.wake(now);
+        assert_eq!(service.state(), State::Stopped(Cause::Paused));
+        service.obey(Some(Cause::Gone), now);
+        assert_eq!(service.state(), State::Stopped(Cause::Gone));
+        service.obey(None, now);
+        assert_eq!((service.state(), service.wakes()), (State::Recovering, 1));
     }
 
     #[test]

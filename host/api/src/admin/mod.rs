@@ -65,6 +65,7 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
     const WAKE: &str = "/admin/v1/services/{name}/wake";
     const PAUSE: &str = "/admin/v1/services/{name}/pause";
     const RESUME: &str = "/admin/v1/services/{name}/resume";
+    const FORGET: &str = "/admin/v1/services/{name}/forget";
     const TEST: &str = "/admin/v1/services/{name}/test";
     const REPLAY: &str = "/admin/v1/services/{name}/replay";
     const WHY: &str = "/admin/v1/messages/{id}/why";
@@ -89,6 +90,7 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
         .on(MethodFilter::POST, WAKE, "admin wake", services::wake)
         .on(MethodFilter::POST, PAUSE, "admin pause", services::pause)
         .on(MethodFilter::POST, RESUME, "admin resume", services::resume)
+        .on(MethodFilter::POST, FORGET, "admin forget", services::forget)
         .on(MethodFilter::POST, REPLAY, "admin replay", services::replay)
         .on(MethodFilter::POST, TEST, "admin test", services::test)
         .on(MethodFilter::GET, WHY, "admin why", why::why)

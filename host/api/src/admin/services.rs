@@ -33,7 +33,7 @@ pub struct ServiceInfo {
     pub dialect: String,
     /// `up`, `down`, `recovering` or `stopped`.
     pub state: &'static str,
-    /// Why it is stopped: `paused`, `gone`, `gave-up`, `refuses-all`.
+    /// Why it is stopped: `paused`, `gone`, `gave-up`, `refuses-all`; `unconfigured`: a node does not have it in its file.
     pub cause: Option<&'static str>,
     /// For how long it has been so, in milliseconds.
     pub for_ms: u64,
@@ -47,6 +47,8 @@ pub struct ServiceInfo {
     pub done: u64,
     /// Events that were put aside.
     pub parked: u64,
+    /// Events that were given up, because they had waited for longer than is kept.
+    pub abandoned: u64,
     /// Of how many partitions that is.
     pub partitions: u64,
     /// What each node sees, the worst first.
@@ -76,6 +78,8 @@ pub struct ServiceNodeInfo {
     pub done: u64,
     /// Events that were put aside.
     pub parked: u64,
+    /// Events that were given up, because they had waited for longer than is kept.
+    pub abandoned: u64,
     /// Of how many partitions that is.
     pub partitions: u64,
 }
@@ -118,6 +122,8 @@ pub struct DeadInfo {
     pub transaction: String,
     /// When it was put aside.
     pub last_ms: u64,
+    /// No event, but how many events of a partition were given up; 0 for an event.
+    pub abandoned: u64,
 }
 
 /// What an operator wants of a service.
@@ -129,6 +135,8 @@ pub enum ServiceWish {
     Pause,
     /// Go on.
     Resume,
+    /// There is no such service any more.
+    Forget,
 }
 
 #[derive(Debug, Serialize)]
@@ -194,6 +202,10 @@ pub(super) async fn pause(order: Order) -> Answered {
 
 pub(super) async fn resume(order: Order) -> Answered {
     wish(order, ServiceWish::Resume).await
+}
+
+pub(super) async fn forget(order: Order) -> Answered {
+    wish(order, ServiceWish::Forget).await
 }
 
 async fn wish(order: Order, wish: ServiceWish) -> Answered {

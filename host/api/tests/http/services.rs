@@ -18,6 +18,7 @@ pub(crate) fn shown() -> ServicesInfo {
         pending: 5,
         done: 9,
         parked: 2,
+        abandoned: 4,
         partitions: 3,
     };
     let service = ServiceInfo {
@@ -32,6 +33,7 @@ pub(crate) fn shown() -> ServicesInfo {
         pending: 5,
         done: 9,
         parked: 2,
+        abandoned: 4,
         partitions: 3,
         nodes: vec![node],
     };
@@ -60,6 +62,7 @@ pub(crate) fn dead(transaction: String) -> DeadInfo {
         status: Some(400),
         transaction,
         last_ms: 3,
+        abandoned: 0,
     }
 }
 
@@ -70,11 +73,11 @@ async fn services_are_shown_woken_and_given_again_what_they_did_not_take() {
     let sums = json!({
         "name": "crm", "url": "http://crm", "dialect": "webhook", "state": "stopped",
         "cause": "paused", "for_ms": 7, "next_ms": null, "in_flight": 1, "pending": 5, "done": 9,
-        "parked": 2, "partitions": 3,
+        "parked": 2, "abandoned": 4, "partitions": 3,
         "nodes": [{
             "node": "n1", "url": "http://crm", "state": "stopped", "cause": "paused", "for_ms": 7,
             "next_ms": null, "in_flight": 1, "pending": 5, "done": 9, "parked": 2,
-            "partitions": 3,
+            "abandoned": 4, "partitions": 3,
         }],
     });
     assert_eq!(services, json!({"services": [sums], "silent": ["n9"]}));
@@ -84,13 +87,13 @@ async fn services_are_shown_woken_and_given_again_what_they_did_not_take() {
     assert_eq!((nobody.status, nobody.code().as_str()), (404, "not-found"));
     let dead = desk.get("/admin/v1/services/crm/dlq").await.json();
     assert_eq!(dead["entries"][0]["event"], "e");
-    for verb in ["wake", "pause", "resume"] {
+    for verb in ["wake", "pause", "resume", "forget"] {
         let done = desk.json(&format!("/admin/v1/services/crm/{verb}"), "{}").await;
         assert_eq!((done.status, done.json()), (200, services.clone()));
     }
     let tested = desk.json("/admin/v1/services/crm/test", "").await;
     assert_eq!((tested.status, tested.json()["outcome"].as_str()), (200, Some("failed")));
-    assert_eq!(desk.told(), ["Wake crm", "Pause crm", "Resume crm", "test crm"]);
+    assert_eq!(desk.told(), ["Wake crm", "Pause crm", "Resume crm", "Forget crm", "test crm"]);
     let all = desk.json("/admin/v1/services/crm/replay", "").await;
     assert_eq!(all.json(), json!({"replayed": 2}));
     let one = desk.json("/admin/v1/services/crm/replay", r#"{"events": ["e"]}"#).await;

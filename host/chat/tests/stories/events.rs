@@ -192,6 +192,40 @@ async fn a_call_out_waits_until_it_is_answered_and_is_answered_once() {
     assert!(chat.pending.is_empty());
 }
 
+#[tokio::test]
+async fn a_reply_that_its_plugin_cannot_take_ends_its_call_after_three_runs() {
+    let caller = Scripted::calling(
+        "caller",
+        |call| {
+            if text(call) != "ask" {
+                return pass();
+            }
+            let (service, path) = ("crm".into(), "/score".into());
+            let (headers, body, correlation) = (Attrs::new(), b"{}".to_vec(), "c1".into());
+            let call = Effect::Outcall { service, path, headers, body, correlation };
+            with(Verdict::Pass, vec![call])
+        },
+        |_call, _reply| Err(Failure::Deadline { deadline_ms: 50 }),
+    );
+    let stage = Stage::new(vec![chain(&[&caller])], Config::default());
+    let token = stage.chat().await;
+    stage.say(token, "k1", "ask").await;
+    let done = OutcallDone { token, number: 1, status: 200, body: b"7".to_vec(), attempts: 2 };
+    let done = || Request::OutcallDone(done.clone());
+    for _run in 1..3 {
+        let later = stage.ask(0, done()).await.unwrap_err();
+        assert!(later.retryable);
+        assert_eq!(shown(&stage, 0, token).await.pending.outcalls, 1);
+    }
+    for waited in [true, false] {
+        assert_eq!(stage.ask(0, done()).await, Ok(Response::OutcallDone { waited }));
+    }
+    assert_eq!(caller.told().into_iter().filter(|told| told == "c1").count(), 3);
+    let chat = shown(&stage, 0, token).await;
+    assert!(chat.pending.is_empty(), "nobody waits for it any more");
+    stage.say(token, "k2", "and on it goes").await;
+}
+
 /// Tells in its message's place what it is told of the past.
 async fn past(call: &Asking, at: Cursor, limit: usize) -> Vec<String> {
     let past = call.past.clone().expect("it may read it");

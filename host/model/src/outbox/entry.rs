@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 /// The first byte of an entry that is about transactions, and no chat's.
 pub const OUTBOX: u8 = b'T';
 
-/// The version of everything behind the first two bytes.
-const VERSION: u8 = 1;
+/// The newest version of everything behind the first two bytes. From 2 on something can be abandoned. An entry is
+/// written in the lowest version that can say it, so that nodes of before can read what they know.
+const VERSION: u8 = 2;
 
 /// Whether a log entry's payload is about transactions.
 pub fn is_outbox(payload: &[u8]) -> bool {
@@ -21,6 +22,7 @@ pub fn is_outbox(payload: &[u8]) -> bool {
 
 /// How a service wants its events written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// As a Matrix home server does it.
     Matrix,
@@ -60,7 +62,7 @@ impl fmt::Display for Dialect {
 pub struct ServiceRecord {
     /// Its name.
     pub name: String,
-    /// Rises when the record changes; 0 while nodes only have it from their own files.
+    /// Rises when the cluster's record of it changes; 0 where there was none.
     pub revision: u64,
     /// How it wants its events.
     pub dialect: Dialect,
@@ -171,6 +173,26 @@ pub enum OutboxChange {
         /// Which.
         id: FrozenId,
     },
+    /// A transaction has waited for longer than its service's events are kept: what is in it is given up.
+    Abandon {
+        /// Whose.
+        service: String,
+        /// Which.
+        id: FrozenId,
+    },
+}
+
+impl OutboxChange {
+    fn version(&self) -> u8 {
+        match self {
+            Self::Service { .. }
+            | Self::Forget { .. }
+            | Self::Cut { .. }
+            | Self::Settle { .. }
+            | Self::Replay { .. } => 1,
+            Self::Abandon { .. } => 2,
+        }
+    }
 }
 
 /// An entry about what is owed to services.
@@ -191,7 +213,8 @@ impl OutboxEntry {
     /// As a log entry's payload.
     pub fn encode(&self) -> Vec<u8> {
         // Plain data into memory: nothing can fail.
-        postcard::to_extend(self, vec![OUTBOX, VERSION]).unwrap_or_default()
+        let version = self.changes.iter().map(OutboxChange::version).max().unwrap_or(1);
+        postcard::to_extend(self, vec![OUTBOX, version]).unwrap_or_default()
     }
 
     /// What a payload says.
@@ -199,9 +222,11 @@ impl OutboxEntry {
     /// # Errors
     /// [`StrangeOutbox`]. Nothing that the bytes claim is believed before it is there.
     pub fn decode(payload: &[u8]) -> Result<Self, StrangeOutbox> {
-        let rest = payload.strip_prefix(&[OUTBOX, VERSION]).ok_or(StrangeOutbox)?;
-        let (entry, left) = postcard::take_from_bytes(rest).map_err(|_broken| StrangeOutbox)?;
-        if left.is_empty() { Ok(entry) } else { Err(StrangeOutbox) }
+        let [OUTBOX, version @ 1..=VERSION, rest @ ..] = payload else { return Err(StrangeOutbox) };
+        let read = postcard::take_from_bytes(rest);
+        let (entry, left): (Self, _) = read.map_err(|_broken| StrangeOutbox)?;
+        let knows = entry.changes.iter().all(|change| change.version() <= *version);
+        if left.is_empty() && knows { Ok(entry) } else { Err(StrangeOutbox) }
     }
 }
 
@@ -253,6 +278,23 @@ mod tests {
         let golden = include_str!("../../tests/golden/outbox.v1.hex");
         let hex: String = entry().encode().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, golden.split_whitespace().collect::<String>());
+    }
+
+    fn abandons() -> OutboxEntry {
+        let id = FrozenId { epoch: 3, seq: 200, index: 1 };
+        let changes = vec![OutboxChange::Abandon { service: "crm".to_owned(), id }];
+        OutboxEntry { time_ms: 1_700_000_000_000, changes }
+    }
+
+    /// When this breaks, logs on disks are no longer readable.
+    #[test]
+    fn what_is_abandoned_has_the_bytes_it_always_had() {
+        let golden = include_str!("../../tests/golden/outbox.v2.hex");
+        let hex: String = abandons().encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden.split_whitespace().collect::<String>());
+        assert_eq!(OutboxEntry::decode(&abandons().encode()), Ok(abandons()));
+        let older = [&[OUTBOX, 1], &abandons().encode()[2..]].concat();
+        assert_eq!(OutboxEntry::decode(&older), Err(StrangeOutbox), "version 1 did not know it");
     }
 
     #[test]

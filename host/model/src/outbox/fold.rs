@@ -106,6 +106,11 @@ impl Outbox {
                         booked.lane.replay(*id);
                     }
                 }
+                OutboxChange::Abandon { service, id } => {
+                    if let Some(booked) = self.services.get_mut(service) {
+                        booked.lane.abandon(*id);
+                    }
+                }
                 OutboxChange::Settle { service, id, again, parked, status } => {
                     let again = again.iter().map(&mut freeze).collect();
                     if let Some(booked) = self.services.get_mut(service) {
@@ -303,6 +308,21 @@ mod tests {
         assert_eq!((order(&outbox), lane(&outbox).parked), (vec![3, 4], 1));
         outbox.apply(1, 9, &settle(7, &[], &[]));
         assert_eq!(order(&outbox), [3, 4], "it was over already");
+    }
+
+    #[test]
+    fn what_is_abandoned_is_counted_and_owed_no_more() {
+        let mut outbox = three();
+        outbox.apply(1, 5, &cut(&[2, 3], (2, 0), (4, 0)));
+        let id = lane(&outbox).unfinished[0].id;
+        let abandon = OutboxChange::Abandon { service: "crm".to_owned(), id };
+        outbox.apply(1, 6, &change(abandon.clone()));
+        let counts = |outbox: &Outbox| {
+            (lane(outbox).abandoned, lane(outbox).pending(), outbox.listed().count())
+        };
+        assert_eq!(counts(&outbox), (2, 1, 0));
+        outbox.apply(1, 7, &change(abandon));
+        assert_eq!(counts(&outbox), (2, 1, 0), "once");
     }
 
     #[test]

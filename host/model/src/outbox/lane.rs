@@ -105,6 +105,14 @@ impl Lane {
         self.unfinished.insert(place, Arc::new(dead.frozen()));
     }
 
+    /// A transaction is given up, if it was there.
+    pub(super) fn abandon(&mut self, id: FrozenId) {
+        let Some(at) = self.unfinished.iter().position(|frozen| frozen.id == id) else { return };
+        if let Some(frozen) = self.unfinished.remove(at) {
+            self.abandoned += count(&frozen.part.events);
+        }
+    }
+
     /// A transaction is over, if it was there. What is put aside was sent alone.
     pub(super) fn settle(
         &mut self,

@@ -24,6 +24,7 @@ enum Command {
     Wake(Wake),
     Pause(Pause),
     Resume(Resume),
+    Forget(Forget),
     Attempts(Attempts),
     Dlq(Dlq),
     Replay(Replay),
@@ -98,6 +99,14 @@ struct Resume {
     named: Named,
 }
 
+/// Gives up what a service is owed. Take it out of the files of all nodes first; events that wait for it are lost.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  carillon service forget crm")]
+struct Forget {
+    #[command(flatten)]
+    named: Named,
+}
+
 /// Prints the last attempts, newest first.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  carillon service attempts crm")]
@@ -135,6 +144,7 @@ impl ServiceCommand {
                 Command::Wake(it) => it.named.has_done("wake").await,
                 Command::Pause(it) => it.named.has_done("pause").await,
                 Command::Resume(it) => it.named.has_done("resume").await,
+                Command::Forget(it) => it.named.forget().await,
                 Command::Attempts(it) => it.named.attempts().await,
                 Command::Dlq(it) => it.named.dead_letters().await,
                 Command::Replay(it) => it.run().await,
@@ -182,7 +192,8 @@ impl Ls {
             if services.is_empty() {
                 return "no service is configured".to_owned();
             }
-            let titles = ["NAME", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "URL"];
+            let titles =
+                ["NAME", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
             let mut rows = vec![titles.map(str::to_owned).to_vec()];
             rows.extend(services.iter().map(|service| row(service, "name")));
             table(&rows)
@@ -206,6 +217,7 @@ fn row(service: &Value, called: &str) -> Vec<String> {
         service["pending"].to_string(),
         service["done"].to_string(),
         service["parked"].to_string(),
+        service["abandoned"].to_string(),
         text("url"),
     ]
 }
@@ -231,7 +243,8 @@ impl Show {
             return Err(Problem::failed(what, "See carillon service ls"));
         };
         self.named.common.print(service, || {
-            let titles = ["NODE", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "URL"];
+            let titles =
+                ["NODE", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
             let mut rows = vec![titles.map(str::to_owned).to_vec()];
             rows.extend(list(service, "nodes").iter().map(|node| row(node, "node")));
             table(&rows)
@@ -253,6 +266,12 @@ impl Named {
             format!("{} is {state}", self.name)
         })?;
         whole(&told)
+    }
+
+    async fn forget(self) -> Result<(), Problem> {
+        let told = self.common.post(&self.path("forget"), &json!({})).await?;
+        self.common
+            .print(&told, || format!("{} is forgotten, and owed nothing any more", self.name))
     }
 
     async fn attempts(self) -> Result<(), Problem> {
@@ -291,6 +310,10 @@ impl Named {
             let mut rows = vec![titles.map(str::to_owned).to_vec()];
             rows.extend(entries.iter().map(|entry| {
                 let text = |field: &str| entry[field].as_str().unwrap_or("-").to_owned();
+                if let Some(count @ 1..) = entry["abandoned"].as_u64() {
+                    let event = format!("{count} events were given up");
+                    return vec![event, text("chat"), number(entry), text("transaction")];
+                }
                 vec![text("event"), text("chat"), number(entry), text("transaction")]
             }));
             table(&rows)

@@ -5,16 +5,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::Dialect;
+use outbox::Keep;
 use toml::de::DeValue;
 use transaction::address::Range;
 use transaction::{BatchLimits, EVENTS_MAX, Retry};
 
-use super::Config;
 use super::read::{FromKey, Reading, Section, text};
 use super::units::{Size, Span};
+use super::{Config, RegistryKind};
+use crate::directory::REGISTRY;
 
 /// The longest body that is cut for one transaction: what receives it must take it in one piece.
 const BATCH_BYTES: std::ops::RangeInclusive<Size> = Size(1 << 10)..=Size(4 << 20);
+
+/// Less would be less than one transaction for each of many partitions.
+const KEEP_BYTES_MIN: Size = Size(64 << 20);
 
 /// `[services.NAME]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +58,10 @@ pub struct ServiceConfig {
     pub give_up: Span,
     /// From where on events concern it.
     pub from: From,
+    /// How long is kept for it what it does not take.
+    pub keep_age: Span,
+    /// How much.
+    pub keep_bytes: Size,
 }
 
 /// `order`.
@@ -60,6 +69,8 @@ pub struct ServiceConfig {
 pub enum Order {
     /// Those of a chat in theirs.
     Chat,
+    /// One transaction after another in the whole cluster.
+    Service,
 }
 
 /// `from`.
@@ -73,7 +84,7 @@ pub enum From {
 
 impl Default for ServiceConfig {
     fn default() -> Self {
-        let (batch, retry) = (BatchLimits::default(), Retry::default());
+        let (batch, retry, keep) = (BatchLimits::default(), Retry::default(), Keep::default());
         Self {
             url: String::new(),
             dialect: Dialect::Webhook,
@@ -92,6 +103,8 @@ impl Default for ServiceConfig {
             cap: Span(retry.cap),
             give_up: Span(retry.give_up),
             from: From::Now,
+            keep_age: Span(keep.age),
+            keep_bytes: Size(keep.bytes),
         }
     }
 }
@@ -136,6 +149,10 @@ impl ServiceConfig {
         retry.key(reading, "give_up", &mut it.give_up);
         retry.done(reading);
         section.key(reading, "from", &mut it.from);
+        let mut keep = section.section(reading, "keep");
+        keep.key(reading, "age", &mut it.keep_age);
+        keep.key(reading, "bytes", &mut it.keep_bytes);
+        keep.done(reading);
         section.key(reading, "outcall_give_up", &mut it.outcall_give_up);
         let mut secrets = section.section(reading, "secrets");
         for name in secrets.names() {
@@ -172,8 +189,13 @@ impl ServiceConfig {
                 bytes: self.batch_bytes.bytes(),
                 linger: linger.0,
             },
+            order: match self.order {
+                Order::Chat => outbox::Order::Chat,
+                Order::Service => outbox::Order::Service,
+            },
             parallel: self.parallel,
             retry: Retry { first: first.0, cap: cap.0, give_up: give_up.0 },
+            keep: Keep { age: self.keep_age.0, bytes: self.keep_bytes.0 },
             from_start: self.from == From::Start,
         }
     }
@@ -189,7 +211,7 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
             reading.fault(&path, format!("a service cannot be called {name:?}"), fix);
         }
         if reading.sound(&[&key("url")]) {
-            url(service, &path, reading);
+            url(config, service, &path, reading);
         }
         secrets(service, &path, reading);
         let most = u64::try_from(EVENTS_MAX).unwrap_or(u64::MAX);
@@ -211,21 +233,41 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
             reading.fault(&key("kinds"), what, "Name kinds, or write [\"*\"]");
         }
         retry(service, &path, reading);
+        keep(service, &path, reading);
     }
 }
 
-fn url(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
+fn url(config: &Config, service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
     let key = format!("{path}.url");
     let url = &service.url;
-    if url.starts_with("registry:") {
-        let what = format!("{key} is {url:?}, and services in the registry are not followed yet");
-        reading.fault(&key, what, "Write its http or https URL");
+    if let Some(found_at) = url.strip_prefix(REGISTRY) {
+        if !is_path(found_at) {
+            let what = format!("{key} is {url:?}");
+            reading.fault(
+                &key,
+                what,
+                "Write where its instances are, as in \"registry:/services/crm\"",
+            );
+        } else if config.registry.kind == RegistryKind::Embedded {
+            let what = format!("{key} is {url:?}, and an embedded registry has no other services");
+            reading.fault(
+                &key,
+                what,
+                "Write its http or https URL, or have the registry in ZooKeeper",
+            );
+        }
     } else if !["http://", "https://"].iter().any(|scheme| {
         url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
     }) {
         let what = format!("{key} is {url:?}");
         reading.fault(&key, what, "Write where it is, as in \"https://crm.example.org/hook\"");
     }
+}
+
+/// Whether a service may be looked for there: an absolute path without empty or dotted parts.
+fn is_path(path: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part)) && path.len() <= 1024
 }
 
 fn secrets(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
@@ -262,6 +304,23 @@ fn retry(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
     }
 }
 
+fn keep(service: &ServiceConfig, path: &str, reading: &mut Reading<'_>) {
+    let ServiceConfig { keep_age, keep_bytes, give_up, .. } = service;
+    if keep_age < give_up {
+        let what = format!("{path}.keep.age is {keep_age}, and retry.give_up is {give_up}");
+        let fix = format!("Write {give_up} or more: until then it is tried");
+        reading.fault(&format!("{path}.keep.age"), what, fix);
+    }
+    if *keep_bytes < KEEP_BYTES_MIN {
+        let what = format!("{path}.keep.bytes is {keep_bytes}");
+        reading.fault(
+            &format!("{path}.keep.bytes"),
+            what,
+            format!("Write {KEEP_BYTES_MIN} or more"),
+        );
+    }
+}
+
 fn is_name(name: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=63).contains(&name.len()) && name.bytes().all(letter)
@@ -285,9 +344,10 @@ impl FromKey for Vec<Range> {
 
 impl FromKey for Order {
     fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
-        let wanted = "\"chat\"; one order over all chats does not exist yet";
+        let wanted = "\"chat\" or \"service\"";
         match text(value, wanted)? {
             "chat" => Ok(Self::Chat),
+            "service" => Ok(Self::Service),
             _ => Err(wanted.to_owned()),
         }
     }

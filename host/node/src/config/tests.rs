@@ -319,17 +319,19 @@ fn what_only_follows_from_another_fault_is_not_told() {
 #[test]
 fn faults_of_services_are_told_with_what_to_write() {
     let text = "[services.crm]\nurl = \"registry:/services/crm\"\n[services.\"bad name\"]\n\
-                url = \"ftp://x\"\nsecret_file = \"s\"\norder = \"service\"\nparallel = 0\n\
+                url = \"ftp://x\"\nsecret_file = \"s\"\norder = \"none\"\nparallel = 0\n\
                 batch = { events = 101, bytes = \"1B\" }\nkinds = []\n\
                 retry = { first = \"10s\", cap = \"1s\", give_up = \"0s\" }\n\
-                [services.m]\nurl = \"http://m\"\ndialect = \"matrix\"\nsecret_file = \"s\"\n";
+                [services.m]\nurl = \"http://m\"\ndialect = \"matrix\"\nsecret_file = \"s\"\n\
+                [services.n]\nurl = \"registry:crm\"\nsecret_file = \"s\"\n\
+                keep = { age = \"1d\", bytes = \"1MiB\" }\n";
     let told = faults(text);
     for expected in [
         "line 1: services.crm.secret_file is missing: a webhook is signed.",
-        "line 2: services.crm.url is \"registry:/services/crm\", and services in the registry are not followed yet.",
+        "line 2: services.crm.url is \"registry:/services/crm\", and an embedded registry has no other services.",
         "line 3: a service cannot be called \"bad name\". Write 1 to 63 letters, digits, '-' and '_'.",
         "line 4: services.bad name.url is \"ftp://x\".",
-        "line 6: services.bad name.order is not a value it can have. Write \"chat\";",
+        "line 6: services.bad name.order is not a value it can have. Write \"chat\" or \"service\".",
         "line 7: services.bad name.parallel is 0. Write 1 to 256.",
         "line 8: services.bad name.batch.events is 101. Write 1 to 100.",
         "line 8: services.bad name.batch.bytes is 1B. Write 1KiB to 4MiB.",
@@ -337,8 +339,11 @@ fn faults_of_services_are_told_with_what_to_write() {
         "line 10: services.bad name.retry.cap is 1s, and first is 10s. Write 10s or more.",
         "line 10: services.bad name.retry.give_up is 0s, and cap is 1s. Write 1s or more.",
         "line 11: services.m speaks matrix, which has no use for that file. Name the file in token_file.",
+        "line 16: services.n.url is \"registry:crm\". Write where its instances are,",
+        "line 18: services.n.keep.age is 1d, and retry.give_up is 3d. Write 3d or more: until then it is tried.",
+        "line 18: services.n.keep.bytes is 1MiB. Write 64MiB or more.",
     ] {
         assert!(told.iter().any(|told| told.starts_with(expected)), "{expected}\n{told:#?}");
     }
-    assert_eq!(told.len(), 12, "{told:#?}");
+    assert_eq!(told.len(), 15, "{told:#?}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use transaction::{Attempt, Outcome, Sender, SenderConfig};
@@ -71,20 +71,34 @@ async fn an_answer_that_nobody_asked_for_answers_nothing() {
 async fn a_connection_does_not_rest_for_long() {
     let (door, sender, time) = (Door::open().await, sender(), Time::stands_still());
     let target = door.target();
-    let (_, (_open, _)) = tokio::join!(send(&sender, &target, 1), door.answer(OK));
+    let (_, (old, _)) = tokio::join!(send(&sender, &target, 1), door.answer(OK));
     for _ in 0..30 {
         time.tick().await;
     }
-    let (attempt, _) = tokio::join!(send(&sender, &target, 2), door.answer(OK));
+    let (attempt, ()) = tokio::join!(send(&sender, &target, 2), comes_anew(&door, old));
     assert_eq!(attempt.outcome, Outcome::Done);
 }
 
 #[tokio::test]
 async fn a_connection_to_where_the_service_was_is_not_used() {
     let (door, moved, sender) = (Door::open().await, Door::open().await, sender());
-    let (_, (_open, _)) = tokio::join!(send(&sender, door.target(), 1), door.answer(OK));
-    let (attempt, _) = tokio::join!(send(&sender, moved.target(), 2), moved.answer(OK));
+    let (_, (old, _)) = tokio::join!(send(&sender, door.target(), 1), door.answer(OK));
+    let (attempt, ()) = tokio::join!(send(&sender, moved.target(), 2), comes_anew(&moved, old));
     assert_eq!(attempt.outcome, Outcome::Done);
+}
+
+/// Answers the next request, which must not come over the connection that was there before.
+async fn comes_anew(door: &Door, mut old: TcpStream) {
+    let over_the_old_one = async {
+        let mut byte = [0];
+        if old.read(&mut byte).await.unwrap_or(0) == 0 {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = over_the_old_one => panic!("the old connection is used"),
+        _answered = door.answer(OK) => {}
+    }
 }
 
 /// What one certificate is like.

@@ -1,0 +1,538 @@
+//! Whose turn it is, where a service gets one transaction after another from the whole cluster.
+//!
+//! A node sends to such a service only while it holds the turn: a record in the registry, changed by compare-and-set
+//! and renewed while it is used. Clocks of different nodes are never compared. A holder counts from when it sent its
+//! last renewal, the others from when they first saw it; an attempt begins only if all of it ends before the holder's
+//! time does, and the others wait for longer than that. So two attempts of two nodes never overlap, whoever is cut
+//! off or stands still. Without the registry nobody renews, and it stops.
+//!
+//! It is told what was read and written, and asked what to read and write next. One thing at a time.
+
+use std::time::Duration;
+
+use runtime::Instant;
+use serde::{Deserialize, Serialize};
+
+/// So long a turn lasts since its holder sent its last renewal, on the holder's clock.
+pub const TURN: Duration = Duration::from_secs(40);
+/// So much of it has to be left for an attempt to begin: as long as one can take.
+pub const TURN_LEFT: Duration = Duration::from_secs(30);
+/// How often it is renewed while it is used.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// What has not changed for so long on another node's clock is over: longer than [`TURN`].
+const ABANDONED: Duration = Duration::from_secs(45);
+/// If others want it, it is passed on after so long, or so many transactions.
+const SHARE: Duration = Duration::from_secs(1);
+const SHARE_MAX: u32 = 10;
+/// How often who waits looks though nothing was told.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How soon it is tried again after the registry did not answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Who holds it, as the registry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TurnRecord {
+    /// The node; empty: nobody.
+    pub holder: String,
+    /// Its process life.
+    pub boot: u64,
+    /// Rises with every holder.
+    pub term: u64,
+}
+
+/// What was found in the registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TurnSeen {
+    /// The record, with the version of its key.
+    pub record: Option<(TurnRecord, u64)>,
+    /// The latest process life of the node that the record names, as far as that is known.
+    pub boot: u64,
+    /// Whether another node waits for it.
+    pub wanted: bool,
+    /// Whether others can see that this node waits.
+    pub marked: bool,
+}
+
+/// What to do with the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnStep {
+    /// Read all of [`TurnSeen`].
+    Read,
+    /// Write the record, if its key has this version; `None`: if there is none.
+    Write {
+        /// The version that must stand there.
+        expect: Option<u64>,
+        /// What to write.
+        record: TurnRecord,
+    },
+    /// Let the holder see that this node waits, or does not any more.
+    Mark(bool),
+}
+
+/// The turn of one service, as one node sees it.
+#[derive(Debug)]
+pub struct Turn {
+    node: String,
+    boot: u64,
+    /// What is known to stand, and since when it has not changed as far as was seen.
+    seen: Option<(TurnSeen, Instant)>,
+    held: Option<Held>,
+    /// When the write that is under way was sent, and what it says.
+    writing: Option<(Instant, TurnRecord)>,
+    asking: bool,
+    marked: bool,
+    wants: bool,
+    idle: bool,
+    /// It was passed on, and until then others take it first.
+    yields: Option<Instant>,
+    /// It is to be read then.
+    look: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// When the last renewal that is known to stand was sent.
+    sent: Instant,
+    since: Instant,
+    /// Transactions since then.
+    done: u32,
+}
+
+impl Turn {
+    /// Of `node` in its process life `boot`, before anything is known.
+    pub fn new(node: &str, boot: u64, now: Instant) -> Self {
+        Self {
+            node: node.to_owned(),
+            boot,
+            seen: None,
+            held: None,
+            writing: None,
+            asking: false,
+            marked: false,
+            wants: false,
+            idle: true,
+            yields: None,
+            look: now,
+        }
+    }
+
+    /// Whether there is something to send, and whether nothing is under way.
+    pub fn handle_work(&mut self, wants: bool, idle: bool) {
+        (self.wants, self.idle) = (wants, idle);
+    }
+
+    /// A transaction was tried.
+    pub fn handle_tried(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.done = held.done.saturating_add(1);
+        }
+    }
+
+    /// Something changed in the registry.
+    pub fn handle_news(&mut self, now: Instant) {
+        self.look = self.look.min(now);
+    }
+
+    /// What [`TurnStep::Read`] found; `None`: nothing could be read.
+    pub fn handle_read(&mut self, seen: Option<TurnSeen>, now: Instant) {
+        self.asking = false;
+        let Some(seen) = seen else {
+            self.look = now + AGAIN;
+            return;
+        };
+        self.look = now + LOOK_EVERY;
+        let version = |seen: &TurnSeen| seen.record.as_ref().map(|(_, version)| *version);
+        let since = match &self.seen {
+            Some((known, since)) if version(known) == version(&seen) => *since,
+            Some(_) | None => now,
+        };
+        if !self.is_mine(&seen) {
+            self.held = None;
+        }
+        self.marked = seen.marked;
+        self.seen = Some((seen, since));
+    }
+
+    /// Whether [`TurnStep::Write`] wrote, and the version; `None`: it did not, or nobody knows.
+    pub fn handle_written(&mut self, version: Option<u64>, now: Instant) {
+        self.asking = false;
+        let Some((sent, record)) = self.writing.take() else { return };
+        let Some(version) = version else {
+            // What stands says so. What is held is held for as long as it was before.
+            (self.seen, self.look) = (None, now);
+            return;
+        };
+        let held = match self.held {
+            Some(held) => Held { sent, ..held },
+            None => Held { sent, since: now, done: 0 },
+        };
+        self.held = (record.holder == self.node).then_some(held);
+        let (boot, wanted) = (self.boot, self.seen.as_ref().is_some_and(|(seen, _)| seen.wanted));
+        self.yields = (self.held.is_none() && wanted).then(|| now + SHARE);
+        let (record, marked) = (Some((record, version)), self.marked);
+        self.seen = Some((TurnSeen { record, boot, wanted, marked }, now));
+        // Who waits may have begun to meanwhile.
+        self.look = self.look.min(now + LOOK_EVERY);
+    }
+
+    /// [`TurnStep::Mark`] is over. Whether it was done is seen when it is read again.
+    pub fn handle_marked(&mut self) {
+        self.asking = false;
+        self.marked = !self.marked;
+    }
+
+    /// What to do now. It is taken for begun, and nothing else is until it is over.
+    pub fn poll(&mut self, now: Instant) -> Option<TurnStep> {
+        if self.asking {
+            return None;
+        }
+        let step = self.next(now)?;
+        self.asking = true;
+        if let TurnStep::Write { record, .. } = &step {
+            self.writing = Some((now, record.clone()));
+        }
+        Some(step)
+    }
+
+    fn next(&self, now: Instant) -> Option<TurnStep> {
+        let Some((seen, since)) = &self.seen else {
+            let asks = self.wants || self.held.is_some();
+            return (asks && now >= self.look).then_some(TurnStep::Read);
+        };
+        if let Some(held) = &self.held {
+            if self.marked {
+                return Some(TurnStep::Mark(false));
+            }
+            if now >= self.look {
+                return Some(TurnStep::Read);
+            }
+            return self.ends_or_renews(*held, seen, now);
+        }
+        if !self.wants {
+            return self.marked.then_some(TurnStep::Mark(false));
+        }
+        if now >= self.look {
+            return Some(TurnStep::Read);
+        }
+        let yields = self.yields.is_some_and(|until| now < until);
+        if self.is_mine(seen) || (self.is_free(seen, *since, now) && !yields) {
+            return Some(self.write(seen, &self.node));
+        }
+        (!self.marked).then_some(TurnStep::Mark(true))
+    }
+
+    fn ends_or_renews(&self, held: Held, seen: &TurnSeen, now: Instant) -> Option<TurnStep> {
+        let shared = now >= held.since + SHARE || held.done >= SHARE_MAX || !self.wants;
+        let passes = self.idle && seen.wanted && shared;
+        let due = now >= held.sent + RENEW_EVERY;
+        let unused = self.idle && !self.wants && due;
+        if passes || unused {
+            return Some(self.write(seen, ""));
+        }
+        due.then(|| self.write(seen, &self.node))
+    }
+
+    fn write(&self, seen: &TurnSeen, holder: &str) -> TurnStep {
+        let (record, expect) = match &seen.record {
+            Some((record, version)) => (record.clone(), Some(*version)),
+            None => (TurnRecord { holder: String::new(), boot: 0, term: 0 }, None),
+        };
+        let new = holder == self.node && !self.is_mine(seen);
+        let term = record.term + u64::from(new);
+        let record = TurnRecord { holder: holder.to_owned(), boot: self.boot, term };
+        TurnStep::Write { expect, record }
+    }
+
+    fn is_mine(&self, seen: &TurnSeen) -> bool {
+        let mine = |record: &TurnRecord| record.holder == self.node && record.boot == self.boot;
+        seen.record.as_ref().is_some_and(|(record, _)| mine(record))
+    }
+
+    fn is_free(&self, seen: &TurnSeen, since: Instant, now: Instant) -> bool {
+        let Some((record, _)) = &seen.record else { return true };
+        let boot = if record.holder == self.node { self.boot } else { seen.boot };
+        record.holder.is_empty() || boot > record.boot || now >= since + ABANDONED
+    }
+
+    /// What gives it back, if it is held and nothing is under way.
+    pub fn given_back(&self) -> Option<TurnStep> {
+        let (seen, _) = self.seen.as_ref().filter(|_| self.held.is_some() && self.idle)?;
+        Some(self.write(seen, ""))
+    }
+
+    /// Until when an attempt may begin; `None`: none may.
+    pub fn until(&self) -> Option<Instant> {
+        self.held.map(|held| held.sent + (TURN - TURN_LEFT))
+    }
+
+    /// Whether this node holds it, as far as it knows.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// When [`Turn::poll`] has something to say at the latest, if nothing happens.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if self.asking {
+            return None;
+        }
+        // Each of these is a moment at which `next` has something to say: otherwise who asks would not rest.
+        match (&self.held, &self.seen) {
+            (None, _) if !self.wants => None,
+            (_, None) => Some(self.look),
+            (Some(held), Some((seen, _))) => {
+                let share = (seen.wanted && self.idle).then(|| held.since + SHARE);
+                let due = self.look.min(held.sent + RENEW_EVERY);
+                Some(share.map_or(due, |share| share.min(due)))
+            }
+            (None, Some((seen, since))) => {
+                let free = seen.record.as_ref().is_none_or(|(record, _)| record.holder.is_empty());
+                let due = self.look.min(*since + ABANDONED);
+                Some(self.yields.filter(|_| free).map_or(due, |yields| yields.min(due)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A registry, and what nodes find there.
+    #[derive(Default)]
+    struct Board {
+        record: Option<(TurnRecord, u64)>,
+        boots: std::collections::BTreeMap<String, u64>,
+        marks: std::collections::BTreeSet<String>,
+    }
+
+    impl Board {
+        /// Has a node do what it wants, until it wants nothing more.
+        fn serve(&mut self, turn: &mut Turn, now: Instant) {
+            for _step in 0..20 {
+                let Some(step) = turn.poll(now) else { return };
+                match step {
+                    TurnStep::Read => {
+                        let seen = self.seen(turn);
+                        turn.handle_read(Some(seen), now);
+                    }
+                    TurnStep::Write { expect, record } => {
+                        let version = self.write(expect, record);
+                        turn.handle_written(version, now);
+                    }
+                    TurnStep::Mark(true) => {
+                        self.marks.insert(turn.node.clone());
+                        turn.handle_marked();
+                    }
+                    TurnStep::Mark(false) => {
+                        self.marks.remove(&turn.node);
+                        turn.handle_marked();
+                    }
+                }
+            }
+            panic!("it never rests: {turn:?}");
+        }
+
+        fn seen(&self, turn: &Turn) -> TurnSeen {
+            let holder = self.record.as_ref().map(|(record, _)| record.holder.clone());
+            let boot = holder.and_then(|holder| self.boots.get(&holder).copied()).unwrap_or(0);
+            let wanted = self.marks.iter().any(|node| *node != turn.node);
+            let marked = self.marks.contains(&turn.node);
+            TurnSeen { record: self.record.clone(), boot, wanted, marked }
+        }
+
+        fn write(&mut self, expect: Option<u64>, record: TurnRecord) -> Option<u64> {
+            if self.record.as_ref().map(|(_, version)| *version) != expect {
+                return None;
+            }
+            let version = expect.map_or(0, |version| version + 1);
+            self.record = Some((record, version));
+            Some(version)
+        }
+    }
+
+    fn wants(node: &str, boot: u64, now: Instant) -> Turn {
+        let mut turn = Turn::new(node, boot, now);
+        turn.handle_work(true, true);
+        turn
+    }
+
+    /// One holds it, another waits.
+    fn two() -> (Board, Turn, Turn, Instant) {
+        let now = runtime::now();
+        let mut board = Board::default();
+        board.boots.extend([("n1".to_owned(), 5), ("n2".to_owned(), 3)]);
+        let (mut one, mut two) = (wants("n1", 5, now), wants("n2", 3, now));
+        board.serve(&mut one, now);
+        board.serve(&mut two, now);
+        assert!(one.is_held() && !two.is_held());
+        (board, one, two, now)
+    }
+
+    #[test]
+    fn whoever_is_first_has_it_and_the_other_waits_and_is_seen_to() {
+        let (board, one, two, now) = two();
+        assert_eq!(one.until(), Some(now + 10 * SECOND));
+        assert_eq!(two.until(), None);
+        assert_eq!(board.marks.iter().collect::<Vec<_>>(), ["n2"]);
+    }
+
+    #[test]
+    fn it_is_passed_on_after_a_second_or_ten_transactions_and_not_in_the_middle_of_one() {
+        let (mut board, mut one, mut two, now) = two();
+        one.handle_news(now);
+        board.serve(&mut one, now);
+        assert!(one.is_held(), "it has just begun");
+        one.handle_work(true, false);
+        board.serve(&mut one, now + SECOND);
+        assert!(one.is_held(), "an attempt is under way");
+        one.handle_work(true, true);
+        board.serve(&mut one, now + SECOND);
+        assert!(!one.is_held() && one.until().is_none());
+        two.handle_news(now + SECOND);
+        board.serve(&mut two, now + SECOND);
+        assert!(two.is_held() && !board.marks.contains("n2"));
+        assert_eq!(board.record.as_ref().unwrap().0.term, 2);
+        (0..SHARE_MAX).for_each(|_| two.handle_tried());
+        board.marks.insert("n1".to_owned());
+        two.handle_news(now + SECOND);
+        board.serve(&mut two, now + SECOND);
+        assert!(!two.is_held(), "ten are enough");
+    }
+
+    #[test]
+    fn a_holder_that_cannot_renew_stops_long_before_anybody_takes_its_turn() {
+        let (mut board, one, mut two, now) = two();
+        let stops = one.until().unwrap();
+        for seconds in 1..45 {
+            board.serve(&mut two, now + seconds * SECOND);
+            assert!(!two.is_held(), "after {seconds} s");
+        }
+        board.serve(&mut two, now + ABANDONED);
+        assert!(two.is_held());
+        assert!(stops + TURN_LEFT < now + ABANDONED, "the last attempt is over by then");
+    }
+
+    #[test]
+    fn a_holder_that_comes_back_after_it_was_taken_sends_nothing() {
+        let (mut board, mut one, mut two, now) = two();
+        board.serve(&mut two, now + ABANDONED / 2);
+        board.serve(&mut two, now + ABANDONED);
+        let later = now + ABANDONED + SECOND;
+        assert!(one.until().unwrap() < later);
+        board.serve(&mut one, later);
+        assert!(!one.is_held() && two.is_held());
+        assert_eq!(
+            board.record.as_ref().unwrap().0,
+            TurnRecord { holder: "n2".to_owned(), boot: 3, term: 2 }
+        );
+    }
+
+    #[test]
+    fn the_turn_of_a_process_that_is_gone_is_taken_at_once() {
+        let (mut board, _one, mut two, now) = two();
+        board.boots.insert("n1".to_owned(), 6);
+        two.handle_news(now);
+        board.serve(&mut two, now);
+        assert!(two.is_held(), "its node lives on as another process");
+        let mut again = wants("n2", 4, now);
+        board.boots.insert("n2".to_owned(), 4);
+        board.serve(&mut again, now);
+        assert!(again.is_held(), "also its own earlier one");
+    }
+
+    #[test]
+    fn it_is_renewed_while_it_is_used_and_given_back_when_it_is_not() {
+        let now = runtime::now();
+        let mut board = Board::default();
+        let mut one = wants("n1", 1, now);
+        board.serve(&mut one, now);
+        for round in 1..20 {
+            let now = now + round * RENEW_EVERY;
+            assert!(one.next_timeout().unwrap() <= now);
+            board.serve(&mut one, now);
+            assert_eq!(one.until(), Some(now + 10 * SECOND));
+        }
+        one.handle_work(false, true);
+        board.serve(&mut one, now + 20 * RENEW_EVERY);
+        assert!(!one.is_held() && one.next_timeout().is_none());
+        assert_eq!(board.record.unwrap().0.holder, "");
+    }
+
+    #[test]
+    fn a_renewal_whose_answer_is_lost_prolongs_nothing_before_it_is_known_to_stand() {
+        let now = runtime::now();
+        let mut board = Board::default();
+        let mut one = wants("n1", 1, now);
+        board.serve(&mut one, now);
+        let due = now + RENEW_EVERY;
+        // It is looked first, whether somebody waits.
+        let seen = board.seen(&one);
+        if one.poll(due) == Some(TurnStep::Read) {
+            one.handle_read(Some(seen), due);
+        }
+        let Some(TurnStep::Write { expect, record }) = one.poll(due) else { panic!("{one:?}") };
+        board.write(expect, record);
+        one.handle_written(None, due);
+        assert_eq!(one.until(), Some(now + 10 * SECOND), "as before");
+        board.serve(&mut one, due + SECOND);
+        assert_eq!(one.until(), Some(due + SECOND + 10 * SECOND));
+    }
+
+    #[test]
+    fn without_a_registry_it_is_asked_again_and_nothing_is_sent() {
+        let now = runtime::now();
+        let mut one = wants("n1", 1, now);
+        for seconds in 0..5 {
+            let now = now + seconds * SECOND;
+            assert_eq!(one.poll(now), Some(TurnStep::Read));
+            one.handle_read(None, now);
+            assert_eq!((one.poll(now), one.until()), (None, None));
+        }
+    }
+
+    /// Nodes that are slow, cut off and stand still at random: two attempts of two nodes never overlap.
+    #[test]
+    fn attempts_of_two_nodes_never_overlap() {
+        for seed in 0..200_u64 {
+            let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut roll = move |below: u64| {
+                dice ^= dice << 13;
+                dice ^= dice >> 7;
+                dice ^= dice << 17;
+                dice % below
+            };
+            let mut now = runtime::now();
+            let mut board = Board::default();
+            let mut turns = ["n1", "n2", "n3"].map(|node| wants(node, 1, now));
+            let mut cut = [false; 3];
+            let mut busy: [Option<Instant>; 3] = [None; 3];
+            for _step in 0..400 {
+                now += Duration::from_millis(roll(2500));
+                let one = usize::try_from(roll(3)).unwrap();
+                if roll(40) == 0 {
+                    cut[one] = !cut[one];
+                }
+                for end in &mut busy {
+                    end.take_if(|end| now >= *end);
+                }
+                let turn = &mut turns[one];
+                turn.handle_work(roll(8) > 0, busy[one].is_none());
+                turn.handle_news(now);
+                if !cut[one] {
+                    board.serve(turn, now);
+                    assert!(turn.next_timeout().is_none_or(|next| next > now), "{turn:?}");
+                }
+                if busy[one].is_none() && turn.until().is_some_and(|until| now <= until) {
+                    busy[one] = Some(now + Duration::from_millis(roll(30_000)));
+                    turn.handle_tried();
+                    turn.handle_work(true, false);
+                }
+                let under_way = busy.iter().flatten().count();
+                assert!(under_way <= 1, "seed {seed}: {under_way} at once");
+            }
+        }
+    }
+}
