@@ -1,4 +1,7 @@
-//! How source files look: they say what they own, and stay small enough to be one noun.
+//! How source files look: they say what they own, stay small enough to be one noun, and are compiled at all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::{files, none, read, root};
 
@@ -28,6 +31,47 @@ fn no_file_is_longer_than_one_noun() {
         }
     }
     none("files of at most 600 lines", &findings);
+}
+
+/// Two files of stories were in no module after a merge: nobody missed that they were not run.
+#[test]
+fn every_source_file_is_part_of_something() {
+    let sources = files(&root(), "rs").into_iter();
+    let sources: BTreeMap<PathBuf, String> =
+        sources.map(|path| (path.clone(), read(&path))).collect();
+    let lost = sources.keys().filter(|path| !is_named(path, &sources));
+    let lost: Vec<String> = lost.map(|path| path.display().to_string()).collect();
+    none("a source file is a module of another", &lost);
+}
+
+/// Whether cargo finds a file by itself, or another file names it.
+fn is_named(path: &Path, sources: &BTreeMap<PathBuf, String>) -> bool {
+    let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let (stem, folder) = (name(path), path.parent().unwrap_or(path));
+    if ["main", "lib", "mod", "build"].contains(&stem.as_str())
+        || ["examples", "tests", "benches"].contains(&name(folder).as_str())
+    {
+        return true;
+    }
+    let above = ["main.rs", "lib.rs", "mod.rs"].map(|file| folder.join(file));
+    let above = above.into_iter().chain([folder.with_extension("rs")]);
+    let (alone, behind) = (format!("mod {stem};"), format!(" mod {stem};"));
+    let declares = |text: &String| {
+        text.lines().any(|line| line.trim() == alone || line.trim().ends_with(&behind))
+    };
+    above.filter_map(|path| sources.get(&path)).any(declares)
+        || sources.values().any(|text| text.contains(&format!("{stem}.rs\"]")))
+}
+
+#[test]
+fn the_rule_about_modules_sees_one_that_nobody_names() {
+    let sources =
+        [("it/main.rs", "mod named;\npub mod shown;"), ("it/named.rs", ""), ("it/lost.rs", "")];
+    let sources = sources.map(|(path, text)| (PathBuf::from(path), text.to_owned()));
+    let sources = BTreeMap::from(sources);
+    let named = |path: &str| is_named(Path::new(path), &sources);
+    assert!(named("it/main.rs") && named("it/named.rs") && named("it/shown.rs"));
+    assert!(!named("it/lost.rs"));
 }
 
 #[test]
