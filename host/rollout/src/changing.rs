@@ -347,6 +347,13 @@ impl Shared {
             match gathering.next(runtime::now()) {
                 Next::Go => break,
                 Next::GiveUp(why) => return Err(Refused::Unusable(why)),
+                Next::Nobody(waited) => {
+                    return Err(Refused::NotReady(format!(
+                        "this node has known of no registered node for {} s: look whether the registry \
+                         is there, and ask again",
+                        waited.as_secs()
+                    )));
+                }
                 Next::Wait => runtime::sleep(ASK_EVERY).await,
             }
         }
