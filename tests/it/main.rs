@@ -37,6 +37,7 @@ mod service_registry;
 mod services;
 mod shipped_plugins;
 mod stopping;
+mod signed;
 mod strangers;
 mod swaps;
 mod take_over;
