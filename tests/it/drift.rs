@@ -1,4 +1,5 @@
-//! A version of a moderation with a subtle bug, from the first try to the explanation, through the command.
+//! A version of a moderation with a subtle bug, from the first try to the explanation, through the command; and
+//! one that breaks on every message, but not on what it is asked before.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -211,5 +212,57 @@ async fn a_subtle_bug_is_refused_by_the_shadow_rolled_back_by_the_guard_and_expl
         (&live(&admin).await["version"], &live(&admin).await["held"]),
         (&json!("2.0"), &json!(false))
     );
+    node.kill().await;
+}
+
+/// A version that breaks on whatever alice says: not on its self-test.
+fn breaks_for_alice(name: &str) -> Vec<u8> {
+    let guest = Guest::doing("(if (call $is_of_alice) (then unreachable))").with_module(
+        "(func $is_of_alice (result i32) (local $at i32)
+           (local.set $at (i32.const 4096))
+           (loop $on
+             (if (i32.eq (i32.load (local.get $at)) (i32.const 0x63696c61))
+               (then (return (i32.const 1))))
+             (local.set $at (i32.add (local.get $at) (i32.const 1)))
+             (br_if $on (i32.lt_u (local.get $at) (global.get $next))))
+           (i32.const 0))",
+    );
+    version(&guest, name)
+}
+
+/// It failed five times, was not called any more, and so never came to the calls that the guard waits for: it
+/// stayed live.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_on_every_call_is_rolled_back_long_before_there_are_enough_of_them() {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
+    let guard = "[plugins.words]\non_failure = \"skip\"\n[plugins.words.guard]\n\
+                 max_trap_rate = 0.01\ncalls = 200\n";
+    let node = Carillon::start(&["node", "--config", &single(folder.path(), guard)]).await;
+    let url = node.operators().await;
+    let admin = Http::new(&url);
+    let ask = async |args: &[&str]| run(&[args, &["--admin", &url]].concat()).await;
+    let good = write(folder.path(), "good.wasm", &version(&Guest::default(), "1.0"));
+    let bad = write(folder.path(), "bad.wasm", &breaks_for_alice("2.0"));
+    for version in [&good, &bad] {
+        let swapped = ask(&["plugin", "swap", "words", version, "--wait"]).await;
+        assert_eq!(swapped.code, Some(0), "{swapped:?}");
+    }
+    let http = &node.nodes[0];
+    let token = http.create().await;
+    for number in 0..8 {
+        http.send(&token, "alice", &format!("k{number}"), "hello").await.expect(201);
+    }
+    eventually("the guard", async || {
+        let live = live(&admin).await;
+        let back = live["version"] == "1.0" && live["held"] == true;
+        if back { Ok(()) } else { Err(live.to_string()) }
+    })
+    .await;
+    let audit = admin.get("/admin/v1/audit").await.expect(200);
+    let told = audit["lines"].as_array().into_iter().flatten().find(|it| it["event"] == "guard");
+    let why = told.map(|line| line["detail"].to_string()).unwrap_or_default();
+    assert!(why.contains("was not called for a while"), "{audit}");
+    let sent = http.send(&token, "alice", "after", "hello").await.expect(201);
+    assert_eq!(sent["message"]["stamps"][0]["version"], "1.0", "{sent}");
     node.kill().await;
 }

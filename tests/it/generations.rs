@@ -80,6 +80,18 @@ async fn a_version_is_pushed_to_one_node_and_live_on_all_until_it_is_rolled_back
     for event in ["pushed", "prepared", "swap", "swapped", "live", "rollback"] {
         assert!(events.contains(event), "{event}: {audit}");
     }
+    // Each step of each node, in its order, and once.
+    for node in [&first, &last] {
+        let audit = node.get("/admin/v1/audit").await.expect(200);
+        let of_first = audit["lines"].as_array().into_iter().flatten();
+        let of_first = of_first.filter(|line| line["digest"] == pushed.body["digest"]);
+        let events: Vec<&str> = of_first.filter_map(|line| line["event"].as_str()).collect();
+        let steps = ["fetched", "verified", "compiled", "linked", "check-config", "self-test"];
+        let from = events.iter().position(|event| *event == steps[0]).unwrap_or_default();
+        let prepared = [&steps[..], &["prepared"]].concat();
+        assert!(events[from..].starts_with(&prepared), "{audit}");
+        assert!(!events[from + prepared.len()..].contains(&steps[0]), "{audit}");
+    }
 }
 
 /// What is wrong with each, where it is found, and a word of what is said.
@@ -201,7 +213,14 @@ async fn a_node_that_was_away_has_what_is_live_before_it_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_configuration_names_is_the_first_generation_and_no_more() {
-    let mut cluster = Cluster::start_with(3, shipped).await;
+    let mut cluster = Cluster::start_with(3, |config| {
+        shipped(config);
+        // Without a source it is for versions that come later.
+        let grant = GrantConfig { kv: Some(Size(1 << 10)), ..GrantConfig::default() };
+        let granted = PluginConfig { grant, ..PluginConfig::default() };
+        config.plugins.insert("granted".to_owned(), granted);
+    })
+    .await;
     let shipped_version = cluster.admin(0).live().await;
     assert_eq!(shipped_version.len(), 5);
     assert!(shipped_version.iter().all(|(_, _, generation)| *generation == 1));
@@ -226,6 +245,10 @@ async fn what_the_configuration_names_is_the_first_generation_and_no_more() {
     assert_eq!(stamp(&sent, "moderation").as_deref(), Some("0.2.0"));
     let refused = cluster.http(1).send(&token, "alice", "k2", "badword").await;
     assert_eq!(refused.code(), "rejected", "{}", refused.body);
+    let keeping = version(&Guest::default().keeping(), "1.0");
+    cluster.admin(2).swap_in("granted", &keeping).await;
+    let ungranted = cluster.admin(2).push("another", &keeping).await;
+    assert!(ungranted.text("detail").contains("[plugins.another.grant] kv"), "{}", ungranted.body);
 
     // A restart goes on with what is live, whatever the file says; also without the file.
     cluster.kill(1).await;

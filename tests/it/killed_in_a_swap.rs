@@ -51,8 +51,17 @@ impl Ambush {
     }
 }
 
-const POINTS: [Point; 6] =
-    [Point::Kept, Point::Prepared, Point::Writing, Point::Written, Point::Learned, Point::Switched];
+const POINTS: [Point; 9] = [
+    Point::Fetching,
+    Point::Kept,
+    Point::Compiling,
+    Point::Checked,
+    Point::Prepared,
+    Point::Writing,
+    Point::Written,
+    Point::Learned,
+    Point::Switched,
+];
 
 /// The node that is asked for the swap dies (`asked`), or another one.
 async fn dies_at_every_step(asked: bool, registry: impl Fn(&mut Config)) {
@@ -62,8 +71,9 @@ async fn dies_at_every_step(asked: bool, registry: impl Fn(&mut Config)) {
     let token = cluster.http(0).create().await;
     for (round, point) in POINTS.into_iter().enumerate() {
         let victim = if asked { 0 } else { 2 };
-        // Only who is asked writes.
-        if !asked && matches!(point, Point::Writing | Point::Written) {
+        // Only who is asked writes, and it has nothing to fetch.
+        let others = if asked { &[Point::Fetching][..] } else { &[Point::Writing, Point::Written] };
+        if others.contains(&point) {
             continue;
         }
         let before = cluster.admin(1).live().await;

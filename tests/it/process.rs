@@ -235,3 +235,22 @@ async fn a_port_that_is_taken_is_refused_with_what_to_do() {
     assert!(refused.err.contains(&port.to_string()), "it names the address: {refused:?}");
     assert!(refused.err.contains("another port"), "it says what to do: {refused:?}");
 }
+
+#[tokio::test]
+async fn a_demo_tells_what_it_would_not_follow_and_what_it_cannot_load_with_the_lines() {
+    let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+    let refused = async |text: &str| {
+        let file = folder.path().join("node.toml");
+        std::fs::write(&file, text).unwrap_or_else(|error| panic!("{error}"));
+        let file = file.display().to_string();
+        let refused = run(&["demo", "--http-port", "0", "--config", &file]).await;
+        assert_eq!((refused.code, refused.out.as_str()), (Some(2), ""), "{refused:?}");
+        refused.err
+    };
+    let own = refused("[node]\nid = \"x\"\n[auth]\nmode = \"open\"\n").await;
+    for line in ["line 1: [node] cannot be given to a demo", "line 3: [auth] cannot"] {
+        assert!(own.contains(line), "{line}: {own}");
+    }
+    let ghost = refused("[plugins.here]\n[plugins.ghost]\nsource = \"file:ghost.wasm\"\n").await;
+    assert!(ghost.contains("line 2: plugin ghost") && ghost.contains("ghost.wasm"), "{ghost}");
+}

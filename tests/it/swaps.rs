@@ -1,5 +1,5 @@
 //! Clients talk all the time, in chats led by every node, while versions come and go: nothing fails, is lost,
-//! doubled or decided by two versions. A few swaps are part of every run; a thousand of them, with what sends
+//! doubled or decided by two versions. One version in ten is broken: it is refused, and no message meets it. A few swaps are part of every run; a thousand of them, with what sends
 //! take beside them and without, are a figure (`make bench`).
 
 use std::collections::BTreeSet;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::Digest as _;
 use tests::guests::Guest;
 use tests::versions::version;
 use tests::{Cluster, Http};
@@ -19,6 +20,22 @@ const CHATS: usize = 6;
 /// A version that passes everything.
 fn passes(number: usize) -> Vec<u8> {
     version(&Guest::default(), &format!("{number}.0"))
+}
+
+/// Of ten versions the one with this last digit is broken.
+const BROKEN: usize = 5;
+
+/// A version that cannot become live, each time for another reason.
+fn broken(number: usize) -> Vec<u8> {
+    let name = format!("{number}.0");
+    let guest = match number / 10 % 4 {
+        0 => Guest::doing("unreachable"),
+        1 => Guest { check_config: "unreachable".to_owned(), ..Guest::default() },
+        // Nobody has granted it that.
+        2 => Guest::default().keeping(),
+        _ => return [&version(&Guest::default(), &name)[..64], &[0xff; 64]].concat(),
+    };
+    version(&guest, &name)
 }
 
 /// What was said in one chat, with what was answered and how long that took.
@@ -91,14 +108,42 @@ async fn are_whole(cluster: &Cluster, talked: &[Talked]) -> BTreeSet<usize> {
 }
 
 /// Swaps in the versions 1, 2, 3 …, each asked of another node, and begun no sooner than `every` after the one
-/// before.
-async fn swap(cluster: &Cluster, count: usize, every: Duration) {
+/// before. Gives how many were broken, and refused.
+async fn swap(cluster: &Cluster, count: usize, every: Duration) -> usize {
+    let mut refused = 0;
     for number in 1..=count {
         let due = runtime::now() + every;
-        let swapped = cluster.admin(number % 3).swap_in("hello", &passes(number)).await;
-        assert_eq!(swapped["version"], format!("{number}.0"), "{swapped}");
+        if number % 10 == BROKEN {
+            is_refused(cluster, number).await;
+            refused += 1;
+        } else {
+            let swapped = cluster.admin(number % 3).swap_in("hello", &passes(number)).await;
+            assert_eq!(swapped["version"], format!("{number}.0"), "{swapped}");
+        }
         runtime::sleep_until(due).await;
     }
+    refused
+}
+
+/// A broken version is refused when it is pushed, and when it is asked for all the same; the one before stays.
+async fn is_refused(cluster: &Cluster, number: usize) {
+    let (admin, component) = (cluster.admin(number % 3), broken(number));
+    let pushed = admin.push("hello", &component).await;
+    assert_eq!((pushed.status, pushed.code()), (422, "plugin-unusable"), "{}", pushed.body);
+    let digest = sha2::Sha256::digest(&component);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let body = json!({"digest": digest, "wait": true});
+    let swapped = admin.post("/admin/v1/plugins/hello/swap", &body).await;
+    assert_eq!((swapped.status, swapped.code()), (422, "plugin-unusable"), "{}", swapped.body);
+    for index in 0..3 {
+        let live = cluster.admin(index).live().await;
+        assert_eq!(live[0].1, format!("{}.0", number - 1), "{live:?}");
+    }
+}
+
+/// No message met a broken version.
+fn are_sound(met: &BTreeSet<usize>) {
+    assert!(met.iter().all(|number| number % 10 != BROKEN), "{met:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,8 +151,9 @@ async fn swaps_under_load_fail_lose_double_and_mix_nothing() {
     let cluster = Cluster::start(3).await;
     cluster.admin(0).swap_in("hello", &passes(0)).await;
     let talking = Talking::begin(&cluster).await;
-    swap(&cluster, 7, Duration::ZERO).await;
+    assert_eq!(swap(&cluster, 7, Duration::ZERO).await, 1);
     let met = are_whole(&cluster, &talking.end().await).await;
+    are_sound(&met);
     assert!(met.len() > 2, "the load met hardly any version: {met:?}");
 }
 
@@ -126,10 +172,11 @@ async fn many_swaps_and_what_sends_take_beside_them() {
     cluster.admin(0).swap_in("hello", &passes(0)).await;
     let talking = Talking::begin(&cluster).await;
     let began = runtime::now();
-    swap(&cluster, swaps as usize, every).await;
+    let refused = swap(&cluster, swaps as usize, every).await;
     let lasted = runtime::now() - began;
     let with = talking.end().await;
     let met = are_whole(&cluster, &with).await;
+    are_sound(&met);
 
     // The same people for as long, and the last version.
     let talking = Talking::begin(&cluster).await;
@@ -146,7 +193,8 @@ async fn many_swaps_and_what_sends_take_beside_them() {
         println!("{what:<16} {:>8} sends   p50 {p50:.2} ms   p99 {p99:.2} ms", took.len());
     };
     println!(
-        "{swaps} swaps in {:.1} s, {} versions met: 0 failed, 0 lost, 0 doubled, 0 mixed",
+        "{swaps} swaps in {:.1} s, {refused} of them of a broken version and refused, {} versions met: 0 broken, \
+         0 failed, 0 lost, 0 doubled, 0 mixed",
         lasted.as_secs_f64(),
         met.len()
     );

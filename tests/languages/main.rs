@@ -1,5 +1,6 @@
 //! The example plugin in every language that plugins are written in: built by the language's own tools and
-//! played by the same fixtures, so that all of them behave alike; and what `plugin new` leaves, of every kind.
+//! played by the same fixtures, so that all of them behave alike; what `plugin new` leaves, of every kind; and
+//! the way of each onto nodes that run, and off them again.
 //!
 //! Tools come from `scripts/languages`. A language whose tools are missing is SKIPPED, aloud, unless
 //! `CARILLON_LANGUAGES` names it: then it must be there.
@@ -13,6 +14,7 @@
 
 mod authors;
 mod kinds;
+mod minutes;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

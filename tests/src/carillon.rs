@@ -84,6 +84,11 @@ impl Carillon {
         .await
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap_or_else(|| panic!("it has ended already"))
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());

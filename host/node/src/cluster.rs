@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::assemble::{Node, Process, StartError};
+use crate::cli;
 use crate::config::{Config, Positions};
-use crate::{cli, shipped};
 
 /// How long a cluster may take until every partition is led: opening 256 partitions takes seconds on a
 /// loaded machine, and something is wrong when it takes longer than this.
@@ -27,8 +27,8 @@ pub struct Plan {
     pub folder: Option<PathBuf>,
     /// Node i answers HTTP on this port plus i; 0: on any free ports.
     pub http_port: u16,
-    /// The folder of the shipped handlers; `None`: no handlers.
-    pub plugins: Option<PathBuf>,
+    /// What all of them are told; what makes one node another is written over it.
+    pub common: Config,
 }
 
 /// Nodes that serve.
@@ -114,7 +114,7 @@ impl Cluster {
 impl Plan {
     /// What node `number` of 1, 2, 3 … is told.
     fn config(&self, folder: &Path, number: u8) -> Config {
-        let mut config = Config::default();
+        let mut config = self.common.clone();
         let name = format!("n{number}");
         if let Ok(id) = name.parse() {
             config.node.id = id;
@@ -132,9 +132,6 @@ impl Plan {
         config.ring.positions = Positions::Random(64);
         config.replication.copies = self.nodes.min(3);
         config.replication.commit = self.nodes.min(3) / 2 + 1;
-        if let Some(plugins) = &self.plugins {
-            shipped::add(&mut config, plugins);
-        }
         config
     }
 }
@@ -142,11 +139,13 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::Plan;
+    use crate::config::Config;
     use std::path::Path;
 
     #[test]
     fn nodes_of_a_demo_have_the_documented_ports_and_quorums() {
-        let plan = |nodes| Plan { nodes, folder: None, http_port: 7080, plugins: None };
+        let common = Config::default();
+        let plan = |nodes| Plan { nodes, folder: None, http_port: 7080, common: common.clone() };
         let config = plan(3).config(Path::new("d"), 2);
         assert_eq!(config.node.id.as_str(), "n2");
         assert_eq!((config.http.listen.port(), config.admin.listen.port()), (7082, 7182));

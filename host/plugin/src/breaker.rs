@@ -162,16 +162,23 @@ pub(crate) struct Breaker {
     /// As the machine says, to be read without it.
     closed: AtomicBool,
     answered: AtomicU64,
+    opened: AtomicU64,
 }
 
 impl Breaker {
     pub(crate) fn new(rule: BreakerRule) -> Self {
         let machine = Mutex::new(Machine::new(rule));
-        Self { machine, closed: AtomicBool::new(true), answered: AtomicU64::new(0) }
+        let (answered, opened) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { machine, closed: AtomicBool::new(true), answered, opened }
     }
 
     pub(crate) fn state(&self) -> BreakerState {
         self.machine().state
+    }
+
+    /// How often it opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// Lets a call through; or for how long none is.
@@ -191,6 +198,9 @@ impl Breaker {
         let mut machine = self.machine();
         let answered = self.answered.load(Ordering::Relaxed);
         let changed = machine.ended(ending, probe, answered, runtime::now());
+        if changed == Changed::Opened {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+        }
         self.closed.store(machine.state == BreakerState::Closed, Ordering::Release);
         changed
     }
@@ -320,7 +330,7 @@ mod tests {
         for _ in 0..5 {
             breaker.admit().unwrap().end(Ending::Failed);
         }
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Open, 1));
         assert_eq!(breaker.admit().unwrap_err(), 30 * SECOND);
         clock.set(30 * SECOND);
         let probe = breaker.admit().unwrap();
@@ -328,7 +338,7 @@ mod tests {
         drop(probe);
         let probe = breaker.admit().unwrap();
         assert_eq!(probe.end(Ending::Answered), Changed::Closed);
-        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert_eq!((breaker.state(), breaker.opened()), (BreakerState::Closed, 1));
         assert_eq!(breaker.admit().unwrap().end(Ending::Answered), Changed::Nothing);
     }
 }

@@ -205,6 +205,11 @@ impl Plugin {
         self.watch.state()
     }
 
+    /// How often it failed so much that it was not called for a while.
+    pub fn left_alone(&self) -> u64 {
+        self.watch.opened()
+    }
+
     /// What its guests said, and how they failed; that of earlier generations is in it too.
     pub fn journal(&self) -> &Journal {
         self.plugin.journal()

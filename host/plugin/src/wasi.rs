@@ -25,7 +25,8 @@ use crate::line;
 use crate::state::State;
 use crate::watch::Voice;
 
-/// The time while a guest checks its configuration, before there is a chat: Go does not start at zero.
+/// The time where there is none, as while a guest checks its configuration or is asked by its self-test, before there
+/// is a chat: Go does not start at zero.
 const BEFORE_MS: u64 = 1;
 
 /// How much of what a guest prints is kept: the end, where a panic stands.
@@ -93,7 +94,8 @@ impl Wasi {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let (now_ms, seed) =
-            self.call.as_ref().map_or((BEFORE_MS, 0), |call| (call.context.now_ms, call.seed));
+            self.call.as_ref().map_or((0, 0), |call| (call.context.now_ms, call.seed));
+        let now_ms = now_ms.max(BEFORE_MS);
         let of = self.subject();
         let wasi = self
             .wasi

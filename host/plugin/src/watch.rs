@@ -143,6 +143,10 @@ impl Watch {
         self.guarded.as_ref().map_or(BreakerState::Closed, |guarded| guarded.breaker.state())
     }
 
+    pub(crate) fn opened(&self) -> u64 {
+        self.guarded.as_ref().map_or(0, |guarded| guarded.breaker.opened())
+    }
+
     /// Makes a call unless the plugin is left alone, and keeps how it failed.
     pub(crate) async fn over<T>(
         &self,

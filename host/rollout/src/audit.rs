@@ -37,7 +37,8 @@ pub struct AuditLine {
     pub at_ms: u64,
     /// Rises by one with every line.
     pub line: u64,
-    /// `pushed`, `prepared`, `refused`, `swap`, `rollback`, `lost`, `failed`, `live`.
+    /// `pushed`; a step of preparing, and `prepared` or `refused` after the last; `swap`, `rollback`, `lost`,
+    /// `failed`, `live`.
     pub event: String,
     /// The plugin.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -84,8 +85,18 @@ impl Audit {
         Self { path, state: Mutex::new(State { lines, next, file: None }) }
     }
 
-    /// Adds a line. A disk that takes none is no reason to stop; it is told.
-    pub(crate) fn write(&self, mut line: AuditLine) {
+    /// Adds a line, and returns when it is on the disk. A disk that takes none is no reason to stop; it is told.
+    pub(crate) fn write(&self, line: AuditLine) {
+        self.add(line, true);
+    }
+
+    /// Adds a line that more will follow: it outlives this process, and is on the disk with the next one that
+    /// is written.
+    pub(crate) fn note(&self, line: AuditLine) {
+        self.add(line, false);
+    }
+
+    fn add(&self, mut line: AuditLine, sync: bool) {
         let mut end = line.detail.len().min(DETAIL_BYTES_MAX);
         while !line.detail.is_char_boundary(end) {
             end -= 1;
@@ -94,7 +105,7 @@ impl Audit {
         let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         line.line = state.next;
         state.next += 1;
-        if let Err(error) = self.append(state, &line) {
+        if let Err(error) = self.append(state, &line, sync) {
             tracing::error!(path = %self.path.display(), %error, "the audit log cannot be written");
             state.file = None;
         }
@@ -110,15 +121,16 @@ impl Audit {
         state.lines.iter().cloned().collect()
     }
 
-    fn append(&self, state: &mut State, line: &AuditLine) -> io::Result<()> {
+    fn append(&self, state: &mut State, line: &AuditLine, sync: bool) -> io::Result<()> {
         let json = serde_json::to_string(line).map_err(io::Error::other)?;
         let text = format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes()));
         let full = state
             .file
             .as_ref()
             .is_some_and(|file| file.metadata().is_ok_and(|about| about.len() > FILE_BYTES_MAX));
-        if full {
-            state.file = None;
+        if full && let Some(file) = state.file.take() {
+            // Its last lines may have been noted only.
+            file.sync_data()?;
             std::fs::rename(&self.path, self.path.with_extension("old"))?;
         }
         let file = match &mut state.file {
@@ -134,7 +146,7 @@ impl Audit {
             }
         };
         file.write_all(text.as_bytes())?;
-        file.sync_data()
+        if sync { file.sync_data() } else { Ok(()) }
     }
 }
 
@@ -182,6 +194,17 @@ mod tests {
         assert_eq!(details(&audit)[2], "three");
         let numbers: Vec<u64> = audit.told().iter().map(|line| line.line).collect();
         assert_eq!(numbers, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_was_noted_is_there_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path());
+        audit.note(line("one"));
+        audit.write(line("two"));
+        audit.note(line("three"));
+        assert_eq!(details(&audit), ["one", "two", "three"]);
+        assert_eq!(details(&Audit::open(folder.path())), ["one", "two", "three"]);
     }
 
     #[test]

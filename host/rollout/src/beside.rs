@@ -12,9 +12,9 @@ use runtime::Instant;
 
 use crate::Digest;
 use crate::changing::locked;
-use crate::preparing::Key;
 use crate::rollout::Shared;
 use crate::settings::Beside;
+use crate::versions::Key;
 
 /// So long nobody need look.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);

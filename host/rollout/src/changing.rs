@@ -14,13 +14,13 @@ use crate::artefacts::{ARTEFACT_BYTES_MAX, Artefact, SIGNATURE_BYTES};
 use crate::audit::AuditLine;
 use crate::gathering::{Gathering, Next, Silence};
 use crate::preparation::Told;
-use crate::preparing::Key;
 use crate::progress::{Changed, NodeProgress, Progress, Pushed};
 use crate::question::{Answer, Question};
 use crate::record::{LIVE, LiveSet, is_name};
 use crate::rollout::Shared;
 use crate::settings::Point;
 use crate::shadowing::{SHADOW_MAX, Trial};
+use crate::versions::Key;
 use crate::{Digest, Refused, Rollout, meters};
 
 /// How often nodes are asked how far they are.
@@ -347,6 +347,13 @@ impl Shared {
             match gathering.next(runtime::now()) {
                 Next::Go => break,
                 Next::GiveUp(why) => return Err(Refused::Unusable(why)),
+                Next::Nobody(waited) => {
+                    return Err(Refused::NotReady(format!(
+                        "this node has known of no registered node for {} s: look whether the registry \
+                         is there, and ask again",
+                        waited.as_secs()
+                    )));
+                }
                 Next::Wait => runtime::sleep(ASK_EVERY).await,
             }
         }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hashring::NodeId;
-use replication::{Answering, NotRun, RequestHead};
+use replication::{Answering, ForwardError, NotRun, RequestHead};
 
-use crate::artefacts::{ARTEFACT_BYTES_MAX, Artefact};
+use crate::artefacts::Artefact;
 use crate::question::{Answer, PIECE_BYTES, Question, asked, decode, encode};
 use crate::rollout::Shared;
+use crate::settings::Point;
+use crate::transfer::{Ended, Heard, Missing, Next, Transfer};
 use crate::{Digest, meters};
 
 /// How long an answer is waited for.
@@ -18,65 +20,96 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Pieces that are read for other nodes at once: each is a MiB of memory.
 pub(crate) const PIECES_AT_ONCE: usize = 4;
 
-/// How often a piece is asked for again where the other node has too much to do.
-const PIECE_TRIES_MAX: usize = 5;
-/// The pause before that.
-const PIECE_AGAIN: Duration = Duration::from_millis(200);
+/// Why a question has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unanswered {
+    /// The node has no time for it.
+    Busy,
+    /// It said nothing, or nothing that is understood.
+    Silence,
+}
 
 impl Shared {
     /// Asks another node. `None`: no answer, or one that is not understood.
     pub(crate) async fn ask(&self, to: &NodeId, question: &Question) -> Option<Answer> {
-        let network = self.network.get()?;
+        self.try_ask(to, question).await.ok()
+    }
+
+    async fn try_ask(&self, to: &NodeId, question: &Question) -> Result<Answer, Unanswered> {
+        let network = self.network.get().ok_or(Unanswered::Silence)?;
         let wait_ms = u32::try_from(ANSWER_MAX.as_millis()).unwrap_or(u32::MAX);
         let head = RequestHead { hop: 1, wait_ms };
-        let answer = network.replication.forward(to, head, encode(question)).await;
-        answer.ok().and_then(|bytes| decode(&bytes))
+        match network.replication.forward(to, head, encode(question)).await {
+            Ok(bytes) => decode(&bytes).ok_or(Unanswered::Silence),
+            Err(ForwardError::NotRun { why: Some(NotRun::Busy), .. }) => Err(Unanswered::Busy),
+            Err(_silent) => Err(Unanswered::Silence),
+        }
     }
 
     /// A component of another node: of `first`, or of any that is connected.
-    pub(crate) async fn fetch(&self, digest: Digest, first: Option<NodeId>) -> Option<Artefact> {
-        let network = self.network.get()?;
-        let ring = network.replication.ring();
-        let others = ring.nodes.iter().filter(|node| node.up && node.id != self.settings.node);
+    pub(crate) async fn fetch(
+        &self,
+        digest: Digest,
+        first: Option<NodeId>,
+    ) -> Result<Artefact, Missing> {
+        let nodes = self.network.get().map(|network| network.replication.ring());
+        let others = nodes.iter().flat_map(|ring| &ring.nodes);
+        let others = others.filter(|node| node.up && node.id != self.settings.node);
         let others = others.map(|node| node.id.clone()).filter(|node| Some(node) != first.as_ref());
         let first = first.clone().filter(|node| *node != self.settings.node);
+        let mut missing = Missing::Nowhere(digest);
         for node in first.into_iter().chain(others) {
-            if let Some(artefact) = self.fetch_of(&node, digest).await {
-                meters::fetched("done");
-                return Some(artefact);
+            match self.fetch_of(&node, digest).await {
+                Ok(artefact) => {
+                    meters::fetched("done");
+                    return Ok(artefact);
+                }
+                Err((ended, began)) => {
+                    if let Some(why) = told(ended, began) {
+                        missing = Missing::NotGiven { node, digest, why };
+                    }
+                }
             }
         }
-        meters::fetched("nowhere");
-        None
+        meters::fetched(match missing {
+            Missing::Nowhere(_) => "nowhere",
+            Missing::NotGiven { .. } => "not-given",
+        });
+        Err(missing)
     }
 
-    async fn fetch_of(&self, node: &NodeId, digest: Digest) -> Option<Artefact> {
-        let mut component = BytesMut::new();
-        let mut tries = 0;
+    /// What a node has, or why not, and whether it had begun to come.
+    async fn fetch_of(&self, node: &NodeId, digest: Digest) -> Result<Artefact, (Ended, bool)> {
+        let mut transfer = Transfer::new(digest);
+        let mut offset = 0;
         loop {
-            let offset = u64::try_from(component.len()).ok()?;
-            let piece = self.ask(node, &Question::Piece { digest, offset }).await;
-            let (total, bytes, signatures) = match piece {
-                Some(Answer::Piece { total, bytes, signatures }) => (total, bytes, signatures),
-                Some(Answer::Unknown) => return None,
-                _ if tries < PIECE_TRIES_MAX => {
-                    tries += 1;
-                    runtime::sleep(PIECE_AGAIN).await;
-                    continue;
+            let heard = match self.try_ask(node, &Question::Piece { digest, offset }).await {
+                Ok(Answer::Piece { total, bytes, signatures }) => {
+                    if offset == 0 {
+                        self.settings.reached(Point::Fetching).await;
+                    }
+                    Heard::Piece { total, bytes, signatures }
                 }
-                _ => return None,
+                Ok(Answer::Unknown) => Heard::Unknown,
+                Err(Unanswered::Busy) => Heard::Busy,
+                Ok(_) | Err(Unanswered::Silence) => Heard::Silence,
             };
-            component.extend_from_slice(&bytes);
-            let whole = usize::try_from(total).ok().filter(|total| *total <= ARTEFACT_BYTES_MAX)?;
-            if component.len() >= whole || bytes.is_empty() {
-                let component = component.freeze();
-                if Digest::of(&component) == digest {
-                    return Some(Artefact { component, signatures });
+            offset = match transfer.heard(heard, rand::random()) {
+                Next::Ask(offset) => offset,
+                Next::AskAfter(pause, offset) => {
+                    runtime::sleep(pause).await;
+                    offset
                 }
-                meters::fetched("damaged");
-                tracing::warn!(%node, %digest, "what came is not the component that was asked for");
-                return None;
-            }
+                Next::Done(artefact) => return Ok(artefact),
+                Next::End(ended) => {
+                    if ended == Ended::Damaged {
+                        meters::fetched("damaged");
+                        tracing::warn!(%node, %digest,
+                            "what came is not the component that was asked for");
+                    }
+                    return Err((ended, offset > 0));
+                }
+            };
         }
     }
 
@@ -111,5 +144,14 @@ impl Shared {
             bytes: Bytes::from(piece.bytes),
             signatures: piece.signatures.map(Bytes::from),
         }))
+    }
+}
+
+/// Why a node that has a component does not give it; `None`: it is not known to have it.
+fn told(ended: Ended, began: bool) -> Option<&'static str> {
+    match (ended, began) {
+        (Ended::Busy, _) => Some("had no time to give it"),
+        (Ended::Silent, true) => Some("went silent before all of it was here"),
+        (Ended::Silent, false) | (Ended::Unknown | Ended::Damaged, _) => None,
     }
 }

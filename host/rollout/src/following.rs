@@ -2,22 +2,29 @@
 //!
 //! A watch says when to look. What is newer is prepared, most often it is already, and then switched to as
 //! a whole; what is no record, or an older one, changes nothing. Until a node has what is live it is not
-//! ready: others lead rather than it, and chats that have met it are not answered by what was before.
+//! ready: others lead rather than it, and chats that have met it are not answered by what was before. It tries on,
+//! more and more seldom, and says each reason once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use runtime::Backoff;
+
 use crate::audit::AuditLine;
 use crate::changing::locked;
 use crate::meters;
-use crate::preparing::{Key, NotPrepared};
+use crate::preparing::NotPrepared;
 use crate::record::{LIVE, LiveSet};
 use crate::rollout::{Behind, Shared};
 use crate::settings::{Lineup, Point};
+use crate::versions::Key;
 
-/// How soon it is tried again to have what is live.
+/// How soon a session is asked for again that ended.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How soon it is tried again to have what is live: at first, and at most, with less as it falls.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_CAP: Duration = Duration::from_secs(30);
 /// How often the registry is looked at though nothing was told: watches may come late.
 const LOOK: Duration = Duration::from_secs(30);
 /// How soon the session is looked for while the node starts.
@@ -45,19 +52,49 @@ async fn follow(shared: &Arc<Shared>) {
         };
         let (mut watch, mut state) = (session.watch(PREFIX), session.state());
         drop(session);
-        let mut seen = None;
+        let (mut seen, mut pace) = (None, Pace::new());
         loop {
-            let pause = match look(shared, &mut seen).await {
-                true => LOOK,
-                false => AGAIN,
-            };
+            let done = look(shared, &mut seen).await;
             tokio::select! {
-                changed = watch.changed() => if changed.is_none() { break },
+                changed = watch.changed() => match changed {
+                    Some(_) => pace.news(),
+                    None => break,
+                },
                 changed = state.changed() => if changed.is_err() { break },
-                () = runtime::sleep(pause) => {}
+                () = pace.rest(done, rand::random()) => {}
             }
         }
         runtime::sleep(AGAIN).await;
+    }
+}
+
+/// When to look again though nobody says that there is something new: now and then after a look that found
+/// everything in order; soon after one that did not, and then less and less often.
+#[derive(Debug)]
+struct Pace {
+    retries: Backoff,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { retries: Backoff::new(RETRY_FIRST, RETRY_CAP) }
+    }
+
+    /// What is new may be what was missing.
+    fn news(&mut self) {
+        self.retries.reset();
+    }
+
+    /// Waits after a look. Cancel-safe; it counts as one all the same.
+    async fn rest(&mut self, done: bool, dice: u32) {
+        let pause = match done {
+            true => {
+                self.retries.reset();
+                LOOK
+            }
+            false => self.retries.next(dice),
+        };
+        runtime::sleep(pause).await;
     }
 }
 
@@ -193,4 +230,70 @@ fn described(set: &LiveSet) -> String {
     let plugins = set.plugins.iter();
     let plugins = plugins.map(|(name, plugin)| format!("{name} {}", plugin.version));
     plugins.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use runtime::SimulatedClock;
+
+    use super::{LOOK, Pace};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// When it is looked in `span` of simulated time, if what is looked for is as `done` says.
+    fn looks(span: Duration, done: impl Fn(Duration) -> bool) -> Vec<Duration> {
+        let clock = SimulatedClock::new();
+        let _here = clock.enter();
+        let (began, mut pace, mut dice) = (runtime::now(), Pace::new(), 12345_u32);
+        let mut looks = Vec::new();
+        while runtime::now() - began < span {
+            let at = runtime::now() - began;
+            looks.push(at);
+            dice = dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let mut resting = pin!(pace.rest(done(at), dice));
+            let mut context = Context::from_waker(Waker::noop());
+            while resting.as_mut().poll(&mut context) == Poll::Pending {
+                clock.set(clock.next().unwrap());
+            }
+        }
+        looks
+    }
+
+    /// It was looked every second, for as long as it took: each time with a line in the audit log, and synced.
+    #[test]
+    fn what_fails_is_tried_again_less_and_less_often() {
+        let all = looks(20 * MINUTE, |_at| false);
+        // Anywhere below a second, two, four … thirty: once a second it was 1200.
+        assert!((50..120).contains(&all.len()), "{}: {all:?}", all.len());
+        let pauses: Vec<Duration> = all.windows(2).map(|two| two[1] - two[0]).collect();
+        let ceilings = [1, 2, 4, 8, 16].map(Duration::from_secs);
+        assert!(pauses.iter().zip(ceilings).all(|(pause, most)| *pause <= most), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(30)), "{pauses:?}");
+        assert!(pauses.iter().any(|pause| *pause > Duration::from_secs(20)), "{pauses:?}");
+    }
+
+    #[test]
+    fn what_is_in_order_is_looked_at_now_and_then_and_what_fails_after_it_begins_anew() {
+        let all = looks(20 * MINUTE, |at| at < 10 * MINUTE);
+        let before: Vec<&Duration> = all.iter().filter(|at| **at < 10 * MINUTE).collect();
+        assert_eq!(before.len(), 20, "{before:?}");
+        assert!(before.windows(2).all(|two| *two[1] - *two[0] == LOOK));
+        // Five tries within a second, two, four and eight.
+        let soon = 10 * MINUTE..10 * MINUTE + Duration::from_secs(15);
+        assert!(all.iter().filter(|at| soon.contains(*at)).count() >= 5, "{all:?}");
+    }
+
+    #[test]
+    fn news_are_no_reason_to_wait_longer() {
+        let mut pace = Pace::new();
+        for _ in 0..10 {
+            pace.retries.next(u32::MAX);
+        }
+        pace.news();
+        assert_eq!(pace.retries.next(u32::MAX), Duration::from_secs(1));
+    }
 }

@@ -40,6 +40,8 @@ pub(crate) enum Next {
     Go,
     /// It cannot become live, for this reason.
     GiveUp(String),
+    /// Nobody is registered who could have it, for so long that something else is wrong.
+    Nobody(Duration),
 }
 
 /// One version on its way to all nodes.
@@ -112,7 +114,8 @@ impl Gathering {
             }
         }
         if self.nodes.is_empty() {
-            return Next::Wait;
+            let waited = now.saturating_duration_since(self.began);
+            return if waited < SILENT_MAX { Next::Wait } else { Next::Nobody(waited) };
         }
         if waits && now.saturating_duration_since(self.began) >= PREPARE_MAX {
             let open: Vec<_> = self.open().iter().map(ToString::to_string).collect();
@@ -207,6 +210,22 @@ mod tests {
         assert_eq!(gathering.next(now + SILENT_SHORT), Next::Go);
         gathering.heard(now, &node("b"), failed());
         assert!(matches!(gathering.next(now + SILENT_SHORT), Next::GiveUp(_)));
+    }
+
+    #[test]
+    fn nobody_at_all_is_waited_for_as_long_as_one_that_is_silent() {
+        let now = runtime::now();
+        for silence in [Silence::Stops, Silence::Passes] {
+            let mut gathering = Gathering::new(silence, now);
+            gathering.registered(now, &nodes(&[]));
+            let nearly = now + SILENT_MAX - Duration::from_millis(1);
+            assert_eq!(gathering.next(nearly), Next::Wait);
+            assert_eq!(gathering.next(now + SILENT_MAX), Next::Nobody(SILENT_MAX));
+        }
+        let mut gathering = Gathering::new(Silence::Stops, now);
+        gathering.registered(now, &nodes(&["a"]));
+        gathering.heard(now, &node("a"), ready());
+        assert_eq!(gathering.next(now + SILENT_MAX), Next::Go);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Whether a version that became live decides otherwise than the one before: verdicts that shift, or failures.
 //!
 //! Each node compares what the live version answered since it became live here with what the one before had
-//! answered while it was. Pure: it is told counts and says whether they are too far apart to be chance.
+//! answered while it was. Pure: it is told counts and says whether they are too far apart to be chance. A version
+//! that fails on every call is soon left alone by its breaker, and then is asked too little to count: that it is
+//! left alone is the breach.
 
 use std::time::Duration;
 
@@ -10,6 +12,9 @@ use plugin::Tally;
 /// How many standard deviations are no chance. The counts are looked at again and again, which makes chance
 /// more likely: hence as many as four.
 const SURE: f64 = 4.0;
+
+/// All calls, in millionths.
+const WHOLE_PPM: u32 = 1_000_000;
 
 /// What an operator lets versions of a plugin get away with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +29,15 @@ pub struct Guard {
     pub watch: Duration,
 }
 
+/// What was seen of a version while it was live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// What it answered.
+    pub(crate) answered: Tally,
+    /// It failed so much that it was not called for a while.
+    pub(crate) left_alone: bool,
+}
+
 /// What is wrong with a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Breach {
@@ -32,12 +46,31 @@ pub(crate) struct Breach {
 }
 
 impl Guard {
-    /// Looks at what the version before answered, and the one that is live now.
-    pub(crate) fn judge(&self, before: Option<&Tally>, now: &Tally) -> Option<Breach> {
+    /// Looks at what came of the version before, and of the one that is live now.
+    pub(crate) fn judge(&self, before: Option<&Record>, now: &Record) -> Option<Breach> {
+        // What is not called does not come to as many calls as are wanted.
+        if now.left_alone && self.forbids_all(before) {
+            return Some(Breach {
+                what: format!(
+                    "it failed again and again and was not called for a while: {} of {} calls about \
+                     messages failed",
+                    now.answered.failed,
+                    now.answered.calls()
+                ),
+            });
+        }
+        let (before, now) = (before.map(|before| &before.answered), &now.answered);
         if now.calls() < self.calls_min.max(1) {
             return None;
         }
         self.failing(now).or_else(|| before.and_then(|before| self.shifted(before, now)))
+    }
+
+    /// Whether a version may not fail on every call: by itself, or because the one before did not.
+    fn forbids_all(&self, before: Option<&Record>) -> bool {
+        let below = |most: Option<u32>| most.is_some_and(|ppm| ppm < WHOLE_PPM);
+        below(self.failed_ppm_max)
+            || below(self.shift_ppm_max) && before.is_some_and(|before| !before.left_alone)
     }
 
     fn failing(&self, now: &Tally) -> Option<Breach> {
@@ -95,7 +128,7 @@ mod tests {
 
     use plugin::Tally;
 
-    use super::Guard;
+    use super::{Guard, Record};
 
     const GUARD: Guard = Guard {
         failed_ppm_max: Some(10_000),
@@ -108,8 +141,13 @@ mod tests {
         Tally { pass, reject, failed, ..Tally::default() }
     }
 
+    fn record(answered: Tally) -> Record {
+        Record { answered, left_alone: false }
+    }
+
     fn breach(before: &Tally, now: &Tally) -> String {
-        GUARD.judge(Some(before), now).map(|breach| breach.what).unwrap_or_default()
+        let judged = GUARD.judge(Some(&record(*before)), &record(*now));
+        judged.map(|breach| breach.what).unwrap_or_default()
     }
 
     #[test]
@@ -121,7 +159,7 @@ mod tests {
         assert_eq!(breach(&before, &tally(950, 50, 0)), "", "less than a tenth");
         assert_eq!(breach(&tally(50, 10, 0), &tally(0, 200, 0)), "", "too few before");
         let loose = Guard { shift_ppm_max: None, ..GUARD };
-        assert_eq!(loose.judge(Some(&before), &tally(0, 200, 0)), None);
+        assert_eq!(loose.judge(Some(&record(before)), &record(tally(0, 200, 0))), None);
     }
 
     #[test]
@@ -133,12 +171,29 @@ mod tests {
 
     #[test]
     fn failures_count_also_without_a_version_before() {
-        let told = GUARD.judge(None, &tally(90, 0, 10)).map(|breach| breach.what);
+        let judge = |guard: Guard, now: Tally| guard.judge(None, &record(now));
+        let told = judge(GUARD, tally(90, 0, 10)).map(|breach| breach.what);
         assert_eq!(told.as_deref(), Some("10 of 100 calls failed, and at most 1 % may"));
-        assert_eq!(GUARD.judge(None, &tally(97, 0, 3)), None, "it may be chance");
-        assert_eq!(GUARD.judge(None, &tally(10_000, 0, 100)), None);
+        assert_eq!(judge(GUARD, tally(97, 0, 3)), None, "it may be chance");
+        assert_eq!(judge(GUARD, tally(10_000, 0, 100)), None);
         let strict = Guard { failed_ppm_max: Some(0), ..GUARD };
-        assert!(strict.judge(None, &tally(99, 0, 1)).is_some());
-        assert_eq!(strict.judge(None, &tally(100, 0, 0)), None);
+        assert!(judge(strict, tally(99, 0, 1)).is_some());
+        assert_eq!(judge(strict, tally(100, 0, 0)), None);
+    }
+
+    #[test]
+    fn one_that_is_left_alone_breaks_every_bound_below_all_calls() {
+        let stopped = Record { answered: tally(0, 0, 5), left_alone: true };
+        let well = record(tally(990, 10, 0));
+        let told = GUARD.judge(None, &stopped).map(|breach| breach.what).unwrap_or_default();
+        assert!(told.contains("5 of 5 calls") && told.contains("was not called"), "{told}");
+        let guard =
+            |failed_ppm_max, shift_ppm_max| Guard { failed_ppm_max, shift_ppm_max, ..GUARD };
+        let all = Some(1_000_000);
+        assert_eq!(guard(all, None).judge(Some(&well), &stopped), None, "it may fail as it likes");
+        let shifts = guard(None, Some(100_000));
+        assert!(shifts.judge(Some(&well), &stopped).is_some());
+        assert_eq!(shifts.judge(Some(&stopped), &stopped), None, "so did the one before");
+        assert_eq!(shifts.judge(None, &stopped), None, "nobody knows what the one before did");
     }
 }

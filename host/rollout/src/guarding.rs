@@ -12,7 +12,7 @@ use std::time::Duration;
 use plugin::{Plugin, Tally};
 use runtime::Instant;
 
-use crate::guard::Guard;
+use crate::guard::{Guard, Record};
 use crate::meters;
 use crate::rollout::Shared;
 use crate::settings::Lineup;
@@ -30,8 +30,10 @@ struct Watched {
     plugin: Arc<Plugin>,
     /// What it had answered when it became live here: it may have been live before.
     base: Tally,
-    /// What the version before answered while it was live.
-    before: Option<Tally>,
+    /// How often it had been left alone by then.
+    left_alone: u64,
+    /// What came of the version before while it was live.
+    before: Option<Record>,
     since: Instant,
     /// Nothing more is concluded of it.
     done: bool,
@@ -41,6 +43,14 @@ struct Watched {
 #[derive(Debug, Default)]
 struct Watch {
     watched: BTreeMap<String, Watched>,
+}
+
+impl Watched {
+    /// What was seen of it since it became live here.
+    fn record(&self) -> Record {
+        let left_alone = self.plugin.left_alone() > self.left_alone;
+        Record { answered: self.plugin.tally().since(&self.base), left_alone }
+    }
 }
 
 impl Watch {
@@ -55,7 +65,8 @@ impl Watch {
                     generation: live.generation,
                     plugin: Arc::clone(plugin),
                     base: plugin.tally(),
-                    before: earlier.map(|it| it.plugin.tally().since(&it.base)),
+                    left_alone: plugin.left_alone(),
+                    before: earlier.map(|it| it.record()),
                     since: now,
                     done: live.held || live.past.is_empty(),
                 },
@@ -76,8 +87,7 @@ impl Watch {
                 it.done = true;
                 return None;
             }
-            let answered = it.plugin.tally().since(&it.base);
-            let breach = guard.judge(it.before.as_ref(), &answered)?;
+            let breach = guard.judge(it.before.as_ref(), &it.record())?;
             it.done = true;
             Some((name.clone(), it.generation, breach.what))
         })

@@ -37,6 +37,8 @@ mod settings;
 mod shadowing;
 mod signature;
 mod starting;
+mod transfer;
+mod versions;
 
 pub use artefacts::{ARTEFACT_BYTES_MAX, ArtefactError};
 pub use audit::{AUDIT_TOLD_MAX, AuditLine};

@@ -1,130 +1,23 @@
-//! Versions that are prepared on this node, or are about to be.
+//! Preparing a version on this node: beside everything else it is fetched, checked, compiled and tried, and nothing
+//! is changed that messages meet.
 //!
-//! Preparing is done beside everything else: it fetches, checks, compiles and tries, and changes nothing
-//! that messages meet. What is ready stays ready as long as a generation names it, and a little longer.
+//! Of a change that somebody asked for each step is kept in the audit log; what the node needs by itself, at its
+//! start or when it is behind, is told by how it ended.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hashring::NodeId;
 use plugin::{Loading, Plugin};
-use tokio::sync::watch;
 
 use crate::artefacts::Artefact;
 use crate::audit::AuditLine;
+use crate::changing::locked;
 use crate::preparation::{Step, Told};
 use crate::rollout::Shared;
 use crate::settings::{Point, Unusable};
 use crate::signature::Unsigned;
+use crate::versions::{Key, Try, Version, Versions};
 use crate::{Digest, meters};
-
-/// Versions that no generation names and that are remembered all the same: pushed and not swapped in yet,
-/// or failed.
-const OTHERS_MAX: usize = 8;
-
-/// Versions that are prepared at once: each may hold a component in memory. Others wait.
-const RUNNING_MAX: usize = 8;
-
-/// A name and a component.
-pub(crate) type Key = (String, Digest);
-
-/// Every version this node knows of.
-#[derive(Debug, Default)]
-pub(crate) struct Versions {
-    table: Mutex<Table>,
-    changes: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    versions: BTreeMap<Key, (u64, Version)>,
-    /// Rises with every change: what was touched last stays longest.
-    touched: u64,
-}
-
-#[derive(Clone, Debug)]
-enum Version {
-    Running { done: Option<Step> },
-    Ready(Arc<Plugin>),
-    Failed { attempt: u64, done: Option<Step>, what: String },
-}
-
-impl Versions {
-    /// One that is ready.
-    pub(crate) fn ready(&self, key: &Key) -> Option<Arc<Plugin>> {
-        match self.lock().versions.get(key) {
-            Some((_, Version::Ready(plugin))) => Some(Arc::clone(plugin)),
-            _ => None,
-        }
-    }
-
-    /// How far one is, as far as this attempt goes; `None`: it has to be begun.
-    pub(crate) fn told(&self, key: &Key, attempt: u64) -> Option<Told> {
-        match &self.lock().versions.get(key)?.1 {
-            Version::Running { done } => Some(Told::Running { done: *done }),
-            Version::Ready(plugin) => Some(Told::Ready { version: plugin.version().to_owned() }),
-            Version::Failed { attempt: of, done, what } if *of == attempt => {
-                Some(Told::Failed { done: *done, what: what.clone() })
-            }
-            Version::Failed { .. } => None,
-        }
-    }
-
-    /// Whether it was tried and cannot be used.
-    pub(crate) fn has_failed(&self, key: &Key) -> bool {
-        matches!(self.lock().versions.get(key), Some((_, Version::Failed { .. })))
-    }
-
-    /// Begins one. `false`: somebody else is at it, it is ready, or too many are on their way.
-    fn begin(&self, key: &Key) -> bool {
-        let mut table = self.lock();
-        if let Some((_, Version::Running { .. } | Version::Ready(_))) = table.versions.get(key) {
-            return false;
-        }
-        let running = table.versions.values();
-        let running = running.filter(|(_, version)| matches!(version, Version::Running { .. }));
-        if running.count() >= RUNNING_MAX {
-            return false;
-        }
-        table.set(key, Version::Running { done: None });
-        true
-    }
-
-    fn set(&self, key: &Key, version: Version) {
-        self.lock().set(key, version);
-        self.changes.send_modify(|changes| *changes += 1);
-    }
-
-    fn done(&self, key: &Key, step: Step) {
-        self.set(key, Version::Running { done: Some(step) });
-    }
-
-    /// Forgets what is neither named nor among the last ones touched.
-    pub(crate) fn trim(&self, named: &BTreeSet<Key>) {
-        let mut table = self.lock();
-        let others = table.versions.iter().filter(|(key, (_, version))| {
-            !named.contains(*key) && !matches!(version, Version::Running { .. })
-        });
-        let mut others: Vec<(u64, Key)> =
-            others.map(|(key, (touched, _))| (*touched, key.clone())).collect();
-        others.sort();
-        let beyond = others.len().saturating_sub(OTHERS_MAX);
-        for (_, key) in others.into_iter().take(beyond) {
-            table.versions.remove(&key);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn set(&mut self, key: &Key, version: Version) {
-        self.touched += 1;
-        self.versions.insert(key.clone(), (self.touched, version));
-    }
-}
 
 /// Why a version is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,12 +46,12 @@ impl Shared {
         }
         let begun = Told::Running { done: None };
         let Some(network) = self.network.get() else { return begun };
-        if self.versions.begin(key) {
+        if let Some(begun) = self.versions.begin(key, Some(attempt)) {
             let (shared, key, stop) = (Arc::clone(self), key.clone(), network.tasks.stop().clone());
             network.tasks.spawn("plugin being prepared", async move {
                 tokio::select! { biased;
                     () = stop.stopped() => {}
-                    () = async { drop(shared.bring(&key, attempt, from).await) } => {}
+                    () = async { drop(shared.bring(&key, begun, from).await) } => {}
                 }
             });
         }
@@ -171,13 +64,13 @@ impl Shared {
         key: &Key,
         from: Option<NodeId>,
     ) -> Result<Arc<Plugin>, NotPrepared> {
-        let mut changes = self.versions.changes.subscribe();
+        let mut changes = self.versions.changes();
         loop {
             if let Some(plugin) = self.versions.ready(key) {
                 return Ok(plugin);
             }
-            if self.versions.begin(key) {
-                return self.bring(key, rand::random(), from).await;
+            if let Some(begun) = self.versions.begin(key, None) {
+                return self.bring(key, begun, from).await;
             }
             // The sender lives as long as this.
             drop(changes.changed().await);
@@ -188,27 +81,20 @@ impl Shared {
     async fn bring(
         &self,
         key: &Key,
-        attempt: u64,
+        begun: Try,
         from: Option<NodeId>,
     ) -> Result<Arc<Plugin>, NotPrepared> {
+        let attempt = begun.asked.unwrap_or_else(rand::random);
         // Whoever waits must not wait for one who went away.
         let left = Left { versions: &self.versions, key, attempt };
-        let brought = self.steps(key, from).await;
+        let brought = self.steps(key, &begun, from).await;
         std::mem::forget(left);
         let (name, digest) = key;
-        let line = |event: &str, detail: &str| AuditLine {
-            at_ms: runtime::wall_ms(),
-            line: 0,
-            event: event.to_owned(),
-            plugin: name.clone(),
-            digest: Some(*digest),
-            generation: None,
-            detail: detail.to_owned(),
-        };
+        let now_ms = runtime::wall_ms();
         match brought {
             Ok(plugin) => {
                 meters::prepared("ready");
-                self.write(line("prepared", plugin.version())).await;
+                self.write(line(key, now_ms, "prepared", plugin.version())).await;
                 self.versions.set(key, Version::Ready(Arc::clone(&plugin)));
                 self.versions.trim(&self.named());
                 self.settings.reached(Point::Prepared).await;
@@ -217,10 +103,12 @@ impl Shared {
             Err((done, why)) => {
                 let next = Step::ALL.into_iter().find(|step| Some(*step) > done);
                 meters::prepared(next.unwrap_or(Step::SelfTest).name());
-                tracing::warn!(node = %self.settings.node, plugin = name, %digest, %why,
-                    "a version of a plugin cannot be prepared");
                 let what = why.to_string();
-                self.write(line("refused", &what)).await;
+                if begun.is_news(&what) {
+                    tracing::warn!(node = %self.settings.node, plugin = name, %digest, %why,
+                        "a version of a plugin cannot be prepared");
+                    self.write(line(key, now_ms, "refused", &what)).await;
+                }
                 self.versions.set(key, Version::Failed { attempt, done, what });
                 self.versions.trim(&self.named());
                 Err(why)
@@ -228,15 +116,28 @@ impl Shared {
         }
     }
 
+    /// Says and keeps that steps were done, and when.
+    async fn did(&self, key: &Key, begun: &Try, steps: &[(Step, u64)]) {
+        if let Some((step, _)) = steps.last() {
+            self.versions.done(key, *step);
+        }
+        // What a node needs by itself, at its start or when it is behind, is told by its end alone.
+        if begun.asked.is_some() {
+            let steps = steps.iter().map(|(step, at_ms)| line(key, *at_ms, step.name(), ""));
+            self.note(steps.collect()).await;
+        }
+    }
+
     async fn steps(
         &self,
         key: &Key,
+        begun: &Try,
         from: Option<NodeId>,
     ) -> Result<Arc<Plugin>, (Option<Step>, NotPrepared)> {
         let (name, digest) = key;
         let artefact = self.obtain(name, *digest, from.clone()).await;
         let artefact = artefact.map_err(|what| (None, NotPrepared::Missing(what)))?;
-        self.versions.done(key, Step::Fetched);
+        self.did(key, begun, &[(Step::Fetched, runtime::wall_ms())]).await;
         let done = || self.versions.told(key, 0).and_then(|told| told.done());
         let unusable = |what: String, fix: &str| {
             let (plugin, fix) = (name.clone(), fix.to_owned());
@@ -246,25 +147,32 @@ impl Shared {
             let fix = "Have it signed with a trusted key under this name, and push both";
             (done(), unusable(format!("plugin {name}: {why}"), fix))
         })?;
-        self.versions.done(key, Step::Verified);
+        self.did(key, begun, &[(Step::Verified, runtime::wall_ms())]).await;
+        self.settings.reached(Point::Compiling).await;
         let spec = (self.settings.spec)(name, artefact.component);
-        let told = |loading| {
-            let step = match loading {
+        let loading = Mutex::new(Vec::new());
+        let told = |at| {
+            let step = match at {
                 Loading::Compiled => Step::Compiled,
                 Loading::Linked => Step::Linked,
             };
             self.versions.done(key, step);
+            locked(&loading).push((step, runtime::wall_ms()));
         };
         let loaded = self.settings.host.load_telling(spec, &told).await;
+        let mut steps = std::mem::take(&mut *locked(&loading));
+        steps.extend(loaded.is_ok().then(|| (Step::CheckConfig, runtime::wall_ms())));
+        self.did(key, begun, &steps).await;
         let plugin = loaded.map_err(|error| {
             (done(), NotPrepared::Unusable((self.settings.explain)(name, &error)))
         })?;
-        self.versions.done(key, Step::CheckConfig);
+        self.settings.reached(Point::Checked).await;
         plugin.self_test().await.map_err(|failure| {
             let what =
                 format!("plugin {name} fails its self-test: asked about a message it {failure}");
             (done(), unusable(what, "Tell its author; what was live is live"))
         })?;
+        self.did(key, begun, &[(Step::SelfTest, runtime::wall_ms())]).await;
         Ok(plugin)
     }
 
@@ -279,7 +187,7 @@ impl Shared {
         let (name, digest) = key;
         let check = |artefact: &Artefact| self.settings.trust.check(name, *digest, artefact);
         let Err(why) = check(&artefact) else { return Ok(artefact) };
-        let Some(other) = self.fetch(*digest, from).await else { return Err(why) };
+        let Ok(other) = self.fetch(*digest, from).await else { return Err(why) };
         check(&other)?;
         if let Err(error) = self.keep(&other, *digest).await {
             tracing::warn!(plugin = name, %digest, %error, "a signature is not kept");
@@ -299,14 +207,24 @@ impl Shared {
         if let Some(artefact) = kept {
             return Ok(artefact);
         }
-        let artefact = self.fetch(digest, from).await.ok_or_else(|| {
-            format!(
-                "plugin {name}: no node that can be reached has the component {digest}: push it again, \
-                 or start a node that has it"
-            )
-        })?;
+        let artefact = self.fetch(digest, from).await;
+        let artefact = artefact.map_err(|missing| format!("plugin {name}: {missing}"))?;
         self.keep(&artefact, digest).await.map_err(|error| format!("plugin {name}: {error}"))?;
         Ok(artefact)
+    }
+}
+
+/// A line of the audit log about a version.
+fn line(key: &Key, at_ms: u64, event: &str, detail: &str) -> AuditLine {
+    let (name, digest) = key;
+    AuditLine {
+        at_ms,
+        line: 0,
+        event: event.to_owned(),
+        plugin: name.clone(),
+        digest: Some(*digest),
+        generation: None,
+        detail: detail.to_owned(),
     }
 }
 
@@ -326,44 +244,73 @@ impl Drop for Left<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::path::Path;
+    use std::sync::Arc;
 
-    use super::{Key, OTHERS_MAX, Version, Versions};
-    use crate::Digest;
-    use crate::preparation::{Step, Told};
+    use bytes::Bytes;
+    use plugin::{Grant, Host, HostConfig, LimitsWanted, LoadError, Spec};
 
-    fn key(index: usize) -> Key {
-        (format!("p{index}"), Digest::of(&[u8::try_from(index).unwrap()]))
+    use super::Try;
+    use crate::artefacts::Artefact;
+    use crate::rollout::Shared;
+    use crate::{Digest, Rollout, Settings, Trust, Unusable};
+
+    /// A node without others.
+    fn node(folder: &Path) -> Arc<Shared> {
+        let spec = |name: &str, component: Bytes| Spec {
+            name: name.to_owned(),
+            component,
+            config: serde_json::json!({}),
+            grant: Grant::default(),
+            limits: LimitsWanted::default(),
+            on_failure: None,
+        };
+        let explain = |name: &str, error: &LoadError| {
+            let (plugin, what) = (name.to_owned(), error.to_string());
+            Unusable { plugin, what, fix: "Mend it".to_owned() }
+        };
+        let settings = Settings {
+            node: "n1".parse().unwrap(),
+            folder: folder.to_owned(),
+            host: Host::new(HostConfig::default()).unwrap(),
+            spec: Arc::new(spec),
+            explain: Arc::new(explain),
+            switch: Arc::new(|_lineup| {}),
+            beside: None,
+            guard: Arc::new(|_name| None),
+            trust: Trust::default(),
+            keep: 3,
+            seeds: Vec::new(),
+            hook: None,
+        };
+        Rollout::open(settings).unwrap().shared
     }
 
-    fn failed(attempt: u64) -> Version {
-        Version::Failed { attempt, done: Some(Step::Linked), what: "no".to_owned() }
+    fn events(node: &Shared) -> Vec<String> {
+        node.told().into_iter().map(|line| line.event).collect()
     }
 
-    #[test]
-    fn what_failed_is_tried_anew_by_another_attempt_only() {
-        let versions = Versions::default();
-        assert_eq!(versions.told(&key(1), 7), None);
-        assert!(versions.begin(&key(1)));
-        assert!(!versions.begin(&key(1)), "somebody is at it");
-        assert_eq!(versions.told(&key(1), 7), Some(Told::Running { done: None }));
-        versions.set(&key(1), failed(7));
-        assert!(matches!(versions.told(&key(1), 7), Some(Told::Failed { .. })));
-        assert_eq!(versions.told(&key(1), 8), None);
-        assert!(versions.begin(&key(1)));
-    }
-
-    #[test]
-    fn what_nobody_names_is_forgotten_beyond_a_few_the_oldest_first() {
-        let versions = Versions::default();
-        for index in 0..OTHERS_MAX + 3 {
-            versions.set(&key(index), failed(1));
+    /// A node that could not have what was live wrote so every second.
+    #[tokio::test]
+    async fn why_a_node_cannot_have_what_it_needs_is_told_once_and_what_was_asked_for_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = node(folder.path());
+        let component = Bytes::from_static(b"no component");
+        let key = ("p".to_owned(), Digest::of(&component));
+        node.keep(&Artefact { component, signatures: None }, key.1).await.unwrap();
+        for _ in 0..3 {
+            assert!(node.prepared(&key, None).await.is_err());
         }
-        versions.begin(&key(100));
-        versions.trim(&BTreeSet::from([key(0)]));
-        let left: Vec<Key> = versions.lock().versions.keys().cloned().collect();
-        assert_eq!(left.len(), OTHERS_MAX + 2);
-        assert!(left.contains(&key(0)) && left.contains(&key(100)));
-        assert!(!left.contains(&key(1)) && !left.contains(&key(2)));
+        assert_eq!(events(&node), ["refused"]);
+        for attempt in [7, 8] {
+            let begun = node.versions.begin(&key, Some(attempt)).unwrap();
+            assert!(node.bring(&key, begun, None).await.is_err());
+        }
+        let asked = ["fetched", "verified", "refused"];
+        assert_eq!(events(&node), [&["refused"][..], &asked, &asked].concat());
+        // Another reason is news.
+        let begun = Try { asked: None, failed: Some("another".to_owned()) };
+        assert!(node.bring(&key, begun, None).await.is_err());
+        assert_eq!(events(&node).len(), 8);
     }
 }

@@ -16,10 +16,10 @@ use crate::audit::{Audit, AuditLine};
 use crate::beside::Running;
 use crate::fetching::PIECES_AT_ONCE;
 use crate::last::LastKnown;
-use crate::preparing::{Key, Versions};
 use crate::progress::Progress;
 use crate::record::LiveSet;
 use crate::settings::{Lineup, Settings};
+use crate::versions::{Key, Versions};
 use crate::{Digest, StartError, following, guarding};
 
 /// The rollout of one node. Clones are the same.
@@ -157,7 +157,7 @@ impl Rollout {
 
     /// What was done to the plugins of this node, the oldest first.
     pub fn audit(&self) -> Vec<AuditLine> {
-        self.shared.audit.told()
+        self.shared.told()
     }
 }
 
@@ -196,10 +196,23 @@ impl Shared {
         Ok(kept)
     }
 
+    /// The last lines of the audit log, the oldest first.
+    pub(crate) fn told(&self) -> Vec<AuditLine> {
+        self.audit.told()
+    }
+
     /// Adds a line to the audit log.
     pub(crate) async fn write(&self, line: AuditLine) {
         let audit = Arc::clone(&self.audit);
         // A runtime that is shutting down takes the line with it.
         let _written = runtime::blocking(move || audit.write(line)).await;
+    }
+
+    /// Adds lines that another will follow soon.
+    pub(crate) async fn note(&self, lines: Vec<AuditLine>) {
+        let audit = Arc::clone(&self.audit);
+        // As above.
+        let note = move || lines.into_iter().for_each(|line| audit.note(line));
+        let _noted = runtime::blocking(note).await;
     }
 }

@@ -112,8 +112,14 @@ pub struct Settings {
 /// Between which steps a node may end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
+    /// The first piece of a component came from another node, and is kept nowhere.
+    Fetching,
     /// A component was kept on the disk.
     Kept,
+    /// It is believed, and about to be compiled.
+    Compiling,
+    /// It found its configuration good, and was asked nothing yet.
+    Checked,
     /// A version is prepared on this node.
     Prepared,
     /// Every node is ready, and nothing is written yet.

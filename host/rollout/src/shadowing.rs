@@ -13,10 +13,10 @@ use crate::beside::{Candidate, Seen};
 use crate::changing::{locked, together};
 use crate::gathering::Silence;
 use crate::meters;
-use crate::preparing::Key;
 use crate::progress::Progress;
 use crate::question::{Answer, Question};
 use crate::rollout::Shared;
+use crate::versions::Key;
 
 /// How often nodes are asked what came of it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

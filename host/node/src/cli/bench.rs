@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::bearer::BearerArgs;
 use super::{Problem, output};
 use crate::cluster::{Cluster, Plan as ClusterPlan};
-use crate::config::Log;
+use crate::config::{Config, Log};
 use crate::shutdown::Leaving;
 use crate::{bench, shipped, shutdown, telemetry};
 
@@ -77,14 +77,13 @@ impl Bench {
             let path = folder.as_ref().map(TempDir::path).or(self.dir.as_deref());
             return self.against(&self.url, path.unwrap_or_else(|| Path::new("."))).await;
         }
-        let plugins =
-            match self.empty_chain {
-                true => None,
-                false => Some(shipped::folder().map_err(|error| {
-                    Problem::failed(error, "Run make build, or add --empty-chain")
-                })?),
-            };
-        let plan = ClusterPlan { nodes: 3, folder: self.dir.clone(), http_port: 0, plugins };
+        let mut common = Config::default();
+        if !self.empty_chain {
+            let plugins = shipped::folder()
+                .map_err(|error| Problem::failed(error, "Run make build, or add --empty-chain"))?;
+            shipped::add(&mut common, &plugins);
+        }
+        let plan = ClusterPlan { nodes: 3, folder: self.dir.clone(), http_port: 0, common };
         output::note("starting three nodes");
         let cluster = Cluster::start(plan).await?;
         let urls = cluster.urls();

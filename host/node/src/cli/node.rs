@@ -114,7 +114,7 @@ async fn serve_one(file: &Path, config: &Config) -> Result<(), Problem> {
 }
 
 /// Plugins are told like the other faults of the file, with their lines.
-fn problem(file: &Path, error: StartError) -> Problem {
+pub(super) fn problem(file: &Path, error: StartError) -> Problem {
     let StartError::Plugins(unusable) = error else { return error.into() };
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let faults = unusable.into_iter().map(|plugin| in_text(plugin, &text)).collect();

@@ -30,12 +30,17 @@ impl Draft {
     /// # Errors
     /// [`Faults`] of a file that is not there or is not TOML: nothing of it can be looked at.
     pub fn read(file: &Path) -> Result<Self, Faults> {
+        Self::read_upon(file, Config::default())
+    }
+
+    /// The same, where `base` stands in the place of what it does not say.
+    pub(super) fn read_upon(file: &Path, base: Config) -> Result<Self, Faults> {
         let faults = |faults| Faults { file: file.to_owned(), faults };
         let text = std::fs::read_to_string(file).map_err(|error| {
             let fix = "Name a file that exists; config/single.toml is one to start from".to_owned();
             faults(vec![Fault { line: 0, what: format!("it cannot be read: {error}"), fix }])
         })?;
-        let (mut config, reading) = Config::read(&text).map_err(faults)?;
+        let (mut config, reading) = Config::read_upon(&text, base).map_err(faults)?;
         let Reading { lines, spoiled, faults, .. } = reading;
         config.resolve(file.parent().unwrap_or_else(|| Path::new("")));
         Ok(Self { config, file: file.to_owned(), lines, spoiled, faults })
@@ -49,6 +54,11 @@ impl Draft {
     /// Whether all that the file says at or below `path` could be read.
     pub fn is_sound(&self, path: &str) -> bool {
         self.spoiled.spares(path)
+    }
+
+    /// Whether the key or section `path` stands in it.
+    pub(super) fn says(&self, path: &str) -> bool {
+        self.lines.contains_key(path)
     }
 
     /// Adds a fault about the key or section `path`.

@@ -6,6 +6,7 @@
 //! are parts, not settings.
 
 mod check;
+mod common;
 mod draft;
 mod fault;
 mod persistence;
@@ -139,12 +140,16 @@ impl Config {
     }
 
     fn read(text: &str) -> Result<(Self, Reading<'_>), Vec<Fault>> {
+        Self::read_upon(text, Self::default())
+    }
+
+    /// The same, where `config` stands in the place of what it does not say.
+    fn read_upon(text: &str, mut config: Self) -> Result<(Self, Reading<'_>), Vec<Fault>> {
         let table = toml::de::DeTable::parse(text).map_err(|error| {
             let line = error.span().map(|span| fault::line_of(text, &span)).unwrap_or_default();
             let what = format!("this is not TOML: {}", error.message());
             vec![Fault { line, what, fix: "Compare with config/node.toml".to_owned() }]
         })?;
-        let mut config = Self::default();
         let mut reading = Reading::new(text);
         config.take(Section::root(table.get_ref()), &mut reading);
         check::relations(&config, &mut reading);

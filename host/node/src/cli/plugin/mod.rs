@@ -13,6 +13,7 @@ mod new;
 mod pack;
 mod push;
 mod rollback;
+mod section;
 mod swap;
 mod test;
 
