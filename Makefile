@@ -53,6 +53,7 @@ models:
 bench: build
 	$(CARILLON) bench --floor
 	$(CARILLON) bench --floor --empty-chain
+	$(CARILLON) bench --conversations --empty-chain
 	$(CARGO) build $(FLAGS) --examples
 	$(TARGET)/release/examples/chain $(TARGET)/plugins
 	@for language in rust js python c go; do \

@@ -34,6 +34,7 @@ mod presence;
 mod process;
 mod processes;
 mod quorum;
+mod redacting;
 mod rollouts;
 mod service_registry;
 mod services;

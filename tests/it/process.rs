@@ -222,6 +222,39 @@ async fn a_bench_tells_every_figure_in_one_object() {
 }
 
 #[tokio::test]
+async fn a_bench_tells_what_conversations_cost() {
+    let args = "bench --conversations --empty-chain --seconds 1 --readers 5 --people 10 --messages 50,100 --json";
+    let args: Vec<&str> = args.split(' ').collect();
+    let measured = run(&args).await;
+    assert_eq!(measured.code, Some(0), "{measured:?}");
+    let figures: serde_json::Value = serde_json::from_str(&measured.out).unwrap_or_default();
+    for figure in ["http_per_second", "socket_per_second", "socket_p99_ms"] {
+        assert!(figures[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {figures}");
+    }
+    let delivered = figures["delivered"].as_array().cloned().unwrap_or_default();
+    let ways: Vec<_> = delivered.iter().map(|one| (&one["way"], &one["chats"])).collect();
+    let (poll, sse, socket) = (json!("poll"), json!("sse"), json!("socket"));
+    let (one, five) = (json!(1), json!(5));
+    let expected = [
+        (&poll, &one),
+        (&poll, &five),
+        (&sse, &one),
+        (&sse, &five),
+        (&socket, &one),
+        (&socket, &five),
+    ];
+    assert_eq!(ways, expected, "{figures}");
+    for one in &delivered {
+        assert!(one["deliveries"].as_u64().is_some_and(|count| count > 0), "{one}");
+        assert!(one["p50_ms"].is_number() && one["p99_ms"].is_number(), "{one}");
+    }
+    assert_eq!(figures["presence"]["people"], 10, "{figures}");
+    let lengths = figures["lengths"].as_array().cloned().unwrap_or_default();
+    assert!(lengths.iter().all(|one| one["p50_ms"].as_f64().is_some_and(|ms| ms > 0.0)));
+    assert_eq!(lengths.len(), 2, "{figures}");
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_refused_with_what_to_do() {
     let folder = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap_or_else(|e| panic!("{e}"));

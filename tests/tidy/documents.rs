@@ -151,6 +151,34 @@ fn the_document_lists_the_schedules_that_are_played() {
     none("the schedules of docs/replication.md", &findings);
 }
 
+#[test]
+fn the_tests_that_the_documents_name_exist() {
+    let mut known = BTreeSet::new();
+    for file in
+        ["host", "tests", "plugins"].iter().flat_map(|folder| files(&root().join(folder), "rs"))
+    {
+        for line in read(&file).lines() {
+            let after = line.trim_start().strip_prefix("async ").unwrap_or(line.trim_start());
+            if let Some((name, _)) = after.strip_prefix("fn ").and_then(|rest| rest.split_once('('))
+            {
+                known.insert(name.to_owned());
+            }
+        }
+    }
+    let document = read(&root().join("docs/conversations.md"));
+    let named = document.split('`').skip(1).step_by(2);
+    // A name is a sentence.
+    let named = named.filter(|word| {
+        let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        word.matches('_').count() >= 3 && word.bytes().all(letters)
+    });
+    let named: Vec<&str> = named.collect();
+    assert!(named.len() > 100, "the tables are there: {}", named.len());
+    let missing: Vec<String> =
+        named.into_iter().filter(|name| !known.contains(*name)).map(str::to_owned).collect();
+    none("tests that docs/conversations.md names", &missing);
+}
+
 /// The name of a schedule, `S` and its number, if `word` is one with nothing behind it but one of `ends`.
 fn named<'w>(word: &'w str, ends: &str) -> Option<&'w str> {
     let name = word.trim_end_matches(|end| ends.contains(end));

@@ -19,7 +19,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use model::{ChatToken, Cursor};
+use model::{ChatToken, Cursor, MessageId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -38,8 +38,10 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 /// What the chats may be late beyond their deadline before their answer is given up.
 const LATE_MAX: Duration = Duration::from_secs(1);
 
-/// Where things are in a path, between its slashes: `/v1/chats/…/members/{id}`, `/page/{file}`.
+/// Where things are in a path, between its slashes: `/v1/chats/…/members/{id}`, `/v1/chats/…/messages/{id}`,
+/// `/page/{file}`.
 const MEMBER_AT: usize = 5;
+const MESSAGE_AT: usize = 5;
 const FILE_AT: usize = 2;
 
 /// `Idempotency-Key`.
@@ -126,6 +128,12 @@ impl<G: Grant> Asked<G> {
         let id = id.ok_or_else(|| Problem::invalid("id: not UTF-8"))?;
         check::speaker("id", &id)?;
         Ok(id)
+    }
+
+    /// The message in the path, if that can be one.
+    pub(crate) fn message(&self) -> Option<MessageId> {
+        // Digits are digits: an id needs no decoding.
+        self.segment(MESSAGE_AT).and_then(MessageId::parse)
     }
 
     /// The file in the path.

@@ -18,6 +18,8 @@ pub(crate) const NAME_BYTES_MAX: usize = 128;
 pub(crate) const KIND_BYTES_MAX: usize = 64;
 /// Bytes of a member's role.
 pub(crate) const ROLE_BYTES_MAX: usize = 64;
+/// Bytes of the reason for which a message is taken back: the chat remembers it.
+pub(crate) const REASON_BYTES_MAX: usize = 512;
 /// Names in a route.
 pub(crate) const ROUTE_NAMES_MAX: usize = 128;
 /// Pairs in attributes.
@@ -70,6 +72,11 @@ pub(crate) fn speaker(field: &str, said: &str) -> Result<(), Problem> {
 /// What somebody is in a chat.
 pub(crate) fn role(role: &str) -> Result<(), Problem> {
     plain("role", role, 0, ROLE_BYTES_MAX)
+}
+
+/// Why something was done.
+pub(crate) fn reason(reason: &str) -> Result<(), Problem> {
+    plain("reason", reason, 0, REASON_BYTES_MAX)
 }
 
 fn plain(field: &str, text: &str, min: usize, max: usize) -> Result<(), Problem> {

@@ -255,7 +255,9 @@ fn words(change: &Change, record: &Record) -> Option<String> {
         | Change::Forget
         | Change::OutcallDone { .. }
         | Change::Planned(_)
-        | Change::Kept { .. } => None,
+        | Change::Kept { .. }
+        | Change::Redact { .. }
+        | Change::Standing(_) => None,
     }
 }
 

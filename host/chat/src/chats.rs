@@ -34,6 +34,9 @@ pub use replication::{RingMember, RingView};
 /// Partitions whose logs are folded at once: more would only push each other out of memory.
 const LOADS_MAX: usize = 4;
 
+/// Messages that are looked for at once: each look may read all of a chat.
+const SEARCHES_MAX: usize = 4;
+
 /// So long the chats of a reign that ended are kept, should the next one be this node's too: a change of
 /// the ensemble takes a part of it.
 const REST: Duration = Duration::from_secs(5);
@@ -75,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) keeper: OnceLock<Keeper>,
     /// One decision of the past is looked for at a time: it reads a partition's log.
     pub(crate) recalled: Semaphore,
+    /// How many more messages may be looked for by their ids: that reads a chat from its end.
+    pub(crate) searched: Semaphore,
     loads: Semaphore,
     running: AtomicUsize,
     idle: Notify,
@@ -131,6 +136,7 @@ impl Chats {
             tended: Arc::new(Semaphore::new(TENDED_MAX)),
             keeper: OnceLock::new(),
             recalled: Semaphore::new(1),
+            searched: Semaphore::new(SEARCHES_MAX),
             loads: Semaphore::new(LOADS_MAX),
             running: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -289,11 +295,11 @@ impl Host for Chats {
 
     fn committed(&self, partition: PartitionId, epoch: u64, seq: u64) {
         if let Some(reign) = self.shared.reign(partition, epoch) {
-            let Committed { due, over } = reign.commit(seq);
+            let Committed { due, moments } = reign.commit(seq);
             for (token, at) in due {
                 self.shared.agenda.wake(partition, token, at);
             }
-            over.iter().for_each(|chat| self.shared.wake_keeper(partition, chat));
+            moments.iter().for_each(|chat| self.shared.wake_keeper(partition, chat));
         }
     }
 

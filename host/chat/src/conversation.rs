@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::{Chat, ChatToken, Cursor, Entry, KeyHash, Known, Message, Outcall};
+use model::{Change, Chat, ChatToken, Cursor, Entry, KeyHash, Known, Message, Outcall, Redaction};
 use runtime::Instant;
 use tokio::sync::{MutexGuard, Notify};
 
@@ -21,6 +21,8 @@ use crate::life::archive;
 use crate::lock::locked;
 use crate::people::Crowd;
 use crate::places::Place;
+use crate::plan::Moments;
+use crate::redacted::{Redacted, shown};
 use crate::reign::Reign;
 use crate::{Page, Stored, plan};
 
@@ -96,6 +98,8 @@ pub(crate) enum Found {
         cursor: Cursor,
         /// Its place.
         place: Place,
+        /// Why it says nothing any more, if that is so.
+        why: Option<Arc<Redaction>>,
     },
 }
 
@@ -169,9 +173,10 @@ impl Conversation {
         Arc::clone(&locked(&self.live).appended)
     }
 
-    /// Whether it is over, and something is to be done so that it is kept.
-    pub(crate) fn is_to_be_kept(&self, plans: bool) -> bool {
-        plan::is_to_be_kept(&locked(&self.live).committed.chat, plans)
+    /// Whether it is over and something is to be done so that it is kept, or the policy is to be asked about it now.
+    pub(crate) fn is_to_be_kept(&self, plans: bool, moments: Moments, now_ms: u64) -> bool {
+        let chat = &locked(&self.live).committed.chat;
+        plan::is_to_be_kept(chat, plans) || plan::moment_now(chat, moments, now_ms).is_some()
     }
 
     /// The version that it is archived as, if it is.
@@ -189,7 +194,8 @@ impl Conversation {
     pub(crate) fn hear(&self, id: &str, idle: Option<Duration>) -> bool {
         let live = locked(&self.live);
         let Some(member) = live.committed.chat.roster.get(id) else { return false };
-        self.people.with(|people| people.hear(id, &member.status, runtime::now(), idle))
+        let chat = &live.committed.chat;
+        self.people.with(|people| people.hear(chat, member, runtime::now(), idle))
     }
 
     /// The turn that the next entry must have.
@@ -201,7 +207,8 @@ impl Conversation {
     pub(crate) fn append(&self, seq: u64, entry: &Entry) {
         let live = &mut *locked(&self.live);
         if let Some(remembered) = &entry.remembered {
-            live.committed.keys.remember(remembered, seq, live.appended.messages);
+            let at = (seq, entry.time_ms);
+            live.committed.keys.remember(remembered, at, live.appended.messages);
         }
         for (sender, key) in entry.settled() {
             live.committed.keys.settle(sender, key, seq, live.appended.messages);
@@ -210,15 +217,15 @@ impl Conversation {
         live.uncommitted += 1;
     }
 
-    /// The entry at `seq` is committed. Returns what each of its messages weighs in memory, and when the chat
-    /// has something to do by itself.
+    /// The entry at `seq` is committed. Returns what each of its messages weighs in memory, when the chat
+    /// has something to do by itself, and whether its first message is among them.
     pub(crate) fn commit(
         &self,
         epoch: u64,
         seq: u64,
         entry: &Entry,
         idle: Option<Duration>,
-    ) -> (Vec<usize>, Option<Instant>) {
+    ) -> (Vec<usize>, Option<Instant>, bool) {
         let committed = {
             let live = &mut *locked(&self.live);
             live.uncommitted = live.uncommitted.saturating_sub(1);
@@ -230,9 +237,11 @@ impl Conversation {
                 live.recent.push_back(Stored { cursor, message: Arc::clone(message) });
                 weights.push(weight(message));
             }
+            live.take_back(entry);
             let whole = |_since_ms, after_ms: u32| Duration::from_millis(after_ms.into());
             let look_at = self.people.follow(&live.committed.chat, entry, idle);
-            (weights, earlier(live.follow(whole), look_at))
+            let first = before == 0 && !weights.is_empty();
+            (weights, earlier(live.follow(whole), look_at), first)
         };
         self.changed.notify_waiters();
         committed
@@ -295,6 +304,11 @@ impl Conversation {
         locked(&self.live).committed.places.number(seq, index)
     }
 
+    /// What was taken back of it.
+    pub(crate) fn redacted<T>(&self, look: impl FnOnce(&Redacted) -> T) -> T {
+        look(&locked(&self.live).committed.redacted)
+    }
+
     /// At most `most` of the messages after `after` and before `before`.
     pub(crate) fn stretch(&self, after: u64, before: Option<u64>, most: usize) -> Stretch {
         let live = locked(&self.live);
@@ -308,7 +322,8 @@ impl Conversation {
                 Some(stored) => Some(Found::Here(stored.clone())),
                 None => {
                     let place = places.place(seq)?;
-                    Some(Found::There { cursor: places.cursor(seq), place })
+                    let why = live.committed.redacted.find(seq).map(Arc::clone);
+                    Some(Found::There { cursor: places.cursor(seq), place, why })
                 }
             }
         });
@@ -371,6 +386,18 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 }
 
 impl Live {
+    /// Messages that an entry takes back say nothing any more in memory either.
+    fn take_back(&mut self, entry: &Entry) {
+        for change in &entry.changes {
+            let Change::Redact { number, .. } = change else { continue };
+            let oldest = self.recent.front().map_or(u64::MAX, |oldest| oldest.cursor.seq);
+            let at = number.checked_sub(oldest).and_then(|at| usize::try_from(at).ok());
+            if let Some(stored) = at.and_then(|at| self.recent.get_mut(at)) {
+                stored.message = shown(&stored.message, self.committed.redacted.find(*number));
+            }
+        }
+    }
+
     /// Follows what the committed chat waits for. Returns when it has something to do by itself.
     fn follow(&mut self, left: impl Fn(u64, u32) -> Duration) -> Option<Instant> {
         let chat = &self.committed.chat;

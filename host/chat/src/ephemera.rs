@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{Change, Chat, Cursor, Entry, Roster};
+use model::{Change, Chat, Cursor, Entry, Participant, Roster};
 use runtime::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -108,14 +108,15 @@ pub(crate) fn places(name: &str) -> u32 {
 }
 
 impl Ephemera {
-    /// A member was heard, whose status is this. Whether the chat is to be looked at for it.
+    /// A member of the chat was heard. Whether the chat is to be looked at for it.
     pub(crate) fn hear(
         &mut self,
-        id: &str,
-        status: &str,
+        chat: &Chat,
+        member: &Participant,
         now: Instant,
         idle: Option<Duration>,
     ) -> bool {
+        let (id, status) = (member.id.as_str(), member.status.as_str());
         let before = match self.place(id) {
             Ok(at) => self.heard.get_mut(at).map(|heard| std::mem::replace(&mut heard.at, now)),
             Err(at) => {
@@ -126,8 +127,12 @@ impl Ephemera {
             }
         };
         let Some(idle) = idle.filter(|_| status == UNAVAILABLE) else { return false };
-        // Who says that they are unavailable, and is heard all the time, means it.
-        let was_silent = before.is_none_or(|before| now.duration_since(before) >= idle);
+        // Who says that they are unavailable, and is heard all the time, means it. Whether they were is not known of who
+        // is heard for the first time; but whether it was their silence is in the chat.
+        let was_silent = match before {
+            Some(before) => now.duration_since(before) >= idle,
+            None => !chat.absent.contains(id),
+        };
         if !was_silent || self.back.iter().any(|of| **of == *id) || self.back.len() >= PEOPLE_MAX {
             return false;
         }
@@ -296,14 +301,15 @@ impl Ephemera {
                 Change::Message(message) => {
                     if let Some(member) = chat.roster.get(&message.sender) {
                         stirs = true;
-                        self.hear(&member.id, &member.status, now, idle);
+                        self.hear(chat, member, now, idle);
                     }
                     self.rests(&message.sender);
                 }
                 Change::Join { id, .. } => {
                     stirs = true;
-                    let status = chat.roster.get(id).map_or(CONNECTED, |member| &member.status);
-                    self.hear(id, status, now, idle);
+                    if let Some(member) = chat.roster.get(id) {
+                        self.hear(chat, member, now, idle);
+                    }
                     self.people_at = count + 1;
                 }
                 Change::MemberStatus { id, status } => {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Attrs, Body, Change, Chat, ChatToken, Cursor, Entry, Message, MessageId, Route};
+use model::{
+    Attrs, Body, Change, Chat, ChatToken, Cursor, Entry, Message, MessageId, Participant, Route,
+};
 use runtime::Instant;
 use tokio::sync::Semaphore;
 
@@ -44,24 +46,21 @@ impl Story {
         self.commits(vec![Change::MemberStatus { id, status }]);
     }
 
+    /// The node says it for their silence, or that they are back.
+    fn is_told(&mut self, id: &str, status: &str) {
+        let (id, status) = (id.to_owned(), status.to_owned());
+        let told = Change::Message(Arc::new(message("system", "user.status")));
+        self.commits(vec![Change::MemberStatus { id, status }, told]);
+    }
+
     fn says(&mut self, id: &str) -> Option<Instant> {
-        let message = Message {
-            id: MessageId([1; 16]),
-            sender: id.to_owned(),
-            kind: "text".to_owned(),
-            route: Route::Everyone,
-            body: Body::Text(String::new()),
-            attrs: Attrs::new(),
-            time_ms: 1,
-            sent_ms: None,
-            stamps: Vec::new(),
-        };
-        self.commits(vec![Change::Message(Arc::new(message))])
+        self.commits(vec![Change::Message(Arc::new(message(id, "text")))])
     }
 
     fn hears(&mut self, id: &str) -> bool {
-        let status = self.chat.roster.get(id).map(|member| member.status.clone());
-        self.people.hear(id, &status.unwrap_or_default(), self.now, Some(IDLE))
+        let stranger = Participant { id: id.to_owned(), ..Participant::default() };
+        let member = self.chat.roster.get(id).unwrap_or(&stranger);
+        self.people.hear(&self.chat, member, self.now, Some(IDLE))
     }
 
     fn after(&mut self, ms: u64) -> &mut Self {
@@ -76,14 +75,28 @@ impl Story {
     /// Who is gone by now, and becomes so.
     fn gone(&mut self) -> Vec<String> {
         let Look { gone, .. } = self.look();
-        gone.iter().for_each(|id| self.stands(id, "unavailable"));
+        gone.iter().for_each(|id| self.is_told(id, "unavailable"));
         gone
     }
 
     fn back(&mut self) -> Vec<String> {
         let Look { back, .. } = self.look();
-        back.iter().for_each(|id| self.stands(id, "connected"));
+        back.iter().for_each(|id| self.is_told(id, "connected"));
         back
+    }
+}
+
+fn message(sender: &str, kind: &str) -> Message {
+    Message {
+        id: MessageId([1; 16]),
+        sender: sender.to_owned(),
+        kind: kind.to_owned(),
+        route: Route::Everyone,
+        body: Body::Text(String::new()),
+        attrs: Attrs::new(),
+        time_ms: 1,
+        sent_ms: None,
+        stamps: Vec::new(),
     }
 }
 
@@ -151,6 +164,22 @@ fn who_says_that_they_are_unavailable_and_reads_on_means_it() {
     story.stands("alice", "unavailable");
     assert!(!story.after(5_000).hears("alice"));
     assert_eq!(story.look(), Look::default());
+}
+
+#[test]
+fn a_successor_knows_who_is_unavailable_because_that_was_said() {
+    let mut story = Story::of(&["alice", "bob", "carol"]);
+    story.stands("alice", "unavailable");
+    story.is_told("bob", "unavailable");
+    story.stands("carol", "unavailable");
+    story.stands("carol", "connected");
+    story.is_told("carol", "unavailable");
+    (story.people, story.began) = (Ephemera::default(), story.now);
+    assert!(!story.after(5_000).hears("alice"));
+    assert!(story.hears("bob") && story.hears("carol"));
+    assert_eq!(story.back(), ["bob", "carol"]);
+    // Who is away for long, and comes back, is there again.
+    assert!(story.after(20_001).hears("alice"));
 }
 
 #[test]

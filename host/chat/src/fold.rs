@@ -3,7 +3,7 @@
 //! Chat, keys and places follow from the entries alone, so that every member, and whoever goes on from a
 //! [snapshot](crate::snapshot), makes the same of the same log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use model::encode;
 use model::{Chat, ChatToken, Cursor, Entry, Keys, Outbox, OutboxEntry, is_outbox};
@@ -11,6 +11,7 @@ use segment::{LogEnd, LogEntry};
 
 use crate::Sabotage;
 use crate::places::Places;
+use crate::redacted::{Anew, Redacted};
 
 /// The first byte of a payload that is replication's own: the record of the epoch.
 const OPENING: u8 = 0;
@@ -24,6 +25,7 @@ pub(crate) struct Fold {
     pub(crate) chat: Chat,
     pub(crate) keys: Keys,
     pub(crate) places: Places,
+    pub(crate) redacted: Redacted,
     /// The last cursor of a chat that ended.
     pub(crate) ended_at: Option<Cursor>,
 }
@@ -70,6 +72,7 @@ impl Fold {
             chat: Chat::new(token),
             keys: Keys::default(),
             places: Places::default(),
+            redacted: Redacted::default(),
             ended_at: None,
         }
     }
@@ -77,7 +80,7 @@ impl Fold {
     /// Folds the chat's next entry, which stands at `seq`.
     pub(crate) fn apply(&mut self, epoch: u64, seq: u64, entry: &Entry) {
         if let Some(remembered) = &entry.remembered {
-            self.keys.remember(remembered, seq, self.chat.messages);
+            self.keys.remember(remembered, (seq, entry.time_ms), self.chat.messages);
         }
         for (sender, key) in entry.settled() {
             self.keys.settle(sender, key, seq, self.chat.messages);
@@ -85,11 +88,23 @@ impl Fold {
         self.settle(epoch, seq, entry);
     }
 
+    /// The entries with its messages that services may still be owed when it is forgotten: none in which something
+    /// was taken back, because nothing knows of that from then on.
+    fn owed(&self) -> impl Iterator<Item = u64> {
+        let taken = self.redacted.iter();
+        let taken: HashSet<u64> = taken
+            .filter_map(|(number, _)| self.places.place(number))
+            .map(|place| place.entry)
+            .collect();
+        self.places.entries().filter(move |seq| !taken.contains(seq))
+    }
+
     /// The same of one whose keys were remembered before.
     pub(crate) fn settle(&mut self, epoch: u64, seq: u64, entry: &Entry) {
         for _message in entry.messages() {
             self.places.push(epoch, seq);
         }
+        self.redacted.follow(seq, entry);
         self.chat.apply(entry);
         if self.ended_at.is_none() && self.chat.ended_ms.is_some() {
             self.ended_at = Some(self.places.head());
@@ -106,11 +121,25 @@ impl Folds {
         kept.extend(self.outbox.listed());
         for fold in self.chats.values() {
             kept.extend(fold.places.entries());
-            kept.extend(fold.keys.iter().map(|(_, known)| known.seq));
+            kept.extend(fold.keys.entries());
         }
         kept.sort_unstable();
         kept.dedup();
         kept
+    }
+
+    /// How those are written anew: without what was taken back.
+    pub(crate) fn anew(&self) -> Anew {
+        let mut anew = Anew::default();
+        for (token, fold) in &self.chats {
+            anew.add(*token, &fold.redacted);
+        }
+        anew
+    }
+
+    /// The last entry that took something back; 0 if there is none.
+    pub(crate) fn redacted(&self) -> u64 {
+        self.chats.values().map(|fold| fold.redacted.last()).max().unwrap_or(0)
     }
 
     /// Only what is uncut somewhere is looked for by its place; what is frozen is listed.
@@ -164,7 +193,7 @@ impl Folds {
             if fold.chat.forgotten
                 && let Some(forgotten) = self.chats.remove(&entry.chat)
             {
-                self.shelf.extend(forgotten.places.entries());
+                self.shelf.extend(forgotten.owed());
                 self.shelf.sort_unstable();
                 self.shelf.dedup();
                 self.clear_shelf();

@@ -4,7 +4,6 @@
 //! read in one go, entries between them included; far ones one by one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use hashring::PartitionId;
 use model::encode;
@@ -13,6 +12,7 @@ use model::{ChatToken, Entry};
 use crate::Stored;
 use crate::conversation::Found;
 use crate::ledger::Ledger;
+use crate::redacted::shown;
 
 /// Places so many entries apart are read together: reading on costs less than asking again.
 const GAP_MAX: u64 = 32;
@@ -42,9 +42,9 @@ pub(crate) async fn fetch(
     }
     let stored = found.into_iter().map(|found| match found {
         Found::Here(stored) => Some(stored),
-        Found::There { cursor, place } => {
+        Found::There { cursor, place, why } => {
             let message = entries.get(&place.entry)?.messages().nth(place.index)?;
-            Some(Stored { cursor, message: Arc::clone(message) })
+            Some(Stored { cursor, message: shown(message, why.as_ref()) })
         }
     });
     Some((stored.collect::<Option<Vec<Stored>>>()?, wanted.len()))

@@ -43,6 +43,15 @@ pub(crate) enum NotKept {
     Unwritten,
 }
 
+/// What a log would be if it were trimmed where a snapshot was kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    /// About how many entries are read again, and so kept.
+    pub(crate) kept: u64,
+    /// The last one that took back what a message said; 0 if there is none.
+    pub(crate) redacted: u64,
+}
+
 /// Looks now and then which partitions are in need of a snapshot, and keeps one of each. Until the node stops.
 pub(crate) async fn keep(shared: &Shared) {
     // Below this seq a partition is in no need, as far as that is not known from its snapshot.
@@ -55,7 +64,7 @@ pub(crate) async fn keep(shared: &Shared) {
             match keep_one(shared, partition, place).await {
                 Ok(kept) => {
                     shared.meters.snapshot_seconds.record(runtime::now() - began);
-                    trimming::trim(shared, partition, kept).await;
+                    trimming::trim(shared, partition, &kept).await;
                 }
                 Err(NotKept::Behind) => {
                     behind.insert(partition);
@@ -99,8 +108,12 @@ fn place(shared: &Shared, partition: PartitionId) -> Option<LogEnd> {
     }
 }
 
-/// Keeps one; about how many entries are read again of what is in it.
-async fn keep_one(shared: &Shared, partition: PartitionId, place: LogEnd) -> Result<u64, NotKept> {
+/// Keeps one.
+async fn keep_one(
+    shared: &Shared,
+    partition: PartitionId,
+    place: LogEnd,
+) -> Result<Weight, NotKept> {
     let (ledger, sabotage) = (&*shared.ledger, shared.config.sabotage);
     let mut folds = snapshot::begin(ledger, partition, place.seq, sabotage).await;
     fold_on(shared, partition, &mut folds, place).await?;
@@ -110,10 +123,10 @@ async fn keep_one(shared: &Shared, partition: PartitionId, place: LogEnd) -> Res
         parts.push(part);
         tokio::task::yield_now().await;
     }
-    let kept = folds.kept_count();
+    let weight = Weight { kept: folds.kept_count(), redacted: folds.redacted() };
     drop(folds);
     match ledger.keep_snapshot(partition, Snapshot { place, parts }).await {
-        true => Ok(kept),
+        true => Ok(weight),
         false => Err(NotKept::Unwritten),
     }
 }

@@ -1,4 +1,5 @@
-//! What becomes of chats that are over: a plugin plans it once, and the node that leads the chat carries it out.
+//! What becomes of chats: a plugin plans it once they are over, and the node that leads the chat carries it out. It can be asked
+//! before, too; what it says then only makes the last plan stronger.
 //!
 //! The plan is an entry, and that it is carried out is another one; so whoever takes over asks nobody again, and
 //! goes on where the log ends. A chat that is to be archived is looked for first: what another node stored before it
@@ -9,20 +10,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hashring::PartitionId;
-use model::{Change, ChatToken, Durability, Plan};
+use model::{Change, ChatToken, Durability, ERASE, Plan};
 use plugin::{Failure, Kind};
 use runtime::{Backoff, Instant};
 use tokio::sync::Semaphore;
 
 use crate::agenda::Agenda;
 use crate::archives::{Archives, NotArchived, OverChat};
+use crate::chain::Chain;
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Committed, Conversation};
 use crate::duty::Duty;
 use crate::effects::Misfit;
 use crate::life::view;
 use crate::lock::locked;
-use crate::plan::{Next, moment, next, planned, stats};
+use crate::plan::{Moments, Next, moment, moment_now, next, planned, stats};
 use crate::ran::Interrupt;
 use crate::reign::Reign;
 use crate::storing::entry;
@@ -51,11 +53,22 @@ pub struct KeepConfig {
     pub retries: u32,
     /// The pause before the first of these. Each later one is twice as long.
     pub pause: Duration,
+    /// Whether the policy is asked about a chat when its first message is committed.
+    pub committed: bool,
+    /// It is asked when nothing was said in a chat for so long; `None`: it is not.
+    pub idle: Option<Duration>,
 }
 
 impl Default for KeepConfig {
     fn default() -> Self {
-        Self { policy: String::new(), parallel: 4, retries: 4, pause: Duration::from_secs(1) }
+        Self {
+            policy: String::new(),
+            parallel: 4,
+            retries: 4,
+            pause: Duration::from_secs(1),
+            committed: false,
+            idle: None,
+        }
     }
 }
 
@@ -122,6 +135,15 @@ impl Chats {
 }
 
 impl Keeper {
+    /// When the policy is asked about chats that go on.
+    fn moments(&self) -> Moments {
+        if self.config.policy.is_empty() {
+            return Moments::default();
+        }
+        let ms = |idle: Duration| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        Moments { committed: self.config.committed, idle_ms: self.config.idle.map(ms) }
+    }
+
     /// Begins an attempt; gives how many failed before it. `None`: one is under way.
     fn begin(&self, token: ChatToken) -> Option<u32> {
         let mut all = locked(&self.attempts);
@@ -177,13 +199,14 @@ impl Shared {
         }
     }
 
-    /// A chat may be over.
+    /// A chat may be over, or it may be time to ask about it.
     pub(crate) fn wake_keeper(&self, partition: PartitionId, conversation: &Conversation) {
         let Some(keeper) = self.keeper.get() else { return };
         if keeper.has(conversation.token) {
             return;
         }
-        if conversation.is_to_be_kept(self.plans()) {
+        let (moments, now_ms) = (keeper.moments(), self.ledger.wall_ms());
+        if conversation.is_to_be_kept(self.plans(), moments, now_ms) {
             keeper.agenda.wake(partition, conversation.token, runtime::now());
         }
     }
@@ -257,14 +280,14 @@ impl Shared {
     ) -> (Duration, u32) {
         self.meters.keep_failed.increment(1);
         if tried <= keeper.config.retries {
-            tracing::warn!(chat = ?token, %why, "a chat that is over is not kept yet: tried again");
+            tracing::warn!(chat = ?token, %why, "a chat is not planned for or not kept yet: tried again");
             return (keeper.pause(token, tried), tried);
         }
         self.meters.unkept.increment(1);
         let rest_s = REST.as_secs();
         tracing::error!(
             chat = ?token, %why, tried, rest_s,
-            "ALARM: a chat that is over is not kept; it is not forgotten, and tried again later"
+            "ALARM: a chat is not planned for or not kept; it is not forgotten, and tried again later"
         );
         (REST, 0)
     }
@@ -279,7 +302,12 @@ impl Shared {
         loop {
             let Some(committed) = conversation.committed() else { return Ok(None) };
             match next(&committed.chat, self.plans()) {
-                Next::Nothing => return Ok(None),
+                Next::Nothing => {
+                    let now_ms = self.now_ms(&committed.chat);
+                    let now = moment_now(&committed.chat, keeper.moments(), now_ms);
+                    let Some(moment) = now else { return Ok(None) };
+                    self.stand(keeper, reign, conversation, moment).await?;
+                }
                 Next::Later => {
                     let soon = runtime::now() + SOON;
                     return Ok(Some(conversation.wakes().map_or(soon, |at| at.max(soon))));
@@ -341,17 +369,10 @@ impl Shared {
             drop(guard);
             return Ok(self.barrier(reign, conversation, &seen, &asked).await?);
         }
-        let name = &keeper.config.policy;
-        let policy = chain.find(name, Kind::Policy);
-        let policy = policy.ok_or_else(|| NotKept::Absent(name.clone()))?;
         let mut duty = Duty::new(scene);
-        let call = self.told_of_past(duty.call(name), policy, duty.scene());
         let moment = moment(&seen.chat);
-        let answered = policy.on_plan(call, moment, stats(&seen.chat, now_ms)).await?;
-        duty.hear(name, answered.effects)?;
+        let plan = self.ask_policy(&keeper.config.policy, &chain, &mut duty, moment).await?;
         let (chat, mut changes, depth) = duty.done_all();
-        let plan = planned(name, policy.version(), moment, answered.answer);
-        tracing::info!(chat = ?chat.token, ?plan, "what becomes of a chat is planned");
         changes.push(Change::Planned(Arc::new(plan)));
         let changes = self.marked(&chain, chat, changes, depth);
         let entry = Arc::new(entry(chat, now_ms, changes, None));
@@ -359,6 +380,79 @@ impl Shared {
         self.store(reign, conversation, guard, entry, commit, &asked).await?;
         self.meters.planned.increment(1);
         Ok(())
+    }
+
+    /// Asks the policy about a chat that goes on, and stores what it says together with what it asked for.
+    async fn stand(
+        &self,
+        keeper: &Keeper,
+        reign: &Reign,
+        conversation: &Arc<Conversation>,
+        moment: &'static str,
+    ) -> Result<(), NotKept> {
+        let context = CallContext::of_node(runtime::now() + self.config.timeout);
+        let asked = Asked::of_node(&context);
+        let guard = self.turn(conversation, &asked).await?;
+        let seen = conversation.appended(None, reign.epoch);
+        let commit = self.ledger.commit();
+        self.admits(reign, &seen, commit)?;
+        let chain = self.chain(&seen.chat, &asked).await?;
+        let scene = self.scene(reign, &seen);
+        let now_ms = scene.now_ms;
+        if moment_now(&seen.chat, keeper.moments(), now_ms) != Some(moment) {
+            // Something happened meanwhile. It is waited for before it is looked at again.
+            drop(guard);
+            return Ok(self.barrier(reign, conversation, &seen, &asked).await?);
+        }
+        let mut duty = Duty::new(scene);
+        let plan = self.ask_policy(&keeper.config.policy, &chain, &mut duty, moment).await?;
+        let (chat, mut changes, depth) = duty.done_all();
+        changes.push(Change::Standing(Arc::new(plan)));
+        let changes = self.marked(&chain, chat, changes, depth);
+        let entry = Arc::new(entry(chat, now_ms, changes, None));
+        drop(seen);
+        self.store(reign, conversation, guard, entry, commit, &asked).await?;
+        self.meters.stood.increment(1);
+        Ok(())
+    }
+
+    /// Asks the policy what it plans for a chat, and takes what it asks for beside.
+    async fn ask_policy(
+        &self,
+        name: &str,
+        chain: &Chain,
+        duty: &mut Duty<'_>,
+        moment: &'static str,
+    ) -> Result<Plan, NotKept> {
+        let policy = chain.find(name, Kind::Policy);
+        let policy = policy.ok_or_else(|| NotKept::Absent(name.to_owned()))?;
+        let call = self.told_of_past(duty.call(name), policy, duty.scene());
+        let (chat, now_ms) = (duty.scene().chat, duty.scene().now_ms);
+        let answered = policy.on_plan(call, moment, stats(chat, now_ms)).await?;
+        duty.hear(name, answered.effects)?;
+        let plan = planned(chat, name, policy.version(), moment, answered.answer);
+        tracing::info!(chat = ?chat.token, ?plan, "what becomes of a chat is planned");
+        Ok(plan)
+    }
+
+    /// Asks the policy, if there is one, about a message of a chat that is taken back, and gives what is stored for it. It
+    /// has no say in that: when it fails the message is taken back all the same.
+    pub(crate) async fn ask_about_erasing(
+        &self,
+        chain: &Chain,
+        duty: &mut Duty<'_>,
+    ) -> Option<Plan> {
+        let name = self.keeper.get().map(|keeper| keeper.config.policy.as_str())?;
+        let name = Some(name).filter(|name| !name.is_empty())?;
+        match self.ask_policy(name, chain, duty, ERASE).await {
+            Ok(plan) => Some(plan),
+            Err(why) => {
+                self.meters.keep_failed.increment(1);
+                let chat = duty.scene().chat.token;
+                tracing::warn!(?chat, %why, "the policy was not asked about a message that is taken back");
+                None
+            }
+        }
     }
 
     /// Archives a chat, unless it is.
@@ -380,7 +474,7 @@ impl Shared {
     }
 
     /// How many members the partition has, or must have.
-    fn members(&self, reign: &Reign) -> u8 {
+    pub(crate) fn members(&self, reign: &Reign) -> u8 {
         let members = self.ledger.view(reign.partition).ensemble.len();
         u8::try_from(members).unwrap_or(u8::MAX).max(self.ledger.commit())
     }

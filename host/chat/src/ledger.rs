@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions};
 use model::ChatToken;
 use replication::core::{Outcome, PartitionView};
-use replication::{ForwardError, Replication, RequestHead, RingView, Submission};
+use replication::{Anew, ForwardError, Replication, RequestHead, RingView, Submission};
 use segment::{Base, Kept, LogEntry, Snapshot};
 use tokio::sync::oneshot;
 
@@ -81,13 +81,14 @@ pub trait Ledger: std::fmt::Debug + Send + Sync + 'static {
     ) -> Later<'_, Option<u64>> {
         Box::pin(std::future::ready(None))
     }
-    /// Lets the log begin behind the snapshot's place, and keeps these entries of those before; whether they
-    /// were written.
+    /// Lets the log begin behind the snapshot's place, and keeps these entries of those before, some of them written
+    /// anew; whether they were written.
     fn trim(
         &self,
         _partition: PartitionId,
         _snapshot: Snapshot,
         _kept: Vec<u64>,
+        _anew: Anew,
     ) -> Later<'_, bool> {
         Box::pin(std::future::ready(false))
     }
@@ -196,8 +197,14 @@ impl Ledger for Replication {
         Box::pin(Self::weigh(self, partition, entries_max, bytes_max))
     }
 
-    fn trim(&self, partition: PartitionId, snapshot: Snapshot, kept: Vec<u64>) -> Later<'_, bool> {
-        Box::pin(Self::trim(self, partition, snapshot, kept))
+    fn trim(
+        &self,
+        partition: PartitionId,
+        snapshot: Snapshot,
+        kept: Vec<u64>,
+        anew: Anew,
+    ) -> Later<'_, bool> {
+        Box::pin(Self::trim(self, partition, snapshot, kept, anew))
     }
 
     fn forward<'a>(

@@ -52,6 +52,8 @@ mod play;
 mod ran;
 mod reading;
 mod record;
+mod redacted;
+mod redacting;
 mod refusal;
 mod reign;
 mod replies;
@@ -80,7 +82,7 @@ pub use ledger::{Later, Ledger};
 pub use plugin::TwilioRequest;
 pub use record::Record;
 pub use refusal::{Code, Refusal, RequestOutcome};
-pub use request::{CallContext, OutcallDone, Read, Request, Send, Telephone};
+pub use request::{CallContext, OutcallDone, Read, Redact, Request, Send, Telephone};
 pub use response::{
     ChatView, Created, Durability, Owners, Page, Pending, People, Person, Pulse, PulseAt, Response,
     Sent, Stored,

@@ -46,6 +46,8 @@ pub(crate) struct Meters {
     pub(crate) twilio_repeated: Counter,
     /// Requests of Twilio whose handler failed, or asked for what does not fit.
     pub(crate) twilio_failed: Counter,
+    /// Messages that were taken back.
+    pub(crate) redacted: Counter,
     /// Participants who were silent for too long.
     pub(crate) silent: Counter,
     /// Looks at what is due in a chat that did not end in an entry.
@@ -60,6 +62,8 @@ pub(crate) struct Meters {
     pub(crate) trimmed: Counter,
     /// Chats that a policy made a plan for.
     pub(crate) planned: Counter,
+    /// Times that a policy was asked about a chat that goes on.
+    pub(crate) stood: Counter,
     /// Chats that were archived by this node.
     pub(crate) archived: Counter,
     /// Plans that were carried out.
@@ -101,6 +105,7 @@ impl Meters {
             twilio_answered: twilio("answered"),
             twilio_repeated: twilio("repeated"),
             twilio_failed: twilio("failed"),
+            redacted: counter!("carillon_messages_redacted_total"),
             silent: counter!("carillon_participants_silent_total"),
             tended_again: counter!("carillon_chats_tended_again_total"),
             expired_chats: counter!("carillon_chats_collected_total", "why" => "expired"),
@@ -108,6 +113,7 @@ impl Meters {
             forgotten: counter!("carillon_chats_forgotten_total"),
             trimmed: counter!("carillon_logs_trimmed_total"),
             planned: counter!("carillon_chats_planned_total"),
+            stood: counter!("carillon_chats_standing_total"),
             archived: counter!("carillon_chats_archived_total"),
             kept: counter!("carillon_chats_kept_total"),
             keep_failed: counter!("carillon_chats_keep_failed_total"),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashring::PartitionId;
-use model::{ChatToken, Outbox, Outcall};
+use model::{ChatToken, Outbox, Outcall, encode};
+use segment::LogEntry;
 
 use crate::conversation::Conversation;
 use crate::lock::locked;
@@ -50,6 +51,22 @@ impl Chats {
     ) -> u64 {
         let chat = self.serving(partition, epoch).and_then(|reign| reign.conversation(chat));
         chat.and_then(|chat| chat.number(seq, index)).unwrap_or(0)
+    }
+
+    /// Entries of a partition that this node leads as they are shown: without what was taken back.
+    pub fn shown(&self, partition: PartitionId, mut entries: Vec<LogEntry>) -> Vec<LogEntry> {
+        let slot = self.shared.reigns.get(usize::from(partition.0));
+        let Some(reign) = slot.and_then(|slot| locked(slot).as_ref().map(Arc::clone)) else {
+            return entries;
+        };
+        for logged in &mut entries {
+            let chat = encode::chat_of(&logged.payload).and_then(|chat| reign.conversation(chat));
+            let anew = chat.and_then(|chat| chat.redacted(|all| all.payload(chat.token, logged)));
+            if let Some(payload) = anew {
+                logged.payload = payload;
+            }
+        }
+        entries
     }
 
     /// The first call out of each chat to a service, with its number in the chat: the next one of a chat waits for it.

@@ -1,8 +1,8 @@
-//! What is to be done for a chat that is over, by the chat alone: what a policy is asked, and what is made of its plan.
+//! What is to be done so that a chat is kept, by the chat alone: when a policy is asked, and what is made of its plan.
 
 use std::sync::Arc;
 
-use model::{Chat, Durability, Plan};
+use model::{COMMITTED, Chat, Durability, IDLE, Plan};
 use plugin::Stats;
 
 /// What is to be done next.
@@ -46,6 +46,35 @@ pub(crate) fn moment(chat: &Chat) -> &'static str {
     }
 }
 
+/// When a policy is asked about chats that go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Moments {
+    /// When the first message is committed.
+    pub(crate) committed: bool,
+    /// When nothing was said for so long.
+    pub(crate) idle_ms: Option<u64>,
+}
+
+/// The moment of a chat that goes on at which the policy is to be asked now: once when its first message is committed, and
+/// once each time that nothing is said for long.
+pub(crate) fn moment_now(chat: &Chat, moments: Moments, now_ms: u64) -> Option<&'static str> {
+    if chat.forgotten || chat.turn == 0 || chat.ended_ms.is_some() || chat.keeping.is_some() {
+        return None;
+    }
+    let standing = chat.standing.as_deref().copied().unwrap_or_default();
+    if moments.committed && chat.messages > 0 && !standing.committed {
+        return Some(COMMITTED);
+    }
+    let idle_ms = moments.idle_ms?;
+    let asked = standing.idle_since_ms == Some(chat.said_ms);
+    (!asked && now_ms.saturating_sub(chat.said_ms) >= idle_ms).then_some(IDLE)
+}
+
+/// Whether what is said in a chat is to be on every member before it is answered.
+pub(crate) fn wants_all(chat: &Chat) -> bool {
+    chat.standing.as_ref().is_some_and(|standing| standing.durability >= Durability::All)
+}
+
 /// How much there is of it, and how old it is.
 pub(crate) fn stats(chat: &Chat, now_ms: u64) -> Stats {
     Stats {
@@ -56,8 +85,16 @@ pub(crate) fn stats(chat: &Chat, now_ms: u64) -> Stats {
     }
 }
 
-/// A plan as it is stored. What is to be archived at once is archived: nothing waits longer than it must.
-pub(crate) fn planned(policy: &str, version: &str, moment: &str, plan: plugin::Plan) -> Plan {
+/// A plan for a chat as it is stored. What is to be archived at once is archived: nothing waits longer than it must. What
+/// was planned while the chat went on is the least.
+pub(crate) fn planned(
+    chat: &Chat,
+    policy: &str,
+    version: &str,
+    moment: &str,
+    plan: plugin::Plan,
+) -> Plan {
+    let least = chat.standing.as_deref().copied().unwrap_or_default();
     let durability = match plan.durability {
         _ if plan.archive_now => Durability::Archive,
         plugin::Durability::Quorum => Durability::Quorum,
@@ -68,8 +105,8 @@ pub(crate) fn planned(policy: &str, version: &str, moment: &str, plan: plugin::P
         policy: policy.to_owned(),
         version: version.to_owned(),
         moment: moment.to_owned(),
-        durability,
-        keep_ms: plan.keep_ms,
+        durability: durability.max(least.durability),
+        keep_ms: plan.keep_ms.max(least.keep_ms),
         drop_kinds: plan.drop_kinds,
     }
 }
@@ -80,7 +117,7 @@ mod tests {
 
     use model::{Attrs, Change, Chat, ChatToken, Durability, Plan};
 
-    use super::{Next, moment, next, planned, stats};
+    use super::{Moments, Next, moment, moment_now, next, planned, stats, wants_all};
 
     fn chat(max_duration_s: Option<u64>) -> Chat {
         let mut chat = Chat::new(ChatToken([1; 16]));
@@ -128,12 +165,70 @@ mod tests {
     fn a_plan_is_as_strong_as_the_strongest_thing_it_says() {
         let plan = |durability, archive_now| {
             let plan = plugin::Plan { durability, archive_now, ..plugin::Plan::default() };
-            planned("p", "1", "ended", plan).durability
+            planned(&chat(None), "p", "1", "ended", plan).durability
         };
         assert_eq!(plan(plugin::Durability::Quorum, false), Durability::Quorum);
         assert_eq!(plan(plugin::Durability::All, false), Durability::All);
         assert_eq!(plan(plugin::Durability::Archive, false), Durability::Archive);
         assert_eq!(plan(plugin::Durability::Quorum, true), Durability::Archive);
+    }
+
+    fn standing(chat: &mut Chat, moment: &str, durability: Durability) {
+        let moment = moment.to_owned();
+        let plan = Plan { moment, durability, keep_ms: Some(7), ..Plan::default() };
+        chat.change(&Change::Standing(Arc::new(plan)), 2_000);
+    }
+
+    fn say(chat: &mut Chat, at_ms: u64) {
+        let message = model::Message {
+            id: model::MessageId([1; 16]),
+            sender: "alice".to_owned(),
+            kind: "text".to_owned(),
+            route: model::Route::Everyone,
+            body: model::Body::Text("hello".to_owned()),
+            attrs: Attrs::new(),
+            time_ms: at_ms,
+            sent_ms: None,
+            stamps: Vec::new(),
+        };
+        chat.change(&Change::Message(Arc::new(message)), at_ms);
+    }
+
+    #[test]
+    fn a_chat_that_goes_on_is_asked_about_once_in_each_moment() {
+        let mut chat = Chat { turn: 1, ..chat(None) };
+        let moments = Moments { committed: true, idle_ms: Some(500) };
+        let now = |chat: &Chat, now_ms| moment_now(chat, moments, now_ms);
+        assert_eq!(now(&chat, 1_499), None, "nothing was said, and not for long");
+        assert_eq!(now(&chat, 1_500), Some("idle"));
+        standing(&mut chat, "idle", Durability::Quorum);
+        assert_eq!(now(&chat, u64::MAX), None, "once");
+        say(&mut chat, 3_000);
+        assert_eq!(now(&chat, 3_000), Some("committed"));
+        assert_eq!(moment_now(&chat, Moments::default(), u64::MAX), None, "nobody wants that");
+        standing(&mut chat, "committed", Durability::Quorum);
+        say(&mut chat, 3_001);
+        assert_eq!(now(&chat, 3_500), None);
+        assert_eq!(now(&chat, 3_501), Some("idle"), "again, because something was said");
+        chat.change(&Change::End { reason: String::new() }, 4_000);
+        assert_eq!(now(&chat, u64::MAX), None, "another moment");
+    }
+
+    #[test]
+    fn what_was_planned_before_is_the_least_that_is_planned_in_the_end() {
+        let mut chat = chat(None);
+        let ended = |chat: &Chat, keep_ms| {
+            let plan = plugin::Plan { keep_ms, ..plugin::Plan::default() };
+            let plan = planned(chat, "p", "1", "ended", plan);
+            (plan.durability, plan.keep_ms)
+        };
+        assert_eq!(ended(&chat, None), (Durability::Quorum, None));
+        assert!(!wants_all(&chat));
+        standing(&mut chat, "committed", Durability::Archive);
+        standing(&mut chat, "idle", Durability::Quorum);
+        assert_eq!(ended(&chat, None), (Durability::Archive, Some(7)));
+        assert_eq!(ended(&chat, Some(9)), (Durability::Archive, Some(9)));
+        assert!(wants_all(&chat));
     }
 
     #[test]

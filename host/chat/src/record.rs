@@ -20,6 +20,7 @@ use crate::ledger::Ledger;
 use crate::loading::{PAGE_BYTES_MAX, PAGE_ENTRIES_MAX};
 use crate::places::Places;
 use crate::play::{first_byte, message_id};
+use crate::redacted::Redacted;
 use crate::{Chats, Code, Refusal, Send, history};
 
 /// A turn of the past in which handlers were asked about a message.
@@ -42,6 +43,8 @@ pub struct Record {
     /// The chat before it.
     pub(crate) chat: Chat,
     pub(crate) places: Arc<Places>,
+    /// What was taken back of the chat until now.
+    pub(crate) redacted: Arc<Redacted>,
     /// What was asked.
     pub(crate) send: Send,
 }
@@ -161,12 +164,29 @@ impl Shared {
                     }
                 }
                 if seq == until {
-                    return recorded(partition, epoch, entry, fold, lineup);
+                    let redacted = self.taken_back(spot, &fold).await?;
+                    return recorded(partition, epoch, entry, fold, lineup, redacted);
                 }
                 fold.apply(epoch, seq, &entry);
             }
         }
         Err(self.incomplete(partition, until))
+    }
+
+    /// What was taken back of a chat until now: before a spot, and behind it.
+    async fn taken_back(&self, spot: Spot, before: &Fold) -> Result<Redacted, Refusal> {
+        let Spot { partition, token, seq } = spot;
+        let mut redacted = before.redacted.clone();
+        let (mut next, end) = (seq + 1, self.committed(partition));
+        while next <= end {
+            for (seq, _epoch, payload) in page(&*self.ledger, partition, &mut next).await? {
+                if seq <= end && encode::chat_of(&payload) == Some(token) {
+                    let entry = encode::decode(&payload).map_err(|_newer| unread(seq))?;
+                    redacted.follow(seq, &entry);
+                }
+            }
+        }
+        Ok(redacted)
     }
 
     /// Not every entry of the chat up to `seq` is there.
@@ -211,7 +231,12 @@ fn recorded(
     entry: Entry,
     before: Fold,
     lineup: Option<Arc<Lineup>>,
+    redacted: Redacted,
 ) -> Result<Record, Refusal> {
+    if entry.taken_back(|id| redacted.iter().any(|(_, taken)| taken.id == id)) {
+        let detail = "what was said in that turn was taken back: its decision cannot be made again";
+        return Err(Refusal::new(Code::NotFound, detail));
+    }
     let Fold { chat, places, .. } = before;
     let own = message_id(partition, chat.token, epoch, entry.turn, 0);
     let message = |kept: &&Remembered| !matches!(kept.answer, Answer::Twiml { .. });
@@ -245,6 +270,7 @@ fn recorded(
         entry,
         chat,
         places: Arc::new(places),
+        redacted: Arc::new(redacted),
     })
 }
 
@@ -289,6 +315,7 @@ pub(crate) struct PastThen {
     partition: PartitionId,
     token: ChatToken,
     places: Arc<Places>,
+    redacted: Arc<Redacted>,
 }
 
 impl PastThen {
@@ -298,6 +325,7 @@ impl PastThen {
             partition: record.partition,
             token: record.token,
             places: Arc::clone(&record.places),
+            redacted: Arc::clone(&record.redacted),
         })
     }
 }
@@ -311,7 +339,8 @@ impl Past for PastThen {
             let after = end.saturating_sub(1).saturating_sub(u64::try_from(limit).ok()?);
             let there = |seq| {
                 let place = places.place(seq)?;
-                Some(Found::There { cursor: places.cursor(seq), place })
+                let why = self.redacted.find(seq).map(Arc::clone);
+                Some(Found::There { cursor: places.cursor(seq), place, why })
             };
             let found = (after + 1..end).filter_map(there).collect();
             let (stored, _read) =

@@ -100,8 +100,8 @@ struct Recent {
 pub(crate) struct Committed {
     /// Chats that do something by themselves, and when.
     pub(crate) due: Vec<(ChatToken, Instant)>,
-    /// Chats that ended, and are not kept yet.
-    pub(crate) over: Vec<Arc<Conversation>>,
+    /// Chats that ended and are not kept yet, and chats in which something was said for the first time.
+    pub(crate) moments: Vec<Arc<Conversation>>,
 }
 
 /// Why an entry was not appended. The log is as it was.
@@ -317,7 +317,7 @@ impl Reign {
                 Said::Nothing => continue,
             };
             locked(&self.outbox).hear(seq, &entry);
-            let (weights, wake) = conversation.commit(self.epoch, seq, &entry, self.idle);
+            let (weights, wake, first) = conversation.commit(self.epoch, seq, &entry, self.idle);
             locked(&self.recent).keep(&conversation, &weights);
             self.note_calls(&conversation, &entry);
             if conversation.forgotten().1 {
@@ -325,8 +325,9 @@ impl Reign {
                 continue;
             }
             committed.due.extend(wake.map(|at| (conversation.token, at)));
-            if entry.changes.iter().any(|change| matches!(change, Change::End { .. })) {
-                committed.over.push(conversation);
+            let is_end = |change: &Change| matches!(change, Change::End { .. });
+            if first || entry.changes.iter().any(is_end) {
+                committed.moments.push(conversation);
             }
         }
         committed

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use model::{Attrs, Body, ChatToken, Cursor, Route};
+use model::{Attrs, Body, ChatToken, Cursor, MessageId, Route};
 use plugin::{CallbackReply, TwilioRequest};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,25 @@ pub enum Request {
         /// The message; what was said before only counts if it is earlier.
         upto: Cursor,
     },
+    /// What a message said is taken back.
+    Redact(Box<Redact>),
+}
+
+/// A message that is to say nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redact {
+    /// Of which chat.
+    pub token: ChatToken,
+    /// Which message.
+    pub id: MessageId,
+    /// Where it stands, if that was said: then it need not be looked for.
+    pub cursor: Option<Cursor>,
+    /// Why, in words.
+    pub reason: String,
+    /// Who takes it back, if they said so.
+    pub by: Option<String>,
+    /// Whether they may with any message, and not only with their own.
+    pub any: bool,
 }
 
 /// A request of Twilio about a chat.
@@ -195,7 +214,7 @@ impl CallContext {
 impl Request {
     /// Whether it may be asked again when nobody knows what became of it: it has a key, or does nothing twice.
     pub(crate) fn is_keyed(&self) -> bool {
-        matches!(self, Self::Send(_) | Self::OutcallDone(_) | Self::Twilio(_))
+        matches!(self, Self::Send(_) | Self::OutcallDone(_) | Self::Twilio(_) | Self::Redact(_))
     }
 
     /// The chat it is about; a new chat has none yet.
@@ -206,6 +225,7 @@ impl Request {
             Self::Read(read) => Some(read.token),
             Self::OutcallDone(done) => Some(done.token),
             Self::Twilio(telephone) => Some(telephone.token),
+            Self::Redact(redact) => Some(redact.token),
             Self::Show { token, .. }
             | Self::Join { token, .. }
             | Self::Leave { token, .. }

@@ -57,6 +57,13 @@ pub enum Response {
     },
     /// To `Typing` and `Mark`.
     Noted,
+    /// To `Redact`; also when it was before.
+    Redacted {
+        /// The message as everybody is shown it from now on.
+        stored: Stored,
+        /// The version of the object that still has what it said: as the chat was archived before.
+        archive: Option<u64>,
+    },
 }
 
 /// A chat that exists now.

@@ -174,7 +174,10 @@ impl Shared {
                 journey.until = None;
                 journey.parked = true;
                 let safe = match request {
-                    Request::Send(_) | Request::OutcallDone(_) | Request::Twilio(_) => {
+                    Request::Send(_)
+                    | Request::OutcallDone(_)
+                    | Request::Twilio(_)
+                    | Request::Redact(_) => {
                         // Once more with its key, and not more often than that.
                         let first = !journey.appended;
                         journey.appended = true;
@@ -228,6 +231,7 @@ impl Shared {
             Request::Mark { token, sender, upto } => {
                 Box::pin(self.mark(reign, (*token, sender, *upto), asked)).await
             }
+            Request::Redact(redact) => Box::pin(self.redact(reign, redact, asked)).await,
             // Neither is about a chat that is led somewhere.
             Request::Create { .. } | Request::Owners { .. } => {
                 Err(Refusal::new(Code::Internal, "a request went the wrong way").into())

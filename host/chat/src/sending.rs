@@ -11,6 +11,7 @@ use crate::config::ROSTER_BYTES_MAX;
 use crate::conversation::{Appended, Conversation, TurnGuard};
 use crate::effects::{Full, SYSTEM, admits};
 use crate::fingerprint::fingerprint;
+use crate::plan::wants_all;
 use crate::play::message_id;
 use crate::ran::{Interrupt, Ran, not_committed};
 use crate::reign::Reign;
@@ -33,7 +34,10 @@ impl Shared {
             let again = self.replay(reign, &conversation, send, &said, &seen, known, asked);
             return Box::pin(again).await;
         }
-        let acks = self.acks(send)?;
+        let mut acks = self.acks(send)?;
+        if wants_all(&seen.chat) {
+            acks = acks.max(self.members(reign));
+        }
         self.check(send)?;
         self.admits(reign, &seen, acks)?;
         if let Some(refusal) = self.forbids(&seen, send) {
@@ -116,12 +120,13 @@ impl Shared {
             self.touch(reign, conversation, acks, asked).await?;
         }
         let first = history::entry(&*self.ledger, reign.partition, send.token, known.seq).await;
-        let Some((epoch, entry)) = first else {
+        let Some((epoch, mut entry)) = first else {
             let detail = "the first answer cannot be read at the moment";
             return Err(Refusal::new(Code::NotReady, detail)
                 .with_outcome(RequestOutcome::Unknown)
                 .into());
         };
+        conversation.redacted(|all| all.show(&mut entry, known.messages_before));
         let of_key = |kept: &&Remembered| kept.sender == send.sender && kept.key == send.key;
         match entry.remembered.as_ref().filter(of_key) {
             Some(_first) => {

@@ -10,24 +10,32 @@
 use bytes::Bytes;
 use hashring::PartitionId;
 use metrics::counter;
-use model::{Booked, Chat, Cursor, KeyHash, Known};
+use model::{Booked, Chat, Cursor, KeyHash, Known, Standing};
 use segment::{LogEnd, LogEntry, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::Sabotage;
 use crate::fold::{Fold, Folds};
 use crate::ledger::Ledger;
+use crate::redacted::TakenBack;
 
 /// The version of the pieces, and of what the fold makes of an entry: a snapshot of another one is not used.
 /// Raised whenever one of them changes. What logs stand on has it too, and nothing else has what is in there: from
 /// 4 on, whoever raises it goes on reading the one before.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
+
+/// The version before, which knows all pieces up to the shelf. It is written where it can say everything, so that a
+/// node of the version before reads it.
+const BEFORE: u8 = 4;
 
 /// A part is full when it is so long: it is decoded in about a millisecond.
 const PART_BYTES: usize = 256 << 10;
 
 /// Places, or keys, of one piece.
 const PIECE_MAX: usize = 4096;
+
+/// Messages that were taken back of one piece: each has words of people.
+const WORDS_MAX: usize = 128;
 
 /// One piece of a snapshot.
 #[derive(Debug, Serialize, Deserialize)]
@@ -44,6 +52,14 @@ enum Piece {
     Service(Box<Booked>),
     /// Of no chat: more entries of forgotten chats that services are owed, each likewise.
     Shelf(Vec<u64>),
+    /// More of the messages that were taken back, each with its number.
+    Redacted(Vec<(u64, TakenBack)>),
+    /// More of what Twilio was told, oldest first, each with its time.
+    Told(Vec<(KeyHash, Known, u64)>),
+    /// More of those who are unavailable because that was said.
+    Absent(Vec<String>),
+    /// What is planned for it while it goes on.
+    Standing(Box<Standing>),
 }
 
 /// Why a snapshot is not used.
@@ -177,8 +193,9 @@ pub(crate) fn parts(folds: &Folds) -> impl Iterator<Item = Bytes> {
     let services = folds.outbox.services().map(|booked| Piece::Service(Box::new(booked.clone())));
     let shelf = climbing(&folds.shelf).map(Piece::Shelf);
     let mut pieces = pieces.chain(others).chain(services).chain(shelf);
+    let version = if folds.chats.values().any(is_news) { VERSION } else { BEFORE };
     std::iter::from_fn(move || {
-        let mut part = vec![VERSION];
+        let mut part = vec![version];
         while part.len() < PART_BYTES
             && let Some(piece) = pieces.next()
         {
@@ -190,21 +207,43 @@ pub(crate) fn parts(folds: &Folds) -> impl Iterator<Item = Bytes> {
 }
 
 fn pieces(fold: &Fold) -> impl Iterator<Item = Piece> {
-    let Fold { chat, keys, places, ended_at } = fold;
-    let chat = Piece::Chat { chat: Box::new(chat.clone()), ended_at: *ended_at };
+    let Fold { chat, keys, places, redacted, ended_at } = fold;
+    let begin = Piece::Chat { chat: Box::new(chat.clone()), ended_at: *ended_at };
     let places = places.rises(PIECE_MAX).map(|(epoch, rises)| Piece::Places { epoch, rises });
-    let mut keys = keys.iter();
-    let keys = std::iter::from_fn(move || {
-        let piece: Vec<_> = keys.by_ref().take(PIECE_MAX).collect();
-        (!piece.is_empty()).then_some(Piece::Keys(piece))
-    });
-    std::iter::once(chat).chain(places).chain(keys)
+    let redacted = redacted.iter().map(|(number, taken)| (number, taken.clone()));
+    let beside = in_pieces(redacted, WORDS_MAX, Piece::Redacted)
+        .chain(in_pieces(keys.told(), PIECE_MAX, Piece::Told))
+        .chain(in_pieces(chat.absent.iter().cloned(), PIECE_MAX, Piece::Absent))
+        .chain(chat.standing.clone().map(Piece::Standing));
+    std::iter::once(begin)
+        .chain(places)
+        .chain(in_pieces(keys.iter(), PIECE_MAX, Piece::Keys))
+        .chain(beside)
+}
+
+/// At most so many in each piece, and none in none.
+fn in_pieces<T>(
+    mut all: impl Iterator<Item = T>,
+    most: usize,
+    piece: impl Fn(Vec<T>) -> Piece,
+) -> impl Iterator<Item = Piece> {
+    std::iter::from_fn(move || {
+        let some: Vec<T> = all.by_ref().take(most).collect();
+        (!some.is_empty()).then(|| piece(some))
+    })
+}
+
+/// Whether the version before cannot say it.
+fn is_news(fold: &Fold) -> bool {
+    let Fold { chat, keys, redacted, .. } = fold;
+    let beside = !chat.absent.is_empty() || chat.standing.is_some();
+    beside || !redacted.is_empty() || keys.told().next().is_some()
 }
 
 /// Adds the pieces of a part. The chat that is `open` may go on in the next one.
 fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(), Unused> {
     let (version, mut rest) = part.split_first().ok_or(Unused::Strange("an empty part"))?;
-    if *version != VERSION {
+    if !(BEFORE..=VERSION).contains(version) {
         return Err(Unused::Version(*version));
     }
     while !rest.is_empty() {
@@ -223,6 +262,14 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
             (Piece::Keys(keys), Some(fold)) => {
                 keys.into_iter().for_each(|(key, known)| fold.keys.put(key, known));
             }
+            (Piece::Redacted(taken), Some(fold)) => {
+                taken.into_iter().for_each(|(number, taken)| fold.redacted.put(number, taken));
+            }
+            (Piece::Told(told), Some(fold)) => {
+                told.into_iter().for_each(|(key, known, at)| fold.keys.put_told(key, known, at));
+            }
+            (Piece::Absent(ids), Some(fold)) => fold.chat.absent.extend(ids),
+            (Piece::Standing(standing), Some(fold)) => fold.chat.standing = Some(standing),
             (Piece::Others(rises), _) => {
                 close(folds, open.take())?;
                 climb(&mut folds.others, rises)?;
@@ -235,7 +282,15 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
                 close(folds, open.take())?;
                 climb(&mut folds.shelf, rises)?;
             }
-            (Piece::Places { .. } | Piece::Keys(_), None) => {
+            (
+                Piece::Places { .. }
+                | Piece::Keys(_)
+                | Piece::Redacted(_)
+                | Piece::Told(_)
+                | Piece::Absent(_)
+                | Piece::Standing(_),
+                None,
+            ) => {
                 return Err(Unused::Strange("something of no chat"));
             }
         }

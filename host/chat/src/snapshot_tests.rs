@@ -6,7 +6,7 @@ use bytes::Bytes;
 use model::encode;
 use model::{
     Answer, Attrs, Body, Change, ChatToken, Dialect, Entry, EventPlace, KEYS_MAX, Lineup, Message,
-    MessageId, Outbox, OutboxChange, OutboxEntry, Part, Remembered, Route, ServiceRecord,
+    MessageId, Outbox, OutboxChange, OutboxEntry, Part, Plan, Remembered, Route, ServiceRecord,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -96,7 +96,10 @@ impl Log {
             sender: self.name(),
             key: self.random.random_range(0..200).to_string(),
             body_hash: [self.random.random(); 32],
-            answer: Answer::Stored { own: 0, skew_ms: None },
+            answer: match self.random.random_range(0..4) {
+                0 => Answer::Twiml { text: "<Response/>".to_owned() },
+                _ => Answer::Stored { own: 0, skew_ms: None },
+            },
         });
         let token = ChatToken([u8::try_from(chat).unwrap(); 16]);
         let entry = Entry { chat: token, turn, time_ms: self.time_ms, changes, remembered };
@@ -113,7 +116,10 @@ impl Log {
             0..20 => Change::Message(Arc::new(message(id))),
             20..25 => Change::Join { id, role: name, attrs: Attrs::new() },
             25..28 => Change::Leave { id },
-            28 => Change::MemberStatus { id, status: value },
+            28 => {
+                let status = if self.random.random() { "unavailable" } else { "connected" };
+                Change::MemberStatus { id, status: status.to_owned() }
+            }
             29..32 => Change::MemberAttr { id, name, value },
             32 => Change::ChatAttr { name, value },
             33 => Change::Start,
@@ -122,6 +128,15 @@ impl Log {
                 generation: self.random.random_range(1..9),
                 handlers: Vec::new(),
             })),
+            37 => {
+                let moment = ["committed", "idle"][self.random.random_range(0..2)].to_owned();
+                Change::Standing(Arc::new(Plan { moment, keep_ms: Some(5), ..Plan::default() }))
+            }
+            36 => {
+                let number = self.random.random_range(1..20);
+                let by = name;
+                Change::Redact { id: MessageId([7; 16]), number, reason: value, by }
+            }
             _ => {
                 let value = Some(vec![1, 2, 3]).filter(|_| self.random.random());
                 Change::Note { plugin: id, key: name, value }
@@ -214,10 +229,8 @@ fn a_large_chat_is_in_many_parts_and_remembers_the_last_keys() {
     }
 }
 
-/// The bytes of a real one. When this breaks, `VERSION` must be raised: those on disks would be read as
-/// something else.
-#[test]
-fn a_snapshot_has_the_bytes_it_always_had() {
+/// A chat that has everything that version 4 has, after some turns.
+fn chat() -> Fold {
     let mut fold = Fold::new(ChatToken([1; 16]));
     let names = || ("bob".to_owned(), "seen".to_owned(), "yes".to_owned());
     let (id, name, value) = names();
@@ -247,12 +260,42 @@ fn a_snapshot_has_the_bytes_it_always_had() {
         let entry = Entry { chat: fold.chat.token, turn, time_ms: 100 * turn, changes, remembered };
         fold.apply(2, 7 + 200 * turn, &entry);
     }
-    let chats = [(fold.chat.token, fold)].into();
-    let (others, shelf) = (vec![70, 100], vec![9, 11]);
-    let folds = Folds { chats, others, shelf, outbox: owed(), ..Folds::default() };
-    let bytes: Vec<Bytes> = parts(&folds).collect();
-    let hex: String = bytes.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hex, include_str!("../tests/golden/snapshot.v4.hex").trim());
+    fold
+}
+
+/// The bytes of real ones. When this breaks, `VERSION` must be raised: those on disks would be read as
+/// something else.
+#[test]
+fn a_snapshot_has_the_bytes_it_always_had() {
+    let of = |fold: Fold| {
+        let chats = [(fold.chat.token, fold)].into();
+        let (others, shelf) = (vec![70, 100], vec![9, 11]);
+        let folds = Folds { chats, others, shelf, outbox: owed(), ..Folds::default() };
+        let bytes: Vec<Bytes> = parts(&folds).collect();
+        assert_eq!(again(&bytes, folds.place).unwrap(), folds);
+        bytes.iter().flatten().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    assert_eq!(of(chat()), include_str!("../tests/golden/snapshot.v4.hex").trim());
+    let mut fold = chat();
+    let told = Remembered {
+        sender: "system".to_owned(),
+        key: "twilio 00".to_owned(),
+        body_hash: [4; 32],
+        answer: Answer::Twiml { text: "<Response/>".to_owned() },
+    };
+    let id = MessageId([7; 16]);
+    let redact =
+        Change::Redact { id, number: 2, reason: "private".to_owned(), by: "bob".to_owned() };
+    let status = Change::MemberStatus { id: "bob".to_owned(), status: "unavailable".to_owned() };
+    let plan = Plan { moment: "idle".to_owned(), keep_ms: Some(9), ..Plan::default() };
+    let standing = Change::Standing(Arc::new(plan));
+    for (turn, (changes, remembered)) in
+        (6..).zip([(vec![redact, standing], None), (vec![status], None), (vec![], Some(told))])
+    {
+        let entry = Entry { chat: fold.chat.token, turn, time_ms: 100 * turn, changes, remembered };
+        fold.apply(2, 7 + 200 * turn, &entry);
+    }
+    assert_eq!(of(fold), include_str!("../tests/golden/snapshot.v5.hex").trim());
 }
 
 #[test]

@@ -124,6 +124,15 @@ pub enum Body {
         /// The bytes.
         bytes: Vec<u8>,
     },
+    /// Nothing any more: it was taken back. Nobody sends that.
+    Redacted {
+        /// Who took it back; empty if they did not say.
+        by: String,
+        /// Why.
+        reason: String,
+        /// When.
+        time_ms: u64,
+    },
 }
 
 /// A message to send.
@@ -322,6 +331,14 @@ struct Outgoing<'a> {
     sent_ms: Option<u64>,
 }
 
+/// Why a message says nothing any more, in JSON.
+#[derive(Deserialize)]
+struct Redacted {
+    by: String,
+    reason: String,
+    time_ms: u64,
+}
+
 /// A message in JSON, as it comes.
 #[derive(Deserialize)]
 struct Incoming<'a> {
@@ -336,6 +353,7 @@ struct Incoming<'a> {
     json: Option<&'a RawValue>,
     base64: Option<String>,
     media_type: Option<String>,
+    redacted: Option<Redacted>,
     #[serde(default)]
     attrs: Attrs,
     time_ms: u64,
@@ -386,6 +404,10 @@ impl NewMessage {
                 outgoing.base64 = Some(STANDARD.encode(bytes));
                 outgoing.media_type = Some(media_type);
             }
+            Body::Redacted { .. } => {
+                let rule = "what was taken back cannot be sent";
+                return Err(serde::ser::Error::custom(rule));
+            }
         }
         outgoing.serialize(to)
     }
@@ -417,7 +439,10 @@ impl<'de> Deserialize<'de> for Message {
                 let bytes = STANDARD.decode(base64).map_err(D::Error::custom)?;
                 Body::Bytes { media_type, bytes }
             }
-            (None, None, ..) => return Err(D::Error::custom("a message without a body")),
+            (None, None, ..) => match incoming.redacted {
+                Some(Redacted { by, reason, time_ms }) => Body::Redacted { by, reason, time_ms },
+                None => return Err(D::Error::custom("a message without a body")),
+            },
         };
         Ok(Self {
             id: incoming.id,

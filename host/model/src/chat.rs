@@ -9,14 +9,14 @@
 //! when it is changed while somebody still looks at it. The messages themselves are not kept: a chat
 //! counts them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attrs, Change, ChatStatus, ChatToken, Decisions, Entry, Held, Keeping, Kept, NOTICES_MAX,
-    Notice, Participant, Timer, Waiting, decided,
+    Attrs, Change, ChatStatus, ChatToken, Decisions, Entry, Held, Keeping, Kept, Message,
+    NOTICES_MAX, Notice, Participant, Standing, Timer, Waiting, decided,
 };
 
 /// What one plugin keeps in a chat.
@@ -27,6 +27,12 @@ pub type Roster = BTreeMap<String, Participant>;
 
 /// The status of somebody who just joined.
 const CONNECTED: &str = "connected";
+
+/// The status of those who are silent for too long, or said to be.
+const UNAVAILABLE: &str = "unavailable";
+
+/// Who says, in messages of which kind, that somebody is unavailable for their silence: the node itself.
+const SILENCE_SAID_BY: (&str, &str) = ("system", "user.status");
 
 /// A chat after some of its entries. Snapshots hold it as it is here, with their own version: whoever changes
 /// a field raises that.
@@ -79,6 +85,12 @@ pub struct Chat {
     pub said_ms: u64,
     /// What is to become of it, once that was planned.
     pub keeping: Option<Keeping>,
+    /// Who is unavailable because somebody said so, and not for their silence. Snapshots hold it beside the chat.
+    #[serde(skip)]
+    pub absent: BTreeSet<String>,
+    /// What was planned for it while it goes on, if anything was. Snapshots hold it beside the chat.
+    #[serde(skip)]
+    pub standing: Option<Box<Standing>>,
 }
 
 impl Chat {
@@ -108,6 +120,8 @@ impl Chat {
             bytes: 0,
             said_ms: 0,
             keeping: None,
+            absent: BTreeSet::new(),
+            standing: None,
         }
     }
 
@@ -118,6 +132,7 @@ impl Chat {
         for change in &entry.changes {
             self.change(change, entry.time_ms);
         }
+        self.stands(entry);
         self.turn += 1;
     }
 
@@ -238,7 +253,42 @@ impl Chat {
                     keeping.kept.get_or_insert(Kept { archive: *archive });
                 }
             }
+            Change::Standing(plan) => {
+                let said_ms = self.said_ms;
+                self.standing.get_or_insert_default().take(plan, said_ms);
+            }
+            Change::Redact { id, .. } => {
+                for decisions in self.decisions.values_mut() {
+                    if decisions.iter().any(|decision| decision.message == *id) {
+                        decided::redact(Arc::make_mut(decisions), *id);
+                    }
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// Follows who is unavailable because that was said. Of those who are silent the node says so itself, right after
+    /// it is so.
+    fn stands(&mut self, entry: &Entry) {
+        for (next, change) in (1..).zip(&entry.changes) {
+            match change {
+                Change::MemberStatus { id, status } => {
+                    let said = |message: &Message| {
+                        (message.sender.as_str(), message.kind.as_str()) == SILENCE_SAID_BY
+                    };
+                    let is_silent = matches!(
+                        entry.changes.get(next), Some(Change::Message(message)) if said(message)
+                    );
+                    if status == UNAVAILABLE && !is_silent && self.roster.contains_key(id) {
+                        self.absent.insert(id.clone());
+                    } else {
+                        self.absent.remove(id);
+                    }
+                }
+                Change::Leave { id } => _ = self.absent.remove(id),
+                _ => {}
+            }
         }
     }
 

@@ -42,6 +42,13 @@ pub(crate) fn remember(decisions: &mut Decisions, decision: Decision) {
     }
 }
 
+/// Forgets what was noted beside a message.
+pub(crate) fn redact(decisions: &mut Decisions, message: MessageId) {
+    for decision in decisions.iter_mut().filter(|decision| decision.message == message) {
+        decision.notes.clear();
+    }
+}
+
 fn bytes(decision: &Decision) -> usize {
     decision.notes.iter().map(|(name, value)| name.len() + value.len()).sum()
 }

@@ -180,6 +180,19 @@ pub enum Change {
         /// The version of the object that the chat is archived as, if it is.
         archive: Option<u64>,
     },
+    /// What a message said is taken back.
+    Redact {
+        /// Which message.
+        id: MessageId,
+        /// Its number in the chat, from 1.
+        number: u64,
+        /// Why, in words.
+        reason: String,
+        /// Who took it back; empty if they did not say.
+        by: String,
+    },
+    /// What is planned for the chat while it goes on.
+    Standing(Arc<Plan>),
 }
 
 /// Why a message that was kept back is stored nowhere.

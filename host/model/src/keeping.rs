@@ -29,7 +29,7 @@ pub struct Plan {
     pub policy: String,
     /// Its version.
     pub version: String,
-    /// When it was asked: `ended`, `zombie`.
+    /// When it was asked: `ended`, `zombie`; of a chat that goes on `committed`, `idle`, `erase-requested`.
     pub moment: String,
     /// How safely the chat is kept.
     pub durability: Durability,
@@ -38,6 +38,41 @@ pub struct Plan {
     /// Kinds of messages that are not archived.
     pub drop_kinds: Vec<String>,
 }
+
+/// What was planned for a chat that goes on. It only becomes stronger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// How safely what is said in it is kept.
+    pub durability: Durability,
+    /// How long after it is over it is not forgotten, at least.
+    pub keep_ms: Option<u64>,
+    /// It was asked when the first message was committed.
+    pub committed: bool,
+    /// It was asked when nothing had been said since then.
+    pub idle_since_ms: Option<u64>,
+}
+
+impl Standing {
+    /// One more plan, made when the last message was said at `said_ms`.
+    pub(crate) fn take(&mut self, plan: &Plan, said_ms: u64) {
+        self.durability = self.durability.max(plan.durability);
+        self.keep_ms = self.keep_ms.max(plan.keep_ms);
+        match plan.moment.as_str() {
+            COMMITTED => self.committed = true,
+            IDLE => self.idle_since_ms = Some(said_ms),
+            _ => {}
+        }
+    }
+}
+
+/// The moment at which the first message of a chat is committed.
+pub const COMMITTED: &str = "committed";
+
+/// The moment at which nothing has been said in a chat for long.
+pub const IDLE: &str = "idle";
+
+/// The moment at which a message is taken back.
+pub const ERASE: &str = "erase-requested";
 
 /// A plan, and whether it is carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +106,7 @@ impl Keeping {
 mod tests {
     use std::sync::Arc;
 
-    use super::{Durability, Keeping, Kept, Plan};
+    use super::{COMMITTED, Durability, IDLE, Keeping, Kept, Plan, Standing};
 
     #[test]
     fn a_plan_makes_the_time_longer_and_never_shorter() {
@@ -87,6 +122,21 @@ mod tests {
         assert_eq!(kept_for(Some(9), None), Some(9));
         assert_eq!(kept_for(None, Some(5)), Some(5));
         assert_eq!(kept_for(None, None), None, "for ever");
+    }
+
+    #[test]
+    fn what_stands_only_becomes_stronger() {
+        let plan = |moment: &str, durability, keep_ms| {
+            let moment = moment.to_owned();
+            Plan { moment, durability, keep_ms, ..Plan::default() }
+        };
+        let mut standing = Standing::default();
+        standing.take(&plan(COMMITTED, Durability::All, Some(5)), 10);
+        standing.take(&plan(IDLE, Durability::Quorum, None), 20);
+        standing.take(&plan("erase-requested", Durability::All, Some(4)), 30);
+        let (durability, keep_ms) = (Durability::All, Some(5));
+        let expected = Standing { durability, keep_ms, committed: true, idle_since_ms: Some(20) };
+        assert_eq!(standing, expected);
     }
 
     #[test]

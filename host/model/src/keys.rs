@@ -1,6 +1,8 @@
 //! The idempotency keys a chat remembers.
 //!
-//! By count and never by clock: a node whose clock jumps must not forget what it answered. What is kept
+//! By count and never by clock: a node whose clock jumps must not forget what it answered. What Twilio was
+//! told is kept beside, however much is said in the chat meanwhile: for so long as Twilio may ask again, by the times in the
+//! log, and by count too. What is kept
 //! is small, because a busy chat has ten thousand of them: hashes, and where the entry stands that holds
 //! the answer. Two keys that differ have different hashes as far as anybody can make them: sixteen bytes
 //! of SHA-256 over both parts with their lengths.
@@ -11,10 +13,16 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Remembered;
+use crate::{Answer, Remembered};
 
 /// Keys of one chat that are remembered.
 pub const KEYS_MAX: usize = 10_000;
+
+/// So long after it was given an answer to Twilio is remembered, on the chat's clock: seven days.
+pub const TOLD_FOR_MS: u64 = 7 * 86_400_000;
+
+/// Answers to Twilio of one chat that are remembered: more calls than that in a week have no chat.
+pub const TOLD_MAX: usize = 10_000;
 
 /// A sender's key, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +63,8 @@ impl Known {
 pub struct Keys {
     known: HashMap<KeyHash, Known>,
     order: VecDeque<KeyHash>,
+    /// Those of what Twilio was told, and when that was.
+    told: VecDeque<(KeyHash, u64)>,
 }
 
 impl Keys {
@@ -63,15 +73,51 @@ impl Keys {
         self.known.get(&key).copied()
     }
 
-    /// Remembers the answer that entry `seq` holds. A key that is known keeps its first answer.
-    pub fn remember(&mut self, remembered: &Remembered, seq: u64, messages_before: u64) {
+    /// Remembers the answer that entry `seq` of `time_ms` holds. A key that is known keeps its first answer.
+    pub fn remember(
+        &mut self,
+        remembered: &Remembered,
+        (seq, time_ms): (u64, u64),
+        messages_before: u64,
+    ) {
         let key = KeyHash::of(&remembered.sender, &remembered.key);
-        self.put(key, Known { body: first_half(&remembered.body_hash), seq, messages_before });
+        let known = Known { body: first_half(&remembered.body_hash), seq, messages_before };
+        match remembered.answer {
+            Answer::Twiml { .. } => self.put_told(key, known, time_ms),
+            Answer::Stored { .. } | Answer::Refused { .. } | Answer::Held { .. } => {
+                self.put(key, known);
+            }
+        }
     }
 
-    /// Everything that is remembered, oldest first.
+    /// Everything that is remembered by count, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (KeyHash, Known)> {
         self.order.iter().filter_map(|key| Some((*key, *self.known.get(key)?)))
+    }
+
+    /// What Twilio was told and when, oldest first.
+    pub fn told(&self) -> impl Iterator<Item = (KeyHash, Known, u64)> {
+        let known = |(key, time_ms): &(KeyHash, u64)| Some((*key, *self.known.get(key)?, *time_ms));
+        self.told.iter().filter_map(known)
+    }
+
+    /// The entries that hold the answers.
+    pub fn entries(&self) -> impl Iterator<Item = u64> {
+        self.known.values().map(|known| known.seq)
+    }
+
+    /// Remembers one more of what [`Keys::told`] gave. What is older than that by seven days is forgotten.
+    pub fn put_told(&mut self, key: KeyHash, known: Known, time_ms: u64) {
+        match self.known.entry(key) {
+            Slot::Occupied(_first) => return,
+            Slot::Vacant(free) => free.insert(known),
+        };
+        self.told.push_back((key, time_ms));
+        let is_old = |&(_, told_ms): &(KeyHash, u64)| told_ms < time_ms.saturating_sub(TOLD_FOR_MS);
+        while self.told.len() > TOLD_MAX || self.told.front().is_some_and(is_old) {
+            let Some((oldest, _)) = self.told.pop_front() else { return };
+            self.known.remove(&oldest);
+        }
     }
 
     /// Remembers one more of what [`Keys::iter`] gave.
@@ -98,12 +144,12 @@ impl Keys {
 
     /// How many are remembered.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.known.len()
     }
 
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.known.is_empty()
     }
 }
 
@@ -117,7 +163,7 @@ fn first_half(hash: &[u8]) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEYS_MAX, KeyHash, Keys};
+    use super::{KEYS_MAX, KeyHash, Keys, TOLD_FOR_MS, TOLD_MAX};
     use crate::{Answer, Remembered};
 
     fn remembered(sender: &str, key: &str, body: u8) -> Remembered {
@@ -132,7 +178,7 @@ mod tests {
     #[test]
     fn a_key_belongs_to_its_sender() {
         let mut keys = Keys::default();
-        keys.remember(&remembered("alice", "k", 1), 7, 0);
+        keys.remember(&remembered("alice", "k", 1), (7, 1), 0);
         assert!(keys.find(KeyHash::of("alice", "k")).is_some_and(|known| known.is_for(&[1; 32])));
         assert!(keys.find(KeyHash::of("alice", "k")).is_some_and(|known| !known.is_for(&[2; 32])));
         assert_eq!(keys.find(KeyHash::of("bob", "k")), None);
@@ -142,8 +188,8 @@ mod tests {
     #[test]
     fn the_first_answer_stays() {
         let mut keys = Keys::default();
-        keys.remember(&remembered("alice", "k", 1), 7, 0);
-        keys.remember(&remembered("alice", "k", 2), 8, 1);
+        keys.remember(&remembered("alice", "k", 1), (7, 1), 0);
+        keys.remember(&remembered("alice", "k", 2), (8, 1), 1);
         assert_eq!(keys.find(KeyHash::of("alice", "k")).map(|known| known.seq), Some(7));
         assert_eq!(keys.len(), 1);
     }
@@ -152,11 +198,45 @@ mod tests {
     fn what_was_given_out_in_order_makes_the_same_again() {
         let mut keys = Keys::default();
         for n in 0..5 {
-            keys.remember(&remembered("alice", &n.to_string(), 1), n, n);
+            keys.remember(&remembered("alice", &n.to_string(), 1), (n, 1), n);
         }
         let mut again = Keys::default();
         keys.iter().for_each(|(key, known)| again.put(key, known));
         assert_eq!(again, keys);
+    }
+
+    fn told(key: &str) -> Remembered {
+        let answer = Answer::Twiml { text: "<Response/>".to_owned() };
+        Remembered { answer, ..remembered("system", key, 1) }
+    }
+
+    #[test]
+    fn what_twilio_was_told_is_remembered_for_a_week_whatever_is_said() {
+        let mut keys = Keys::default();
+        keys.remember(&told("first"), (1, 1_000), 0);
+        for n in 0..=KEYS_MAX {
+            let seq = 2 + u64::try_from(n).unwrap();
+            keys.remember(&remembered("alice", &n.to_string(), 1), (seq, 1_000), seq);
+        }
+        let first = KeyHash::of("system", "first");
+        keys.remember(&told("second"), (20_000, 1_000 + TOLD_FOR_MS), 0);
+        assert_eq!(keys.find(first).map(|known| known.seq), Some(1), "for exactly so long");
+        assert_eq!(keys.entries().count(), KEYS_MAX + 2);
+        let mut again = Keys::default();
+        keys.iter().for_each(|(key, known)| again.put(key, known));
+        keys.told().for_each(|(key, known, time_ms)| again.put_told(key, known, time_ms));
+        assert_eq!(again, keys);
+        keys.remember(&told("third"), (20_001, 1_001 + TOLD_FOR_MS), 0);
+        assert_eq!((keys.find(first), keys.told().count()), (None, 2));
+    }
+
+    #[test]
+    fn no_more_of_what_twilio_was_told_is_remembered_than_that() {
+        let mut keys = Keys::default();
+        for n in 0..=TOLD_MAX {
+            keys.remember(&told(&n.to_string()), (u64::try_from(n).unwrap(), 5), 0);
+        }
+        assert_eq!((keys.len(), keys.find(KeyHash::of("system", "0"))), (TOLD_MAX, None));
     }
 
     #[test]
@@ -164,7 +244,7 @@ mod tests {
         let mut keys = Keys::default();
         for n in 0..=KEYS_MAX {
             let seq = u64::try_from(n).unwrap();
-            keys.remember(&remembered("alice", &n.to_string(), 1), seq, seq);
+            keys.remember(&remembered("alice", &n.to_string(), 1), (seq, 1), seq);
         }
         assert_eq!(keys.len(), KEYS_MAX);
         assert_eq!(keys.find(KeyHash::of("alice", "0")), None);

@@ -12,6 +12,7 @@ mod lineup;
 mod message;
 mod outbox;
 mod participant;
+mod redaction;
 mod waiting;
 
 pub use chat::{Chat, Notes, Roster};
@@ -19,8 +20,8 @@ pub use chat_token::{ChatToken, InvalidToken};
 pub use cursor::{Cursor, InvalidCursor};
 pub use decided::{DECISION_BYTES_MAX, DECISIONS_MAX, Decision, Decisions};
 pub use entry::{Answer, Change, Dropped, Entry, Remembered};
-pub use keeping::{Durability, Keeping, Kept, Plan};
-pub use keys::{KEYS_MAX, KeyHash, Keys, Known};
+pub use keeping::{COMMITTED, Durability, ERASE, IDLE, Keeping, Kept, Plan, Standing};
+pub use keys::{KEYS_MAX, KeyHash, Keys, Known, TOLD_FOR_MS, TOLD_MAX};
 pub use lineup::{Lineup, Link};
 pub use message::{Attrs, Body, Message, MessageId, Route, Stamp};
 pub use outbox::{
@@ -28,6 +29,7 @@ pub use outbox::{
     OutboxChange, OutboxEntry, Part, ServiceRecord, StrangeOutbox, is_outbox,
 };
 pub use participant::{ChatStatus, Participant};
+pub use redaction::{REDACTED_MAX, Redaction};
 pub use waiting::{
     HELD_BYTES_MAX, HELD_MAX, Happened, Held, Hold, NOTICES_MAX, Notice, OUTCALL_BYTES_MAX,
     OUTCALLS_MAX, Outcall, TIMERS_MAX, Timer, Waiting,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ChatToken;
 use crate::chat_token::{hex16, write_digits};
+use crate::{ChatToken, Redaction};
 
 /// Free pairs of text on a message, a participant or a chat.
 pub type Attrs = BTreeMap<String, String>;
@@ -96,6 +97,8 @@ pub enum Body {
         /// The bytes.
         bytes: Vec<u8>,
     },
+    /// Nothing any more.
+    Redacted(Arc<Redaction>),
 }
 
 impl Body {
@@ -104,6 +107,7 @@ impl Body {
         match self {
             Self::Text(text) | Self::Json(text) => text.len(),
             Self::Bytes { bytes, .. } => bytes.len(),
+            Self::Redacted(_) => 0,
         }
     }
 
@@ -113,12 +117,14 @@ impl Body {
     }
 }
 
-/// For people: text as it is, and of bytes only how many.
+/// For people: text as it is, of bytes only how many, and of what was taken back only why.
 impl fmt::Display for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) | Self::Json(text) => f.write_str(text),
             Self::Bytes { media_type, bytes } => write!(f, "{} bytes of {media_type}", bytes.len()),
+            Self::Redacted(redaction) if redaction.reason.is_empty() => f.write_str("(redacted)"),
+            Self::Redacted(redaction) => write!(f, "(redacted: {})", redaction.reason),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    Attrs, Body, Change, Chat, ChatStatus, ChatToken, Entry, Kept, Lineup, Message, MessageId,
-    Plan, Route,
+    Attrs, Body, Change, Chat, ChatStatus, ChatToken, Cursor, Decision, Entry, Kept, Lineup,
+    Message, MessageId, Plan, Route,
 };
 
 const TOKEN: ChatToken = ChatToken([1; 16]);
@@ -45,10 +45,14 @@ fn end() -> Change {
 }
 
 fn message(sender: &str) -> Change {
+    said(sender, "text")
+}
+
+fn said(sender: &str, kind: &str) -> Change {
     Change::Message(Arc::new(Message {
         id: MessageId([0; 16]),
         sender: sender.to_owned(),
-        kind: "text".to_owned(),
+        kind: kind.to_owned(),
         route: Route::Everyone,
         body: Body::Text("hello".to_owned()),
         attrs: Attrs::new(),
@@ -284,4 +288,45 @@ fn a_chat_counts_the_bytes_of_its_messages_and_knows_when_the_last_was_said() {
     chat.apply(&entry(2, 50, vec![join("carol")]));
     assert_eq!((chat.messages, chat.said_ms), (2, 30));
     assert!(chat.bytes > 0 && chat.bytes.is_multiple_of(2));
+}
+
+#[test]
+fn what_is_noted_beside_a_message_goes_with_it() {
+    let decided = |id: u8| Change::Decided {
+        plugin: "m".to_owned(),
+        decision: Decision {
+            at: Cursor::default(),
+            message: MessageId([id; 16]),
+            version: "1".to_owned(),
+            verdict: "pass".to_owned(),
+            notes: vec![("was".to_owned(), "a secret".to_owned())],
+        },
+    };
+    let (reason, by) = (String::new(), String::new());
+    let redact = Change::Redact { id: MessageId([1; 16]), number: 1, reason, by };
+    let chat = fold(&[
+        entry(0, 1, vec![create(None, None)]),
+        entry(1, 2, vec![decided(1), decided(2)]),
+        entry(2, 3, vec![redact]),
+    ]);
+    let notes: Vec<usize> = chat.decisions["m"].iter().map(|one| one.notes.len()).collect();
+    assert_eq!(notes, [0, 1]);
+}
+
+#[test]
+fn who_is_unavailable_because_that_was_said_is_told_from_who_is_silent() {
+    let chat = fold(&[
+        entry(0, 1, vec![create(None, None), join("alice"), join("bob"), join("carol")]),
+        entry(1, 2, vec![status("alice", "unavailable"), message("alice")]),
+        entry(2, 3, vec![status("bob", "unavailable"), said("system", "user.status")]),
+        entry(3, 4, vec![status("carol", "unavailable"), status("nobody", "unavailable")]),
+    ]);
+    let absent: Vec<&str> = chat.absent.iter().map(String::as_str).collect();
+    assert_eq!(absent, ["alice", "carol"]);
+    let later = fold(&[
+        entry(0, 1, vec![create(None, None), join("alice"), join("carol")]),
+        entry(1, 2, vec![status("alice", "unavailable"), status("carol", "unavailable")]),
+        entry(2, 3, vec![status("alice", "connected"), leave("carol")]),
+    ]);
+    assert!(later.absent.is_empty());
 }

@@ -35,6 +35,8 @@ pub(crate) fn keep(config: &Config, chats: &Chats, archive: &Archive) {
         policy: persistence.policy.clone(),
         parallel: usize::from(persistence.parallel),
         retries: u32::from(persistence.retries),
+        committed: persistence.committed,
+        idle: persistence.idle.span(),
         ..KeepConfig::default()
     };
     chats.keep(keep, std::sync::Arc::new(Kept(archive.clone())));

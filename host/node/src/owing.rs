@@ -129,7 +129,11 @@ impl Desk for Log {
         entries_max: usize,
         bytes_max: usize,
     ) -> Later<'_, Option<Vec<LogEntry>>> {
-        Box::pin(self.replication.read(partition, from, entries_max, bytes_max))
+        Box::pin(async move {
+            let read = self.replication.read(partition, from, entries_max, bytes_max).await;
+            // Nobody is sent what was taken back.
+            read.map(|entries| self.chats.shown(partition, entries))
+        })
     }
 }
 

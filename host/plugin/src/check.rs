@@ -95,6 +95,7 @@ pub(crate) fn body(body: &Body) -> Checked {
     at_most("bytes of a body", body.len(), BODY_BYTES_MAX)?;
     match body {
         Body::Text(_) | Body::Json(_) => Ok(()),
+        Body::Redacted(_) => invalid("what is taken back is not said".to_owned()),
         Body::Bytes { media_type, .. } => {
             at_most("bytes of a media type", media_type.len(), MEDIA_TYPE_BYTES_MAX)?;
             if !media_type.contains('/') || !media_type.bytes().all(|b| matches!(b, b' '..=b'~')) {

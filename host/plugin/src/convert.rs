@@ -8,6 +8,9 @@ use crate::{Context, Verdict};
 
 /// Media type of [`Body::Text`].
 const TEXT: &str = "text/plain";
+/// The pair on a message that was taken back: why. Nothing else is on it.
+const REDACTED: &str = "redacted";
+
 /// Media type of [`Body::Json`].
 const JSON: &str = "application/json";
 
@@ -45,8 +48,12 @@ pub(crate) fn message(
             Body::Text(text) => content(TEXT, text.as_bytes()),
             Body::Json(text) => content(JSON, text.as_bytes()),
             Body::Bytes { media_type, bytes } => content(media_type, bytes),
+            Body::Redacted(_) => content(TEXT, b""),
         },
-        attrs: pairs(&message.attrs),
+        attrs: match message.redaction() {
+            Some(why) => vec![(REDACTED.to_owned(), why.reason.clone())],
+            None => pairs(&message.attrs),
+        },
         sent_ms: message.sent_ms,
         time_ms: message.time_ms,
     }

@@ -62,5 +62,6 @@ pub use start::{Driver, StartError, bind, host};
 pub use stream::{Receiving, Sending, Stream, StreamEnded, Streaming};
 pub use tls::{Credentials, Pem, TlsError};
 pub use transport::EndpointError;
+pub use trimming::Anew;
 pub use wire::limits::ANSWER_BYTES_MAX;
 pub use wire::{NotRun, RequestHead};

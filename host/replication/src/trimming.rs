@@ -3,6 +3,8 @@
 //! They say what is to be kept: what they made of the log up to a place, and which entries. That is written
 //! beside; then the core is told, and decides.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hashring::PartitionId;
 use segment::{Base, BaseDraft, BaseError, LogEntry, Snapshot};
@@ -10,6 +12,10 @@ use segment::{Base, BaseDraft, BaseError, LogEntry, Snapshot};
 use crate::Replication;
 use crate::core::Event;
 use crate::inbox::Command;
+
+/// The payload with which an entry is kept, where that is another one than it has in the log. The same on every node
+/// for the same log, and the same again for an entry that was written anew before.
+pub type Anew = Arc<dyn Fn(&LogEntry) -> Option<Bytes> + Send + Sync>;
 
 /// Entries and bytes that are read at a time when a log is trimmed.
 const PIECE_ENTRIES: usize = 512;
@@ -48,11 +54,17 @@ impl Replication {
     }
 
     /// Lets the log of a partition begin behind the snapshot's place, which is committed: of the entries up to
-    /// there only those of `kept` stay, in a file beside. Whether that was written; when the log begins there
+    /// there only those of `kept` stay, in a file beside, each as `anew` writes it. Whether that was written; when the log begins there
     /// its view tells. It is written in pieces, and rests in between as a snapshot does. Cancelling it leaves
     /// the log as it is.
-    pub async fn trim(&self, partition: PartitionId, snapshot: Snapshot, kept: Vec<u64>) -> bool {
-        match self.write_base(partition, snapshot, kept).await {
+    pub async fn trim(
+        &self,
+        partition: PartitionId,
+        snapshot: Snapshot,
+        kept: Vec<u64>,
+        anew: Anew,
+    ) -> bool {
+        match self.write_base(partition, snapshot, kept, anew).await {
             Some(Ok(base)) => {
                 let event = Event::Trimmable { partition, base: base.place };
                 self.shared.inbox.send(Command::Event(event)).await.is_ok()
@@ -73,6 +85,7 @@ impl Replication {
         partition: PartitionId,
         snapshot: Snapshot,
         kept: Vec<u64>,
+        anew: Anew,
     ) -> Option<Result<Base, BaseError>> {
         let Snapshot { place, parts } = snapshot;
         // A guess: how long the entries are is not known before they are read.
@@ -94,7 +107,7 @@ impl Replication {
             let began = runtime::now();
             let page = self.read(partition, *first, PIECE_ENTRIES, PIECE_BYTES).await?;
             let last = page.last()?.seq;
-            let wanted: Vec<LogEntry> = page
+            let mut wanted: Vec<LogEntry> = page
                 .into_iter()
                 .filter(|entry| entry.seq <= place.seq && rest.binary_search(&entry.seq).is_ok())
                 .collect();
@@ -104,8 +117,16 @@ impl Replication {
                 return None;
             }
             rest = rest.get(until..).unwrap_or_default();
-            let add =
-                move || wanted.iter().try_for_each(|entry| draft.entry(entry)).map(|()| draft);
+            let anew = Arc::clone(&anew);
+            let add = move || {
+                for entry in &mut wanted {
+                    if let Some(payload) = anew(entry) {
+                        entry.payload = payload;
+                    }
+                    draft.entry(entry)?;
+                }
+                Ok(draft)
+            };
             match runtime::blocking(add).await? {
                 Ok(further) => draft = further,
                 Err(error) => return Some(Err(error)),

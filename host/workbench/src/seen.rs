@@ -148,7 +148,8 @@ impl Seen {
             | Response::Owners(_)
             | Response::OutcallDone { .. }
             | Response::Twiml { .. }
-            | Response::Noted => "answered",
+            | Response::Noted
+            | Response::Redacted { .. } => "answered",
         };
         answer.clone_into(&mut self.answer);
     }
@@ -161,6 +162,7 @@ impl Seen {
             Body::Bytes { media_type, bytes } => {
                 self.text = Some(format!("{} bytes of {media_type}", bytes.len()));
             }
+            Body::Redacted(_) => self.text = Some(body.to_string()),
         }
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn chain(generation: u64) -> Chain {
 pub(crate) fn text(body: &Body) -> &str {
     match body {
         Body::Text(text) => text,
-        Body::Json(_) | Body::Bytes { .. } => "",
+        Body::Json(_) | Body::Bytes { .. } | Body::Redacted(_) => "",
     }
 }
 

@@ -14,7 +14,7 @@ use model::ChatToken;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use replication::core::{Outcome, PartitionView, Why};
-use replication::{ENTRY_BYTES_MAX, ForwardError, NotRun, RequestHead, RingView, Submission};
+use replication::{Anew, ENTRY_BYTES_MAX, ForwardError, NotRun, RequestHead, RingView, Submission};
 use segment::{Base, Kept, LogEntry, Snapshot};
 use tokio::sync::{Notify, oneshot};
 
@@ -324,7 +324,14 @@ impl Ledger for Port {
         })
     }
 
-    fn trim(&self, partition: PartitionId, snapshot: Snapshot, kept: Vec<u64>) -> Later<'_, bool> {
+    /// Nothing is taken back here: what is kept stays as it is.
+    fn trim(
+        &self,
+        partition: PartitionId,
+        snapshot: Snapshot,
+        kept: Vec<u64>,
+        _anew: Anew,
+    ) -> Later<'_, bool> {
         Box::pin(async move {
             let (reply, done) = oneshot::channel();
             self.want(Wanted::Trim { partition, snapshot, kept, reply });

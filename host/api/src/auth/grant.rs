@@ -160,6 +160,7 @@ const fn scope_of(request: &Request) -> Scope {
         | Request::Join { .. }
         | Request::Leave { .. }
         | Request::End { .. }
+        | Request::Redact(_)
         | Request::Typing { .. } => Scope::Send,
         Request::Show { .. } | Request::Read(_) | Request::Owners { .. } | Request::Mark { .. } => {
             Scope::Read
@@ -282,6 +283,14 @@ impl<S: Needs> InChat<S> {
                 let rule = format!("{field}: leave it out; the token says who it is");
                 Err(Problem::invalid(rule))
             }
+        }
+    }
+
+    /// Whether whoever asks may do to anybody's messages what others may do to their own.
+    pub(crate) fn may_with_any(&self) -> bool {
+        match &self.caller {
+            Caller::Open => true,
+            Caller::Known(identity) => identity.may(Scope::Admin),
         }
     }
 
@@ -410,8 +419,10 @@ mod tests {
         assert!(alice.speaker("sender", Some("alice".to_owned())).is_err());
         assert_eq!(alice.may_move("alice"), Ok(()));
         assert_eq!(alice.may_move("bob"), Err(Reason::Subject));
+        assert!(open.may_with_any() && !alice.may_with_any());
         let admin = known("send admin", json!([token]));
         let admin = InChat::<Sends>::check(admin, Some(&token)).unwrap();
         assert_eq!(admin.may_move("bob"), Ok(()));
+        assert!(admin.may_with_any());
     }
 }

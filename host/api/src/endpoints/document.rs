@@ -9,8 +9,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    Answered, archive, chats, events, health, members, messages, page, ring, services, signs,
-    socket, twilio,
+    Answered, archive, chats, events, health, members, messages, page, redacting, ring, services,
+    signs, socket, twilio,
 };
 use crate::asked::Asked;
 use crate::auth::Public;
@@ -29,7 +29,7 @@ use crate::auth::Public;
     paths(
         chats::create, chats::show, chats::end, chats::owners,
         members::join, members::leave,
-        messages::send, messages::read, signs::typing, signs::read, events::events, socket::socket,
+        messages::send, messages::read, redacting::redact, signs::typing, signs::read, events::events, socket::socket,
         twilio::get, twilio::post,
         archive::create, archive::list,
         archive::put, archive::get, archive::head, archive::delete, archive::act,

@@ -11,6 +11,7 @@ mod health;
 mod members;
 mod messages;
 mod page;
+mod redacting;
 mod ring;
 mod services;
 mod signs;
@@ -110,6 +111,7 @@ fn routes(
     const CHAT: &str = "/v1/chats/{token}";
     const MEMBER: &str = "/v1/chats/{token}/members/{id}";
     const MESSAGES: &str = "/v1/chats/{token}/messages";
+    const MESSAGE: &str = "/v1/chats/{token}/messages/{id}";
     const TWILIO: &str = "/v1/twilio/{*path}";
     const COLLECTION: &str = "/v1/archive/{collection}";
     const OBJECT: &str = "/v1/archive/{collection}/{*key}";
@@ -124,6 +126,7 @@ fn routes(
         .on(MethodFilter::DELETE, MEMBER, "leave", members::leave)
         .on(MethodFilter::POST, MESSAGES, "send", messages::send)
         .on(MethodFilter::GET, MESSAGES, "read", messages::read)
+        .on(MethodFilter::DELETE, MESSAGE, "redact", redacting::redact)
         .on(MethodFilter::POST, "/v1/chats/{token}/typing", "typing", signs::typing)
         .on(MethodFilter::POST, "/v1/chats/{token}/read", "mark", signs::read)
         .on(MethodFilter::GET, "/v1/chats/{token}/events", "events", events::events)

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chat::{Durability, Page, Sent, Stored};
-use model::{Attrs, Body, Cursor, Message, MessageId, Route};
+use model::{Attrs, Body, ChatToken, Cursor, Message, MessageId, Redaction, Route};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::Shown;
+use super::{ArchiveShape, Shown};
 
 /// To whom a message goes: `"everyone"`, `"nobody"` or `{"only": ["bob"]}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -38,7 +38,7 @@ pub(crate) struct StampShape<'a> {
     verdict: &'a str,
 }
 
-/// A message as it is stored. One of `text`, `json` and `base64` is there.
+/// A message as it is stored. One of `text`, `json` and `base64` is there, or `redacted`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Message)]
 pub(crate) struct MessageShape<'a> {
@@ -67,6 +67,9 @@ pub(crate) struct MessageShape<'a> {
     /// What the bytes are.
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<&'a str>,
+    /// Why it says nothing any more, if what it said was taken back: it has no attributes then either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted: Option<RedactionShape<'a>>,
     /// Free pairs.
     #[schema(value_type = HashMap<String, String>)]
     attrs: &'a Attrs,
@@ -77,6 +80,29 @@ pub(crate) struct MessageShape<'a> {
     sent_ms: Option<u64>,
     /// What the handlers decided, in their order.
     stamps: Vec<StampShape<'a>>,
+}
+
+/// Why a message says nothing any more.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Redaction)]
+pub(crate) struct RedactionShape<'a> {
+    /// Who took it back; empty if they did not say.
+    by: &'a str,
+    /// Why, in words; may be empty.
+    reason: &'a str,
+    /// When, on the chat's clock, in Unix milliseconds.
+    time_ms: u64,
+}
+
+/// A message was taken back, now or before.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Redacted)]
+pub(crate) struct RedactedShape<'a> {
+    /// As everybody is shown it from now on.
+    message: MessageShape<'a>,
+    /// The object of the archive that still has what it said, where the chat was archived before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ArchiveShape>,
 }
 
 /// A message was stored.
@@ -193,6 +219,7 @@ impl<'a> MessageShape<'a> {
             json: None,
             base64: None,
             media_type: None,
+            redacted: None,
             attrs: &message.attrs,
             time_ms: message.time_ms,
             sent_ms: message.sent_ms,
@@ -210,8 +237,22 @@ impl<'a> MessageShape<'a> {
                 shape.base64 = Some(STANDARD.encode(bytes));
                 shape.media_type = Some(media_type);
             }
+            Body::Redacted(why) => {
+                let Redaction { by, reason, time_ms } = why.as_ref();
+                shape.redacted = Some(RedactionShape { by, reason, time_ms: *time_ms });
+            }
         }
         shape
+    }
+}
+
+impl<'a> RedactedShape<'a> {
+    /// A message of `chat`, which was archived as `archive` if it was.
+    pub(crate) fn new(chat: ChatToken, stored: &'a Stored, archive: Option<u64>) -> Self {
+        Self {
+            message: MessageShape::new(&stored.message, stored.cursor),
+            archive: archive.map(|version| ArchiveShape::new(chat, Some(version))),
+        }
     }
 }
 
@@ -257,8 +298,9 @@ fn stamps(message: &Message) -> Vec<StampShape<'_>> {
 #[cfg(test)]
 mod tests {
     use super::{MessageShape, RouteShape};
-    use model::{Attrs, Body, Cursor, Message, MessageId, Route, Stamp};
+    use model::{Attrs, Body, Cursor, Message, MessageId, Redaction, Route, Stamp};
     use serde_json::{Value, json};
+    use std::sync::Arc;
 
     fn shown(body: Body) -> Value {
         let message = Message {
@@ -306,6 +348,17 @@ mod tests {
             (&message["base64"], &message["media_type"]),
             (&json!("AP8="), &json!("image/png"))
         );
+    }
+
+    #[test]
+    fn what_was_taken_back_says_why_and_nothing_else() {
+        let why = Redaction { by: "bob".into(), reason: "private".into(), time_ms: 9 };
+        let message = shown(Body::Redacted(Arc::new(why)));
+        let expected = json!({"by": "bob", "reason": "private", "time_ms": 9});
+        assert_eq!((&message["redacted"], &message["sender"]), (&expected, &json!("alice")));
+        for body in ["text", "json", "base64", "media_type"] {
+            assert_eq!(message.get(body), None, "{body}");
+        }
     }
 
     #[test]

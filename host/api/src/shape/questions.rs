@@ -44,6 +44,18 @@ pub(crate) struct Ending {
     pub(crate) sender: Option<String>,
 }
 
+/// Why a message is taken back.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redacting {
+    /// Why: at most 512 bytes. Whoever reads the message is shown it.
+    pub(crate) reason: Option<String>,
+    /// Who takes it back, if they want to say so; with a token it must be left out.
+    pub(crate) sender: Option<String>,
+    /// The message's cursor: with it the message is found at once, however long the chat is.
+    pub(crate) cursor: Option<String>,
+}
+
 /// A message. Exactly one of `text`, `json` and `base64` is its body.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -567,13 +567,20 @@ function heading(sender, timeMs, route) {
 }
 
 function content(message) {
+  if (message.redacted) return make("p", "text taken", takenBack(message.redacted));
   if (message.text !== undefined) return make("p", "text", message.text);
   if ("json" in message) return make("pre", "text", JSON.stringify(message.json, null, 2));
   return make("p", "text", `${message.media_type}, ${Math.floor((message.base64.length * 3) / 4)} bytes`);
 }
 
+/** Why a message says nothing any more. */
+function takenBack({ by, reason }) {
+  return `Taken back${by ? ` by ${by}` : ""}${reason ? `: ${reason}` : "."}`;
+}
+
 /** What a message of the system says, in words. */
 function describe(message) {
+  if (message.redacted) return takenBack(message.redacted);
   const what = message.json ?? {};
   if (message.kind === "chat.status") return `The chat has ${what.status}.`;
   if (message.kind === "user.status") return `${what.first_name ?? what.user} is ${what.status}.`;

@@ -86,6 +86,43 @@ async fn json_and_bytes_are_bodies_too() {
 }
 
 #[tokio::test]
+async fn what_a_message_said_is_taken_back() {
+    let edge = edge().await;
+    let path = format!("/v1/chats/{TOKEN}/messages/{}", "01".repeat(16));
+    let body = r#"{"reason": "private", "sender": "bob", "cursor": "1-a"}"#;
+    let answer = edge.with("DELETE", &path, body).await;
+    assert_eq!(answer.status, 200);
+    let message = json!({
+        "id": "01".repeat(16), "cursor": "1-1", "sender": "alice", "kind": "text", "route": "everyone",
+        "redacted": {"by": "bob", "reason": "private", "time_ms": 9},
+        "attrs": {}, "time_ms": 8, "stamps": [],
+    });
+    assert_eq!(answer.json(), json!({"message": message}));
+    let Request::Redact(redact) = edge.pretender.last().0 else { panic!("nothing is taken back") };
+    assert_eq!((redact.cursor, redact.any), (Some(Cursor { epoch: 1, seq: 10 }), true));
+    // Nothing has to be said; and what is archived is named.
+    edge.pretender.replay_from_now();
+    let answer = edge.bare("DELETE", &path).await.json();
+    assert_eq!(answer["message"]["redacted"]["reason"], "");
+    assert_eq!(answer["archive"]["key"], TOKEN);
+    edge.pretender.forget();
+    let long = json!({"reason": "x".repeat(513)}).to_string();
+    for bad in [
+        long.as_str(),
+        r#"{"cursor": "x"}"#,
+        r#"{"why": "x"}"#,
+        r#"{"reason": "a
+b"}"#,
+    ] {
+        assert_eq!(edge.with("DELETE", &path, bad).await.status, 400, "{bad}");
+    }
+    let other = format!("/v1/chats/{TOKEN}/messages/hello");
+    let unknown = edge.bare("DELETE", &other).await;
+    assert_eq!((unknown.status, unknown.code().as_str()), (404, "unknown-message"));
+    assert!(edge.pretender.asked().is_empty());
+}
+
+#[tokio::test]
 async fn a_repeated_answer_is_marked() {
     let edge = edge().await;
     edge.pretender.replay_from_now();

@@ -48,6 +48,7 @@ fn filled(method: &str, path: &str, chat: &str) -> (String, Option<&'static str>
     let mut filled = path.to_owned();
     for (name, value) in [
         ("{token}", chat),
+        ("/messages/{id}", "/messages/01010101010101010101010101010101"),
         ("{id}", "alice"),
         ("{file}", "chat.js"),
         ("{name}", SERVICE),
@@ -278,6 +279,19 @@ async fn the_token_says_who_sends_reads_and_joins() {
     let Request::Read(read) = edge.pretender.last().0 else { panic!("no read") };
     assert_eq!(read.reader.as_deref(), Some("alice"));
     assert_eq!(get(&format!("{messages}?as=bob")).await.status, 400);
+
+    let message = format!("{messages}/{}", "01".repeat(16));
+    for (who, any) in [(&alice, false), (&bearer(json!({"scope": "send admin"})), true)] {
+        assert_eq!(edge.raw(request("DELETE", &message, who, "{}")).await.status, 200);
+        let Request::Redact(redact) = edge.pretender.last().0 else {
+            panic!("nothing is taken back")
+        };
+        assert_eq!((redact.by.as_deref(), redact.any), (Some("alice"), any));
+    }
+    assert_eq!(
+        edge.raw(request("DELETE", &message, &alice, r#"{"sender": "bob"}"#)).await.status,
+        400
+    );
 
     let end = format!("/v1/chats/{TOKEN}/end");
     assert_eq!(edge.raw(request("POST", &end, &alice, "{}")).await.status, 200);

@@ -9,10 +9,10 @@ use std::time::Duration;
 use api::{Ask, Asking, Auth, Config, Objects, Pinging, Pings, Server, Serving, Twilio};
 use chat::{
     CallContext, ChatView, Code, Created, Durability, Owners, Page, Pending, Pulse, Readiness,
-    Refusal, Request, Response, RingView, Sent, Stored,
+    Redact, Refusal, Request, Response, RingView, Sent, Stored,
 };
 use hashring::{NodeId, PartitionId};
-use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Stamp};
+use model::{Attrs, ChatStatus, ChatToken, Cursor, Message, MessageId, Redaction, Stamp};
 use runtime::{Stop, Tasks};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -193,6 +193,15 @@ impl Pretender {
             }),
             Request::Read(read) => self.page(read).await,
             Request::Typing { .. } | Request::Mark { .. } => Response::Noted,
+            Request::Redact(redact) => {
+                let Redact { by, reason, .. } = *redact;
+                let by = by.unwrap_or_default();
+                let why = Arc::new(Redaction { by, reason, time_ms: 9 });
+                let stored = stored("hello");
+                let message = Arc::new(stored.message.redacted(&why));
+                let archive = self.replays.lock().unwrap().then_some(7 << 22);
+                Response::Redacted { stored: Stored { message, ..stored }, archive }
+            }
             Request::End { .. } => Response::Ended { cursor: here, ended_ms: 9 },
             Request::Owners { .. } => Response::Owners(Owners {
                 partition: PartitionId(7),

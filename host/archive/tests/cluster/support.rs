@@ -311,7 +311,8 @@ impl Node {
                 kept.map(|entry| entry.seq).filter(|seq| *seq <= place.seq).collect();
             trimmed += usize::from(u64::try_from(kept.len()).unwrap() < place.seq);
             let snapshot = Snapshot { place, parts: Vec::new() };
-            assert!(self.replication.trim(partition, snapshot, kept).await);
+            let as_it_is = Arc::new(|_: &segment::LogEntry| None);
+            assert!(self.replication.trim(partition, snapshot, kept, as_it_is).await);
             eventually("the log to begin later", async || {
                 match self.replication.view(partition).base {
                     base if base == place.seq => Ok(()),

@@ -9,7 +9,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use chat::{Chats, Page, Read, Request, Response, Send, Trim};
+    use chat::{Chats, Page, Read, Redact, Request, Response, Send, Trim};
     use model::{Attrs, Body, ChatToken, Cursor, Route};
     use runtime::Stop;
 
@@ -20,7 +20,11 @@ mod tests {
     }
 
     fn send(token: ChatToken, sender: &str, text: &str) -> Request {
-        Request::Send(Send {
+        Request::Send(message(token, sender, text))
+    }
+
+    fn message(token: ChatToken, sender: &str, text: &str) -> Send {
+        Send {
             token,
             key: text.into(),
             acks: None,
@@ -31,7 +35,7 @@ mod tests {
             body: Body::Text(text.into()),
             attrs: Attrs::new(),
             sent_ms: None,
-        })
+        }
     }
 
     fn read(token: ChatToken, after: Option<Cursor>, wait_ms: u32) -> Request {
@@ -220,6 +224,59 @@ mod tests {
             }
             cluster.start(gone);
             cluster.until_open();
+        }
+    }
+
+    /// What was taken back is in no file of any node in the end: neither in a log, nor in what is kept of one, nor in a
+    /// snapshot.
+    #[test]
+    fn what_was_taken_back_is_in_no_file_once_logs_are_trimmed() {
+        let mut cluster = Cluster::three(1);
+        cluster.trim = Some(Trim { entries: 10, bytes: 64 << 20 });
+        cluster.value_file_bytes = 64 << 10;
+        for name in NAMES {
+            cluster.kill(name);
+            cluster.start(name);
+        }
+        cluster.until_open();
+        let token = new_chat(&cluster, "n1");
+        let say = |key: &str, text: &str| {
+            let message = Send { key: key.into(), ..message(token, "alice", text) };
+            match cluster.ask("n2", &Request::Send(message)) {
+                Ok(Response::Sent(sent)) => sent,
+                other => panic!("{other:?}"),
+            }
+        };
+        let secret = "a secret that alice is sorry for";
+        let id = say("secret", secret).message.id;
+        let long = "more of it ".repeat(200);
+        (0..30).for_each(|count| drop(say(&format!("before {count}"), &long)));
+        assert!(cluster.files_with(secret.as_bytes()).len() >= 2, "it is on a quorum's disks");
+        let (by, reason) = (Some("alice".to_owned()), "sorry".to_owned());
+        let redact = Redact { token, id, cursor: None, reason, by, any: false };
+        let redact = Request::Redact(Box::new(redact));
+        assert!(matches!(cluster.ask("n3", &redact), Ok(Response::Redacted { .. })));
+        let deadline = runtime::now() + Duration::from_secs(60);
+        for count in 0.. {
+            let found = cluster.files_with(secret.as_bytes());
+            if found.is_empty() {
+                break;
+            }
+            assert!(runtime::now() < deadline, "{found:?}");
+            (0..30).for_each(|other| drop(say(&format!("after {count} {other}"), &long)));
+        }
+        // Nor does it come back with those who start again from what they have.
+        for name in NAMES {
+            cluster.kill(name);
+            cluster.start(name);
+        }
+        cluster.until_open();
+        match cluster.ask("n1", &read(token, None, 0)) {
+            Ok(Response::Page(page)) => {
+                let first = &page.messages[0].message;
+                assert_eq!((first.id, first.body.to_string()), (id, "(redacted: sorry)".into()));
+            }
+            other => panic!("{other:?}"),
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Cluster {
     pub(crate) waiting: Runtime,
     /// What stays of logs when they are trimmed, on nodes that are started from now on.
     pub(crate) trim: Option<Trim>,
+    /// How long a value file is, likewise.
+    pub(crate) value_file_bytes: u64,
 }
 
 struct Node {
@@ -51,6 +53,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             waiting: Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
             trim: None,
+            value_file_bytes: 64 << 20,
         };
         for name in NAMES {
             cluster.start(name);
@@ -75,7 +78,7 @@ impl Cluster {
                 folder: folder.logs(),
                 store: folder.store(),
                 partitions: count,
-                value_file_bytes_max: 64 << 20,
+                value_file_bytes_max: self.value_file_bytes,
                 reserve: Reserve::Bytes(0),
             };
             let told = notices.clone();
@@ -151,6 +154,27 @@ impl Cluster {
     /// The partition of a chat.
     pub(crate) fn partition(&self, token: ChatToken) -> PartitionId {
         self.partitions.of_key(&token.key())
+    }
+
+    /// The files of all nodes that hold some bytes.
+    pub(crate) fn files_with(&self, bytes: &[u8]) -> Vec<std::path::PathBuf> {
+        let mut folders = vec![self.folder.path().to_owned()];
+        let mut found = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                // One that is removed meanwhile holds nothing.
+                let all = std::fs::read(&path).unwrap_or_default();
+                if all.windows(bytes.len()).any(|some| some == bytes) {
+                    found.push(path);
+                }
+            }
+        }
+        found
     }
 
     /// The folder of a node's log.

@@ -27,11 +27,15 @@ mod presence;
 #[cfg(test)]
 mod readers;
 #[cfg(test)]
+mod redacting;
+#[cfg(test)]
 mod shadows;
 #[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod standing;
 #[cfg(test)]
 mod takeover;
 #[cfg(test)]

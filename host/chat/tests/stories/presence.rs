@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use chat::{Chain, ChatView, Code, Config, Page, Pulse, PulseAt, Read, Request, Response};
 use model::{Attrs, Body, ChatToken, Cursor};
-use plugin::Effect;
+use plugin::{Effect, Verdict};
 use runtime::SimulatedClock;
 
-use crate::stage::scripted::{Scripted, chain, pass};
+use crate::stage::scripted::{Scripted, chain, pass, with};
 use crate::stage::{Asking, Keeps, Stage, page, read, reading, refused, send, waits};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -269,6 +269,40 @@ async fn a_successor_knows_nothing_and_says_nothing_false() {
     clock.set(100 * SECOND);
     stage.rest().await;
     assert_eq!(said(&stage, 0, token).await, [stands("alice", "unavailable")]);
+}
+
+#[tokio::test]
+async fn who_said_that_they_are_unavailable_stays_so_when_another_node_leads() {
+    let clock = SimulatedClock::new();
+    let _entered = clock.enter();
+    let away = || {
+        Scripted::new("away", |call| {
+            let (member, status) = (call.message().sender.clone(), "unavailable".to_owned());
+            with(Verdict::Pass, vec![Effect::MemberStatus { member, status }])
+        })
+    };
+    let config = Config { idle: Some(20 * SECOND), snapshot_entries: 1, ..Config::default() };
+    let stage = Stage::new(vec![chain(&[&away()]), chain(&[&away()])], config);
+    let token = stage.chat().await;
+    stage.say(token, "k1", "I am away").await;
+    assert_eq!(status(&stage, 0, token, "alice").await, "unavailable");
+    for (at, keeps_snapshot) in [(1, false), (0, true)] {
+        if keeps_snapshot {
+            // The clock stands still where nothing waits for it.
+            for second in 1..5 {
+                clock.set(second * SECOND);
+                stage.rest().await;
+            }
+            assert!(stage.world.look().snapshot.is_some());
+        }
+        stage.world.close();
+        stage.world.open(at, Keeps::Committed);
+        stage.rest().await;
+        poll(&stage, at, token, "alice").await;
+        stage.rest().await;
+        assert_eq!(status(&stage, at, token, "alice").await, "unavailable", "{at}");
+    }
+    assert_eq!(said(&stage, 0, token).await, [""; 0]);
 }
 
 #[tokio::test]

@@ -29,6 +29,30 @@ async fn a_reader_who_waits_wakes_when_something_is_committed() {
     waits(&mut next).await;
 }
 
+/// Who read by time lost one of two messages of one moment, and all that were said by a clock that was behind.
+#[tokio::test]
+async fn of_messages_of_one_moment_none_is_passed_over() {
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], Config::default());
+    stage.world.look().wall_ms = 10_000;
+    let token = stage.chat().await;
+    let mut said = Vec::new();
+    for (key, wall_ms) in [("a", 10_000), ("b", 10_000), ("c", 11_000), ("d", 9_000)] {
+        stage.world.look().wall_ms = wall_ms;
+        said.push(stage.say(token, key, key).await);
+    }
+    // Another leader, whose clock is behind.
+    stage.world.close();
+    stage.world.open(1, Keeps::Committed);
+    stage.world.look().wall_ms = 1_000;
+    said.push(sent(stage.ask(1, send(token, "e", "e")).await));
+    let times: Vec<u64> = said.iter().map(|sent| sent.message.time_ms).collect();
+    assert_eq!(times, [10_000, 10_000, 11_000, 11_000, 11_000]);
+    for (number, sent) in said.iter().enumerate() {
+        let after = texts(&page(stage.ask(0, read(token, Some(sent.cursor))).await));
+        assert_eq!(after, ["a", "b", "c", "d", "e"][number + 1..]);
+    }
+}
+
 #[tokio::test]
 async fn joins_and_refusals_wake_nobody() {
     let stage = Stage::one();

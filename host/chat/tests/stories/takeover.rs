@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use chat::{Chain, Code, Config, Request, RequestOutcome, Send};
+use chat::{CallContext, Chain, Code, Config, Request, RequestOutcome, Send};
 
 use crate::stage::scripted::{Scripted, chain, pass, reject, strict, verdict};
 use crate::stage::{
-    Keeps, PATIENCE, Stage, create, message, page, read, refused, send, sent, texts, wait, waits,
+    Keeps, PATIENCE, Stage, context, create, message, page, read, refused, send, sent, texts, wait,
+    waits,
 };
 
 fn two() -> Stage {
@@ -188,6 +189,22 @@ async fn a_request_to_another_node_goes_where_its_chat_is_led() {
         panic!("not created")
     };
     assert!(stage.texts(0, created.token).await.is_empty());
+}
+
+/// Two nodes that each believe the other leads would pass a request to and fro.
+#[tokio::test]
+async fn a_request_that_was_passed_on_is_not_passed_on_again() {
+    let stage = two();
+    let token = stage.chat().await;
+    let entries = stage.world.look().entries();
+    let passed_on = CallContext { hop: 1, ..context() };
+    let refusal = refused(stage.chats[1].call(send(token, "k1", "hello"), passed_on.clone()).await);
+    assert_eq!(
+        (refusal.code, refusal.outcome),
+        (Code::NoQuorum, Some(RequestOutcome::NotCommitted))
+    );
+    assert_eq!(stage.world.look().entries(), entries, "whoever leads it was not asked");
+    assert!(!sent(stage.chats[0].call(send(token, "k1", "hello"), passed_on).await).replay);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Entries as bytes.
 //!
 //! The first byte says what a log entry's payload is: 0 is replication's opening record and not ours, [`OBJECT`]
-//! is the archive's, 1 is [`v1`], 2 is [`v2`], 3 is [`v3`], 4 is [`v4`]. A later version gets its own number and its own
+//! is the archive's, 1 is [`v1`], 2 is [`v2`], 3 is [`v3`], 4 is [`v4`], 5 is [`v5`]. A later version gets its own number and its own
 //! module, and decodes into today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node
 //! of the version before reads what it can understand. The bytes are described in `docs/formats.md`.
 
@@ -9,6 +9,7 @@ pub mod v1;
 pub mod v2;
 pub mod v3;
 pub mod v4;
+pub mod v5;
 
 use crate::{ChatToken, Entry};
 
@@ -52,7 +53,10 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
     if v2::says(entry) {
         return write(v2::KIND, entry);
     }
-    if v3::says(entry) { write(v3::KIND, entry) } else { v4::encode(entry) }
+    if v3::says(entry) {
+        return write(v3::KIND, entry);
+    }
+    if v4::says(entry) { write(v4::KIND, entry) } else { v5::encode(entry) }
 }
 
 /// The entry in a payload of any version.
@@ -65,6 +69,7 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
         Some(&v2::KIND) => v2::decode(payload),
         Some(&v3::KIND) => v3::decode(payload),
         Some(&v4::KIND) => v4::decode(payload),
+        Some(&v5::KIND) => v5::decode(payload),
         Some(_) | None => Err(DecodeError::Kind),
     }
 }
@@ -73,7 +78,7 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 /// them. `None`: it is no entry.
 pub fn chat_of(payload: &[u8]) -> Option<ChatToken> {
     match payload.split_first()? {
-        (&(v1::KIND | v2::KIND | v3::KIND | v4::KIND), rest) => {
+        (&(v1::KIND | v2::KIND | v3::KIND | v4::KIND | v5::KIND), rest) => {
             rest.first_chunk().copied().map(ChatToken)
         }
         _ => None,
@@ -109,8 +114,8 @@ fn read(kind: u8, payload: &[u8]) -> Result<Entry, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeError, chat_of, decode, encode, v1, v2, v3, v4};
-    use crate::{Answer, Change, ChatToken, Entry, Remembered};
+    use super::{DecodeError, chat_of, decode, encode, v1, v2, v3, v4, v5};
+    use crate::{Answer, Change, ChatToken, Entry, MessageId, Remembered};
 
     #[test]
     fn an_entry_is_written_in_the_lowest_version_that_can_say_it() {
@@ -127,6 +132,8 @@ mod tests {
             body_hash: [3; 32],
             answer: Answer::Twiml { text: "<Response/>".into() },
         };
+        let id = MessageId([2; 16]);
+        let redact = Change::Redact { id, number: 1, reason: String::new(), by: String::new() };
         for (entry, kind) in [
             (entry(Change::Start), v1::KIND),
             (entry(Change::Told { count: 1 }), v2::KIND),
@@ -135,6 +142,7 @@ mod tests {
             (Entry { remembered: Some(told), ..entry(Change::Start) }, v4::KIND),
             (entry(Change::Planned(Default::default())), v4::KIND),
             (entry(Change::Kept { archive: None }), v4::KIND),
+            (entry(redact), v5::KIND),
         ] {
             let bytes = encode(&entry).unwrap();
             assert_eq!(bytes[0], kind);
@@ -142,7 +150,7 @@ mod tests {
             assert_eq!(decode(&bytes), Ok(entry));
         }
         assert_eq!(decode(&[0, 1]), Err(DecodeError::Kind));
-        assert_eq!(decode(&[5, 1]), Err(DecodeError::Kind));
+        assert_eq!(decode(&[6, 1]), Err(DecodeError::Kind));
         assert_eq!(decode(&[]), Err(DecodeError::Kind));
         assert_eq!((chat_of(&[0; 40]), chat_of(&[1; 10])), (None, None));
     }

@@ -4,7 +4,7 @@
 //! has others.
 
 use super::DecodeError;
-use crate::{Answer, Change, Entry};
+use crate::{Answer, Body, Change, Entry};
 
 /// The first byte of a payload that holds an entry of this version.
 pub const KIND: u8 = 1;
@@ -42,8 +42,8 @@ pub(super) fn says(entry: &Entry) -> bool {
     };
     answers
         && entry.changes.iter().all(|change| match change {
+            Change::Message(message) => !matches!(message.body, Body::Redacted(_)),
             Change::Create { .. }
-            | Change::Message(_)
             | Change::Join { .. }
             | Change::Leave { .. }
             | Change::MemberStatus { .. }
@@ -67,7 +67,9 @@ pub(super) fn says(entry: &Entry) -> bool {
             | Change::Lineup(_)
             | Change::Asked(_)
             | Change::Planned(_)
-            | Change::Kept { .. } => false,
+            | Change::Kept { .. }
+            | Change::Redact { .. }
+            | Change::Standing(_) => false,
         })
 }
 

@@ -38,7 +38,9 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 pub(super) fn says(entry: &Entry) -> bool {
     let answer = entry.remembered.as_ref().map(|remembered| &remembered.answer);
     let newer = |change: &Change| matches!(change, Change::Planned(_) | Change::Kept { .. });
-    !matches!(answer, Some(Answer::Twiml { .. })) && !entry.changes.iter().any(newer)
+    !matches!(answer, Some(Answer::Twiml { .. }))
+        && !entry.changes.iter().any(newer)
+        && super::v4::says(entry)
 }
 
 #[cfg(test)]

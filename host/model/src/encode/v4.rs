@@ -1,10 +1,10 @@
 //! Entry, version 4: the byte 4, then the entry in postcard, and nothing after it.
 //!
 //! The same as version 3 with one more answer behind those that it has, what Twilio was told; and with more changes:
-//! what is to become of a chat that is over, and that it was done.
+//! what is to become of a chat that is over, and that it was done. It does not know that messages can be taken back.
 
 use super::DecodeError;
-use crate::Entry;
+use crate::{Body, Change, Entry};
 
 /// The first byte of a payload that holds an entry of this version.
 pub const KIND: u8 = 4;
@@ -12,8 +12,12 @@ pub const KIND: u8 = 4;
 /// An entry's payload.
 ///
 /// # Errors
-/// [`DecodeError::TooLong`] when nobody would read it again.
+/// [`DecodeError::Kind`] for an entry that this version cannot say, [`DecodeError::TooLong`] when nobody
+/// would read it again.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
+    if !says(entry) {
+        return Err(DecodeError::Kind);
+    }
     super::write(KIND, entry)
 }
 
@@ -22,7 +26,23 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
 /// # Errors
 /// [`DecodeError`]. Nothing that the bytes claim is believed before it is there.
 pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
-    super::read(KIND, payload)
+    let entry = super::read(KIND, payload)?;
+    if !says(&entry) {
+        let what = "a change or a message that version 4 does not have";
+        return Err(DecodeError::Broken(what.to_owned()));
+    }
+    Ok(entry)
+}
+
+/// Whether this version can say it.
+pub(super) fn says(entry: &Entry) -> bool {
+    entry.changes.iter().all(|change| match change {
+        Change::Message(message) | Change::Hold { message, .. } | Change::Asked(message) => {
+            !matches!(message.body, Body::Redacted(_))
+        }
+        Change::Redact { .. } | Change::Standing(_) => false,
+        _ => true,
+    })
 }
 
 #[cfg(test)]

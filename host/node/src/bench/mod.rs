@@ -5,12 +5,15 @@
 //! append with its sync, one QUIC round trip, one HTTP round trip, and how many of those the same
 //! clients drive.
 
+pub(crate) mod conversations;
 mod delivery;
 mod door;
 mod floor;
 mod latency;
 mod load;
+mod readers;
 mod report;
+mod socket;
 
 use std::io;
 use std::path::PathBuf;

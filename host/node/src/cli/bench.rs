@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use client::Target;
+use serde::Serialize;
 use tempfile::TempDir;
 
 use super::bearer::BearerArgs;
 use super::{Problem, output};
+use crate::bench::conversations::Wanted;
 use crate::cluster::{Cluster, Plan as ClusterPlan};
 use crate::config::{Config, Log};
 use crate::shutdown::Leaving;
@@ -56,6 +58,18 @@ pub(super) struct Bench {
     /// Where its own nodes keep everything, and where the disk is measured; without it a temporary folder
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Measures what conversations cost instead: sends over sockets, delivery to many readers, presence, long chats
+    #[arg(long, conflicts_with_all = ["floor", "any_node", "acks", "clients", "chats"])]
+    conversations: bool,
+    /// With --conversations: readers of one chat, and chats with a reader each
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=1500))]
+    readers: u16,
+    /// With --conversations: people who are there; 0 leaves that out
+    #[arg(long, default_value_t = 10_000)]
+    people: u32,
+    /// With --conversations: how long the chats are that one client sends to, in messages, rising
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000_u64, 100_000, 1_000_000])]
+    messages: Vec<u64>,
     /// Prints one JSON object
     #[arg(long)]
     json: bool,
@@ -108,6 +122,9 @@ impl Bench {
         let targets: Result<Vec<Target>, _> = urls.iter().map(|url| url.parse()).collect();
         let targets =
             targets.map_err(|error| Problem::usage(error, "Write --url http://127.0.0.1:7081"))?;
+        if self.conversations {
+            return self.conversations(targets).await;
+        }
         let plan = bench::Plan {
             targets,
             bearer: self.bearer.bearer()?,
@@ -119,21 +136,10 @@ impl Bench {
             any_node: self.any_node,
             floor: self.floor.then(|| folder.to_owned()),
         };
-        let report = bench::run(&plan, |line| output::note(line)).await.map_err(|error| {
-            let what = format!("the nodes cannot be measured: {error}");
-            match error.kind() {
-                std::io::ErrorKind::Other => Problem::failed(what, "See what the nodes log"),
-                _ => Problem::unreachable(what, "Start them, or name others with --url"),
-            }
-        })?;
-        if self.json {
-            let text = serde_json::to_string(&report).map_err(|error| {
-                Problem::failed(format!("the figures are no JSON: {error}"), "Report this")
-            })?;
-            output::line(text)?;
-        } else {
-            output::line(report.table())?;
-        }
+        let report = bench::run(&plan, |line| output::note(line))
+            .await
+            .map_err(|error| unmeasured(&error))?;
+        self.print(&report, || report.table())?;
         match (report.sends, report.errors) {
             (_, 0) => Ok(()),
             (0, _) => Err(Problem::failed("nothing was stored", "See the errors above")),
@@ -142,5 +148,45 @@ impl Bench {
                 Err(Problem::partly(what, "See the errors above"))
             }
         }
+    }
+
+    async fn conversations(&self, targets: Vec<Target>) -> Result<(), Problem> {
+        if self.bearer.bearer()?.is_some() {
+            let fix = "Leave the token out, and measure nodes whose authentication is open";
+            return Err(Problem::usage("conversations are measured without tokens", fix));
+        }
+        let wanted = Wanted {
+            targets,
+            measured: Duration::from_secs(u64::from(self.seconds)),
+            body_bytes: self.body,
+            readers: usize::from(self.readers),
+            people: usize::try_from(self.people).unwrap_or(usize::MAX),
+            messages: self.messages.clone(),
+        };
+        let figures = bench::conversations::run(&wanted, |line| output::note(line));
+        let figures = figures.await.map_err(|error| unmeasured(&error))?;
+        self.print(&figures, || figures.table())
+    }
+
+    fn print(
+        &self,
+        figures: &impl Serialize,
+        table: impl FnOnce() -> String,
+    ) -> Result<(), Problem> {
+        if !self.json {
+            return output::line(table()).map(drop);
+        }
+        let text = serde_json::to_string(figures).map_err(|error| {
+            Problem::failed(format!("the figures are no JSON: {error}"), "Report this")
+        })?;
+        output::line(text).map(drop)
+    }
+}
+
+fn unmeasured(error: &std::io::Error) -> Problem {
+    let what = format!("the nodes cannot be measured: {error}");
+    match error.kind() {
+        std::io::ErrorKind::Other => Problem::failed(what, "See what the nodes log"),
+        _ => Problem::unreachable(what, "Start them, or name others with --url"),
     }
 }

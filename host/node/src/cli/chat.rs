@@ -370,6 +370,10 @@ fn message_json(message: &Message) -> Value {
             fields.push(("media_type", json!(media_type)));
             fields.push(("base64", json!(STANDARD.encode(bytes))));
         }
+        Body::Redacted { by, reason, time_ms } => {
+            let why = json!({"by": by, "reason": reason, "time_ms": time_ms});
+            fields.push(("redacted", why));
+        }
     }
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -379,6 +383,8 @@ fn message_line(message: &Message) -> String {
     let said = match &message.body {
         Body::Text(text) | Body::Json(text) => one_line(text),
         Body::Bytes { media_type, bytes } => format!("({media_type}, {} bytes)", bytes.len()),
+        Body::Redacted { reason, .. } if reason.is_empty() => "(redacted)".to_owned(),
+        Body::Redacted { reason, .. } => format!("(redacted: {})", one_line(reason)),
     };
     let kind = match message.kind.as_str() {
         "text" => String::new(),

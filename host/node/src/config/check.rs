@@ -192,9 +192,11 @@ fn bounds(config: &Config, reading: &mut Reading<'_>) {
         let fix = format!("Write {COLLECT_EVERY_MIN} or more");
         reading.fault("collect.every", format!("collect.every is {every}"), fix);
     }
-    for (key, idle) in
-        [("collect.idle", config.collect.idle), ("presence.idle", config.presence.idle)]
-    {
+    for (key, idle) in [
+        ("collect.idle", config.collect.idle),
+        ("presence.idle", config.presence.idle),
+        ("persistence.idle", config.persistence.idle),
+    ] {
         if let Idle::After(span) = idle
             && span < IDLE_MIN
         {

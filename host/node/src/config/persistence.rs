@@ -1,14 +1,15 @@
-//! `[persistence]`: who plans what becomes of chats that are over, and how much of it is done at once.
+//! `[persistence]`: who plans what becomes of chats, when it is asked, and how much of it is done at once.
 
 use super::Config;
 use super::read::{Reading, Section};
+use super::sections::Idle;
 
 /// Chats that are archived at once at most: each reads a log and fills an upload.
 const PARALLEL_MAX: u16 = 64;
 /// Attempts that follow the first at most: a chat that fails as often is left alone for a while anyway.
 const RETRIES_MAX: u16 = 100;
 
-/// What becomes of chats that are over.
+/// What becomes of chats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persistence {
     /// The plugin that plans it; empty: nobody does.
@@ -17,11 +18,16 @@ pub struct Persistence {
     pub parallel: u16,
     /// How often it tries again.
     pub retries: u16,
+    /// Whether the plugin is asked about a chat when its first message is committed, too.
+    pub committed: bool,
+    /// It is asked when nothing was said in a chat for so long, too.
+    pub idle: Idle,
 }
 
 impl Default for Persistence {
     fn default() -> Self {
-        Self { policy: String::new(), parallel: 4, retries: 4 }
+        let (policy, committed, idle) = (String::new(), false, Idle::Off);
+        Self { policy, parallel: 4, retries: 4, committed, idle }
     }
 }
 
@@ -30,12 +36,14 @@ impl Persistence {
         table.key(reading, "policy", &mut self.policy);
         table.key(reading, "parallel", &mut self.parallel);
         table.key(reading, "retries", &mut self.retries);
+        table.key(reading, "committed", &mut self.committed);
+        table.key(reading, "idle", &mut self.idle);
     }
 }
 
 /// What the section means beside the others.
 pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
-    let Persistence { policy, parallel, retries } = &config.persistence;
+    let Persistence { policy, parallel, retries, .. } = &config.persistence;
     let named = policy.is_empty() || config.plugins.contains_key(policy);
     if !named && reading.sound(&[&format!("plugins.{policy}")]) {
         let what = format!("persistence.policy is {policy}, which is no plugin");

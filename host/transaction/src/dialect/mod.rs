@@ -11,7 +11,7 @@ mod webhook;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use model::Body;
+use model::{Body, Redaction};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -77,7 +77,7 @@ fn request(
     }
 }
 
-/// What a message says, in the names that clients know; one of them is there.
+/// What a message says, in the names that clients know; one of them is there, or why nothing is any more.
 #[derive(Debug, Default, Serialize)]
 struct Said<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +88,16 @@ struct Said<'a> {
     base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redacted: Option<TakenBack<'a>>,
+}
+
+/// Why a message says nothing any more.
+#[derive(Debug, Serialize)]
+struct TakenBack<'a> {
+    by: &'a str,
+    reason: &'a str,
+    time_ms: u64,
 }
 
 impl<'a> Said<'a> {
@@ -105,6 +115,11 @@ impl<'a> Said<'a> {
                 media_type: Some(media_type),
                 ..Self::default()
             },
+            Body::Redacted(why) => {
+                let Redaction { by, reason, time_ms } = why.as_ref();
+                let redacted = Some(TakenBack { by, reason, time_ms: *time_ms });
+                Self { redacted, ..Self::default() }
+            }
         }
     }
 }

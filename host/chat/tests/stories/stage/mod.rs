@@ -15,7 +15,7 @@ use chat::{Chain, Chats, Config, Later, Ledger, LiveChain, Request, Response, Se
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{Attrs, ChatToken};
 use replication::core::{Outcome, PartitionView, Role, Why};
-use replication::{ANSWER_BYTES_MAX, ForwardError, Host, RequestHead, RingView, Submission};
+use replication::{ANSWER_BYTES_MAX, Anew, ForwardError, Host, RequestHead, RingView, Submission};
 use runtime::{Stop, Tasks};
 use segment::{Base, Kept, LogEnd, LogEntry, Snapshot};
 use tokio::sync::{Notify, oneshot};
@@ -339,8 +339,23 @@ impl Ledger for Node {
         Box::pin(std::future::ready(Some(end.saturating_sub(entries_max))))
     }
 
-    fn trim(&self, _: PartitionId, snapshot: Snapshot, kept: Vec<u64>) -> Later<'_, bool> {
-        self.world.look().base = Some((snapshot, kept.into_iter().collect()));
+    fn trim(
+        &self,
+        _: PartitionId,
+        snapshot: Snapshot,
+        kept: Vec<u64>,
+        anew: Anew,
+    ) -> Later<'_, bool> {
+        let mut inner = self.world.look();
+        for logged in &mut inner.log {
+            if logged.seq <= snapshot.place.seq
+                && let Some(payload) = anew(logged)
+            {
+                logged.payload = payload;
+            }
+        }
+        inner.base = Some((snapshot, kept.into_iter().collect()));
+        drop(inner);
         self.world.tell();
         Box::pin(std::future::ready(true))
     }

@@ -240,7 +240,7 @@ pub(crate) fn reject(reason: &str) -> Verdict {
 pub(crate) fn text(call: &Asking) -> &str {
     match &call.message().body {
         Body::Text(text) => text,
-        Body::Json(_) | Body::Bytes { .. } => "",
+        Body::Json(_) | Body::Bytes { .. } | Body::Redacted(_) => "",
     }
 }
 
