@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chat::{Chats, OutcallDone};
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{ChatToken, Outbox};
-use outbox::{Call, Desk, Later, Reply, Services};
+use outbox::{Call, Desk, Hook, Later, Reply, Services};
 use replication::core::Outcome;
 use replication::{Replication, RequestHead};
 use runtime::Tasks;
@@ -26,11 +26,16 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 struct Log {
     chats: Chats,
     replication: Replication,
+    hook: Option<Hook>,
 }
 
 impl Desk for Log {
     fn node(&self) -> NodeId {
         self.replication.node().clone()
+    }
+
+    fn hook(&self) -> Option<&Hook> {
+        self.hook.as_ref()
     }
 
     fn others(&self) -> Vec<NodeId> {
@@ -123,10 +128,11 @@ pub(crate) fn start(
     config: &Config,
     replication: &Replication,
     chats: &Chats,
+    hook: Option<Hook>,
     tasks: &Tasks,
 ) -> Result<Services, StartError> {
     let sender = Sender::new(SenderConfig::default())?;
-    let log = Log { chats: chats.clone(), replication: replication.clone() };
+    let log = Log { chats: chats.clone(), replication: replication.clone(), hook };
     let names = Names { cluster: config.cluster.name.clone() };
     let configs = config.service_configs();
     Ok(Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks))

@@ -14,6 +14,8 @@ use replication::core::Outcome;
 use segment::LogEntry;
 use tokio::sync::oneshot;
 
+use crate::hook::Hook;
+
 /// Something that takes a while. Dropping it stops waiting.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -47,6 +49,10 @@ pub struct Reply {
 pub trait Desk: Debug + Send + Sync + 'static {
     /// This node.
     fn node(&self) -> NodeId;
+    /// What is waited for between the steps: nothing, but in tests.
+    fn hook(&self) -> Option<&Hook> {
+        None
+    }
     /// The other nodes of the cluster, as far as they are there.
     fn others(&self) -> Vec<NodeId>;
     /// Asks another node; nothing when there is no answer in time.

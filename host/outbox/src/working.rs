@@ -23,6 +23,7 @@ use crate::config::ServiceConfig;
 use crate::courier::Courier;
 use crate::desk::{Call, Desk, Reply};
 use crate::everywhere;
+use crate::hook::{Point, Says};
 use crate::meters::Meters;
 use crate::question::{Question, Wish};
 use crate::reading;
@@ -303,16 +304,29 @@ impl Work {
         epoch: u64,
         changes: Vec<OutboxChange>,
     ) -> bool {
+        let says = Says::of(&changes);
         let entry = OutboxEntry { time_ms: runtime::wall_ms(), changes };
         let payload = Bytes::from(entry.encode());
+        self.reached(Point::Appending(says)).await;
         let Some(answer) = self.desk.append(partition, epoch, payload) else { return false };
+        self.reached(Point::Appended(says)).await;
         match answer.await {
-            Ok(Committed::Quorum { .. } | Committed::Done) => true,
+            Ok(Committed::Quorum { .. } | Committed::Done) => {
+                self.reached(Point::Committed(says)).await;
+                true
+            }
             Ok(Committed::NotCommitted(_)) => {
                 self.desk.give_up(partition, epoch);
                 false
             }
             Ok(Committed::Local { .. } | Committed::Unknown(_)) | Err(_) => false,
+        }
+    }
+
+    /// Waits for a test, if there is one.
+    async fn reached(&self, point: Point) {
+        if let Some(hook) = self.desk.hook() {
+            hook.reached(&self.desk.node(), point).await;
         }
     }
 
@@ -350,7 +364,9 @@ impl Work {
             Ok(target) => target,
             Err(attempt) => return self.tell(id, &events, &attempt),
         };
+        self.reached(Point::Sending).await;
         let attempt = self.courier.attempt(&target, &rendered).await;
+        self.reached(Point::Answered).await;
         self.tell(id, &events, &attempt)
     }
 
