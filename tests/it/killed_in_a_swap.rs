@@ -2,54 +2,13 @@
 //! node the same, and nothing stands in the way of the next swap. On the registry of one process, and on a real
 //! ZooKeeper, where a node that died is on the ring until its session ends.
 
-use std::sync::Arc;
-
 use node::config::Config;
 use rollout::{Hook, Point};
 use serde_json::json;
 use tests::ensemble::Ensemble;
 use tests::guests::Guest;
 use tests::versions::version;
-use tests::{Cluster, eventually};
-use tokio::sync::watch;
-
-/// The node that dies, where, and whether it was there.
-#[derive(Clone, Debug)]
-struct Ambush {
-    armed: watch::Sender<Option<(String, Point)>>,
-    reached: watch::Sender<bool>,
-}
-
-impl Ambush {
-    fn new() -> (Self, Hook) {
-        let ambush = Self { armed: watch::Sender::new(None), reached: watch::Sender::new(false) };
-        let inner = Arc::new(ambush.clone());
-        let hook = Hook::new(move |node, point| {
-            let waits = inner.armed.borrow().as_ref() == Some(&(node.to_string(), point));
-            let inner = Arc::clone(&inner);
-            async move {
-                if waits {
-                    inner.reached.send_replace(true);
-                    std::future::pending::<()>().await;
-                }
-            }
-        });
-        (ambush, hook)
-    }
-
-    fn arm(&self, node: usize, point: Point) {
-        self.reached.send_replace(false);
-        self.armed.send_replace(Some((format!("n{}", node + 1), point)));
-    }
-
-    async fn reached(&self) {
-        let mut reached = self.reached.subscribe();
-        let there =
-            runtime::timeout(std::time::Duration::from_secs(60), reached.wait_for(|it| *it));
-        assert!(matches!(there.await, Ok(Ok(_))), "nobody came to {:?}", self.armed.borrow());
-        self.armed.send_replace(None);
-    }
-}
+use tests::{Ambush, Cluster, eventually};
 
 const POINTS: [Point; 9] = [
     Point::Fetching,
@@ -65,7 +24,9 @@ const POINTS: [Point; 9] = [
 
 /// The node that is asked for the swap dies (`asked`), or another one.
 async fn dies_at_every_step(asked: bool, registry: impl Fn(&mut Config)) {
-    let (ambush, hook) = Ambush::new();
+    let ambush = Ambush::default();
+    let waits = ambush.clone();
+    let hook = Hook::new(move |node, point| waits.passes(node, point));
     let mut cluster = Cluster::start_hooked(3, registry, Some(hook)).await;
     cluster.admin(0).swap_in("hello", &version(&Guest::default(), "0.0")).await;
     let token = cluster.http(0).create().await;

@@ -11,14 +11,14 @@ use tests::ensemble::Ensemble;
 use tests::{Cluster, Received, Receiver, eventually};
 
 /// Adds a service to a node's configuration.
-fn adds(service: &ServiceConfig) -> impl Fn(&mut Config) + use<> {
+pub(crate) fn adds(service: &ServiceConfig) -> impl Fn(&mut Config) + use<> {
     let service = service.clone();
     move |config| {
         config.services.insert("crm".to_owned(), service.clone());
     }
 }
 
-fn webhook(receiver: &Receiver, folder: &Path) -> ServiceConfig {
+pub(crate) fn webhook(receiver: &Receiver, folder: &Path) -> ServiceConfig {
     let secret_file = folder.join("secret");
     let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     std::fs::write(&secret_file, secret).unwrap_or_else(|error| panic!("{error}"));
@@ -33,7 +33,7 @@ fn webhook(receiver: &Receiver, folder: &Path) -> ServiceConfig {
 }
 
 /// What was taken of a chat, each event when it came first.
-fn texts(receiver: &Receiver) -> Vec<String> {
+pub(crate) fn texts(receiver: &Receiver) -> Vec<String> {
     let mut texts = Vec::new();
     for request in receiver.received().iter().filter(|request| request.status == 200) {
         for event in request.events() {
@@ -48,7 +48,7 @@ fn texts(receiver: &Receiver) -> Vec<String> {
     texts
 }
 
-async fn gets(receiver: &Receiver, wanted: &[String]) {
+pub(crate) async fn gets(receiver: &Receiver, wanted: &[String]) {
     eventually("the service to get everything", async || {
         let texts = texts(receiver);
         if texts.len() >= wanted.len() { Ok(()) } else { Err(texts) }
@@ -58,7 +58,7 @@ async fn gets(receiver: &Receiver, wanted: &[String]) {
 }
 
 /// One id never carries other bytes.
-fn checks_ids(received: &[Received], id: impl Fn(&Received) -> String) {
+pub(crate) fn checks_ids(received: &[Received], id: impl Fn(&Received) -> String) {
     let mut known = BTreeMap::new();
     for request in received {
         let bytes = known.entry(id(request)).or_insert_with(|| request.body.clone());
@@ -66,7 +66,11 @@ fn checks_ids(received: &[Received], id: impl Fn(&Received) -> String) {
     }
 }
 
-async fn says(cluster: &Cluster, token: &str, texts: std::ops::Range<usize>) -> Vec<String> {
+pub(crate) async fn says(
+    cluster: &Cluster,
+    token: &str,
+    texts: std::ops::Range<usize>,
+) -> Vec<String> {
     let alive = cluster.alive();
     let mut said = Vec::new();
     for number in texts {
@@ -104,7 +108,7 @@ async fn a_service_gets_every_message_in_order_through_the_death_of_the_primary(
 }
 
 /// Waits until the service is known to the chat's partition: what was said before does not concern it.
-async fn described(cluster: &Cluster, receiver: &Receiver, token: &str) -> Vec<String> {
+pub(crate) async fn described(cluster: &Cluster, receiver: &Receiver, token: &str) -> Vec<String> {
     let began = wall_ms();
     let mut number = 0;
     eventually("the first event", async || {

@@ -54,6 +54,19 @@ impl Cluster {
         change: impl Fn(&mut Config),
         hook: Option<rollout::Hook>,
     ) -> Self {
+        Self::start_in(nodes, change, |process| match hook {
+            Some(hook) => process.with_hook(hook),
+            None => process,
+        })
+        .await
+    }
+
+    /// The same, in a process that `prepare` has prepared.
+    pub async fn start_in(
+        nodes: u8,
+        change: impl Fn(&mut Config),
+        prepare: impl FnOnce(Process) -> Process,
+    ) -> Self {
         let folder = TempDir::with_prefix("carillon-it-").unwrap_or_else(|e| panic!("{e}"));
         let configs: Vec<Config> = (1..=nodes)
             .map(|number| {
@@ -64,10 +77,7 @@ impl Cluster {
             .collect();
         let process = Process::open(folder.path(), &configs[0], Compiler::Here)
             .unwrap_or_else(|error| panic!("the process cannot be opened: {error}"));
-        let process = match hook {
-            Some(hook) => process.with_hook(hook),
-            None => process,
-        };
+        let process = prepare(process);
         let running = configs.iter().map(|_| None).collect();
         let mut cluster = Self { process, configs, running, folder };
         let all: Vec<usize> = (0..usize::from(nodes)).collect();

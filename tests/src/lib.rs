@@ -7,6 +7,7 @@
     reason = "this is only used by tests, where a panic is how a failure is told"
 )]
 
+mod ambush;
 mod artefacts;
 pub mod carillon;
 mod cluster;
@@ -23,11 +24,12 @@ pub mod twilio;
 pub mod versions;
 mod wait;
 
+pub use ambush::Ambush;
 pub use artefacts::{binary, component};
 pub use cluster::{Cluster, shipped};
 pub use events::Events;
 pub use expiry::expire_session;
 pub use http::{Answer, Http, texts};
-pub use receiver::{Received, Receiver};
+pub use receiver::{HANGS, Received, Receiver};
 pub use skip::{skipped, without};
 pub use wait::{Deadline, eventually};

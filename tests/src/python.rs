@@ -106,43 +106,64 @@ impl Python {
     }
 }
 
+/// The Python of a virtual environment with a package and all that it needs, made once for this build.
+///
+/// # Errors
+/// There is no Python, or the package cannot be installed.
+pub async fn environment(package: &str) -> Result<PathBuf, String> {
+    let name = format!("{package}-environment");
+    let folder = once(&name, async |folder| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder)).await?;
+        run(Command::new(folder.join("bin/python")).args(PIP).arg(package)).await
+    });
+    Ok(folder.await?.join("bin/python"))
+}
+
+const PIP: [&str; 6] =
+    ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"];
+
 /// The folder with a package, without what it needs itself, installed once for this build.
 async fn installed(package: &str) -> Result<PathBuf, String> {
+    once(package, async |folder| {
+        let mut pip = Command::new("python3");
+        pip.args(PIP).args(["--no-deps", "--target"]).arg(folder).arg(package);
+        run(&mut pip).await
+    })
+    .await
+}
+
+/// A folder of this build for Python, that `make` has made.
+async fn once(
+    name: &str,
+    make: impl AsyncFnOnce(&Path) -> Result<(), String>,
+) -> Result<PathBuf, String> {
     // A test lives in release/deps of the target folder.
     let test = std::env::current_exe().unwrap_or_else(|error| panic!("an executable: {error:?}"));
     let target = test.ancestors().nth(3).unwrap_or_else(|| panic!("no target folder"));
-    let folder = target.join("python").join(package);
+    let folder = target.join("python").join(name);
     if folder.exists() {
         return Ok(folder);
     }
     std::fs::create_dir_all(target.join("python")).map_err(|error| error.to_string())?;
     let partial = TempDir::new_in(target.join("python")).map_err(|error| error.to_string())?;
-    let output = Command::new("python3")
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-deps",
-        ])
-        .arg("--target")
-        .arg(partial.path().join("in"))
-        .arg(package)
-        .stdin(Stdio::null())
-        .output();
-    let output = runtime::timeout(Duration::from_secs(120), output).await;
-    let output = output.map_err(|_elapsed| "pip takes too long".to_owned())?;
-    let output = output.map_err(|error| format!("python3: {error}"))?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-    }
+    let made = partial.path().join("in");
+    make(&made).await?;
     // Another run may have been faster, which is as good.
-    match std::fs::rename(partial.path().join("in"), &folder) {
+    match std::fs::rename(&made, &folder) {
         Err(error) if !folder.exists() => Err(error.to_string()),
         _ => Ok(folder),
     }
+}
+
+async fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = runtime::timeout(Duration::from_secs(120), output).await;
+    let output = output.map_err(|_elapsed| "pip takes too long".to_owned())?;
+    let output = output.map_err(|error| format!("python3: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 /// The document's Python blocks by the file name in their first line.

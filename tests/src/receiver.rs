@@ -18,11 +18,14 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// The status it was answered with; 0: the connection was cut.
+    /// The status it was answered with; 0: the connection was cut; [`HANGS`]: it was not.
     pub status: u16,
 }
 
 type Answers = dyn Fn(&Received) -> u16 + Send + Sync;
+
+/// Answered with this, a request has no answer: the connection stays open.
+pub const HANGS: u16 = 1;
 
 /// The service. It ends with the runtime it was started on.
 #[derive(Clone)]
@@ -89,7 +92,7 @@ impl Receiver {
         format!("http://{}", self.address)
     }
 
-    /// From now on it answers this; 0 cuts the connection.
+    /// From now on it answers this; 0 cuts the connection, [`HANGS`] leaves it.
     pub fn answer(&self, answer: impl Fn(&Received) -> u16 + Send + Sync + 'static) {
         *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(answer);
     }
@@ -137,6 +140,10 @@ impl Receiver {
             self.received.lock().unwrap_or_else(PoisonError::into_inner).push(request);
             if status == 0 {
                 return;
+            }
+            if status == HANGS {
+                // Until the other end has had enough.
+                return while more(&mut stream, &mut buffer).await.is_some() {};
             }
             let answer = format!(
                 "HTTP/1.1 {status} Whatever\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"

@@ -179,6 +179,55 @@ fn the_tests_that_the_documents_name_exist() {
     none("tests that docs/conversations.md names", &missing);
 }
 
+/// Folders with schedules of transactions.
+const TRANSACTIONS: [&str; 5] =
+    ["tests/it", "tests/sim", "host/chat/tests", "host/outbox/tests", "host/transaction/tests"];
+
+#[test]
+fn the_document_of_transactions_lists_what_is_played() {
+    let document = read(&root().join("docs/transactions.md"));
+    let named = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-');
+        let names =
+            words.filter(|word| word.strip_prefix("T-").is_some_and(|it| named(it, "").is_some()));
+        names.map(str::to_owned).collect()
+    };
+    let (_, list) = document.split_once("## Named schedules").expect("there is a list");
+    let list = list.split("\n## ").next().unwrap_or_default();
+    let (list, missing) = list.split_once("Not played yet:").unwrap_or((list, ""));
+    let missing = missing.lines().next().unwrap_or_default();
+    let mut played = BTreeSet::new();
+    for file in TRANSACTIONS.iter().flat_map(|folder| files(&root().join(folder), "rs")) {
+        let text = read(&file);
+        let lines = text.lines().filter_map(|line| line.trim_start().strip_prefix("/// T-S"));
+        // The names with which it begins.
+        let heads = lines.map(|line| line.split_once(['.', ':']).map_or(line, |(head, _)| head));
+        played.extend(heads.flat_map(|head| named(&format!("T-S{head}"))));
+    }
+    let (listed, missing) = (named(list), named(missing));
+    let mut findings = Vec::new();
+    findings.extend(listed.difference(&played).map(|name| format!("{name} is not played")));
+    findings.extend(played.difference(&listed).map(|name| format!("{name} is not listed")));
+    findings.extend(missing.intersection(&played).map(|name| format!("{name} is played")));
+    none("the schedules of docs/transactions.md", &findings);
+}
+
+#[test]
+fn the_tests_that_the_document_of_transactions_names_exist() {
+    let document = read(&root().join("docs/transactions.md"));
+    let (_, table) =
+        document.split_once("## What schedulers like this get wrong").expect("a table");
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let wanted: BTreeSet<&str> = table.split('`').skip(1).step_by(2).collect();
+    assert!(wanted.len() > 10, "the rule looks at nothing");
+    let sources = ["tests", "host"].iter().flat_map(|folder| files(&root().join(folder), "rs"));
+    let all: Vec<String> = sources.map(|file| read(&file)).collect();
+    let there = |name: &str| all.iter().any(|text| text.contains(&format!("fn {name}()")));
+    let findings: Vec<String> =
+        wanted.into_iter().filter(|name| !there(name)).map(str::to_owned).collect();
+    none("the tests of docs/transactions.md", &findings);
+}
+
 /// The name of a schedule, `S` and its number, if `word` is one with nothing behind it but one of `ends`.
 fn named<'w>(word: &'w str, ends: &str) -> Option<&'w str> {
     let name = word.trim_end_matches(|end| ends.contains(end));

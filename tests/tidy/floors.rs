@@ -71,6 +71,7 @@ const FLOORS: [(&str, &[&str]); 25] = [
             "hashring",
             "model",
             "node",
+            "outbox",
             "plugin",
             "registry",
             "replication",

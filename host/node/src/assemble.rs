@@ -46,6 +46,7 @@ struct Shared {
     plugins: plugin::Host,
     issuer: Issuer,
     hook: Option<rollout::Hook>,
+    service_hook: Option<outbox::Hook>,
 }
 
 /// A running node. Dropping it ends nothing: its tasks go on until they are stopped, or their runtime is.
@@ -166,7 +167,8 @@ impl Process {
         let compiled = folder.join("compiled");
         let plugins = plugin::Host::new(handlers::host_config(config, Some(&compiled), compiler))?;
         let issuer = Issuer::new(&config.cluster.name)?;
-        Ok(Self { shared: Arc::new(Shared { registry, plugins, issuer, hook: None }) })
+        let shared = Shared { registry, plugins, issuer, hook: None, service_hook: None };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The registry of its nodes.
@@ -182,6 +184,17 @@ impl Process {
     pub fn with_hook(mut self, hook: rollout::Hook) -> Self {
         let shared = Arc::get_mut(&mut self.shared);
         shared.unwrap_or_else(|| unreachable!("nodes run already")).hook = Some(hook);
+        self
+    }
+
+    /// With a hook at every step of a transaction: what a test ends a node with.
+    ///
+    /// # Panics
+    /// When a node of this process was started already.
+    #[must_use]
+    pub fn with_service_hook(mut self, hook: outbox::Hook) -> Self {
+        let shared = Arc::get_mut(&mut self.shared);
+        shared.unwrap_or_else(|| unreachable!("nodes run already")).service_hook = Some(hook);
         self
     }
 }
@@ -219,11 +232,11 @@ impl Node {
         let parts = Parts { session, credentials, folder, log: log.clone(), restored, notices };
         let (replication, driver) = replication::bind(settings, parts)?;
         let tasks = Tasks::current(Stop::default());
-        let ledger = Arc::new(replication.clone());
-        let chats = Chats::new(ledger, live, chats(config), &tasks);
+        let chats = Chats::new(Arc::new(replication.clone()), live, chats(config), &tasks);
         let archive = objects::start(&replication, &chats, engine, boot, &tasks);
         keeping::keep(config, &chats, &archive);
-        let services = owing::start(config, &replication, &chats, boot, &tasks).await?;
+        let service_hook = process.shared.service_hook.clone();
+        let services = owing::start(config, &replication, &chats, (boot, service_hook), &tasks).await?;
         rollout.run(&replication, &tasks);
         // Before it takes part: what is missing others have, and they lead until it is here.
         replication.set_ready(begun == rollout::Begun::Live).await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chat::{Chats, OutcallDone};
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{ChatToken, Outbox};
-use outbox::{Access, Call, Desk, Later, Reply, Services};
+use outbox::{Access, Call, Desk, Hook, Later, Reply, Services};
 use replication::core::Outcome;
 use replication::{Replication, RequestHead};
 use runtime::{Stop, Tasks};
@@ -29,6 +29,7 @@ struct Log {
     replication: Replication,
     boot: u64,
     directory: Directory,
+    hook: Option<Hook>,
 }
 
 impl Desk for Log {
@@ -46,6 +47,10 @@ impl Desk for Log {
 
     fn instances(&self, path: &str) -> Vec<String> {
         self.directory.instances(path)
+    }
+
+    fn hook(&self) -> Option<&Hook> {
+        self.hook.as_ref()
     }
 
     fn others(&self) -> Vec<NodeId> {
@@ -142,13 +147,13 @@ pub(crate) async fn start(
     config: &Config,
     replication: &Replication,
     chats: &Chats,
-    boot: u64,
+    (boot, hook): (u64, Option<Hook>),
     tasks: &Tasks,
 ) -> Result<Services, StartError> {
     let sender = Sender::new(SenderConfig::default())?;
     let directory = Directory::open(config).await;
     let (news, stop) = (directory.news(), tasks.stop().clone());
-    let log = Log { chats: chats.clone(), replication: replication.clone(), boot, directory };
+    let log = Log { chats: chats.clone(), replication: replication.clone(), boot, directory, hook };
     let names = Names { cluster: config.cluster.name.clone() };
     let configs = config.service_configs();
     let services = Services::start(Arc::new(log), Arc::new(sender), configs, &names, tasks);

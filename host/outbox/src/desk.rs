@@ -15,6 +15,8 @@ use replication::core::Outcome;
 use segment::LogEntry;
 use tokio::sync::oneshot;
 
+use crate::hook::Hook;
+
 /// Something that takes a while. Dropping it stops waiting.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -70,6 +72,10 @@ pub trait Desk: Debug + Send + Sync + 'static {
     /// The URLs at which the instances of a service are that has this path in the service registry.
     fn instances(&self, _path: &str) -> Vec<String> {
         Vec::new()
+    }
+    /// What is waited for between the steps: nothing, but in tests.
+    fn hook(&self) -> Option<&Hook> {
+        None
     }
     /// The other nodes of the cluster, as far as they are there.
     fn others(&self) -> Vec<NodeId>;

@@ -26,6 +26,7 @@ mod courier;
 mod delivering;
 mod desk;
 mod everywhere;
+mod hook;
 mod keeping;
 mod meters;
 mod obeying;
@@ -43,6 +44,7 @@ pub use courier::Courier;
 pub use desk::{Access, Call, Desk, Later, Reply};
 pub use everywhere::Heard;
 pub use keeping::Keep;
+pub use hook::{Hook, Point, Says};
 pub use question::is_question;
 pub use services::{
     Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown, WishError,

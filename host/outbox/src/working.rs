@@ -22,6 +22,7 @@ use crate::config::ServiceConfig;
 use crate::courier::Courier;
 use crate::desk::{Call, Desk};
 use crate::everywhere;
+use crate::hook::{Point, Says};
 use crate::keeping::Judged;
 use crate::meters::Meters;
 use crate::question::{Question, Wish};
@@ -267,6 +268,11 @@ impl Work {
         append(&*self.desk, partition, epoch, changes).await
     }
 
+    /// Waits for a test, if there is one.
+    pub(crate) async fn reached(&self, point: Point) {
+        reached(&*self.desk, point).await;
+    }
+
     /// Writes a transaction out and tries it. `wait`: others are under way, and there must be room for it; `until`:
     /// after that it may not begin any more.
     pub(crate) async fn send(
@@ -312,7 +318,9 @@ impl Work {
             // It would not be over before its turn is.
             return cancelled(Verdict::Later);
         }
+        self.reached(Point::Sending).await;
         let attempt = self.deliver(&target, &rendered, until).await;
+        self.reached(Point::Answered).await;
         self.tell(id, &events, &attempt)
     }
 
@@ -343,16 +351,29 @@ pub(crate) async fn append(
     epoch: u64,
     changes: Vec<OutboxChange>,
 ) -> bool {
+    let says = Says::of(&changes);
     let entry = OutboxEntry { time_ms: runtime::wall_ms(), changes };
     let payload = Bytes::from(entry.encode());
+    reached(desk, Point::Appending(says)).await;
     let Some(answer) = desk.append(partition, epoch, payload) else { return false };
+    reached(desk, Point::Appended(says)).await;
     match answer.await {
-        Ok(Committed::Quorum { .. } | Committed::Done) => true,
+        Ok(Committed::Quorum { .. } | Committed::Done) => {
+            reached(desk, Point::Committed(says)).await;
+            true
+        }
         Ok(Committed::NotCommitted(_)) => {
             desk.give_up(partition, epoch);
             false
         }
         Ok(Committed::Local { .. } | Committed::Unknown(_)) | Err(_) => false,
+    }
+}
+
+/// Waits for a test, if there is one.
+async fn reached(desk: &dyn Desk, point: Point) {
+    if let Some(hook) = desk.hook() {
+        hook.reached(&desk.node(), point).await;
     }
 }
 

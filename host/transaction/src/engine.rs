@@ -262,7 +262,11 @@ impl Engine {
 
     fn may(&self) -> May {
         let recovering = self.service.state() == State::Recovering;
-        let sendable = self.lanes.values().any(|lane| lane.to_send().is_some());
+        // What only fails again and again says nothing of the others.
+        let sendable = self
+            .lanes
+            .iter()
+            .any(|(number, lane)| lane.to_send().is_some() && !self.service.is_ill(*number));
         let cutting = self.lanes.values().any(|lane| lane.appending);
         let (alone, turn) = match self.turn {
             None => (true, true),
@@ -459,6 +463,33 @@ mod tests {
         assert_eq!(engine.poll(now), None);
         let settles = engine.poll(now + SETTLE_AFTER);
         assert!(matches!(settles, Some(Step::Settle { .. })), "what was taken is written down");
+    }
+
+    #[test]
+    fn a_service_that_is_down_for_one_lane_s_events_is_tried_with_another_s() {
+        let (mut engine, now) = engine(4);
+        engine.handle_owed(2, 1, owes(9), now);
+        assert!(engine.poll(now).is_some());
+        let ended = Ended::Failed { retry_after: None, silent: false, connected: true };
+        let ill = Tried { verdict: Verdict::Later, ended, status: Some(500) };
+        engine.handle_tried(2, &frozen(9), &ill, now, u32::MAX);
+        assert!(matches!(engine.service().state(), State::Down { .. }), "it is all there is");
+        let ripe = Owed { ripe: true, ..Owed::default() };
+        engine.handle_owed(1, 1, ripe.clone(), now);
+        engine.handle_owed(3, 1, ripe, now);
+        let later = now + SECOND;
+        let cut = Step::Cut { lane: 3, epoch: 1, settled: None };
+        assert_eq!(engine.poll(later), Some(cut), "one of them");
+        assert!(matches!(engine.poll(later), Some(Step::Send { lane: 2, .. })), "meanwhile");
+        assert_eq!(engine.poll(later), None);
+        engine.handle_appended(3, 1, Some(owes(12)), later);
+        engine.handle_tried(2, &frozen(9), &ill, later, u32::MAX);
+        let last = later + 2 * SECOND;
+        assert!(matches!(engine.poll(last), Some(Step::Send { lane: 3, .. })), "now that one");
+        engine.handle_tried(3, &frozen(12), &taken(), last, 0);
+        assert_eq!(engine.service().state(), State::Up);
+        assert!(matches!(engine.poll(last), Some(Step::Cut { lane: 1, .. })), "and all others");
+        assert!(matches!(engine.poll(last), Some(Step::Send { lane: 2, .. })));
     }
 
     #[test]

@@ -108,6 +108,8 @@ pub struct Service {
     schedule: Schedule,
     /// Lanes that failed since the last success.
     failed: BTreeSet<u16>,
+    /// Those of them that were answered: it may be their events.
+    ill: BTreeSet<u16>,
     /// Attempts that may be under way at once: doubles with success, up to `parallel`.
     window: usize,
     parallel: usize,
@@ -131,6 +133,7 @@ impl Service {
             retry,
             schedule: Schedule::new(retry),
             failed: BTreeSet::new(),
+            ill: BTreeSet::new(),
             window: 1,
             parallel: parallel.max(1),
             in_flight: 0,
@@ -193,6 +196,9 @@ impl Service {
                     self.window = 1;
                 }
                 self.failed.insert(lane);
+                if !silent {
+                    self.ill.insert(lane);
+                }
                 let many = self.failed.len() >= FAILING_LANES.min(lanes.max(1));
                 let down = match self.state {
                     State::Up => !connected || many,
@@ -210,6 +216,7 @@ impl Service {
 
     fn succeeds(&mut self, now: Instant) {
         self.failed.clear();
+        self.ill.clear();
         self.schedule.reset();
         self.down_since = None;
         self.window = (self.window * 2).min(self.parallel);
@@ -283,6 +290,7 @@ impl Service {
             self.parked = 0;
             self.down_since = None;
             self.failed.clear();
+            self.ill.clear();
             self.schedule.reset();
             self.wakes += 1;
             self.enter(State::Recovering, now);
@@ -305,6 +313,11 @@ impl Service {
     /// Since when.
     pub fn since(&self) -> Instant {
         self.since
+    }
+
+    /// Whether it answered a lane otherwise than with success since it did anybody: another lane may do better.
+    pub fn is_ill(&self, lane: u16) -> bool {
+        self.ill.contains(&lane)
     }
 
     /// How many attempts are under way.

@@ -149,9 +149,9 @@ async fn where_nobody_listens_nothing_is_written_for_listeners() {
     assert!(matches!(&last.changes[..], [Change::Join { .. }]), "{last:?}");
 }
 
-#[tokio::test]
-async fn a_call_out_waits_until_it_is_answered_and_is_answered_once() {
-    let caller = Scripted::calling(
+/// Has a service called when it is asked to, and keeps the status of the answer.
+fn caller() -> Arc<Scripted> {
+    Scripted::calling(
         "caller",
         |call| match text(call) {
             "ask" => with(
@@ -170,23 +170,32 @@ async fn a_call_out_waits_until_it_is_answered_and_is_answered_once() {
             503 => Err(Failure::Busy),
             status => Ok(vec![attr("status", u8::try_from(status).unwrap_or(u8::MAX))]),
         },
-    );
+    )
+}
+
+fn done(token: ChatToken, status: u16) -> Request {
+    let body = b"7".to_vec();
+    Request::OutcallDone(OutcallDone { token, number: 1, status, body, attempts: 2 })
+}
+
+fn told_of_replies(handler: &Scripted) -> usize {
+    handler.told().iter().filter(|told| *told == "c1").count()
+}
+
+#[tokio::test]
+async fn a_call_out_waits_until_it_is_answered_and_is_answered_once() {
+    let caller = caller();
     let stage = Stage::new(vec![chain(&[&caller])], Config::default());
     let token = stage.chat().await;
     stage.say(token, "k1", "ask").await;
     assert_eq!(shown(&stage, 0, token).await.pending.outcalls, 1);
-    let done = |status| {
-        let body = b"7".to_vec();
-        Request::OutcallDone(OutcallDone { token, number: 1, status, body, attempts: 2 })
-    };
-    let later = stage.ask(0, done(503)).await.unwrap_err();
+    let later = stage.ask(0, done(token, 503)).await.unwrap_err();
     assert!(later.retryable, "a handler that was busy is asked again");
     assert_eq!(shown(&stage, 0, token).await.pending.outcalls, 1);
     for waited in [true, false] {
-        assert_eq!(stage.ask(0, done(200)).await, Ok(Response::OutcallDone { waited }));
+        assert_eq!(stage.ask(0, done(token, 200)).await, Ok(Response::OutcallDone { waited }));
     }
-    let answers = caller.told().into_iter().filter(|told| told == "c1");
-    assert_eq!(answers.count(), 2, "one of them failed");
+    assert_eq!(told_of_replies(&caller), 2, "one of them failed");
     let chat = shown(&stage, 0, token).await;
     assert_eq!(chat.attrs.get("status").map(String::as_str), Some("200"));
     assert!(chat.pending.is_empty());
@@ -224,6 +233,36 @@ async fn a_reply_that_its_plugin_cannot_take_ends_its_call_after_three_runs() {
     let chat = shown(&stage, 0, token).await;
     assert!(chat.pending.is_empty(), "nobody waits for it any more");
     stage.say(token, "k2", "and on it goes").await;
+}
+
+/// T-S13, of a reply. Its entry is lost with its epoch: whoever leads next is given it again, and its effects are there
+/// once (T-I6).
+#[tokio::test]
+async fn a_reply_that_was_not_committed_is_given_to_the_next_leader() {
+    let (one, two) = (caller(), caller());
+    let stage = Stage::new(vec![chain(&[&one]), chain(&[&two])], Config::default());
+    let token = stage.chat().await;
+    stage.say(token, "k1", "ask").await;
+    stage.hold();
+    let comes = async {
+        stage.comes_to(|| told_of_replies(&one) == 1).await;
+        stage.rest().await;
+    };
+    tokio::select! { biased;
+        answer = stage.ask(0, done(token, 200)) => panic!("nothing is committed: {answer:?}"),
+        () = comes => {}
+    }
+    stage.world.close();
+    stage.world.look().commits = true;
+    stage.world.open(1, Keeps::Committed);
+    assert_eq!(shown(&stage, 1, token).await.pending.outcalls, 1, "it waits");
+    for waited in [true, false] {
+        let asked = stage.ask(1, done(token, 201)).await;
+        assert_eq!(asked, Ok(Response::OutcallDone { waited }));
+    }
+    assert_eq!((told_of_replies(&one), told_of_replies(&two)), (1, 1));
+    let chat = shown(&stage, 1, token).await;
+    assert_eq!(chat.attrs.get("status").map(String::as_str), Some("201"));
 }
 
 /// Tells in its message's place what it is told of the past.

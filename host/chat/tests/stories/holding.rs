@@ -149,6 +149,7 @@ async fn at_its_deadline_it_is_stored_or_dropped_and_its_handler_is_told() {
     }
 }
 
+/// T-S13, of a deadline.
 #[tokio::test]
 async fn who_takes_over_ends_it_with_what_is_left_and_once() {
     let clock = SimulatedClock::new();
@@ -179,6 +180,7 @@ async fn who_takes_over_ends_it_with_what_is_left_and_once() {
     assert_eq!(expired(&one), 0, "its deadline was over when another led");
 }
 
+/// T-S13, of a deadline whose entry is lost.
 #[tokio::test]
 async fn an_end_that_was_not_committed_ends_nothing() {
     let clock = SimulatedClock::new();

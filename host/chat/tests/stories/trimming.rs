@@ -3,10 +3,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chat::{Chain, Code, Collect, Config, Request, Trim};
-use model::{ChatToken, encode};
+use model::{
+    ChatToken, Dialect, Entry, EventPlace, FrozenId, Lane, OutboxChange, OutboxEntry, Part, Route,
+    ServiceRecord, encode,
+};
 
-use crate::stage::{Keeps, Stage, read, refused, send, sent};
+use crate::stage::{Keeps, PARTITION, Stage, read, refused, send, sent};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -80,4 +84,100 @@ async fn what_is_read_again_is_kept_and_what_is_forgotten_is_not() {
         assert!(sent(stage.ask(1, again).await).replay, "{number}");
     }
     assert!(!sent(stage.ask(1, send(open, "new", "new")).await).replay);
+}
+
+/// Says something of services in the log, by node `at`.
+async fn tells(stage: &Stage, at: usize, change: OutboxChange) {
+    let epoch = stage.world.look().epoch;
+    let payload = Bytes::from(OutboxEntry { time_ms: 1, changes: vec![change] }.encode());
+    let appended = stage.chats[at].append(PARTITION, epoch, payload, 1);
+    let (_place, answer) = appended.expect("it leads");
+    answer.await.expect("it is committed");
+}
+
+/// What the service is owed, as node `at` knows it.
+fn lane(stage: &Stage, at: usize) -> Lane {
+    let epoch = stage.world.look().epoch;
+    let owed = stage.chats[at].owed(PARTITION, epoch, |outbox| {
+        outbox.service("crm").expect("it was described").lane.clone()
+    });
+    owed.expect("it leads").0
+}
+
+/// The entries of a chat in which something stands that may be seen.
+fn events(stage: &Stage, token: ChatToken) -> Vec<(u64, u64, Entry)> {
+    let inner = stage.world.look();
+    let shown = |entry: &Entry| entry.messages().any(|message| message.route != Route::Nobody);
+    let decoded = inner.log.iter().filter_map(|logged| {
+        let entry = encode::decode(&logged.payload).ok()?;
+        (entry.chat == token && shown(&entry)).then_some((logged.epoch, logged.seq, entry))
+    });
+    decoded.collect()
+}
+
+/// Freezes what these entries say.
+async fn freezes(stage: &Stage, at: usize, of: &[(u64, u64, Entry)]) {
+    let places = of.iter().flat_map(|(epoch, seq, entry)| {
+        let count = u32::try_from(entry.messages().count()).expect("few");
+        (0..count).map(|index| EventPlace { seq: *seq, index, epoch: *epoch, number: 1 })
+    });
+    let (dialect, events) = (Dialect::Webhook, places.collect());
+    let part = Part { dialect, render: 1, events, hash: [0; 32], rounds: 0 };
+    let upto = (of.last().expect("there are some").1 + 1, 0);
+    let (service, from) = ("crm".to_owned(), lane(stage, at).scan);
+    tells(stage, at, OutboxChange::Cut { service, part, from, upto }).await;
+}
+
+/// T-S9, of chats that are forgotten. What a service that is down is owed of one stays, whether it is frozen or not,
+/// through trims and a take-over; and not longer than it is owed.
+#[tokio::test]
+async fn what_a_service_is_owed_stays_when_its_chat_is_forgotten() {
+    let stage = stage();
+    let kinds = vec!["*".to_owned()];
+    let (name, dialect) = ("crm".to_owned(), Dialect::Webhook);
+    let record = ServiceRecord { name, revision: 0, dialect, kinds };
+    let (old, open) = (stage.chat().await, stage.chat().await);
+    tells(&stage, 0, OutboxChange::Service { record, from_start: false }).await;
+    for number in 0..6 {
+        stage.say(old, &number.to_string(), "old").await;
+    }
+    let first = events(&stage, old);
+    freezes(&stage, 0, &first[..3]).await;
+    stage.ask(0, Request::End { token: old, sender: None }).await.unwrap();
+    stage.world.look().wall_ms += DAY_MS;
+    let forgotten = |last: &segment::LogEntry| last.payload[0] == 3;
+    let forgets =
+        stage.until(|world| world.log.iter().find(|it| forgotten(it)).map(|it| it.seq)).await;
+    for number in 0..60 {
+        stage.say(open, &number.to_string(), "open").await;
+    }
+    let owed = events(&stage, old);
+    assert_eq!(kept(&stage, old, forgets).await, owed.len(), "frozen or not");
+    let before = lane(&stage, 0);
+    stage.world.close();
+    stage.world.look().snapshot = None;
+    stage.world.open(1, Keeps::Committed);
+    assert_eq!(refused(stage.ask(1, read(old, None)).await).code, Code::UnknownChat);
+    assert_eq!(lane(&stage, 1), before, "the next leader owes the same");
+    // It is there again: everything is frozen, and taken.
+    let rest = events(&stage, old).split_off(3);
+    let all = [rest, events(&stage, open)].concat();
+    freezes(&stage, 1, &in_order(all)).await;
+    let frozen: Vec<FrozenId> = lane(&stage, 1).unfinished.iter().map(|it| it.id).collect();
+    for id in frozen {
+        let (service, status) = ("crm".to_owned(), Some(200));
+        let (again, parked) = (Vec::new(), Vec::new());
+        tells(&stage, 1, OutboxChange::Settle { service, id, again, parked, status }).await;
+    }
+    assert_eq!(lane(&stage, 1).pending(), 0);
+    let settled = stage.world.look().log.len() as u64;
+    for number in 60..120 {
+        stage.say(open, &number.to_string(), "open").await;
+    }
+    assert_eq!(kept(&stage, old, settled).await, 0);
+}
+
+fn in_order(mut entries: Vec<(u64, u64, Entry)>) -> Vec<(u64, u64, Entry)> {
+    entries.sort_by_key(|(_, seq, _)| *seq);
+    entries
 }

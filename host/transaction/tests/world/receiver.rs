@@ -15,13 +15,19 @@ pub(crate) enum Mood {
     Ill,
     /// It takes all but some.
     Picky,
+    /// It says that it is not there any more.
+    Gone,
+    /// It takes the words of `text` and never anything else.
+    Narrow,
 }
 
 pub(crate) fn mood(random: &mut SmallRng) -> Mood {
-    match random.random_range(0..8) {
-        0 => Mood::Away,
-        1 => Mood::Ill,
-        2 | 3 => Mood::Picky,
+    match random.random_range(0..16) {
+        0 | 1 => Mood::Away,
+        2 | 3 => Mood::Ill,
+        4..8 => Mood::Picky,
+        8 => Mood::Gone,
+        9 => Mood::Narrow,
         _ => Mood::Well,
     }
 }
@@ -40,9 +46,14 @@ pub(crate) fn answer(
     match mood {
         Mood::Away => return failed(true, false),
         Mood::Ill => return failed(false, true),
-        Mood::Well | Mood::Picky => {}
+        Mood::Gone => {
+            let (verdict, ended) = (Verdict::Later, Ended::Gone);
+            return (Vec::new(), Tried { verdict, ended, status: Some(410) });
+        }
+        Mood::Well | Mood::Picky | Mood::Narrow => {}
     }
-    if events.iter().any(|event| event.message.kind == "poison") {
+    let refuses = |kind: &str| kind == "poison" || mood == Mood::Narrow && kind != "text";
+    if events.iter().any(|event| refuses(&event.message.kind)) {
         let (verdict, ended) = (Verdict::Refused, Ended::Answered);
         return (Vec::new(), Tried { verdict, ended, status: Some(400) });
     }

@@ -1,0 +1,182 @@
+//! Nodes, their logs and a clock.
+
+#![expect(clippy::unwrap_used, reason = "what a test needs is there, or it fails")]
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::Dialect;
+use outbox::{Keep, Order, ServiceConfig, ServiceView, Services};
+use runtime::{EnteredClock, SimulatedClock, Stop, Tasks};
+use transaction::{BatchLimits, Names, Retry, Sender, SenderConfig};
+
+use crate::ledger::Ledger;
+use crate::service::Service;
+
+/// The clock is moved by so much: little beside every time that an attempt has, so that what goes over a
+/// socket is there before it is late.
+const STEP: Duration = Duration::from_millis(50);
+/// So often everybody is let act between two moves.
+const TURNS: usize = 64;
+/// Nothing here takes longer, as the clock goes.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// The name of the service that most is about.
+pub(crate) const CRM: &str = "crm";
+
+/// A cluster in memory.
+pub(crate) struct Rig {
+    pub(crate) ledger: Ledger,
+    clock: SimulatedClock,
+    passed: Cell<Duration>,
+    _entered: EnteredClock,
+}
+
+/// A node that runs.
+pub(crate) struct Node {
+    pub(crate) services: Services,
+    tasks: Tasks,
+}
+
+impl Rig {
+    /// Partitions that node `a` leads.
+    pub(crate) fn new(partitions: u16) -> Self {
+        let clock = SimulatedClock::new();
+        let entered = clock.enter();
+        let ledger = Ledger::new(partitions, "a");
+        Self { ledger, clock, passed: Cell::default(), _entered: entered }
+    }
+
+    /// Starts a node.
+    pub(crate) fn start(&self, name: &str, configs: Vec<ServiceConfig>) -> Node {
+        self.start_with(name, configs, SenderConfig::default())
+    }
+
+    /// Starts a node that sends like this.
+    pub(crate) fn start_with(
+        &self,
+        name: &str,
+        configs: Vec<ServiceConfig>,
+        sends: SenderConfig,
+    ) -> Node {
+        let tasks = Tasks::current(Stop::default());
+        let sender = Sender::new(sends).unwrap();
+        let names = Names { cluster: "example.org".to_owned() };
+        let seat = self.ledger.seat(name);
+        let services = Services::start(seat, Arc::new(sender), configs, &names, &tasks);
+        self.ledger.tells(&services);
+        Node { services, tasks }
+    }
+
+    /// Says texts in a partition.
+    pub(crate) fn says(&self, partition: u16, numbers: std::ops::Range<usize>) -> Vec<String> {
+        let texts = numbers.map(|number| format!("{partition}-{number}"));
+        let said = texts.inspect(|text| _ = self.ledger.say(partition, text));
+        said.collect()
+    }
+
+    /// Lets everybody act, without that time passes.
+    pub(crate) async fn settles(&self) {
+        for _turn in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Lets everybody do all that needs no time.
+    pub(crate) async fn acts(&self) {
+        for _often in 0..20 {
+            self.settles().await;
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) async fn passes(&self, time: Duration) {
+        let end = self.passed.get() + time;
+        while self.passed.get() < end {
+            self.settles().await;
+            self.passed.set(end.min(self.passed.get() + STEP));
+            self.clock.set(self.passed.get());
+        }
+        self.settles().await;
+    }
+
+    /// Lets time pass until something is so.
+    pub(crate) async fn until<T: Debug>(&self, what: &str, mut ask: impl FnMut() -> Result<(), T>) {
+        let end = self.passed.get() + PATIENCE;
+        while let Err(seen) = ask() {
+            assert!(self.passed.get() < end, "waited in vain for {what}: {seen:?}");
+            self.passes(STEP).await;
+        }
+    }
+
+    /// Until the service has taken just this, in this order.
+    pub(crate) async fn arrives(&self, service: &Service, said: &[String]) {
+        self.until("everything to arrive", || {
+            let taken = service.taken();
+            if taken.len() >= said.len() { Ok(()) } else { Err(taken) }
+        })
+        .await;
+        assert_eq!(service.taken(), said);
+        service.checks(&self.ledger);
+    }
+
+    /// Until a service is owed nothing, which the log knows.
+    pub(crate) async fn is_settled(&self, partition: u16) {
+        self.until("nothing to be owed", || {
+            let lane = self.ledger.lane(partition, CRM);
+            match lane {
+                Some(lane) if lane.pending() == 0 && lane.unfinished.is_empty() => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+    }
+
+    /// Until so many requests have come.
+    pub(crate) async fn came(&self, service: &Service, count: usize) {
+        self.until("a request", || {
+            let seen = service.seen();
+            if seen.len() >= count { Ok(()) } else { Err(seen) }
+        })
+        .await;
+    }
+}
+
+impl Node {
+    /// How the service does.
+    pub(crate) fn view(&self) -> ServiceView {
+        self.services.list().into_iter().find(|view| view.name == CRM).unwrap()
+    }
+
+    /// It is gone in the middle of whatever it did.
+    pub(crate) async fn dies(self) {
+        self.tasks.finish().await;
+    }
+}
+
+/// A service as a node's file would describe it.
+pub(crate) fn described(name: &str, url: &str) -> ServiceConfig {
+    ServiceConfig {
+        name: name.to_owned(),
+        url: url.to_owned(),
+        dialect: Dialect::Matrix,
+        secret_file: None,
+        secrets: BTreeMap::new(),
+        outcall_give_up: Duration::from_secs(3600),
+        kinds: vec!["*".to_owned()],
+        allow_private: vec!["127.0.0.0/8".parse().unwrap()],
+        batch: BatchLimits::default(),
+        parallel: 16,
+        retry: Retry { cap: Duration::from_secs(30), ..Retry::default() },
+        from_start: true,
+        order: Order::Chat,
+        keep: Keep::default(),
+    }
+}
+
+pub(crate) fn crm(service: &Service) -> ServiceConfig {
+    described(CRM, &service.url())
+}
