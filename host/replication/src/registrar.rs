@@ -123,7 +123,8 @@ mod tests {
     use super::*;
 
     fn record(nonce: u64) -> PartitionRecord {
-        PartitionRecord { nonce, ..PartitionRecord::first(Vec::new(), 1) }
+        let member = registry::Member { node: "n1".parse().unwrap(), store: 1 };
+        PartitionRecord { nonce, ..PartitionRecord::first(vec![member], 1) }
     }
 
     fn stands(nonce: u64, version: u64) -> Option<Value> {
