@@ -84,8 +84,8 @@ const POLICY: Template = Template {
     fixture: include_str!("../../../plugins/templates/policy/fixture.toml"),
 };
 
-/// The template of a kind and its source in a language, if there is one. Callbacks have none: nobody delivers
-/// calls out yet.
+/// The template of a kind and its source in a language, if there is one. Callbacks have none: they
+/// come with a plugin that queues calls.
 fn template(language: Language, kind: Kind) -> Option<(Template, &'static [File])> {
     let sources: &[File] = match (kind, language) {
         (Kind::Message, Language::Rust) => files!("examples/rust": "src/lib.rs"),
