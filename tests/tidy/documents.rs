@@ -158,7 +158,8 @@ fn the_tests_that_the_documents_name_exist() {
         ["host", "tests", "plugins"].iter().flat_map(|folder| files(&root().join(folder), "rs"))
     {
         for line in read(&file).lines() {
-            let after = line.trim_start().strip_prefix("async ").unwrap_or(line.trim_start());
+            let after =
+                line.trim_start().strip_prefix("async ").unwrap_or_else(|| line.trim_start());
             if let Some((name, _)) = after.strip_prefix("fn ").and_then(|rest| rest.split_once('('))
             {
                 known.insert(name.to_owned());

@@ -235,8 +235,8 @@ impl Node {
         let chats = Chats::new(Arc::new(replication.clone()), live, chats(config), &tasks);
         let archive = objects::start(&replication, &chats, engine, boot, &tasks);
         keeping::keep(config, &chats, &archive);
-        let service_hook = process.shared.service_hook.clone();
-        let services = owing::start(config, &replication, &chats, (boot, service_hook), &tasks).await?;
+        let life = (boot, process.shared.service_hook.clone());
+        let services = owing::start(config, &replication, &chats, life, &tasks).await?;
         rollout.run(&replication, &tasks);
         // Before it takes part: what is missing others have, and they lead until it is here.
         replication.set_ready(begun == rollout::Begun::Live).await;

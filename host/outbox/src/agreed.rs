@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use hashring::NodeId;
 use model::{Dialect, OutboxChange, ServiceRecord};
+use registry::COUNT_MAX;
 use serde::{Deserialize, Serialize};
 use transaction::{BatchLimits, Cause};
 
@@ -89,6 +90,9 @@ pub(crate) enum InvalidAgreed {
     /// A newer program wrote it. Update this node; until then it goes on with what it has.
     #[error("it has format {0}, and this program knows only {FORMAT}")]
     Format(u64),
+    /// It says what no node can have written.
+    #[error("it is no record that a node wrote: no service has changed so often")]
+    Unsound,
 }
 
 /// What a node's file makes of the record that stands.
@@ -157,7 +161,11 @@ impl Agreed {
         let value: serde_json::Value = serde_json::from_slice(bytes).map_err(json)?;
         match value.get("format").and_then(serde_json::Value::as_u64) {
             Some(format) if format != u64::from(FORMAT) => Err(InvalidAgreed::Format(format)),
-            _ => serde_json::from_value(value).map_err(json),
+            _ => {
+                let record: Self = serde_json::from_value(value).map_err(json)?;
+                let sound = record.revision <= COUNT_MAX && record.born <= record.revision;
+                sound.then_some(record).ok_or(InvalidAgreed::Unsound)
+            }
         }
     }
 
@@ -345,6 +353,17 @@ mod tests {
         let old = ServiceRecord { revision: 0, ..begun().record("crm") };
         let changes = begun().changes("crm", Some(&old)).unwrap();
         assert!(matches!(changes.as_slice(), [OutboxChange::Service { .. }]));
+    }
+
+    #[test]
+    fn a_revision_that_cannot_be_counted_on_from_is_refused() {
+        let sound = Agreed { revision: COUNT_MAX, ..begun() };
+        assert_eq!(Agreed::decode(&sound.encode()), Ok(sound.clone()));
+        let revision = COUNT_MAX + 1;
+        let late = Agreed { revision, ..sound.clone() };
+        assert_eq!(Agreed::decode(&late.encode()), Err(InvalidAgreed::Unsound));
+        let born = Agreed { born: revision, ..sound };
+        assert_eq!(Agreed::decode(&born.encode()), Err(InvalidAgreed::Unsound));
     }
 
     #[test]

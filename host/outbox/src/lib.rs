@@ -43,8 +43,8 @@ pub use config::ServiceConfig;
 pub use courier::Courier;
 pub use desk::{Access, Call, Desk, Later, Reply};
 pub use everywhere::Heard;
-pub use keeping::Keep;
 pub use hook::{Hook, Point, Says};
+pub use keeping::Keep;
 pub use question::is_question;
 pub use services::{
     Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown, WishError,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashring::NodeId;
-use registry::{Cas, MemberRecord, Session};
+use registry::{COUNT_MAX, Cas, MemberRecord, Session};
 use runtime::Instant;
 use transaction::{State, Turn, TurnRecord, TurnSeen, TurnStep};
 
@@ -19,6 +19,12 @@ use crate::working::{Happened, Work};
 
 /// How long giving the turn back may take when the node stops: who does not hear it takes it later.
 const GIVE_BACK_MAX: Duration = Duration::from_secs(1);
+
+/// The record of these bytes; `None`: no node wrote it.
+fn turn_record(bytes: &[u8]) -> Option<TurnRecord> {
+    let record: TurnRecord = serde_json::from_slice(bytes).ok()?;
+    (record.term <= COUNT_MAX).then_some(record)
+}
 
 /// What came of a step.
 #[derive(Debug)]
@@ -122,11 +128,13 @@ impl Work {
         let service = &self.config.name;
         let record = match session.get(&self.turn_key()).await.ok()? {
             None => None,
-            Some(value) => match registry::decode::<TurnRecord>(&value.data) {
-                Ok(record) => Some((record, value.version)),
-                Err(error) => {
-                    tracing::warn!(service, %error,
-                        "services/{service}/turn in the registry is no turn, and nobody can take it: remove it");
+            Some(value) => match turn_record(&value.data) {
+                Some(record) => Some((record, value.version)),
+                None => {
+                    tracing::warn!(
+                        service,
+                        "services/{service}/turn in the registry is no turn, and nobody can take it: remove it"
+                    );
                     return None;
                 }
             },
@@ -171,5 +179,19 @@ impl Work {
             let service = &self.config.name;
             tracing::debug!(service, %error, "that this node waits for its turn is not written");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_no_node_wrote_is_none() {
+        let turn = TurnRecord { holder: "n1".to_owned(), boot: 5, term: COUNT_MAX };
+        assert_eq!(turn_record(&registry::encode(&turn)).as_ref(), Some(&turn));
+        let later = TurnRecord { term: COUNT_MAX + 1, ..turn };
+        assert_eq!(turn_record(&registry::encode(&later)), None);
+        assert_eq!(turn_record(b"{}"), None);
     }
 }

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 /// Numbers that rise by one from life to life and from reign to reign stay below this: nobody gets there by
 /// counting, and who counts on from it is still far from the end of 64 bits.
-pub(crate) const COUNT_MAX: u64 = 1 << 62;
+pub const COUNT_MAX: u64 = 1 << 62;
 
 /// What may stand in the registry. Other programs can write there too, so that what has the shape of a
 /// record need not be one that a node can live with.

@@ -25,7 +25,7 @@ mod zookeeper;
 
 pub use self::zookeeper::{Digest, Problem, ZooKeeperConfig};
 pub use cache::LastKnown;
-pub use codec::{DecodeError, Record, decode, encode};
+pub use codec::{COUNT_MAX, DecodeError, Record, decode, encode};
 pub use journal::OpenError;
 pub use membership::{
     CLUSTER, ClusterRecord, EndpointInfo, MEMBERS, MemberRecord, PARTITIONS, POSITIONS,

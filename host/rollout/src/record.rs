@@ -193,6 +193,9 @@ impl LiveSet {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.number > registry::COUNT_MAX {
+            return Err(format!("number {}, which nobody reaches by counting", self.number));
+        }
         if self.plugins.len() > PLUGINS_MAX {
             return Err(format!("{} plugins", self.plugins.len()));
         }
@@ -336,9 +339,12 @@ mod tests {
         };
         assert_eq!(changed("\"format\":1", "\"format\":2"), Err(InvalidRecord::Format(2)));
         assert!(matches!(changed("\"number\"", "\"x\":1,\"number\""), Err(InvalidRecord::Json(_))));
-        for (from, to) in
-            [("\"number\":3", "\"number\":2"), ("\"other\"", "\"Other\""), ("\"0.1.0\"", "\"\"")]
-        {
+        for (from, to) in [
+            ("\"number\":3", "\"number\":2"),
+            ("\"number\":3", "\"number\":18446744073709551615"),
+            ("\"other\"", "\"Other\""),
+            ("\"0.1.0\"", "\"\""),
+        ] {
             let wrong = changed(from, to);
             assert!(matches!(wrong, Err(InvalidRecord::Contradiction(_))), "{wrong:?}");
         }

@@ -232,7 +232,7 @@ fn open(config: &Config, data: &Path) -> Result<Registry, Problem> {
     match config.registry.kind {
         RegistryKind::Embedded => joining::open(data, config).map_err(Problem::from),
         RegistryKind::ZooKeeper => {
-            let zookeeper = joining::zookeeper(config).map_err(|error| wrong(chain(&error)))?;
+            let zookeeper = joining::servers(config).map_err(|error| wrong(chain(&error)))?;
             Registry::zookeeper(zookeeper).map_err(|error| wrong(chain(&error)))
         }
     }

@@ -15,6 +15,7 @@ mod bounds;
 #[expect(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../../tests/src/ensemble/mod.rs"]
 mod ensemble;
+#[expect(dead_code, reason = "shared with tests that need more of it")]
 #[path = "../../../../tests/src/python.rs"]
 mod interpreter;
 mod locks;
