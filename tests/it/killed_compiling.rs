@@ -116,7 +116,16 @@ async fn a_node_killed_while_it_compiles_leaves_nothing_behind_and_one_version_l
     assert_eq!(stamp(&sent), "2.0", "{sent}");
     three.restart(0).await;
     assert_eq!(live(&three, 0).await, "2.0");
-    // And nothing stands in the way of asking again.
-    let again = admin(&three, 0).await.swap_in("hello", &slow("3.0")).await;
+    // And nothing stands in the way of asking again. Three compilers keep a small machine so busy that the registry
+    // may be missed meanwhile, and then the answer says that asking once more is right.
+    let admin = admin(&three, 0).await;
+    let again = eventually("the same version to be live after all", async || {
+        let told = swap(&admin, "3.0").await.map_err(|error| error.to_string())??;
+        match told.status {
+            503 if told.body["retryable"] == true => Err(told.body.to_string()),
+            _ => Ok(told.expect(200)),
+        }
+    })
+    .await;
     assert_eq!((&again["version"], &again["nodes"]), (&json!("3.0"), &json!(3)), "{again}");
 }

@@ -2,9 +2,10 @@
 //!
 //! Of two nodes the one with the smaller id dials; so there is one connection, and nobody has to choose
 //! between two. One task a peer: it dials, greets, runs the connection, and after its end dials again,
-//! with a pause that grows. What the registry says anew (another address, a later life) ends the pause.
+//! with a pause that grows. What the registry says anew (another address, a later life) ends the pause. Who has
+//! no place in the registry any more is not dialled; a connection that is there stays until it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ pub(crate) struct Dialler {
     net: Net,
     endpoint: Endpoint,
     ending: Ending,
-    targets: BTreeMap<NodeId, watch::Sender<Target>>,
+    /// `None`: it has no place in the registry now.
+    targets: BTreeMap<NodeId, watch::Sender<Option<Target>>>,
 }
 
 impl Dialler {
@@ -68,13 +70,14 @@ impl Dialler {
         match self.targets.get(node) {
             Some(known) => {
                 known.send_if_modified(|known| {
+                    let target = Some(target);
                     let changed = *known != target;
                     *known = target;
                     changed
                 });
             }
             None => {
-                let (sender, follow) = watch::channel(target);
+                let (sender, follow) = watch::channel(Some(target));
                 self.targets.insert(node.clone(), sender);
                 let dial = Dial {
                     net: self.net.clone(),
@@ -88,6 +91,13 @@ impl Dialler {
             }
         }
     }
+
+    /// Dials nobody but these from now on.
+    pub(crate) fn only(&self, nodes: &BTreeSet<&NodeId>) {
+        for (_, target) in self.targets.iter().filter(|(node, _)| !nodes.contains(node)) {
+            target.send_if_modified(|target| target.take().is_some());
+        }
+    }
 }
 
 struct Dial {
@@ -95,7 +105,7 @@ struct Dial {
     endpoint: Endpoint,
     ending: Ending,
     node: NodeId,
-    target: watch::Receiver<Target>,
+    target: watch::Receiver<Option<Target>>,
     /// The last trouble that was logged; the same again says nothing new.
     told: Option<String>,
 }
@@ -105,7 +115,16 @@ impl Dial {
         let stop = self.net.tasks.stop().clone();
         let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_MAX);
         loop {
-            let address = self.target.borrow_and_update().address.clone();
+            let aimed = self.target.borrow_and_update().as_ref().map(|it| it.address.clone());
+            let Some(address) = aimed else {
+                let (node, peer) = (&self.net.ours.node, &self.node);
+                tracing::info!(%node, %peer, "has no place in the registry any more: not dialled");
+                tokio::select! { biased;
+                    () = stop.stopped() => return,
+                    changed = self.target.changed() => if changed.is_err() { return },
+                }
+                continue;
+            };
             let reached = tokio::select! { biased;
                 () = stop.stopped() => return,
                 reached = self.reach(&address) => reached,
@@ -173,7 +192,15 @@ impl Dial {
     }
 
     fn tell(&mut self, address: &str, error: &GreetingError) {
-        metric::refused(&self.net.ours.node);
+        match error {
+            GreetingError::Ended(_) | GreetingError::Silent => {
+                metric::unreachable(&self.net.ours.node);
+            }
+            GreetingError::Refused(_)
+            | GreetingError::RefusedByPeer(_)
+            | GreetingError::Malformed(_)
+            | GreetingError::Distrusted(_) => metric::refused(&self.net.ours.node),
+        }
         let text = error.to_string();
         if self.told.as_ref() != Some(&text) {
             let (node, peer) = (&self.net.ours.node, &self.node);

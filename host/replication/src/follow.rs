@@ -113,6 +113,7 @@ impl RingFollower {
         for (_, record) in &records {
             nodes.entry(record.data.node.clone()).or_insert(record);
         }
+        self.dialler.only(&nodes.keys().collect());
         for (node, record) in &nodes {
             if *node != self.node
                 && let Some(life) = lives.get(node)

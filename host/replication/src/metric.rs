@@ -35,6 +35,12 @@ pub(crate) fn refused(node: &NodeId) {
     metrics::counter!("carillon_peer_refused_total", "node" => node.to_string()).increment(1);
 }
 
+/// A peer did not answer when it was dialled, or its connection ended before it had greeted.
+pub(crate) fn unreachable(node: &NodeId) {
+    let node = node.to_string();
+    metrics::counter!("carillon_peer_unreachable_total", "node" => node).increment(1);
+}
+
 /// A call of another node was turned away because too many run.
 pub(crate) fn busy(node: &NodeId) {
     metrics::counter!("carillon_forward_busy_total", "node" => node.to_string()).increment(1);

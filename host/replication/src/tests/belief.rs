@@ -124,6 +124,24 @@ async fn both_logs_say_that_a_certificate_is_for_another_node() {
 }
 
 #[tokio::test]
+async fn who_has_no_place_any_more_is_dialled_again_only_when_it_has_one() {
+    let heard = Heard::start();
+    let authority = Authority::new("test").unwrap();
+    let (mut a, gone) = (node(&authority, "a", hello("a", 1)), node(&authority, "b", hello("b", 1)));
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    a.dialler.aim(&id("b"), Target { address, ..gone.target() });
+    heard.until(&["nobody answers at"]).await;
+    assert!(heard.counted("carillon_peer_unreachable_total") >= 1, "{heard:?}");
+    assert_eq!(heard.counted("carillon_peer_refused_total"), 0, "nobody refused anything");
+    a.dialler.only(&[&id("c")].into());
+    heard.until(&["has no place in the registry any more"]).await;
+    let mut b = node(&authority, "b", hello("b", 2));
+    a.dial(&b);
+    assert_eq!((a.link().await.node, b.link().await.node), (id("b"), id("a")));
+}
+
+#[tokio::test]
 async fn both_logs_say_that_a_name_a_cluster_or_a_protocol_is_another() {
     let mismatches = [
         (hello("c", 1), "calls itself c but its certificate is for a"),
