@@ -82,17 +82,20 @@ fn a_cluster_of_processes_survives_a_long_run_of_faults() {
 
 #[test]
 fn what_a_slowed_member_costs_is_measured() {
-    if number(SLOWED).is_none() {
+    let Some(clients) = number(SLOWED) else {
         tests::skipped(
-            "what a slowed member costs; FAULTS_SLOWED=1 measures it on a quiet machine",
+            "what a slowed member costs; FAULTS_SLOWED=64 measures it with 64 clients on a quiet machine",
         );
         return;
-    }
-    inside::run("what_a_slowed_member_costs_is_measured", true, |place| block_on(slowed(place)));
+    };
+    let clients = usize::try_from(clients).expect("a number of clients");
+    inside::run("what_a_slowed_member_costs_is_measured", true, |place| {
+        block_on(slowed(place, clients));
+    });
 }
 
 /// Three times the three figures, so that their spread is seen as well.
-async fn slowed(place: Place) {
+async fn slowed(place: Place, clients: usize) {
     let tools = Tools::look(&place);
     if !tools.strace {
         return tests::skipped("a slowed member: there is no strace");
@@ -102,7 +105,7 @@ async fn slowed(place: Place) {
     let started = Deployment::start(&place, &shape).await;
     let mut deployment = started.unwrap_or_else(|reason| panic!("there is no cluster: {reason}"));
     for _ in 0..3 {
-        println!("{}", measure::slowed(&mut deployment, 64, Duration::from_secs(15)).await);
+        println!("{}", measure::slowed(&mut deployment, clients, Duration::from_secs(15)).await);
     }
 }
 

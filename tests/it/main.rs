@@ -51,3 +51,4 @@ mod three;
 mod tokens;
 mod twilio;
 mod why;
+mod zones;

@@ -90,7 +90,7 @@ pub(crate) enum InvalidAgreed {
     /// A newer program wrote it. Update this node; until then it goes on with what it has.
     #[error("it has format {0}, and this program knows only {FORMAT}")]
     Format(u64),
-    /// It says what no node can have written.
+    /// It says what no node can have written. This node goes on with what it has, until somebody mends or removes it.
     #[error("it is no record that a node wrote: no service has changed so often")]
     Unsound,
 }
