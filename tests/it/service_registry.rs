@@ -247,6 +247,8 @@ async fn a_user_writes_what_others_only_read() {
     let usage = shell.run(&["get", "/x", "--user", "alice"]).await;
     assert_eq!(usage.code, Some(2), "{usage:?}");
     assert_eq!(shell.run(&["get", "x"]).await.code, Some(2));
+    let away = run(&["registry", "get", "x", "--servers", "127.0.0.1:1"]).await;
+    assert_eq!(away.code, Some(2), "wrong whoever is there: {away:?}");
     let typo = shell.run(&["set", "/typo", "{\"a\": 1"]).await;
     assert_eq!(typo.code, Some(2), "{typo:?}");
 }

@@ -48,6 +48,7 @@ pub use following::{Subscription, Watcher};
 pub use lock::{Held, Lock, LockOptions};
 pub use registration::Kind;
 pub use setting::{Outcome, Renewed, Status};
+pub use shared::check_path;
 pub use user::User;
 
 use link::Link;

@@ -144,8 +144,11 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether `path` is one.
-pub(crate) fn check_path(path: &str) -> Result<(), Error> {
+/// Whether `path` is one, without asking anybody.
+///
+/// # Errors
+/// [`Error::InvalidPath`].
+pub fn check_path(path: &str) -> Result<(), Error> {
     let bad = |why: &str| {
         let path = path.chars().take(PATH_BYTES_MAX).collect();
         Err(Error::InvalidPath { path, why: why.to_owned() })

@@ -25,6 +25,7 @@ use crate::signals::Signals;
 )]
 pub(super) struct LockCommand {
     /// The lock
+    #[arg(value_parser = super::path)]
     path: String,
     /// How long to wait for it; 0s takes it now or not at all
     #[arg(long, default_value = "5m", value_name = "TIME")]

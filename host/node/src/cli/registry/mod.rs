@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use registry::service::{
     Config, Connection, Data, Entry, Error, Kind, Outcome, ServiceRegistry, Status, User,
+    check_path,
 };
 
 use super::{Problem, output};
@@ -63,6 +64,12 @@ struct Common {
     password_file: Option<PathBuf>,
 }
 
+/// A path, told to be wrong before anybody is asked.
+fn path(text: &str) -> Result<String, String> {
+    let wrong = |error| format!("{error}. Write a path like /services/crm");
+    check_path(text).map(|()| text.to_owned()).map_err(wrong)
+}
+
 /// Prints what stands at a path: data, figures and children.
 #[derive(Debug, Args)]
 #[command(
@@ -72,6 +79,7 @@ struct Common {
 )]
 struct Get {
     /// The path
+    #[arg(value_parser = path)]
     path: String,
     /// Waits until it has children, and fails when it has none by then
     #[arg(long, value_name = "TIME")]
@@ -91,6 +99,7 @@ struct Get {
 )]
 struct Set {
     /// The path
+    #[arg(value_parser = path)]
     path: String,
     /// A JSON object, or a text; pid and created are added
     data: Option<String>,
@@ -106,6 +115,7 @@ struct Set {
 #[command(after_help = "Example:\n  carillon registry unset /services/crm/10.0.0.7:8080")]
 struct Unset {
     /// The path
+    #[arg(value_parser = path)]
     path: String,
     #[command(flatten)]
     common: Common,
@@ -116,6 +126,7 @@ struct Unset {
 #[command(after_help = "Example:\n  carillon registry watch /services/carillon-http")]
 struct Watch {
     /// The path
+    #[arg(value_parser = path)]
     path: String,
     /// How to print it
     #[arg(long, value_enum, default_value_t = Format::Json)]
