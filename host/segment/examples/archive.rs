@@ -17,7 +17,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -138,17 +138,30 @@ fn closing(version: u64, size: u64, md5: Md5, adler32: Adler32) -> Closing {
     Closing { version: UnifiedId(version), size, md5, adler32, meta: Vec::new(), time_ms: 1 }
 }
 
-/// As members take them: sequence after sequence, verified, then final.
+/// As a coordinator cuts them and members take them: each sequence is digested once, sent to every copy, and verified
+/// there while the next is cut; then final.
 fn large_objects(folder: &Path, data: &Bytes, objects: u64, copies: u32) -> f64 {
     let folders: Vec<PathBuf> =
         (0..copies).map(|copy| folder.join(format!("large.{copies}.{copy}"))).collect();
     let archives: Vec<Archive> = folders.iter().map(|folder| open(folder)).collect();
     let began = runtime::now();
     std::thread::scope(|scope| {
-        for archive in &archives {
-            scope.spawn(move || {
-                for count in 1..=objects {
-                    large_object(archive, data, count);
+        let members: Vec<SyncSender<Operation>> = archives
+            .iter()
+            .map(|archive| {
+                let (member, operations) = sync_channel(1);
+                scope.spawn(move || {
+                    for operation in operations {
+                        archive.perform(operation).expect("it is written");
+                    }
+                });
+                member
+            })
+            .collect();
+        for count in 1..=objects {
+            large_object(data, count, |operation| {
+                for member in &members {
+                    member.send(operation.clone()).expect("the member goes on");
                 }
             });
         }
@@ -166,7 +179,7 @@ fn large_objects(folder: &Path, data: &Bytes, objects: u64, copies: u32) -> f64 
     rate
 }
 
-fn large_object(archive: &Archive, data: &Bytes, count: u64) {
+fn large_object(data: &Bytes, count: u64, perform: impl Fn(Operation)) {
     let mut digesting = Digesting::new();
     let mut begun = None;
     let mut at = 0;
@@ -178,16 +191,14 @@ fn large_object(archive: &Archive, data: &Bytes, count: u64) {
         let slice = Slice::of(sequence, data.slice(at..end));
         digesting.push(&slice.data);
         at = end;
-        let operation = match begun.replace(()) {
+        perform(match begun.replace(()) {
             None => Operation::Start { opening: opening(count), slice },
             Some(()) => Operation::Next { upload: opening(count).upload, slice },
-        };
-        archive.perform(operation).expect("it is written");
+        });
     }
     let (size, (md5, adler32)) = (digesting.size(), digesting.finish());
     let closing = closing(count, size, md5, adler32);
-    let upload = opening(count).upload;
-    archive.perform(Operation::Final { upload, slice: None, closing }).expect("it is final");
+    perform(Operation::Final { upload: opening(count).upload, slice: None, closing });
 }
 
 fn read_all(archive: &Archive, data: &Bytes, objects: u64) {
