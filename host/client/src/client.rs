@@ -35,7 +35,8 @@ pub struct Options {
     /// address is likelier wrong than the node starting. `None` is as long as `give_up`.
     pub nobody: Option<Duration>,
     /// Whether to find out who leads a chat and ask there: two more requests for a chat's first, one hop
-    /// less for each of the others.
+    /// less for each of the others. Who was given one URL asks only there: it may be that of a balancer, and the
+    /// addresses behind it need not be for everybody. Give two to be led to the leaders.
     pub ask_leaders: bool,
 }
 
