@@ -24,12 +24,12 @@ fn begun(language: &str, kinds: &[&str]) {
 
 #[test]
 fn rust_begins_with_every_kind() {
-    begun("rust", &["events", "twilio", "policy"]);
+    begun("rust", &["events", "twilio", "callback", "policy"]);
 }
 
 #[test]
 fn javascript_begins_with_every_kind() {
-    begun("js", &["message", "events", "twilio", "policy"]);
+    begun("js", &["message", "events", "twilio", "callback", "policy"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! What a fixture asks of handlers of telephones and of policies, and their answers as a fixture writes them.
+//! What a fixture asks of handlers of telephones, of replies and of policies, and their answers as a fixture writes them.
 
 use std::collections::BTreeMap;
 
-use plugin::{Durability, Plan, Stats, TwilioRequest};
+use plugin::{CallbackReply, Durability, Plan, Stats, TwilioRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -31,6 +31,34 @@ impl From<TwilioWritten> for TwilioRequest {
         let TwilioWritten { channel, path, sid, caller, callee, params, idempotency } = written;
         let params = params.into_iter().collect();
         Self { channel, path, sid, caller, callee, params, idempotency }
+    }
+}
+
+/// What a service answers to a call that the plugin has queued.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplyWritten {
+    /// As it was given when the call was queued.
+    pub correlation: String,
+    /// The HTTP status; 0 when there was no answer.
+    pub status: u16,
+    /// The body.
+    pub text: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl Default for ReplyWritten {
+    fn default() -> Self {
+        let (correlation, text) = (String::new(), String::new());
+        Self { correlation, status: 200, text, attempts: 1 }
+    }
+}
+
+impl From<ReplyWritten> for CallbackReply {
+    fn from(written: ReplyWritten) -> Self {
+        let ReplyWritten { correlation, status, text, attempts } = written;
+        Self { correlation, status, body: text.into_bytes(), attempts }
     }
 }
 

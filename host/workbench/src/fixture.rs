@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use model::{Attrs, Body, ChatStatus, Route};
-use plugin::{Stats, TwilioRequest};
+use plugin::{CallbackReply, Stats, TwilioRequest};
 use serde::Deserialize;
 
-use crate::asked::{MOMENTS, StatsWritten, TwilioWritten};
+use crate::asked::{MOMENTS, ReplyWritten, StatsWritten, TwilioWritten};
 use crate::{Trouble, files};
 
 /// When a chat begins, unless the fixture says otherwise: any time would do, but always the same.
@@ -76,8 +76,8 @@ pub struct Member {
     pub attrs: Attrs,
 }
 
-/// Something that happens. Exactly one of `from`, `join`, `leave`, `start`, `end`, `twilio` and `policy`;
-/// `after_ms` may stand beside each, or alone.
+/// Something that happens. Exactly one of `from`, `join`, `leave`, `start`, `end`, `twilio`, `reply` and
+/// `policy`; `after_ms` may stand beside each, or alone.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
@@ -111,6 +111,8 @@ pub struct Step {
     pub end: bool,
     /// A telephone asks.
     pub twilio: Option<TwilioWritten>,
+    /// A service answers a call that the plugin has queued.
+    pub reply: Option<ReplyWritten>,
     /// It is asked what is to become of the chat, at this moment.
     pub policy: Option<String>,
     /// What is known of the chat then.
@@ -195,6 +197,8 @@ pub(crate) enum Act {
     End,
     /// A telephone asks.
     Telephone(TwilioRequest),
+    /// A service answers.
+    Reply(CallbackReply),
     /// A policy is asked.
     Policy { moment: String, stats: Stats },
     /// Time passes.
@@ -224,6 +228,7 @@ impl Step {
             self.start.then_some(Ok(Act::Start)),
             self.end.then_some(Ok(Act::End)),
             self.twilio.clone().map(|request| Ok(Act::Telephone(request.into()))),
+            self.reply.clone().map(answered),
             self.policy.clone().map(|moment| self.question(moment)),
         ]
         .into_iter()
@@ -232,8 +237,8 @@ impl Step {
             (Some(act), None) => act,
             (None, None) if self.after_ms > 0 => Ok(Act::Wait),
             _ => Err(
-                "does not do one thing: write from and what is said, or join, leave, twilio or \
-                      policy, or start = true or end = true, or after_ms alone"
+                "does not do one thing: write from and what is said, or join, leave, twilio, \
+                      reply or policy, or start = true or end = true, or after_ms alone"
                     .to_owned(),
             ),
         }
@@ -262,6 +267,13 @@ impl Step {
             }
         }
     }
+}
+
+fn answered(reply: ReplyWritten) -> Result<Act, String> {
+    if reply.correlation.is_empty() {
+        return Err("has a reply to nothing: write correlation, as the call was queued with".into());
+    }
+    Ok(Act::Reply(reply.into()))
 }
 
 impl From<RouteWritten> for Route {
@@ -299,7 +311,7 @@ pub fn fixtures(folder: &Path) -> Result<Vec<(PathBuf, Fixture)>, Trouble> {
 #[cfg(test)]
 mod tests {
     use model::{Body, Route};
-    use plugin::{Stats, TwilioRequest};
+    use plugin::{CallbackReply, Stats, TwilioRequest};
 
     use super::{Act, Fixture};
 
@@ -322,10 +334,11 @@ mod tests {
     }
 
     #[test]
-    fn telephones_and_policies_are_asked_too() {
+    fn telephones_replies_and_policies_are_asked_too() {
         let fixture = Fixture::parse(
             "[[step]]\nstart = true\n\
              [[step]]\ntwilio = { channel = \"voice\", params = { Digits = \"1\" } }\n\
+             [[step]]\nreply = { correlation = \"7\", text = \"yes\" }\n\
              [[step]]\npolicy = \"idle\"\nstats = { messages = 3 }\n",
         )
         .unwrap();
@@ -334,7 +347,9 @@ mod tests {
         let request = TwilioRequest { channel, params, ..TwilioRequest::default() };
         let stats = Stats { messages: 3, ..Stats::default() };
         let policy = Act::Policy { moment: "idle".to_owned(), stats };
-        assert_eq!(acts, [Act::Start, Act::Telephone(request), policy]);
+        let (correlation, body) = ("7".to_owned(), b"yes".to_vec());
+        let reply = Act::Reply(CallbackReply { correlation, status: 200, body, attempts: 1 });
+        assert_eq!(acts, [Act::Start, Act::Telephone(request), reply, policy]);
     }
 
     #[test]
@@ -347,6 +362,7 @@ mod tests {
         assert!(
             fault("[[step]]\nfrom = \"a\"\ntext = \"a\"\njson = 1\n").contains("more than one")
         );
+        assert!(fault("[[step]]\nreply = { status = 404 }\n").contains("reply to nothing"));
         assert!(fault("[[step]]\nform = \"a\"\n").contains("form"));
         assert!(fault("problems = []\n[[step]]\nend = true\n").contains("problems"));
     }

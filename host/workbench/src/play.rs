@@ -170,6 +170,11 @@ impl Stage {
                 self.recorder.plan_for(call, &moment, stats).await;
                 self.answered(index).await
             }
+            Act::Reply(reply) => {
+                let call = script::call(&self.memory, self.script.name());
+                self.recorder.reply_for(call, reply).await;
+                self.answered(index).await
+            }
             act => {
                 let answer = match request(index, step, act, self.script.name()) {
                     Some(request) => self.chats.call(request, self.context(index)).await,
@@ -181,11 +186,12 @@ impl Stage {
         }
     }
 
-    /// What a handler that no node asks yet answered; what it asked for is done.
+    /// What a handler answered that nobody in the chat asks; what it asked for is done.
     async fn answered(&self, index: usize) -> Seen {
         let mut heard = self.recorder.take();
         let effects = heard.iter().flat_map(|heard| match heard {
             Heard::Plan(Ok(answered)) => answered.effects.clone(),
+            Heard::Callback(Ok(answered)) => answered.effects.clone(),
             _ => Vec::new(),
         });
         let effects: Vec<Effect> = effects.collect();
@@ -241,7 +247,7 @@ fn request(index: usize, step: &Step, act: Act, plugin: &str) -> Option<Request>
             key: format!("step-{}", index + 1),
             request,
         })),
-        Act::Start | Act::Policy { .. } | Act::Wait => return None,
+        Act::Start | Act::Reply(_) | Act::Policy { .. } | Act::Wait => return None,
     })
 }
 

@@ -55,6 +55,8 @@ pub(crate) enum Heard {
     Event(Event, Result<Answered<()>, Failure>),
     /// It answered a telephone.
     Verbs(Result<Answered<Vec<Verb>>, Failure>),
+    /// It was told what a service answered.
+    Callback(Result<Answered<()>, Failure>),
     /// It made a plan.
     Plan(Result<Answered<Plan>, Failure>),
 }
@@ -84,6 +86,15 @@ impl Recorder {
             None => self.plugin.plan_for(call, moment, stats).await,
         };
         self.note(Heard::Plan(answer));
+    }
+
+    /// Tells it what a service answered.
+    pub(crate) async fn reply_for(&self, call: Call, reply: CallbackReply) {
+        let answer = match self.fault {
+            Some(fault) => Err(fault.failure(&self.plugin)),
+            None => self.plugin.on_reply(call, reply).await,
+        };
+        self.note(Heard::Callback(answer));
     }
 
     fn note(&self, heard: Heard) {

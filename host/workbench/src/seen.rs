@@ -56,6 +56,9 @@ impl Seen {
                     let verbs = seen.answered(answer);
                     seen.twiml = verbs.map(|verbs| plugin::twiml(&verbs));
                 }
+                Heard::Callback(answer) => {
+                    let _told: Option<()> = seen.answered(answer);
+                }
                 Heard::Plan(answer) => {
                     let plan = seen.answered(answer);
                     seen.plan = plan.map(asked::plan);

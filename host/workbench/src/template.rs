@@ -84,8 +84,15 @@ const POLICY: Template = Template {
     fixture: include_str!("../../../plugins/templates/policy/fixture.toml"),
 };
 
-/// The template of a kind and its source in a language, if there is one. Callbacks have none: they
-/// come with a plugin that queues calls.
+/// Replies come to who asked, so this one decides about messages too.
+const CALLBACK: Template = Template {
+    name: "inquirer",
+    does: "asks a service and is told what it answers",
+    manifest: include_str!("../../../plugins/templates/callback/plugin.toml"),
+    fixture: include_str!("../../../plugins/templates/callback/fixture.toml"),
+};
+
+/// The template of a kind and its source in a language, if there is one.
 fn template(language: Language, kind: Kind) -> Option<(Template, &'static [File])> {
     let sources: &[File] = match (kind, language) {
         (Kind::Message, Language::Rust) => files!("examples/rust": "src/lib.rs"),
@@ -105,16 +112,21 @@ fn template(language: Language, kind: Kind) -> Option<(Template, &'static [File]
         ],
         (Kind::Twilio, Language::Rust) => &[source!("src/lib.rs", "twilio/lib.rs")],
         (Kind::Twilio, Language::JavaScript) => &[source!("plugin.js", "twilio/plugin.js")],
+        (Kind::Callback, Language::Rust) => &[source!("src/lib.rs", "callback/lib.rs")],
+        (Kind::Callback, Language::JavaScript) => &[source!("plugin.js", "callback/plugin.js")],
         (Kind::Policy, Language::Rust) => &[source!("src/lib.rs", "policy/lib.rs")],
         (Kind::Policy, Language::JavaScript) => &[source!("plugin.js", "policy/plugin.js")],
-        (Kind::Twilio | Kind::Policy, Language::Python | Language::C | Language::Go)
-        | (Kind::Callback, _) => return None,
+        (
+            Kind::Twilio | Kind::Callback | Kind::Policy,
+            Language::Python | Language::C | Language::Go,
+        ) => return None,
     };
     let template = match kind {
         Kind::Events => EVENTS,
         Kind::Twilio => TWILIO,
         Kind::Policy => POLICY,
-        Kind::Message | Kind::Callback => MESSAGE,
+        Kind::Callback => CALLBACK,
+        Kind::Message => MESSAGE,
     };
     Some((template, sources))
 }
@@ -195,12 +207,15 @@ mod tests {
     #[test]
     fn every_language_begins_with_a_manifest_a_readme_and_a_fixture_of_its_name() {
         let parent = tempfile::tempdir().unwrap();
-        assert_eq!(all().count(), 14);
+        assert_eq!(all().count(), 16);
         for (language, kind) in all() {
             let name = format!("my-{language}-{}", kind.interface());
             let folder = begin(parent.path(), &name, language, kind).unwrap();
             let project = Project::open(&folder).unwrap();
-            assert_eq!((&project.manifest.name, &project.manifest.kinds[..]), (&name, &[kind][..]));
+            assert_eq!(project.manifest.name, name);
+            let others = project.manifest.kinds.iter().filter(|one| **one != kind);
+            let asks = (kind == Kind::Callback).then_some(&Kind::Message);
+            assert!(project.manifest.kinds.contains(&kind) && others.eq(asks));
             assert_eq!(project.language(), Ok(language));
             let fixture = folder.join("tests").join(format!("{name}.toml"));
             let fixture = Fixture::parse(&std::fs::read_to_string(fixture).unwrap()).unwrap();
@@ -211,7 +226,7 @@ mod tests {
             assert!(folder.join(source).is_file(), "{readme}");
             for (path, _) in common(language) {
                 let text = std::fs::read_to_string(folder.join(path)).unwrap();
-                for example in ["polite", "usher", "reception", "archivist", "LANGUAGE"] {
+                for example in ["polite", "usher", "reception", "inquirer", "archivist", "LANGUAGE"] {
                     assert!(!text.contains(example), "{path}: {text}");
                 }
             }
@@ -233,7 +248,7 @@ mod tests {
     #[test]
     fn a_kind_without_a_template_is_told_before_anything_is_made() {
         let parent = tempfile::tempdir().unwrap();
-        for (language, kind) in [(Language::Go, Kind::Policy), (Language::Rust, Kind::Callback)] {
+        for (language, kind) in [(Language::Go, Kind::Policy), (Language::C, Kind::Callback)] {
             assert!(begin(parent.path(), "hello", language, kind).unwrap_err().usage);
         }
         assert!(!parent.path().join("hello").exists());

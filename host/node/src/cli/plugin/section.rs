@@ -29,9 +29,12 @@ fn written(manifest: &Manifest, settings: &Map<String, Value>) -> String {
         format!("# What a node lets {name} do and how it is set up, whatever version is live."),
         "# There is no source: versions come by carillon plugin swap. Try it on a demo:".to_owned(),
         "# carillon demo --config node.toml".to_owned(),
-        String::new(),
-        format!("[plugins.{name}]"),
     ];
+    if !manifest.asks.outcall.is_empty() {
+        let whom = manifest.asks.outcall.join(", ");
+        lines.push(format!("# Its calls wait until [services] says where these are: {whom}."));
+    }
+    lines.extend([String::new(), format!("[plugins.{name}]")]);
     let mut section = |title: String, content: Vec<String>| {
         if !content.is_empty() {
             lines.extend([String::new(), format!("[{title}]")]);
@@ -144,7 +147,7 @@ mod tests {
                 assert_eq!(channels, if kind == Kind::Twilio { 3 } else { 0 }, "{text}");
             }
         }
-        assert_eq!(count, 14);
+        assert_eq!(count, 16);
     }
 
     #[test]
