@@ -15,6 +15,7 @@
 mod authors;
 mod kinds;
 mod minutes;
+mod replies;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
