@@ -1,10 +1,15 @@
 //! What handlers do to messages, and what they cannot do to anybody else.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use node::config::{Config, GrantConfig, OnFailure, PluginConfig, Span};
 use serde_json::json;
 use tempfile::TempDir;
 use tests::guests::Guest;
 use tests::{Cluster, eventually, shipped, texts};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 
 /// A guest as a plugin of its own, with a policy.
 struct Habit {
@@ -27,7 +32,7 @@ impl Habit {
             grant: GrantConfig::default(),
             ..PluginConfig::default()
         };
-        plugin.limits.deadline = Some(Span(std::time::Duration::from_millis(100)));
+        plugin.limits.deadline = Some(Span(Duration::from_millis(100)));
         config.plugins.insert("habit".to_owned(), plugin);
         config.chain.push("habit".to_owned());
     }
@@ -190,6 +195,14 @@ async fn what_a_handler_says_and_how_it_fails_is_told_to_operators() {
     let cluster = Cluster::start_with(1, |config| habit.add(config)).await;
     let http = cluster.http(0);
     let (token, other) = (http.create().await, http.create().await);
+    let admin = cluster.node(0).admin_url();
+    let mut following = Command::new(tests::binary("carillon"))
+        .args(["plugin", "logs", "habit", "-f", "--admin", &admin])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("it starts: {error}"));
+    let followed = following.stdout.take().unwrap_or_else(|| panic!("its output"));
     for round in 0..5 {
         let failed = http.send(&token, "mallory", &format!("k{round}"), "TRAP").await;
         assert_eq!((failed.status, failed.code()), (503, "plugin-failed"), "{}", failed.body);
@@ -200,7 +213,13 @@ async fn what_a_handler_says_and_how_it_fails_is_told_to_operators() {
     assert!(failed.text("detail").contains("again and again"), "{}", failed.body);
     assert_eq!(texts(&http.all(&other).await), [""; 0]);
 
-    let admin = cluster.node(0).admin_url();
+    let mut followed = BufReader::new(followed).lines();
+    for round in 0..5 {
+        let line = runtime::timeout(Duration::from_secs(60), followed.next_line()).await;
+        let line = line.unwrap_or_else(|_elapsed| panic!("no line {round}"));
+        let line = line.unwrap_or_else(|error| panic!("{error}")).unwrap_or_default();
+        assert!(line.contains(" warn ") && line.contains(&token), "{round}: {line}");
+    }
     let told = async |args: &[&str]| {
         let args: Vec<&str> =
             ["plugin"].iter().chain(args).copied().chain(["--admin", &admin]).collect();

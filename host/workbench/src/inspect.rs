@@ -70,8 +70,9 @@ pub fn inspect(component: &[u8], granted: Option<(&str, &Grant)>) -> Result<Insp
             "Build it as a component: carillon plugin build, or cargo build --target wasm32-wasip2",
         )
     };
-    let shape = Shape::of(component).map_err(|fault| unusable(fault.to_string()))?;
+    // First what can be said in a word: the reader of components shows the bytes that it did not expect.
     let manifest = Manifest::find(component).map_err(|fault| unusable(fault.to_string()))?;
+    let shape = Shape::of(component).map_err(|fault| unusable(fault.to_string()))?;
     let nothing = Grant::default();
     let asks = manifest.as_ref().map_or(&nothing, |manifest| &manifest.asks);
     let named = manifest.as_ref().map_or("NAME", |manifest| manifest.name.as_str());
