@@ -8,35 +8,29 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Query;
-use bytes::{Bytes, BytesMut};
-use chat::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use chat::{CallContext, Code, Request, Response};
 use hyper::Uri;
 use hyper::body::Body as _;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap,
-    TRANSFER_ENCODING,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, TRANSFER_ENCODING,
 };
 use hyper::http::request::Parts;
-use hyper::upgrade::OnUpgrade;
 use model::{ChatToken, Cursor, MessageId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::auth::{Caller, Denied, Grant, InChat, Needs, Public};
+use crate::body::{at_least, collect, discard};
+use crate::calling::{context, settle};
 use crate::connected::Connected;
 use crate::endpoints::Edge;
+use crate::json::is_json;
 use crate::problem::Problem;
 use crate::{check, request_id};
 
 /// Bytes of a body. Messages are bounded further, by configuration; this bounds what is read at all.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// How much of a refused body is read and dropped, so that its sender gets to read the answer.
-const DISCARD_BYTES_MAX: usize = 8 << 20;
-/// How long that may take.
-const DISCARD_WITHIN: Duration = Duration::from_secs(5);
-/// What the chats may be late beyond their deadline before their answer is given up.
-const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// Where things are in a path, between its slashes: `/v1/chats/…/members/{id}`, `/v1/chats/…/messages/{id}`,
 /// `/page/{file}`.
@@ -52,21 +46,10 @@ const SEEN: &str = "carillon-seen";
 /// A request on its way to an endpoint, from somebody who was let through by `G`.
 #[derive(Debug)]
 pub(crate) struct Asked<G> {
-    edge: Arc<Edge>,
+    pub(crate) edge: Arc<Edge>,
     pub(crate) parts: Parts,
     pub(crate) body: Body,
     grant: G,
-}
-
-/// What an endpoint that stops speaking HTTP goes on with.
-#[derive(Debug)]
-pub(crate) struct Handshake {
-    pub(crate) edge: Arc<Edge>,
-    pub(crate) connected: Connected,
-    pub(crate) request_id: String,
-    /// Who asks; nobody if a token is wanted and the request brought none.
-    pub(crate) caller: Option<Caller>,
-    pub(crate) upgrade: OnUpgrade,
 }
 
 /// Whether a request must have a body.
@@ -209,19 +192,13 @@ impl<G: Grant> Asked<G> {
             let detail = format!("a request has at most {most} bytes");
             Problem::new(Code::TooLarge, detail)
         };
-        let at_least = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
-        if at_least > most {
+        if at_least(&self.body) > most {
             return Err(Box::pin(self.refuse(too_large())).await);
         }
         let patience = self.edge.config.patience.body;
-        match runtime::timeout(patience, collect(&mut self.body, most)).await {
-            Ok(Ok(Some(bytes))) => Ok(bytes),
-            Ok(Ok(None)) => Err(Box::pin(self.refuse(too_large())).await),
-            Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
-            Err(_elapsed) => {
-                let detail = "the body took too long to arrive";
-                Err(Problem::new(Code::Timeout, detail).and_hang_up())
-            }
+        match collect(&mut self.body, most, patience).await? {
+            Some(bytes) => Ok(bytes),
+            None => Err(Box::pin(self.refuse(too_large())).await),
         }
     }
 
@@ -247,18 +224,7 @@ impl<G: Grant> Asked<G> {
         if self.parts.headers.contains_key(EXPECT) {
             return problem.and_hang_up();
         }
-        let body = &mut self.body;
-        let discarded = runtime::timeout(DISCARD_WITHIN, async {
-            let mut bytes = 0;
-            while let Some(Ok(frame)) = body.frame().await {
-                bytes += frame.data_ref().map_or(0, Bytes::len);
-                if bytes > DISCARD_BYTES_MAX {
-                    return false;
-                }
-            }
-            true
-        });
-        if discarded.await == Ok(true) { problem } else { problem.and_hang_up() }
+        if discard(&mut self.body).await { problem } else { problem.and_hang_up() }
     }
 
     /// Asks the chats, who may take `wait` longer than usual. Only what the grant covers.
@@ -312,68 +278,6 @@ impl Asked<Public> {
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }
-
-    /// Goes on without HTTP. Who asks is looked at here if the request says it, as a browser's cannot;
-    /// what they may is asked for everything they do.
-    pub(crate) async fn upgrade(mut self) -> Result<Handshake, Problem> {
-        let connected = self.connected()?;
-        let request_id = self.id().to_owned();
-        let upgrade = self.parts.extensions.remove::<OnUpgrade>();
-        let missing = || Problem::new(Code::Internal, "a connection that can only speak HTTP");
-        let upgrade = upgrade.ok_or_else(missing)?;
-        let brought = self.parts.headers.contains_key(AUTHORIZATION);
-        let caller = match self.edge.auth.identify(&mut self.parts.headers).await {
-            Ok(caller) => Some(caller),
-            Err(_none_yet) if !brought => None,
-            Err(reason) => {
-                self.edge.auth.count(reason);
-                return Err(reason.problem());
-            }
-        };
-        Ok(Handshake { edge: self.edge, connected, request_id, caller, upgrade })
-    }
-}
-
-/// Asks the chats for whoever has `grant`, and only what it covers.
-pub(crate) async fn put(
-    edge: &Edge,
-    grant: &impl Grant,
-    request: Request,
-    wait: Duration,
-    request_id: &str,
-    seen: Option<Cursor>,
-) -> Result<Response, Problem> {
-    let context = context(edge, grant, &request, wait, request_id, seen)?;
-    settle(edge, request, context).await
-}
-
-/// What is said beside a request that may take `wait` longer than usual, if the grant covers it.
-fn context(
-    edge: &Edge,
-    grant: &impl Grant,
-    request: &Request,
-    wait: Duration,
-    request_id: &str,
-    seen: Option<Cursor>,
-) -> Result<CallContext, Problem> {
-    if !grant.covers(request) {
-        return Err(Problem::new(Code::Internal, "an endpoint asked beyond its grant"));
-    }
-    let deadline = runtime::now() + edge.config.patience.answer + wait;
-    Ok(CallContext { deadline, request_id: request_id.to_owned(), seen, hop: 0 })
-}
-
-/// The chats' answer, or none in time.
-async fn settle(edge: &Edge, request: Request, context: CallContext) -> Result<Response, Problem> {
-    let within = context.deadline.saturating_duration_since(runtime::now()) + LATE_MAX;
-    let answer = edge.ask.call(request, context);
-    match runtime::timeout(within, answer).await {
-        Ok(answer) => answer.map_err(Problem::from),
-        Err(_elapsed) => {
-            let refusal = Refusal::new(Code::Timeout, "no answer in time");
-            Err(refusal.with_outcome(RequestOutcome::Unknown).into())
-        }
-    }
 }
 
 impl<S: Needs> Asked<InChat<S>> {
@@ -396,77 +300,6 @@ impl<S: Needs> Asked<InChat<S>> {
     }
 }
 
-/// The body's bytes; `None` if there are too many.
-pub(crate) async fn collect(body: &mut Body, most: usize) -> Result<Option<Bytes>, axum::Error> {
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        // Trailers are no part of a body.
-        let Ok(data) = frame?.into_data() else { continue };
-        if first.len() + all.len() + data.len() > most {
-            return Ok(None);
-        }
-        // Nearly every body comes in one piece, and is not copied.
-        if first.is_empty() && all.is_empty() {
-            first = data;
-        } else {
-            all.extend_from_slice(&first);
-            first = Bytes::new();
-            all.extend_from_slice(&data);
-        }
-    }
-    Ok(Some(if all.is_empty() { first } else { all.freeze() }))
-}
-
-/// Reads a JSON object. What is wrong is said with the path of its field.
-pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
-    // Serde reads a struct from an array too, by the order of its fields; that order is nobody's promise.
-    if !is_object(body) {
-        return Err(no_object(body));
-    }
-    match serde_json::from_slice(body) {
-        Ok(value) => Ok(value),
-        Err(_said_again_below) => Err(explain::<T>(body)),
-    }
-}
-
-/// Whether it can only be an object, if it is JSON.
-pub(crate) fn is_object(body: &[u8]) -> bool {
-    body.iter().find(|byte| !b" \t\r\n".contains(byte)) == Some(&b'{')
-}
-
-/// What is wrong with a body that does not begin like an object.
-fn no_object(body: &[u8]) -> Problem {
-    if std::str::from_utf8(body).is_err() {
-        return Problem::invalid("the body is not UTF-8");
-    }
-    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-        Ok(_other) => Problem::invalid("the body must be a JSON object"),
-        Err(wrong) => Problem::invalid(format!("the body is not JSON: {wrong}")),
-    }
-}
-
-/// Reads it again, slowly, to find out where it is wrong.
-fn explain<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
-    if std::str::from_utf8(body).is_err() {
-        return Problem::invalid("the body is not UTF-8");
-    }
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let read = serde_path_to_error::deserialize::<_, T>(&mut reader);
-    let Err(wrong) = read else {
-        return Problem::invalid("the body goes on after its JSON value");
-    };
-    let path = wrong.path().to_string();
-    let what = wrong.into_inner();
-    // Some of what is wrong with the data is called a fault of the syntax.
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    Problem::invalid(match (is_json, path.as_str()) {
-        (false, _) => format!("the body is not JSON: {what}"),
-        (true, ".") => format!("the body: {what}"),
-        (true, path) => format!("{path}: {what}"),
-    })
-}
-
 /// A path's segment as its text; `None` if that is not UTF-8.
 pub(crate) fn unescape(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
@@ -482,13 +315,6 @@ pub(crate) fn unescape(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// `application/json`, in UTF-8 if it says in what.
-pub(crate) fn is_json(media_type: &str) -> bool {
-    let mut parts = media_type.split(';').map(str::trim);
-    let json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-    json && parts.all(|part| part.is_empty() || part.eq_ignore_ascii_case("charset=utf-8"))
-}
-
 /// The error at the bottom, which says what; those above say that there is one.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
@@ -500,72 +326,13 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_json, parse, unescape};
-    use crate::shape::NewMessage;
-
-    #[track_caller]
-    fn refused(body: &[u8]) -> String {
-        parse::<NewMessage<'_>>(body).unwrap_err().detail().to_owned()
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_its_field() {
-        let sender = |rest: &str| format!("{{\"sender\": \"a\", {rest}}}");
-        for (rest, field) in [
-            ("\"text\": 5", "text"),
-            ("\"txet\": \"a\"", "txet"),
-            ("\"attrs\": {\"a\": 1}", "attrs.a"),
-            ("\"route\": {\"only\": \"bob\"}", "route"),
-            ("\"sent_ms\": -1", "sent_ms"),
-            ("\"text\": \"a\", \"text\": \"b\"", "text"),
-        ] {
-            let detail = refused(sender(rest).as_bytes());
-            assert!(detail.contains(field), "{rest}: {detail}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_json_is_called_that() {
-        assert!(refused(b"hello").contains("not JSON"));
-        assert!(refused(b"").contains("not JSON"));
-        assert!(refused(b"{\"sender\": \"a\", \"text\": \"\xff\"}").contains("not UTF-8"));
-        assert!(refused(b"{\"sender\": \"a\", \"text\": \"b\"} {}").contains("goes on"));
-        assert!(refused(b"5 x").contains("not JSON"));
-        assert!(refused(b"[\"\xff\"]").contains("not UTF-8"));
-    }
-
-    #[test]
-    fn what_is_no_object_is_told_what_is_wanted() {
-        for other in ["[]", "5", "null", "\"a\"", " \t\r\n[\"alice\", null, null, \"hi\"]"] {
-            assert_eq!(refused(other.as_bytes()), "the body must be a JSON object", "{other}");
-        }
-        assert!(parse::<NewMessage<'_>>(b" \t\r\n{\"sender\": \"a\"}").is_ok());
-    }
-
-    #[test]
-    fn json_is_any_value_and_null_is_one() {
-        let message: NewMessage<'_> = parse(b"{\"sender\": \"a\", \"json\": null}").unwrap();
-        assert_eq!(message.json.map(serde_json::value::RawValue::get), Some("null"));
-        let message: NewMessage<'_> =
-            parse(b"{\"sender\": \"a\", \"json\": {\"a\": [1e99]}}").unwrap();
-        assert_eq!(message.json.map(serde_json::value::RawValue::get), Some("{\"a\": [1e99]}"));
-    }
+    use super::unescape;
 
     #[test]
     fn a_segment_is_unescaped_once() {
         assert_eq!(unescape("Zo%C3%AB%20%2525").as_deref(), Some("Zoë %25"));
         for bad in ["%", "%4", "%zz", "%+1", "%ff", "%C3"] {
             assert_eq!(unescape(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn media_types_are_compared_as_they_should_be() {
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/json;"] {
-            assert!(is_json(good), "{good}");
-        }
-        for bad in ["", "text/plain", "application/json; charset=latin1", "application/jsonp"] {
-            assert!(!is_json(bad), "{bad}");
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! A request's way: `server` accepts it and bounds the connections, `connection` and `socket` bound one of
 //! them in bytes and time, `endpoints` finds who answers, `auth` who asks and whether they may, `asked` and
-//! `check` read and refuse, `shape` is what goes in and comes out as JSON, `problem` what an error looks
+//! `check` read and refuse, `calling` asks the chats, `shape` is what goes in and comes out as JSON, `problem` what an error looks
 //! like, `placed` where the answer says that things are. What Twilio asks is let in by `twilio`, which knows
 //! what Twilio signs. [`admin`] is the same for operators, on a listener
 //! of their own.
@@ -17,13 +17,17 @@ mod ask;
 mod asked;
 pub mod auth;
 mod beside;
+mod body;
+mod calling;
 mod check;
 mod config;
 mod connected;
 mod connection;
 mod crowd;
 mod endpoints;
+mod handshake;
 mod incoming;
+mod json;
 mod metrics;
 mod objects;
 mod pings;

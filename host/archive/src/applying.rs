@@ -14,10 +14,10 @@ use replication::core::Role;
 use segment::archive::{Adopted, Applied, Operation, Refused};
 use segment::{LogEnd, LogEntry};
 
-use crate::archive::{Shared, locked};
 use crate::entry::ObjectEntry;
 use crate::meters;
 use crate::reign::Reign;
+use crate::shared::{Shared, locked};
 
 /// How often the logs of partitions that others lead are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use segment::archive::{Digesting, SEQUENCE_BYTES_MAX, Slice};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::archive::Shared;
 use crate::body::Coming;
 use crate::lane::Sheet;
+use crate::shared::Shared;
 use crate::{Code, Refusal};
 
 /// A sequence is cut short when memory is short, but not shorter than this.

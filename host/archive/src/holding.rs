@@ -11,11 +11,11 @@ use hashring::NodeId;
 use replication::Stream;
 use segment::archive::{Closing, Fact, Operation, Refused, SEQUENCE_BYTES_MAX, Slice, UnifiedId};
 
-use crate::archive::Shared;
 use crate::lane::{Lost, give_up};
 use crate::meters;
 use crate::performing::Performing;
 use crate::question::{Begin, Bring, Said};
+use crate::shared::Shared;
 use crate::spoken::{plain, say};
 
 /// Takes it.

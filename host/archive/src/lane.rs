@@ -12,12 +12,12 @@ use replication::Stream;
 use segment::archive::{Adler32, Closing, Md5, Operation, Refused, Slice, Table, UnifiedId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::archive::{Shared, locked};
 use crate::holding::learn;
 use crate::meters;
 use crate::performing::Performing;
 use crate::question::{Begin, Bring, Said, Stream as Opening};
 use crate::room::Room;
+use crate::shared::{Shared, locked};
 use crate::spoken::{begin, plain, say};
 
 /// Bytes of one frame: a piece.

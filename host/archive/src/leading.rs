@@ -12,11 +12,11 @@ use segment::archive::{
     Fact, Final, ReadError, Standing, UnifiedId, UnifiedIds, Version, versions, visible,
 };
 
-use crate::archive::Shared;
 use crate::decide::{Decision, Known, decide, events};
 use crate::question::{Answer, Ask, Holder, Reply};
 use crate::reign::{Appended, Reign, note};
 use crate::request::Name;
+use crate::shared::Shared;
 use crate::{Code, Found, Part, Refusal};
 
 /// So many entries about objects of one partition wait to be committed and applied at most: each is an

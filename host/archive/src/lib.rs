@@ -19,6 +19,7 @@
 mod applying;
 mod archive;
 mod body;
+mod config;
 mod cutting;
 mod decide;
 mod entry;
@@ -41,13 +42,15 @@ mod request;
 mod room;
 mod routing;
 mod serving;
+mod shared;
 mod source;
 mod spoken;
 mod undecided;
 mod unfinished;
 mod uploading;
 
-pub use archive::{Append, Archive, Config};
+pub use archive::{Append, Archive};
+pub use config::Config;
 pub use reading::Reading;
 pub use refusal::{Code, Outcome, Refusal};
 pub use request::{

@@ -8,12 +8,12 @@ use replication::core::Role;
 use runtime::Instant;
 use segment::archive::{Key, ReadError, Versioning, visible};
 
-use crate::archive::{Shared, misplaced};
 use crate::decide::events;
 use crate::leading::{Interrupt, described, left, stopping, unreadable};
 use crate::question::{Answer, Question, Reply};
 use crate::reign::Reign;
 use crate::request::Name;
+use crate::shared::{Shared, misplaced};
 use crate::{Code, Found, List, Listing, Refusal, place};
 
 /// Entries of one answer at most.

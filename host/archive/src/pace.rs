@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use segment::Syncs;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::archive::locked;
 use crate::governor::Governor;
 use crate::meters;
+use crate::shared::locked;
 
 /// So many KiB are on their way to the disk at once: three sequences, so that one is written while others come.
 pub(crate) const IN_FLIGHT_KIB_MAX: usize = 32 << 10;

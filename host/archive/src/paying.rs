@@ -13,12 +13,12 @@ use hashring::NodeId;
 use segment::archive::{Debt, Operation, SEQUENCE_BYTES_MAX, Slice, Table, Told};
 
 use crate::Part;
-use crate::archive::Shared;
 use crate::leading::part;
 use crate::meters;
 use crate::place;
 use crate::reading::holders;
 use crate::request::Name;
+use crate::shared::Shared;
 use crate::source::{Lacks, Source};
 
 /// So many segments are looked at before the next look.

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use segment::archive as engine;
 use tokio::sync::oneshot;
 
-use crate::archive::Shared;
 use crate::lane::Lost;
 use crate::room::Room;
+use crate::shared::Shared;
 
 impl Shared {
     /// Promises an upload room for its bytes on this node's disks, if there is.

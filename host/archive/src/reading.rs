@@ -14,8 +14,9 @@ use runtime::Instant;
 use segment::archive::{At, UnifiedId};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::archive::{Archive, Shared, told};
+use crate::archive::Archive;
 use crate::request::{Name, clip};
+use crate::shared::{Shared, told};
 use crate::source::{Lacks, Source};
 use crate::{Code, Found, Part, Refusal, meters};
 

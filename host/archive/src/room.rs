@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::archive::locked;
+use crate::shared::locked;
 
 /// What is promised and not written yet, over all uploads.
 #[derive(Debug, Default)]

@@ -10,9 +10,9 @@ use replication::core::Role;
 use replication::{ForwardError, RequestHead};
 use runtime::Instant;
 
-use crate::archive::Shared;
 use crate::leading::{Interrupt, left};
 use crate::question::{Answer, Ask, Question, Reply};
+use crate::shared::Shared;
 use crate::spoken::{decode, encode};
 use crate::{Code, Refusal};
 

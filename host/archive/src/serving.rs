@@ -8,10 +8,10 @@ use replication::Stream;
 use segment::archive::{At, Digesting, PartReading, Table, Told};
 
 use crate::Part;
-use crate::archive::Shared;
 use crate::lane::FRAME_BYTES;
 use crate::meters;
 use crate::question::Said;
+use crate::shared::Shared;
 use crate::source::{Opened, PIECES_MAX, made};
 use crate::spoken::say;
 

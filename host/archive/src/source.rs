@@ -15,11 +15,11 @@ use segment::archive::{At, Final, PartReading, Told};
 use tokio::sync::mpsc;
 
 use crate::Part;
-use crate::archive::Shared;
 use crate::lane::FRAME_BYTES;
 use crate::meters;
 use crate::question::{Said, Stream as Opening};
 use crate::serving::{self, Pieces};
+use crate::shared::Shared;
 use crate::spoken::{begin, plain};
 
 /// So many pieces are on their way: a MiB.

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use segment::archive::Held;
 
-use crate::archive::Shared;
 use crate::question::{Answer, Ask, Question, Reply};
 use crate::request::Name;
+use crate::shared::Shared;
 use crate::{meters, place};
 
 /// How often it looks.

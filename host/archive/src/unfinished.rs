@@ -11,11 +11,11 @@ use std::time::Duration;
 use hashring::PartitionId;
 use segment::archive::{At, ReadError};
 
-use crate::archive::Shared;
 use crate::decide::last_ms;
 use crate::meters;
 use crate::question::{Ask, Reply};
 use crate::request::Name;
+use crate::shared::Shared;
 
 /// How often it looks: what is waited for takes days.
 const LOOK_EVERY: Duration = Duration::from_secs(600);

@@ -14,12 +14,13 @@ use bytes::{Bytes, BytesMut};
 use hashring::{NodeId, PartitionId};
 use segment::archive::{Digesting, META_BYTES_MAX, SEGMENT_BYTES_MAX, Table, Upload, Versioning};
 
-use crate::archive::{Archive, Shared, locked, misplaced, told};
+use crate::archive::Archive;
 use crate::body::Coming;
 use crate::cutting::Cutting;
 use crate::gather::{Some1, gather};
 use crate::lane::{GIVE_MAX, HOLD_MAX, Lane, Lost, Sheet, Sum};
 use crate::question::{Ask, Begin, Holder, Proposal, Reply};
+use crate::shared::{Shared, locked, misplaced, told};
 use crate::{Body, Code, Outcome, Put, Refusal, Stored, meters, place};
 
 /// An object of at most so many bytes goes with its entry.

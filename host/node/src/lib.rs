@@ -18,10 +18,14 @@ mod going;
 mod joining;
 mod keeping;
 mod looking;
+mod meaning;
 mod objects;
+mod opening;
 mod operator;
 mod owing;
+mod process;
 mod serving;
+mod start_error;
 mod telephones;
 mod told;
 

@@ -14,7 +14,9 @@ use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::Desk;
-use crate::asked::{collect, innermost, is_json, parse};
+use crate::asked::innermost;
+use crate::body::{at_least, collect};
+use crate::json::{is_json, parse};
 use crate::problem::Problem;
 
 /// Where the name of a plugin stands in `/admin/v1/plugins/{name}/…`, that of a service likewise, and the id in `/admin/v1/messages/{id}/…`.
@@ -85,22 +87,15 @@ impl Order {
             let detail = format!("a component has at most {COMPONENT_BYTES_MAX} bytes");
             Problem::new(Code::TooLarge, detail).and_hang_up()
         };
-        let at_least = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
-        if at_least > COMPONENT_BYTES_MAX {
+        if at_least(&self.body) > COMPONENT_BYTES_MAX {
             return Err(too_large());
         }
-        let collecting = collect(&mut self.body, COMPONENT_BYTES_MAX);
-        match runtime::timeout(COMPONENT_WITHIN, collecting).await {
-            Ok(Ok(Some(bytes))) if bytes.is_empty() => {
+        match collect(&mut self.body, COMPONENT_BYTES_MAX, COMPONENT_WITHIN).await? {
+            Some(bytes) if bytes.is_empty() => {
                 Err(Problem::invalid("the body is the component, and it is empty"))
             }
-            Ok(Ok(Some(bytes))) => Ok(bytes),
-            Ok(Ok(None)) => Err(too_large()),
-            Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
-            Err(_elapsed) => {
-                let detail = "the body took too long to arrive";
-                Err(Problem::new(Code::Timeout, detail).and_hang_up())
-            }
+            Some(bytes) => Ok(bytes),
+            None => Err(too_large()),
         }
     }
 
@@ -128,17 +123,9 @@ impl Order {
             let detail = "Content-Type: application/json is what is read here";
             return Err(Problem::new(Code::UnsupportedMediaType, detail).and_hang_up());
         }
-        match runtime::timeout(self.desk.patience.body, collect(&mut self.body, BODY_BYTES_MAX))
-            .await
-        {
-            Ok(Ok(Some(bytes))) => Ok(bytes),
-            Ok(Ok(None)) => Err(Problem::new(Code::TooLarge, "too many bytes").and_hang_up()),
-            Ok(Err(_broken)) => Err(Problem::invalid("the body broke off").and_hang_up()),
-            Err(_elapsed) => {
-                let detail = "the body took too long to arrive";
-                Err(Problem::new(Code::Timeout, detail).and_hang_up())
-            }
-        }
+        let collected = collect(&mut self.body, BODY_BYTES_MAX, self.desk.patience.body).await?;
+        let too_many = || Problem::new(Code::TooLarge, "too many bytes").and_hang_up();
+        collected.ok_or_else(too_many)
     }
 }
 

@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::Number;
 
 use super::reason::Reason;
-use crate::asked::is_object;
 use crate::check;
+use crate::json::is_object;
 
 /// By how many seconds the clocks of those who sign and those who check may differ.
 pub(super) const LEEWAY_S: u64 = 30;

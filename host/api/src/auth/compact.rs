@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::reason::Reason;
-use crate::asked::is_object;
+use crate::json::is_object;
 
 /// Bytes of a token: a hundred chats and then some. The head of a request has 32 KiB.
 pub(super) const TOKEN_BYTES_MAX: usize = 8 << 10;

@@ -9,9 +9,10 @@ use model::ChatStatus;
 use serde::Deserialize;
 
 use super::{Answered, json, mismatch};
-use crate::asked::{Asked, Presence, parse};
+use crate::asked::{Asked, Presence};
 use crate::auth::{Creating, InChat, Reads, Sends};
 use crate::check;
+use crate::json::parse;
 use crate::problem::{Problem, ProblemShape};
 use crate::shape::{ChatShape, CreatedShape, EndedShape, Ending, NewChat, OwnersShape, Shown};
 

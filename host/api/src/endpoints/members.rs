@@ -7,9 +7,10 @@ use chat::{Request, Response};
 use hyper::StatusCode;
 
 use super::{Answered, json, mismatch};
-use crate::asked::{Asked, Presence, parse};
+use crate::asked::{Asked, Presence};
 use crate::auth::{InChat, Sends};
 use crate::check;
+use crate::json::parse;
 use crate::problem::ProblemShape;
 use crate::shape::{JoinedShape, NewMember};
 

@@ -10,9 +10,10 @@ use serde::Deserialize;
 
 use super::chats::is_true;
 use super::{Answered, Edge, json, mismatch};
-use crate::asked::{Asked, Presence, parse};
+use crate::asked::{Asked, Presence};
 use crate::auth::{InChat, Reads, Sends};
 use crate::check;
+use crate::json::parse;
 use crate::problem::{Problem, ProblemShape};
 use crate::shape::{HeldShape, NewBody, NewMessage, PageShape, SentShape, Shown};
 

@@ -7,9 +7,10 @@ use hyper::StatusCode;
 
 use super::messages::cursor;
 use super::{Answered, json, mismatch};
-use crate::asked::{Asked, Presence, parse};
+use crate::asked::{Asked, Presence};
 use crate::auth::{InChat, Sends};
 use crate::check;
+use crate::json::parse;
 use crate::problem::{Problem, ProblemShape};
 use crate::shape::{RedactedShape, Redacting};
 

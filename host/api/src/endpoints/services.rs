@@ -5,8 +5,9 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::Answered;
-use crate::asked::{Asked, Presence, parse};
+use crate::asked::{Asked, Presence};
 use crate::auth::{Serves, Within};
+use crate::json::parse;
 use crate::problem::{Problem, ProblemShape};
 
 /// Where the name stands in `/v1/services/{name}/ping`.

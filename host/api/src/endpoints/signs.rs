@@ -9,8 +9,9 @@ use hyper::StatusCode;
 
 use super::messages::cursor;
 use super::{Answered, mismatch};
-use crate::asked::{Asked, Presence, parse};
+use crate::asked::{Asked, Presence};
 use crate::auth::{InChat, Reads, Sends};
+use crate::json::parse;
 use crate::problem::{Problem, ProblemShape};
 use crate::shape::{NewMark, NewTyping};
 

@@ -8,6 +8,7 @@ use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use super::Answered;
 use crate::asked::Asked;
 use crate::auth::Public;
+use crate::handshake::Handshake;
 use crate::problem::ProblemShape;
 use crate::stream::{Talk, accept};
 
@@ -32,10 +33,10 @@ use crate::stream::{Talk, accept};
 pub(super) async fn socket(asked: Asked<Public>) -> Answered {
     asked.no_query()?;
     let accepted = accept(asked.headers())?;
-    let handshake = asked.upgrade().await?;
+    let handshake = Handshake::begin(asked).await?;
     let tasks = handshake.connected.tasks().clone();
     tasks.spawn("websocket", async move {
-        let crate::asked::Handshake { edge, connected, request_id, caller, upgrade } = handshake;
+        let Handshake { edge, connected, request_id, caller, upgrade } = handshake;
         match upgrade.await {
             Ok(upgraded) => {
                 Talk::new(edge, connected, request_id, caller, upgraded).await.run().await;

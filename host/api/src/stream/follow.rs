@@ -7,8 +7,8 @@ use chat::{Page, Pulse, PulseAt, Read, Request, Response};
 use model::Cursor;
 use runtime::{Backoff, Instant};
 
-use crate::asked::put;
 use crate::auth::{InChat, Reads};
+use crate::calling::put;
 use crate::endpoints::Edge;
 use crate::problem::Problem;
 

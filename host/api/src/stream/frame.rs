@@ -7,7 +7,7 @@ use model::{ChatToken, Cursor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::asked::parse;
+use crate::json::parse;
 use crate::problem::Problem;
 use crate::shape::{
     HeldShape, MessageShape, NewMessage, PeopleShape, ReadShape, SentShape, Shown, TypingShape,

@@ -31,8 +31,8 @@ use super::frame::{
     self, AuthFrame, PROTOCOL, ReadFrame, Said, SendFrame, SubFrame, Told, TypingFrame, UnsubFrame,
 };
 use super::meters::{Ended, Open};
-use crate::asked::put;
 use crate::auth::{Caller, Denied, Grant, InChat, Needs, Reads, Sends};
+use crate::calling::put;
 use crate::check;
 use crate::connected::Connected;
 use crate::endpoints::{Edge, Placing, follow_from, mark_request, new_send, typing_request};

@@ -12,7 +12,8 @@ use model::ChatToken;
 use super::Telephones;
 use super::form::{Fields, TooMany, members, pairs};
 use super::signature::{Words, is_hash_of};
-use crate::asked::{is_json, unescape};
+use crate::asked::unescape;
+use crate::json::is_json;
 
 /// Below this is what Twilio asks.
 const BELOW: &str = "/v1/twilio/";

@@ -1,7 +1,4 @@
-//! The archive's surface: what goes in, what comes out, and what is refused, of somebody who keeps objects in
-//! memory.
-
-use std::time::Duration;
+//! The archive's surface: what goes in and what comes out, of somebody who keeps objects in memory.
 
 use archive::{Code, Delete, List, Md5, Name, Versioning};
 use base64::Engine;
@@ -11,20 +8,27 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::shelf::{Asked, VERSION};
-use crate::support::{Answer, Edge, TOKEN, answer, edge, request};
+use crate::support::{Answer, Edge, TOKEN, edge, request};
 
-const KEY: &str = "/v1/archive/1001/aaa/bbb/ccc";
+pub(crate) const KEY: &str = "/v1/archive/1001/aaa/bbb/ccc";
 
-fn name() -> Name {
+pub(crate) fn name() -> Name {
     Name { collection: "1001".parse().unwrap(), key: "aaa/bbb/ccc".parse().unwrap() }
 }
 
-fn data(size: usize) -> Bytes {
+/// So many bytes, no two neighbours alike.
+pub(crate) fn data(size: usize) -> Bytes {
     (0..size).map(|at| u8::try_from(at % 251).unwrap()).collect()
 }
 
 /// A request with any body, of any headers.
-async fn ask(edge: &Edge, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+pub(crate) async fn ask(
+    edge: &Edge,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> Answer {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}content-length: {}\r\n\r\n",
         body.len()
@@ -33,7 +37,7 @@ async fn ask(edge: &Edge, method: &str, path: &str, headers: &str, body: &[u8]) 
 }
 
 /// A request that brings nothing.
-async fn bare(edge: &Edge, method: &str, path: &str, headers: &str) -> Answer {
+pub(crate) async fn bare(edge: &Edge, method: &str, path: &str, headers: &str) -> Answer {
     edge.raw(format!("{method} {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n")).await
 }
 
@@ -301,236 +305,6 @@ async fn a_listing_is_asked_for_and_told() {
         assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{bad}");
     }
     assert_eq!(edge.shelf.asked(), []);
-}
-
-#[tokio::test]
-async fn bad_names_are_refused_and_never_asked_for() {
-    let edge = edge().await;
-    let long = format!("/v1/archive/1001/{}", "k".repeat(1025));
-    for path in [
-        "/v1/archive/1001/",
-        "/v1/archive/1001/a/../b",
-        "/v1/archive/1001/..",
-        "/v1/archive/1001/%2e%2e/b",
-        "/v1/archive/1001/a%2F..%2Fb",
-        "/v1/archive/1001/a%00b",
-        "/v1/archive/1001/%ff",
-        "/v1/archive/1001/a%zz",
-        "/v1/archive/.x/a",
-        long.as_str(),
-    ] {
-        for method in ["GET", "DELETE"] {
-            let refused = bare(&edge, method, path, "").await;
-            assert_eq!(
-                (refused.status, refused.code().as_str()),
-                (400, "invalid-request"),
-                "{path}"
-            );
-        }
-        let refused = ask(&edge, "PUT", path, "", b"data").await;
-        assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{path}");
-        let refused = bare(&edge, "POST", &format!("{path}?action=start"), "").await;
-        assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{path}");
-    }
-    assert_eq!(edge.shelf.asked(), []);
-}
-
-#[tokio::test]
-async fn bad_requests_name_what_is_wrong() {
-    let edge = edge().await;
-    for (query, headers, field) in [
-        ("?part=1", "", "conjoined"),
-        ("?conjoined=5", "", "part"),
-        ("?conjoined=5&part=0", "", "part"),
-        ("?conjoined=5&part=10001", "", "part"),
-        ("?conjoined=x&part=1", "", "conjoined"),
-        ("?version=5", "", "version"),
-        ("", "content-md5: x\r\n", "Content-MD5"),
-        ("", "content-md5: AAAA\r\n", "Content-MD5"),
-        ("", "carillon-meta-: x\r\n", "Carillon-Meta-"),
-        ("", "idempotency-key: \u{eb}\r\n", "Idempotency-Key"),
-        ("", "if-none-match: *\r\n", "if-none-match"),
-        ("", "if-match: \"a\"\r\n", "if-match"),
-    ] {
-        let refused = ask(&edge, "PUT", &format!("{KEY}{query}"), headers, b"data").await;
-        assert_eq!(
-            (refused.status, refused.code().as_str()),
-            (400, "invalid-request"),
-            "{query}{headers}"
-        );
-        assert!(refused.detail().contains(field), "{query}{headers}: {}", refused.detail());
-    }
-    for (query, field) in [
-        ("", "action"),
-        ("?action=begin", "action"),
-        ("?action=start&conjoined=5", "conjoined"),
-        ("?action=finish", "conjoined"),
-        ("?action=abort&conjoined=x", "conjoined"),
-        ("?action=start&part=1", "part"),
-    ] {
-        let refused = bare(&edge, "POST", &format!("{KEY}{query}"), "").await;
-        assert_eq!(refused.code(), "invalid-request", "{query}");
-        assert!(refused.detail().contains(field), "{query}: {}", refused.detail());
-    }
-    for (method, query) in [("GET", "?version="), ("DELETE", "?version=-1"), ("GET", "?x=1")] {
-        let refused = bare(&edge, method, &format!("{KEY}{query}"), "").await;
-        assert_eq!(refused.code(), "invalid-request", "{method}{query}");
-    }
-    let refused = ask(&edge, "DELETE", KEY, "", b"{}").await;
-    assert_eq!(refused.code(), "invalid-request", "a delete with a body");
-    assert_eq!(edge.shelf.asked(), []);
-}
-
-#[tokio::test]
-async fn how_long_a_body_is_must_be_said_in_front() {
-    let edge = edge().await;
-    let missing = bare(&edge, "PUT", KEY, "").await;
-    assert_eq!((missing.status, missing.code().as_str()), (411, "length-required"));
-    let request = format!(
-        "PUT {KEY} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\ndata\r\n0\r\n\r\n"
-    );
-    let chunked = edge.raw(request).await;
-    assert_eq!((chunked.status, chunked.code().as_str()), (411, "length-required"));
-    let encoded = ask(&edge, "PUT", KEY, "content-encoding: gzip\r\n", b"data").await;
-    assert_eq!((encoded.status, encoded.code().as_str()), (415, "unsupported-media-type"));
-    assert_eq!(edge.shelf.asked(), []);
-}
-
-#[tokio::test]
-async fn every_refusal_of_the_archive_has_its_number_and_its_name() {
-    let edge = edge().await;
-    edge.shelf.keep("aaa/bbb/ccc", &data(10));
-    let put = async || ask(&edge, "PUT", KEY, "", b"data").await;
-    let get = async || edge.get(KEY).await;
-    for (code, status, name, retryable) in [
-        (Code::Md5Mismatch, 400, "md5-mismatch", false),
-        (Code::SizeMismatch, 400, "size-mismatch", false),
-        (Code::WrongOrder, 400, "wrong-order", false),
-        (Code::UnknownCollection, 404, "unknown-collection", false),
-        (Code::NotFound, 404, "not-found", false),
-        (Code::UnknownVersion, 404, "unknown-version", false),
-        (Code::Timeout, 408, "timeout", true),
-        (Code::AlreadyFinal, 409, "already-final", false),
-        (Code::SegmentBusy, 409, "segment-busy", true),
-        (Code::IdempotencyConflict, 409, "idempotency-conflict", false),
-        (Code::TooLarge, 413, "too-large", false),
-        (Code::Damaged, 500, "damaged", true),
-        (Code::NoQuorum, 503, "no-quorum", true),
-        (Code::NotReady, 503, "not-ready", true),
-        (Code::Overloaded, 503, "overloaded", true),
-        (Code::StorageFull, 507, "storage-full", true),
-    ] {
-        for answer in [
-            {
-                edge.shelf.refuse_next(code);
-                put().await
-            },
-            {
-                edge.shelf.refuse_next(code);
-                get().await
-            },
-        ] {
-            assert_eq!((answer.status, answer.code().as_str()), (status, name));
-            assert_eq!(answer.json()["retryable"], retryable, "{name}");
-        }
-    }
-    let wrong = format!("content-md5: {}\r\n", STANDARD.encode(Md5::of(b"other").0));
-    let refused = ask(&edge, "PUT", KEY, &wrong, b"data").await;
-    assert_eq!((refused.status, refused.code().as_str()), (400, "md5-mismatch"));
-    let none = edge.get("/v1/archive/1001/none").await;
-    assert_eq!((none.status, none.code().as_str()), (404, "not-found"));
-    let other = bare(&edge, "PATCH", KEY, "").await;
-    assert_eq!((other.status, other.code().as_str()), (405, "method-not-allowed"));
-}
-
-/// What the archive does not take stays with the client: a body is never collected.
-#[tokio::test]
-async fn a_body_waits_where_it_is_until_it_is_taken() {
-    let edge = edge().await;
-    edge.shelf.stand_still();
-    let size = 64 << 20;
-    let mut stream = TcpStream::connect(edge.address).await.unwrap();
-    let head = format!("PUT {KEY} HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(b"x").await.unwrap();
-    edge.shelf.has_come(1).await;
-    // What the system's buffers hold it takes, and then no more.
-    let chunk = vec![0; 1 << 20];
-    let mut sent = 0;
-    while sent < size {
-        let written = runtime::timeout(Duration::from_secs(1), stream.write(&chunk));
-        match written.await {
-            Ok(written) => sent += written.unwrap(),
-            Err(_full) => break,
-        }
-    }
-    assert!(sent < size / 2, "{sent} bytes were taken from the client, and nobody wanted them");
-    assert!(edge.shelf.came() < 1 << 20, "{} bytes", edge.shelf.came());
-}
-
-/// What a reader does not take is not read.
-#[tokio::test]
-async fn an_object_is_read_as_fast_as_its_reader_takes_it() {
-    let edge = edge().await;
-    let size = 64 << 20;
-    edge.shelf.keep("aaa/bbb/ccc", &data(size));
-    let mut stream = TcpStream::connect(edge.address).await.unwrap();
-    stream.write_all(format!("GET {KEY} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
-    edge.shelf.stands_still(Duration::from_secs(1)).await;
-    let went = edge.shelf.went();
-    assert!(went < size / 2, "{went} bytes were read for somebody who takes none");
-    let read = answer(&mut stream).await.unwrap();
-    assert_eq!(read.body.len(), size);
-    assert_eq!(edge.shelf.went(), size);
-}
-
-#[tokio::test]
-async fn what_cannot_be_read_to_its_end_is_no_success() {
-    let edge = edge().await;
-    edge.shelf.keep("aaa/bbb/ccc", &data(1 << 20));
-    // At the first byte there is still time to say so.
-    edge.shelf.break_behind(0);
-    let refused = edge.get(KEY).await;
-    assert_eq!((refused.status, refused.code().as_str()), (500, "damaged"));
-    edge.shelf.break_behind(500_000);
-    let mut stream = TcpStream::connect(edge.address).await.unwrap();
-    stream.write_all(format!("GET {KEY} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
-    assert!(answer(&mut stream).await.is_none(), "the connection breaks off");
-    assert_eq!(edge.shelf.went(), 500_000);
-}
-
-#[tokio::test]
-async fn an_upload_that_breaks_off_is_told_to_the_archive() {
-    let edge = edge().await;
-    let mut stream = TcpStream::connect(edge.address).await.unwrap();
-    let head = format!("PUT {KEY} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(&[7; 500]).await.unwrap();
-    edge.shelf.has_come(500).await;
-    stream.shutdown().await.unwrap();
-    // Whether an answer arrives is the connection's matter; nothing is kept.
-    let _perhaps = answer(&mut stream).await;
-    assert_eq!(edge.shelf.kept("aaa/bbb/ccc"), None);
-    // The next one is served.
-    assert_eq!(ask(&edge, "PUT", KEY, "", b"data").await.status, 201);
-}
-
-#[tokio::test]
-async fn who_is_refused_early_gets_to_read_why() {
-    let edge = edge().await;
-    edge.shelf.refuse_next(Code::UnknownCollection);
-    let refused = ask(&edge, "PUT", KEY, "", &data(3 << 20)).await;
-    assert_eq!((refused.status, refused.code().as_str()), (404, "unknown-collection"));
-}
-
-/// Who is in a chat could have it archived as something else, before it is over.
-#[tokio::test]
-async fn what_a_whole_chat_is_kept_as_is_stored_by_nodes_only() {
-    let edge = edge().await;
-    let path = format!("/v1/archive/chats/{TOKEN}");
-    assert_eq!(ask(&edge, "PUT", &path, "", b"data").await.status, 400);
-    assert_eq!(ask(&edge, "POST", &format!("{path}?action=start"), "", b"").await.status, 400);
-    assert_eq!(ask(&edge, "PUT", &format!("{path}/x"), "", b"data").await.status, 201);
 }
 
 #[tokio::test]

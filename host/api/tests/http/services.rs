@@ -3,7 +3,7 @@
 use api::admin::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServicesInfo};
 use serde_json::json;
 
-use crate::operators::desk;
+use crate::desk::desk;
 
 /// A service that is stopped, as one node sees it.
 pub(crate) fn shown() -> ServicesInfo {

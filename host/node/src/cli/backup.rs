@@ -13,9 +13,9 @@ use segment::{Backup, BackupError, Road};
 use serde_json::json;
 
 use super::{Problem, chain, output};
-use crate::assemble;
 use crate::config::{Config, RegistryKind};
 use crate::joining;
+use crate::opening;
 
 /// The registry is waited for so long.
 const REGISTRY_MAX: Duration = Duration::from_secs(10);
@@ -125,7 +125,7 @@ impl Create {
             return Err(Problem::usage(what, "Name the configuration of a node that has run"));
         }
         // It is locked from here on: a node that runs has it.
-        let folder = assemble::folder(&config)?;
+        let folder = opening::folder(&config)?;
         let asked = super::small_runtime()?.block_on(async {
             let registry = open(&config, data)?;
             let session = reached(&registry, &config).await?;

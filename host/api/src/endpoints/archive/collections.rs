@@ -5,10 +5,11 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::{until, version};
-use crate::asked::{Asked, Presence, parse};
+use crate::asked::{Asked, Presence};
 use crate::auth::{Everywhere, InArchive, Reads, Sends};
 use crate::endpoints::chats::is_true;
 use crate::endpoints::{Answered, json};
+use crate::json::parse;
 use crate::problem::{Problem, ProblemShape};
 use crate::shape::{CollectionShape, ListingShape, NewCollection};
 

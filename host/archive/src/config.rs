@@ -1,0 +1,47 @@
+//! What an operator, or a test, decides about the archive, with defaults one can defend.
+
+use std::time::Duration;
+
+/// What an operator, or a test, decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The node's process life.
+    pub boot: u64,
+    /// After so long an entry that was appended is of unknown outcome, and asked for again.
+    pub timeout: Duration,
+    /// So long an upload waits for the rest of the members, once enough have it.
+    pub slack: Duration,
+    /// So long a client may send nothing of a body.
+    pub silence: Duration,
+    /// So old must an upload that is held be before anybody asks what becomes of it.
+    pub undecided: Duration,
+    /// So old must it be to be given up although its coordinator cannot be asked.
+    pub abandoned: Duration,
+    /// So long another node may say nothing in the middle of what it brings or reads. Longer than a slow client
+    /// can make a coordinator wait.
+    pub stalled: Duration,
+    /// So long a holder may take to give a piece to whoever reads: longer than a disk does that is not broken.
+    pub holder: Duration,
+    /// So long nothing may come of an archive of parts before it is given up.
+    pub unfinished: Duration,
+    /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
+    /// sequence.
+    pub memory_kib: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            boot: 1,
+            timeout: Duration::from_secs(5),
+            slack: Duration::from_secs(5),
+            silence: Duration::from_secs(60),
+            undecided: Duration::from_secs(60),
+            abandoned: Duration::from_secs(3600),
+            stalled: Duration::from_secs(300),
+            holder: Duration::from_secs(15),
+            unfinished: Duration::from_secs(7 * 24 * 3600),
+            memory_kib: 128 << 10,
+        }
+    }
+}
