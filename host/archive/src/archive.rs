@@ -79,7 +79,7 @@ impl Archive {
     /// Makes a collection, for ever; whether it is new. Again alike changes nothing.
     ///
     /// # Errors
-    /// [`Code::CollectionExists`] and those of every request.
+    /// [`CollectionExists`](crate::Code::CollectionExists) and those of every request.
     pub async fn create_collection(
         &self,
         name: &CollectionName,
@@ -93,7 +93,7 @@ impl Archive {
     /// What a key shows, or another version of it that can be seen.
     ///
     /// # Errors
-    /// [`Code::UnknownCollection`], [`Code::NotFound`], [`Code::UnknownVersion`] and those of every request.
+    /// [`UnknownCollection`](crate::Code::UnknownCollection), [`NotFound`](crate::Code::NotFound), [`UnknownVersion`](crate::Code::UnknownVersion) and those of every request.
     pub async fn find(
         &self,
         name: &Name,
@@ -106,7 +106,7 @@ impl Archive {
     /// Hides everything that the key has now, or one version; the delete's own version is told.
     ///
     /// # Errors
-    /// [`Code::UnknownCollection`], [`Code::UnknownVersion`] and those of every request.
+    /// [`UnknownCollection`](crate::Code::UnknownCollection), [`UnknownVersion`](crate::Code::UnknownVersion) and those of every request.
     pub async fn delete(&self, delete: Delete, until: Instant) -> Result<UnifiedId, Refusal> {
         let Delete { name, version: target, repeat } = delete;
         let repeat = repeat.unwrap_or_else(|| self.shared.unique());
@@ -119,7 +119,7 @@ impl Archive {
     /// Begins an archive of several parts; its version is told.
     ///
     /// # Errors
-    /// [`Code::UnknownCollection`] and those of every request.
+    /// [`UnknownCollection`](crate::Code::UnknownCollection) and those of every request.
     pub async fn start(
         &self,
         name: &Name,
@@ -135,7 +135,7 @@ impl Archive {
     /// Makes it whole: its parts must be 1 to the last one.
     ///
     /// # Errors
-    /// [`Code::UnknownVersion`], [`Code::WrongOrder`], [`Code::AlreadyFinal`] and those of every request.
+    /// [`UnknownVersion`](crate::Code::UnknownVersion), [`WrongOrder`](crate::Code::WrongOrder), [`AlreadyFinal`](crate::Code::AlreadyFinal) and those of every request.
     pub async fn finish(
         &self,
         name: &Name,
@@ -150,7 +150,7 @@ impl Archive {
     /// Gives it up, or hides it when it was whole.
     ///
     /// # Errors
-    /// [`Code::UnknownVersion`] and those of every request.
+    /// [`UnknownVersion`](crate::Code::UnknownVersion) and those of every request.
     pub async fn abort(
         &self,
         name: &Name,
@@ -165,7 +165,7 @@ impl Archive {
     /// What a collection shows: all that was acknowledged before, of all partitions.
     ///
     /// # Errors
-    /// [`Code::UnknownCollection`]; [`Code::NotReady`] when a partition cannot be asked.
+    /// [`UnknownCollection`](crate::Code::UnknownCollection); [`NotReady`](crate::Code::NotReady) when a partition cannot be asked.
     pub async fn list(&self, list: List, until: Instant) -> Result<Listing, Refusal> {
         told(self.shared.list(list, until).await)
     }

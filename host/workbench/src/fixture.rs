@@ -236,11 +236,11 @@ impl Step {
         match (acts.next(), acts.next()) {
             (Some(act), None) => act,
             (None, None) if self.after_ms > 0 => Ok(Act::Wait),
-            _ => Err(
-                "does not do one thing: write from and what is said, or join, leave, twilio, \
+            _ => {
+                Err("does not do one thing: write from and what is said, or join, leave, twilio, \
                       reply or policy, or start = true or end = true, or after_ms alone"
-                    .to_owned(),
-            ),
+                    .to_owned())
+            }
         }
     }
 

@@ -25,7 +25,7 @@ mod template;
 mod trouble;
 mod workshop;
 
-pub use asked::{StatsWritten, TwilioWritten};
+pub use asked::{ReplyWritten, StatsWritten, TwilioWritten};
 pub use bless::bless;
 pub use build::{Built, build};
 pub use fixture::{ChatBefore, Expect, Fixture, Member, RouteWritten, Step, fixtures};

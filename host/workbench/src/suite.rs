@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use plugin::TwilioRequest;
+use plugin::{CallbackReply, TwilioRequest};
 
 use crate::fixture::Act;
 use crate::{Bench, Expect, Fixture, Options, Played, Seen, Step, Trouble};
@@ -108,6 +108,9 @@ fn words(step: &Step) -> String {
         Ok(Act::Telephone(TwilioRequest { channel, path, .. })) => {
             let slash = if path.is_empty() { "" } else { "/" };
             format!("twilio asks {channel}{slash}{path}")
+        }
+        Ok(Act::Reply(CallbackReply { correlation, status, .. })) => {
+            format!("a service answers {correlation}: {status}")
         }
         Ok(Act::Policy { moment, .. }) => format!("a plan for {moment}"),
         Ok(Act::Wait) => format!("{} ms pass", step.after_ms),

@@ -226,7 +226,8 @@ mod tests {
             assert!(folder.join(source).is_file(), "{readme}");
             for (path, _) in common(language) {
                 let text = std::fs::read_to_string(folder.join(path)).unwrap();
-                for example in ["polite", "usher", "reception", "inquirer", "archivist", "LANGUAGE"] {
+                for example in ["polite", "usher", "reception", "inquirer", "archivist", "LANGUAGE"]
+                {
                     assert!(!text.contains(example), "{path}: {text}");
                 }
             }

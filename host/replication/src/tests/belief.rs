@@ -127,7 +127,8 @@ async fn both_logs_say_that_a_certificate_is_for_another_node() {
 async fn who_has_no_place_any_more_is_dialled_again_only_when_it_has_one() {
     let heard = Heard::start();
     let authority = Authority::new("test").unwrap();
-    let (mut a, gone) = (node(&authority, "a", hello("a", 1)), node(&authority, "b", hello("b", 1)));
+    let (mut a, gone) =
+        (node(&authority, "a", hello("a", 1)), node(&authority, "b", hello("b", 1)));
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = nobody.local_addr().unwrap().to_string();
     a.dialler.aim(&id("b"), Target { address, ..gone.target() });
