@@ -300,6 +300,12 @@ impl Archive {
         self.shared.engine.applied(partition.0)
     }
 
+    /// Up to which entry of a partition's log this node has, synced and in its own files, all bytes that entries bring:
+    /// up to there they are needed no more. 0 if that is not known, or something of it is lacking.
+    pub async fn kept(&self, partition: PartitionId) -> u64 {
+        self.shared.kept(partition).await
+    }
+
     /// How many segments are known to be not whole on this node.
     pub fn owed(&self) -> usize {
         self.shared.engine.owed()

@@ -18,7 +18,7 @@ use crate::{meters, place};
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// So many are looked at each time.
+/// So many are looked at each time, and the next ones the next time: none waits for one that nobody can decide yet.
 const HELD_MAX: usize = 64;
 /// So long a coordinator, and a primary, may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -27,15 +27,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) async fn decide(shared: Arc<Shared>) {
     loop {
         runtime::sleep(LOOK_EVERY.min(shared.config.undecided)).await;
-        let engine = shared.engine.clone();
-        let held = match runtime::blocking(move || engine.held(HELD_MAX)).await {
-            Some(Ok(held)) => held,
-            Some(Err(error)) => {
-                tracing::error!(%error, "what is held cannot be looked up");
-                continue;
-            }
-            None => return,
-        };
+        let held = shared.engine.held(HELD_MAX);
         for held in held.iter().filter(|held| is_old(held, shared.config.undecided)) {
             decide_one(&shared, held).await;
         }

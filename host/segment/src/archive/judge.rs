@@ -6,12 +6,15 @@ use crate::archive::collectable::{Terms, collectable};
 use crate::archive::compaction::KeepError;
 use crate::archive::fact::{At, Fact, Sequence};
 use crate::archive::name::{CollectionName, Key, Upload};
+use crate::archive::pace::Pace;
 use crate::archive::run::{record_bytes, run_bytes};
 use crate::archive::store::Shared;
 use crate::ledger::Position;
 
 /// So many rows are read at once.
 const ROWS_MAX: usize = 1000;
+/// Judging a row looks up a few others: as much as reading so many bytes.
+const ROW_BYTES: u64 = 1024;
 
 /// The facts of a key, each with whether it may go.
 type Known = ((CollectionName, Key), Vec<(Fact, bool)>);
@@ -92,8 +95,8 @@ impl<'a> Judge<'a> {
         Ok(fenced || facts.iter().any(|stored| decides(&stored.fact)))
     }
 
-    /// How many bytes of a file are still needed.
-    pub(crate) fn live_bytes(&mut self, file: u32) -> Result<u64, KeepError> {
+    /// How many bytes of a file are still needed. It is in no hurry.
+    pub(crate) fn live_bytes(&mut self, file: u32, pace: &Pace<'_>) -> Result<u64, KeepError> {
         let mut live = 0;
         let index = &self.shared.index;
         let mut from = Position { file, offset: 0 };
@@ -101,6 +104,9 @@ impl<'a> Judge<'a> {
             let facts = index.facts_in(from, ROWS_MAX as u64)?;
             let Some(last) = facts.last() else { break };
             from.offset = last.at.offset + 1;
+            if !pace.spend(facts.len() as u64 * ROW_BYTES) {
+                return Ok(live);
+            }
             for stored in &facts {
                 if !self.may_go(&stored.fact)? {
                     live += record_bytes(stored.fact.encode().len() as u64);
@@ -112,6 +118,9 @@ impl<'a> Judge<'a> {
             let sequences = index.sequences_in(from, ROWS_MAX as u64)?;
             let Some((_, last)) = sequences.last() else { return Ok(live) };
             from.offset = last.offset + 1;
+            if !pace.spend(sequences.len() as u64 * ROW_BYTES) {
+                return Ok(live);
+            }
             for (sequence, _) in &sequences {
                 if self.keeps(sequence)? {
                     live += run_bytes(sequence, &sequence.encode());

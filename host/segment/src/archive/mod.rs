@@ -38,6 +38,7 @@ mod run;
 mod scrub;
 mod spaces;
 mod store;
+mod undecided;
 mod unified_id;
 mod visibility;
 mod writer;
