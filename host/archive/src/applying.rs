@@ -117,7 +117,13 @@ fn mark(shared: &Shared, partition: PartitionId, upto: u64) -> Option<Applied> {
 impl Shared {
     /// See [`crate::Archive::kept`].
     pub(crate) async fn kept(&self, partition: PartitionId) -> u64 {
-        let applied = match self.reign_now(partition) {
+        let applied = self.applied_to(partition).await;
+        if self.engine.has_all_entire(partition.0) { applied } else { 0 }
+    }
+
+    /// Up to which entry of its log the objects of a partition are known here; 0 before they are.
+    pub(crate) async fn applied_to(&self, partition: PartitionId) -> u64 {
+        match self.reign_now(partition) {
             Some(reign) => {
                 // Nothing is appended meanwhile: what is pending is all there is that is not applied.
                 let appended = reign.appended.lock().await;
@@ -132,8 +138,7 @@ impl Shared {
                 Some(looked) => looked.lock().await.seq.max(self.engine.applied(partition.0).seq),
                 None => 0,
             },
-        };
-        if self.engine.has_all_entire(partition.0) { applied } else { 0 }
+        }
     }
 }
 
@@ -208,6 +213,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
 async fn catch_up(shared: &Shared, partition: PartitionId) -> Result<(), NotApplied> {
     let Some(one) = shared.catching_up.get(usize::from(partition.0)) else { return Ok(()) };
     let mut looked = one.lock().await;
+    shared.engine.keep(partition.0);
     // Cannot be an error: nobody closes it.
     let _turn = shared.catch_ups.acquire().await;
     let view = shared.replication.view(partition);

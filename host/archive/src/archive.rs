@@ -22,7 +22,7 @@ use crate::request::Name;
 use crate::room::Rooms;
 use crate::spoken::{self, Strange, begun, decode, encode, is_stream};
 use crate::{
-    Code, Delete, Found, List, Listing, Refusal, applying, holding, meters, paying, place,
+    Code, Delete, Found, List, Listing, Refusal, applying, holding, left, meters, paying, place,
     question, serving, undecided, unfinished,
 };
 
@@ -72,6 +72,8 @@ pub struct Config {
     pub holder: Duration,
     /// So long nothing may come of an archive of parts before it is given up.
     pub unfinished: Duration,
+    /// How often a node looks whether what it holds of partitions that it has left is needed no more.
+    pub left: Duration,
     /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
     /// sequence.
     pub memory_kib: usize,
@@ -89,6 +91,7 @@ impl Default for Config {
             stalled: Duration::from_secs(300),
             holder: Duration::from_secs(15),
             unfinished: Duration::from_secs(7 * 24 * 3600),
+            left: Duration::from_secs(600),
             memory_kib: 128 << 10,
         }
     }
@@ -184,6 +187,7 @@ impl Archive {
         archive.begin("archive-pay", paying::pay);
         archive.begin("archive-undecided", undecided::decide);
         archive.begin("archive-unfinished", unfinished::give_up);
+        archive.begin("archive-left", left::give_back);
         archive
     }
 
@@ -392,6 +396,9 @@ impl Archive {
                 }
                 Ok(Question::List(list)) => {
                     question::Answer::Done(shared.list_here(list, until).await)
+                }
+                Ok(Question::Has(partition)) => {
+                    question::Answer::Done(Ok(shared.has(partition).await))
                 }
                 Ok(Question::Upload(upload)) => {
                     let boot = shared.config.boot;

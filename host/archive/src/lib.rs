@@ -12,6 +12,7 @@
 //! asking   routing   listing
 //! bytes    uploading   body   cutting   lane   holding   room   pace   performing      reading   serving   source
 //! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
+//!          left (what is held of partitions of others)
 //! ```
 
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ mod governor;
 mod holding;
 mod lane;
 mod leading;
+mod left;
 mod listing;
 mod meters;
 mod pace;

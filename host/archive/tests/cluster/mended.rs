@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use archive::Versioning;
+use archive::{Name, Versioning};
+use bytes::Bytes;
 use segment::archive::{Adopted, Fact, Operation};
 
 use crate::lost::{files, has, node, own};
@@ -125,24 +127,11 @@ async fn bytes_that_only_a_node_outside_has_are_read_and_paid_from_there() {
     make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
     let (key, data) = (name("plain", "k"), data(12, 50_000));
     put(cluster.node(0).archive(), &key, &data).await.expect("it is stored");
-    let replication = cluster.node(0).replication();
-    let partition = replication.partitions().of_key(b"plain/k");
-    let ensemble = replication.view(partition).ensemble.clone();
-    let (members, outside): (Vec<usize>, Vec<usize>) =
-        (0..4).partition(|index| ensemble.contains(&node(*index)));
+    let (members, outside) = sides(&cluster);
     for index in &members {
         has(cluster.node(*index).archive(), &key, &data).await;
     }
-    let engine = cluster.node(members[0]).archive().engine().clone();
-    let facts = engine.facts(&key.collection, &key.key).expect("they are told");
-    let fact = facts.into_iter().find(|fact| matches!(fact, Fact::Final(_))).expect("it is final");
-    drop(engine);
-    let collection = Some((key.collection.clone(), Versioning::Unversioned));
-    let entries = vec![Adopted { fact, collection, data: Some(data.clone()) }];
-    let kept = cluster.node(outside[0]).archive().engine().clone();
-    let adopt = Operation::Adopt { entries, applied: Vec::new() };
-    let adopted = tokio::task::spawn_blocking(move || kept.perform(adopt)).await;
-    adopted.expect("it does not panic").expect("it is taken over");
+    keep_outside(&cluster, (members[0], outside), &key, &data).await;
     for index in &members {
         cluster.stop(*index).await;
     }
@@ -157,4 +146,68 @@ async fn bytes_that_only_a_node_outside_has_are_read_and_paid_from_there() {
         has(cluster.node(*index).archive(), &key, &data).await;
     }
     assert!(get(cluster.node(members[0]).archive(), &key).await.expect("it is read") == data);
+}
+
+/// Who is a member of the partition of `plain/k` on four nodes, and who is not.
+fn sides(cluster: &Cluster) -> (Vec<usize>, usize) {
+    let replication = cluster.node(0).replication();
+    let partition = replication.partitions().of_key(b"plain/k");
+    let ensemble = replication.view(partition).ensemble.clone();
+    let (members, outside): (Vec<usize>, Vec<usize>) =
+        (0..4).partition(|index| ensemble.contains(&node(*index)));
+    (members, outside[0])
+}
+
+/// Gives a node that is no member what a member has, as if it had been one.
+async fn keep_outside(
+    cluster: &Cluster,
+    (member, outside): (usize, usize),
+    key: &Name,
+    data: &Bytes,
+) {
+    let engine = cluster.node(member).archive().engine().clone();
+    let facts = engine.facts(&key.collection, &key.key).expect("they are told");
+    let fact = facts.into_iter().find(|fact| matches!(fact, Fact::Final(_))).expect("it is final");
+    let collection = Some((key.collection.clone(), Versioning::Unversioned));
+    let entries = vec![Adopted { fact, collection, data: Some(data.clone()) }];
+    let kept = cluster.node(outside).archive().engine().clone();
+    let adopt = Operation::Adopt { entries, applied: Vec::new() };
+    let adopted = tokio::task::spawn_blocking(move || kept.perform(adopt)).await;
+    adopted.expect("it does not panic").expect("it is taken over");
+}
+
+/// A node that is no member any more kept everything for ever, also what was deleted since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_outside_holds_is_given_back_once_all_members_have_it() {
+    let often = |config: &mut archive::Config| config.left = Duration::from_millis(50);
+    let mut cluster = Cluster::start_with(4, often).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(14, 50_000));
+    put(cluster.node(0).archive(), &key, &data).await.expect("it is stored");
+    let (members, outside) = sides(&cluster);
+    for index in &members {
+        has(cluster.node(*index).archive(), &key, &data).await;
+    }
+    keep_outside(&cluster, (members[0], outside), &key, &data).await;
+    // The file it is in is closed then.
+    cluster.stop(outside).await;
+    cluster.restart(outside).await;
+    cluster.led().await;
+    let engine = cluster.node(outside).archive().engine().clone();
+    eventually("it to be given back", async || {
+        let (engine, key) = (engine.clone(), key.clone());
+        let compact = move || {
+            engine.compact(runtime::wall_ms()).expect("it is compacted");
+            engine.facts(&key.collection, &key.key).expect("they are told")
+        };
+        match tokio::task::spawn_blocking(compact).await.expect("it does not panic") {
+            facts if facts.is_empty() => Ok(()),
+            facts => Err(facts),
+        }
+    })
+    .await;
+    for index in &members {
+        has(cluster.node(*index).archive(), &key, &data).await;
+    }
+    assert!(get(cluster.node(outside).archive(), &key).await.expect("it is read") == data);
 }

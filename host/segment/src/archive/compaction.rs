@@ -72,8 +72,9 @@ pub enum KeepError {
     /// There is no room for the copy. The next pass tries again.
     #[error("there is no room to compact")]
     NoRoom,
-    /// An upload under way is in one of the files. What was copied is used, and the files go once it is over.
-    #[error("an upload is under way in a file that is compacted")]
+    /// An upload under way is in one of the files, or this node has a part again in what it let go. What was copied is
+    /// used, and the files go with a later pass.
+    #[error("a file that is compacted is needed again")]
     Busy,
     /// The archive ended meanwhile. What was copied is found by the next start.
     #[error("the archive ended")]
@@ -105,6 +106,8 @@ pub(crate) struct Relocation {
     pub(crate) changes: Vec<Change>,
     /// The files that it replaces and that go now; none while more changes follow.
     pub(crate) sources: Vec<u32>,
+    /// Shards of which nothing was taken along. If the node has a part in one again by now, the files stay.
+    pub(crate) left: BTreeSet<u16>,
 }
 
 impl Relocation {
@@ -283,9 +286,12 @@ impl<'a> Copy<'a> {
             for Stored { at, fact } in facts {
                 let body = fact.encode();
                 if self.judge.may_go(&fact)? {
-                    self.dropped.insert(Fact::identity(&body));
-                    if let Some(at) = fact.at() {
-                        self.touched.insert((at.collection.clone(), at.key.clone()));
+                    // What is let go leaves nothing: a floor would hide it from whoever has a part in it again.
+                    if !self.judge.is_left(&fact) {
+                        self.dropped.insert(Fact::identity(&body));
+                        if let Some(at) = fact.at() {
+                            self.touched.insert((at.collection.clone(), at.key.clone()));
+                        }
                     }
                     if let Fact::Final(made) = fact {
                         self.gone.push(made);
@@ -398,6 +404,7 @@ impl<'a> Copy<'a> {
         }
         let copied = relocation.clone();
         relocation.sources = self.sources.iter().map(|row| row.file).collect();
+        relocation.left = self.judge.left.clone();
         if let Err(busy) = self.tell(relocation) {
             // Rows may point into the copy by now: it stays, and the files are waste for a later pass.
             if matches!(busy, KeepError::Busy) {

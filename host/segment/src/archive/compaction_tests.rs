@@ -90,3 +90,45 @@ fn a_file_that_an_upload_turns_out_to_be_in_stays_and_the_copy_is_used() {
     archive.compact(0).unwrap();
     assert_eq!((read("whole"), read("k") == both), (whole.to_vec(), true));
 }
+
+/// What a node let go and has a part in again must not be collected by a compaction that began in between: it is taken
+/// over once more from the log, and what is here counts as taken over.
+#[test]
+fn what_a_node_has_a_part_in_again_is_not_collected() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = opened(folder.path());
+    let data = Bytes::from(vec![7; 1000]);
+    let opening = Opening {
+        upload: Upload { node: "n1".parse().unwrap(), boot: 1, count: 1 },
+        collection: "plain".parse().unwrap(),
+        key: "k".parse().unwrap(),
+        part: 0,
+        segment_number: 1,
+    };
+    // Of shard 5.
+    let version = UnifiedId((9 << 23) | (5 << 10) | 1);
+    let (md5, adler32) = (Md5::of(&data), Adler32::of(&data));
+    let closing = Closing { version, size: 1000, md5, adler32, meta: Vec::new(), time_ms: 1 };
+    let slice = Slice::of(0, data.clone());
+    archive.perform(Operation::Entire { opening, slice, closing }).unwrap();
+    assert_eq!((archive.has_any(5).unwrap(), archive.has_any(6).unwrap()), (true, false));
+    drop(archive);
+    let archive = opened(folder.path());
+    let read = || {
+        let (plain, key) = ("plain".parse().unwrap(), "k".parse().unwrap());
+        archive.read(&plain, &key, None).and_then(|mut reading| reading.next_sequence())
+    };
+    archive.let_go(5).unwrap();
+    let shared = archive.shared();
+    let rows = shared.index.files().unwrap();
+    let mut copy = Copy::new(shared, &rows, 0).unwrap();
+    archive.keep(5);
+    let error = copy.compact(&Pace::free()).unwrap_err();
+    assert!(matches!(error, KeepError::Busy), "{error}");
+    assert_eq!(read().unwrap(), Some(data.clone()));
+    archive.compact(0).unwrap();
+    assert_eq!(read().unwrap(), Some(data));
+    archive.let_go(5).unwrap();
+    assert_eq!(archive.compact(0).unwrap().segments, 1);
+    assert!(read().is_err() && !archive.has_any(5).unwrap());
+}

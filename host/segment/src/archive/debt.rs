@@ -72,6 +72,12 @@ impl Debts {
         }
     }
 
+    /// How many of a shard there are, if all are known.
+    pub(crate) fn of_shard(&self, shard: u16) -> Option<usize> {
+        let of = |(made, _): &&(Final, BTreeSet<u32>)| made.at.version.shard() == shard;
+        (self.found && !self.more).then(|| self.known.values().filter(of).count())
+    }
+
     fn is_full(&self) -> bool {
         self.known.len() >= KNOWN_MAX
     }
@@ -154,7 +160,8 @@ impl Archive {
             }
             let Some((made, broken)) = shared.debts().known.get(&upload).cloned() else { continue };
             let missing = shared.missing(&made, broken)?;
-            let is_over = missing.is_empty() || shared.is_hidden(&made)?;
+            let left = shared.left().contains(&made.at.version.shard());
+            let is_over = left || missing.is_empty() || shared.is_hidden(&made)?;
             let mut debts = shared.debts();
             if is_over {
                 debts.known.remove(&upload);

@@ -1,6 +1,6 @@
 //! What of a closed file is still needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::collectable::{Terms, collectable};
 use crate::archive::compaction::KeepError;
@@ -24,6 +24,8 @@ pub(crate) struct Judge<'a> {
     shared: &'a Shared,
     pub(crate) terms: Terms,
     fences: BTreeMap<hashring::NodeId, u64>,
+    /// Shards of which nothing is needed here.
+    pub(crate) left: BTreeSet<u16>,
     /// The last key that was looked at, and what of it may go.
     last: Option<Known>,
 }
@@ -35,7 +37,8 @@ impl<'a> Judge<'a> {
         let (hidden_for_ms, grace_ms) = (ms(shared.config.hidden_for), ms(shared.config.grace));
         let terms = Terms { now_ms, hidden_for_ms, grace_ms };
         let fences = shared.index.fences()?;
-        Ok(Self { shared, terms, fences, last: None })
+        let left = shared.left().clone();
+        Ok(Self { shared, terms, fences, left, last: None })
     }
 
     pub(crate) fn may_go(&mut self, fact: &Fact) -> Result<bool, KeepError> {
@@ -51,12 +54,18 @@ impl<'a> Judge<'a> {
             }
             _ => match fact.at().cloned() {
                 None => false,
+                Some(_) if self.is_left(fact) => true,
                 Some(at) => {
                     let known = self.of_key(&at)?;
                     known.iter().any(|(found, goes)| *goes && found == fact)
                 }
             },
         })
+    }
+
+    /// Whether it is of a shard that this node has no part in.
+    pub(crate) fn is_left(&self, fact: &Fact) -> bool {
+        fact.at().is_some_and(|at| self.left.contains(&at.version.shard()))
     }
 
     /// All facts of a key, and whether they may go.

@@ -28,6 +28,7 @@ mod inbox;
 mod index;
 mod judge;
 mod keeper;
+mod left;
 mod measure;
 mod name;
 mod operation;

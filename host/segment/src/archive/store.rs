@@ -118,6 +118,8 @@ pub(crate) struct Shared {
     applied: Mutex<BTreeMap<u16, Applied>>,
     debts: Mutex<Debts>,
     undecided: Mutex<Undecided>,
+    /// Shards that this node has no part in: compaction collects what is here of them.
+    left: Mutex<BTreeSet<u16>>,
     damages: Mutex<Vec<Damaged>>,
     /// Files that compaction leaves alone until the next start: it found them damaged.
     spared: Mutex<BTreeSet<u32>>,
@@ -176,6 +178,7 @@ impl Archive {
             applied: Mutex::new(applied),
             debts: Mutex::default(),
             undecided: Mutex::new(undecided),
+            left: Mutex::default(),
             placed: Mutex::new(ready.placed),
             damages: Mutex::new(ready.found.damages.clone()),
             spared: Mutex::default(),
@@ -299,6 +302,10 @@ impl Shared {
 
     pub(crate) fn undecided(&self) -> MutexGuard<'_, Undecided> {
         self.undecided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn left(&self) -> MutexGuard<'_, BTreeSet<u16>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn placed(&self) -> MutexGuard<'_, BTreeMap<u32, u32>> {

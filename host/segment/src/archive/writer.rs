@@ -441,7 +441,8 @@ impl<F: Fn(&str)> Writer<F> {
 
     /// Lets the index point into a file that compaction wrote, and forget those it replaces.
     fn relocate(&mut self, relocation: Relocation) -> Result<Result<(), Refused>, End> {
-        if relocation.sources.iter().any(|file| self.actives.files().contains(file)) {
+        let came_back = !relocation.left.is_subset(&self.shared.left());
+        if came_back || relocation.sources.iter().any(|file| self.actives.files().contains(file)) {
             return Ok(Err(Refused::Busy));
         }
         let written = self.index.transaction(|tx| relocation.write(tx));

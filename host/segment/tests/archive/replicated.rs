@@ -7,7 +7,8 @@ use segment::archive::{
 use segment::{Chain, LogEnd};
 
 use crate::support::{
-    Opened, closing, entire, folder, noise, open, open_with_collections, opening, upload,
+    Opened, all_values, closing, entire, folder, noise, open, open_with_collections, opening,
+    upload,
 };
 
 fn hold(count: u64, data: &[u8]) -> Operation {
@@ -176,4 +177,33 @@ fn what_is_decided_is_held_no_more_and_not_after_a_start_either() {
     assert_eq!(held(&opened), [] as [u64; 0]);
     drop(opened);
     assert_eq!(held(&open(folder.path())), [] as [u64; 0]);
+}
+
+/// A shard that was let go is collected with all that is known of it, and taken over from its beginning by whoever has a
+/// part in it again.
+#[test]
+fn what_is_let_go_is_collected_and_can_be_taken_over_again() {
+    let folder = folder();
+    let opened = open_with_collections(folder.path());
+    let (data, newer) = (noise(1, 300_000), noise(2, 200_000));
+    // Both replace each other: a floor left behind would hide them.
+    opened.done(adopt(decided(1, &data), Some(data.clone()), 1));
+    opened.done(adopt(decided(2, &newer), Some(newer.clone()), 2));
+    assert_eq!(opened.archive.applied(3).seq, 2);
+    drop(opened);
+    let opened = open(folder.path());
+    // The versions of these tests are of shard 0; partition 3 is what they say they are known up to.
+    opened.archive.let_go(0).unwrap();
+    opened.archive.let_go(3).unwrap();
+    assert_eq!(opened.archive.applied(3).seq, 0);
+    assert_eq!(opened.archive.compact(1).unwrap().segments, 2);
+    let (plain, key) = ("plain".parse().unwrap(), "k".parse().unwrap());
+    assert_eq!(opened.archive.facts(&plain, &key).unwrap(), []);
+    let left: u64 =
+        all_values(folder.path()).iter().map(|file| std::fs::metadata(file).unwrap().len()).sum();
+    assert!(left < 2000, "{left} bytes are left");
+    opened.archive.keep(0);
+    opened.done(adopt(decided(1, &data), Some(data.clone()), 1));
+    opened.done(adopt(decided(2, &newer), Some(newer.clone()), 2));
+    assert!(opened.get("plain", "k").unwrap() == newer);
 }
