@@ -77,6 +77,17 @@ pub struct Config {
     /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
     /// sequence.
     pub memory_kib: usize,
+    /// Rules to break on purpose.
+    pub sabotage: Sabotage,
+}
+
+/// Rules to break on purpose, to see that it shows. All false is correct.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// What is held for long is given up here, and the log is not asked.
+    pub held_by_age: bool,
+    /// What is held of partitions of others is given back, whatever their members have.
+    pub retired_deletes: bool,
 }
 
 impl Default for Config {
@@ -93,6 +104,7 @@ impl Default for Config {
             unfinished: Duration::from_secs(7 * 24 * 3600),
             left: Duration::from_secs(600),
             memory_kib: 128 << 10,
+            sabotage: Sabotage::default(),
         }
     }
 }

@@ -45,12 +45,10 @@ pub(crate) async fn give_back(shared: Arc<Shared>) {
 
 async fn give_back_one(shared: &Shared, partition: PartitionId) {
     let Some((epoch, primary, others)) = members(shared, partition) else { return };
-    // What it knows now is all that this node may have.
-    let Some(seq) = has_all(shared, &primary, partition, 0).await else { return };
-    for member in &others {
-        if has_all(shared, member, partition, seq).await.is_none() {
-            return;
-        }
+    if !shared.config.sabotage.retired_deletes
+        && !have_all(shared, partition, &primary, &others).await
+    {
+        return;
     }
     let Some(one) = shared.catching_up.get(usize::from(partition.0)) else { return };
     // Nothing of it is taken over meanwhile.
@@ -68,6 +66,23 @@ async fn give_back_one(shared: &Shared, partition: PartitionId) {
         Some(Err(refused)) => tracing::debug!(%partition, %refused, "it is not given back yet"),
         None => {}
     }
+}
+
+/// Whether each member has everything that this node may have.
+async fn have_all(
+    shared: &Shared,
+    partition: PartitionId,
+    primary: &NodeId,
+    others: &[NodeId],
+) -> bool {
+    // What it knows now is all there is.
+    let Some(seq) = has_all(shared, primary, partition, 0).await else { return false };
+    for member in others {
+        if has_all(shared, member, partition, seq).await.is_none() {
+            return false;
+        }
+    }
+    true
 }
 
 /// The epoch of a partition, who leads it, and its other members, if this node is none and there are as many as there

@@ -50,7 +50,7 @@ mod undecided;
 mod unfinished;
 mod uploading;
 
-pub use archive::{Append, Archive, Config};
+pub use archive::{Append, Archive, Config, Sabotage};
 pub use entry::without_bytes;
 pub use reading::Reading;
 pub use refusal::{Code, Outcome, Refusal};

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use segment::archive::Held;
+use segment::archive::{Adopted, Fact, Held, Operation};
 
 use crate::archive::Shared;
 use crate::question::{Answer, Ask, Question, Reply};
@@ -29,6 +29,14 @@ pub(crate) async fn decide(shared: Arc<Shared>) {
         runtime::sleep(LOOK_EVERY.min(shared.config.undecided)).await;
         let held = shared.engine.held(HELD_MAX);
         for held in held.iter().filter(|held| is_old(held, shared.config.undecided)) {
+            if shared.config.sabotage.held_by_age {
+                let (upload, time_ms) = (held.upload.clone(), runtime::wall_ms());
+                let fact = Fact::Cancelled { upload, time_ms };
+                let entries = vec![Adopted { fact, collection: None, data: None }];
+                let given_up = Operation::Adopt { entries, applied: Vec::new() };
+                drop(shared.perform(given_up).await);
+                continue;
+            }
             decide_one(&shared, held).await;
         }
     }

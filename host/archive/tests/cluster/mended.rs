@@ -149,7 +149,7 @@ async fn bytes_that_only_a_node_outside_has_are_read_and_paid_from_there() {
 }
 
 /// Who is a member of the partition of `plain/k` on four nodes, and who is not.
-fn sides(cluster: &Cluster) -> (Vec<usize>, usize) {
+pub(crate) fn sides(cluster: &Cluster) -> (Vec<usize>, usize) {
     let replication = cluster.node(0).replication();
     let partition = replication.partitions().of_key(b"plain/k");
     let ensemble = replication.view(partition).ensemble.clone();
@@ -159,7 +159,7 @@ fn sides(cluster: &Cluster) -> (Vec<usize>, usize) {
 }
 
 /// Gives a node that is no member what a member has, as if it had been one.
-async fn keep_outside(
+pub(crate) async fn keep_outside(
     cluster: &Cluster,
     (member, outside): (usize, usize),
     key: &Name,
@@ -193,7 +193,16 @@ async fn what_a_node_outside_holds_is_given_back_once_all_members_have_it() {
     cluster.stop(outside).await;
     cluster.restart(outside).await;
     cluster.led().await;
-    let engine = cluster.node(outside).archive().engine().clone();
+    given_back(&cluster, outside, &key).await;
+    for index in &members {
+        has(cluster.node(*index).archive(), &key, &data).await;
+    }
+    assert!(get(cluster.node(outside).archive(), &key).await.expect("it is read") == data);
+}
+
+/// Waits until compaction has collected all that a node knows of a key.
+pub(crate) async fn given_back(cluster: &Cluster, index: usize, key: &Name) {
+    let engine = cluster.node(index).archive().engine().clone();
     eventually("it to be given back", async || {
         let (engine, key) = (engine.clone(), key.clone());
         let compact = move || {
@@ -206,8 +215,4 @@ async fn what_a_node_outside_holds_is_given_back_once_all_members_have_it() {
         }
     })
     .await;
-    for index in &members {
-        has(cluster.node(*index).archive(), &key, &data).await;
-    }
-    assert!(get(cluster.node(outside).archive(), &key).await.expect("it is read") == data);
 }

@@ -1,8 +1,11 @@
 //! Orders of events in which such an archive goes wrong, each as one story.
 
-use archive::{Code, Delete, List, Versioning};
+use std::time::Duration;
 
-use crate::lost::{has, own};
+use archive::{Code, Delete, List, Upload, Versioning};
+
+use crate::lost::{files, has, held, node, own};
+use crate::mended::{given_back, keep_outside, sides};
 use crate::objects::{code, data, get, make, name, put, soon};
 use crate::support::Cluster;
 use crate::wait::eventually;
@@ -107,4 +110,62 @@ async fn a_listing_in_a_take_over_is_whole_or_none() {
     let keys: Vec<&str> = listing.entries.iter().map(|entry| entry.key.as_str()).collect();
     let wanted: Vec<String> = (0..KEYS).map(|number| format!("k{number:02}")).collect();
     assert_eq!((keys, listing.truncated), (wanted.iter().map(String::as_str).collect(), false));
+}
+
+/// Sabotage: what is held goes by its age. While its coordinator is away the same is held over a kill without
+/// (`what_is_held_is_decided_by_evidence_and_not_by_age`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_by_age_is_seen_to_lose_what_nobody_has_decided() {
+    let by_age = |config: &mut archive::Config| config.sabotage.held_by_age = true;
+    let mut cluster = Cluster::start_with(3, by_age).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(4, 100_000));
+    cluster.kill(0).await;
+    held(&cluster, &Upload { node: node(0), boot: 1, count: 1_000_000 }, &key, &data).await;
+    for index in [1, 2] {
+        let engine = cluster.node(index).archive().engine().clone();
+        eventually("it to be lost", async || match engine.held(10) {
+            held if held.is_empty() => Ok(()),
+            held => Err(held),
+        })
+        .await;
+    }
+}
+
+/// Sabotage: a node that is no member gives back what it holds, whatever the members have. Without they are given it from
+/// there (`bytes_that_only_a_node_outside_has_are_read_and_paid_from_there`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retired_deletes_is_seen_to_lose_the_last_copy() {
+    let at_once = |config: &mut archive::Config| {
+        config.left = Duration::from_millis(50);
+        config.sabotage.retired_deletes = true;
+    };
+    let mut cluster = Cluster::start_with(4, at_once).await;
+    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
+    let (key, data) = (name("plain", "k"), data(15, 50_000));
+    put(cluster.node(0).archive(), &key, &data).await.expect("it is stored");
+    let (members, outside) = sides(&cluster);
+    for index in &members {
+        has(cluster.node(*index).archive(), &key, &data).await;
+    }
+    keep_outside(&cluster, (members[0], outside), &key, &data).await;
+    cluster.stop(outside).await;
+    for index in &members {
+        cluster.stop(*index).await;
+    }
+    for file in members.iter().flat_map(|index| files(&cluster.data(*index))) {
+        std::fs::remove_file(file).expect("it is removed");
+    }
+    cluster.restart(outside).await;
+    given_back(&cluster, outside, &key).await;
+    for index in &members {
+        cluster.restart(*index).await;
+    }
+    cluster.led().await;
+    let archive = cluster.node(members[0]).archive();
+    eventually("it to be lost", async || match get(archive, &key).await {
+        Err(refusal) if refusal.code == Code::Damaged => Ok(()),
+        other => Err(format!("{:?}", other.map(|data| data.len()))),
+    })
+    .await;
 }
