@@ -197,9 +197,7 @@ async fn n13_an_upload_that_is_given_up_is_given_up_by_every_member() {
         let cancelled = || {
             let upload = Upload { node: node(0), boot: 1, count: 1 };
             let facts = engine.facts_of_upload(&upload).map_err(|error| error.to_string())?;
-            let is = |fact: &Fact| {
-                matches!(fact, Fact::Cancelled { .. })
-            };
+            let is = |fact: &Fact| matches!(fact, Fact::Cancelled { .. });
             if facts.iter().any(is) { Ok(()) } else { Err(format!("{facts:?}")) }
         };
         eventually("it to be given up", async || cancelled()).await;

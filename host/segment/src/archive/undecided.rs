@@ -48,7 +48,8 @@ impl Undecided {
             Some(told) => (Bound::Excluded(told), Bound::Unbounded),
             None => (Bound::Unbounded, Bound::Unbounded),
         };
-        let turn = self.all.range::<Upload, _>(behind).chain(&self.all).take(most.min(self.all.len()));
+        let turn =
+            self.all.range::<Upload, _>(behind).chain(&self.all).take(most.min(self.all.len()));
         let next: Vec<Held> = turn.map(|(_, held)| held.clone()).collect();
         self.told = next.last().map(|held| held.upload.clone());
         next
