@@ -151,8 +151,10 @@ impl<G: Grant> Asked<G> {
             return Ok(T::default());
         }
         // What is read below would put a sign for what it cannot read, and ask for something else.
-        if !is_text(self.parts.uri.query().unwrap_or_default()) {
-            return Err(Problem::invalid("query: not UTF-8"));
+        let query = self.parts.uri.query().unwrap_or_default();
+        if let Some(strange) = query.split('&').find(|pair| !check::is_text(pair)) {
+            let name = strange.split('=').next().unwrap_or_default();
+            return Err(Problem::invalid(format!("{name}: not UTF-8")));
         }
         match Query::try_from_uri(&self.parts.uri) {
             Ok(Query(query)) => Ok(query),
@@ -484,30 +486,6 @@ pub(crate) fn unescape(segment: &str) -> Option<String> {
     }
     bytes.extend_from_slice(rest.as_bytes());
     String::from_utf8(bytes).ok()
-}
-
-/// Whether what a query escapes is UTF-8. A `%` that escapes nothing stands for itself.
-fn is_text(query: &str) -> bool {
-    let mut bytes = Vec::with_capacity(query.len());
-    let mut rest = query.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).filter(|_| *first == b'%').map(|digits| {
-            digits.iter().try_fold(0, |byte, digit| {
-                char::from(*digit).to_digit(16).map(|digit| byte * 16 + digit)
-            })
-        });
-        match digits.flatten().and_then(|byte| u8::try_from(byte).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    std::str::from_utf8(&bytes).is_ok()
 }
 
 /// `application/json`, in UTF-8 if it says in what.

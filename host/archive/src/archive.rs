@@ -86,8 +86,6 @@ pub struct Config {
 pub struct Sabotage {
     /// What is held for long is given up here, and the log is not asked.
     pub held_by_age: bool,
-    /// What is held of partitions of others is given back, whatever their members have.
-    pub retired_deletes: bool,
 }
 
 impl Default for Config {

@@ -45,9 +45,7 @@ pub(crate) async fn give_back(shared: Arc<Shared>) {
 
 async fn give_back_one(shared: &Shared, partition: PartitionId) {
     let Some((epoch, primary, others)) = members(shared, partition) else { return };
-    if !shared.config.sabotage.retired_deletes
-        && !have_all(shared, partition, &primary, &others).await
-    {
+    if !have_all(shared, partition, &primary, &others).await {
         return;
     }
     let Some(one) = shared.catching_up.get(usize::from(partition.0)) else { return };

@@ -227,7 +227,7 @@ pub(crate) async fn held(cluster: &Cluster, upload: &Upload, key: &Name, data: &
             md5: Md5::of(data),
             adler32: Adler32::of(data),
             meta: Vec::new(),
-            time_ms: 0,
+            time_ms: runtime::wall_ms(),
         };
         let (upload, name) = (upload.clone(), key.collection.clone());
         let work = move || {

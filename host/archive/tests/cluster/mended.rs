@@ -149,7 +149,7 @@ async fn bytes_that_only_a_node_outside_has_are_read_and_paid_from_there() {
 }
 
 /// Who is a member of the partition of `plain/k` on four nodes, and who is not.
-pub(crate) fn sides(cluster: &Cluster) -> (Vec<usize>, usize) {
+fn sides(cluster: &Cluster) -> (Vec<usize>, usize) {
     let replication = cluster.node(0).replication();
     let partition = replication.partitions().of_key(b"plain/k");
     let ensemble = replication.view(partition).ensemble.clone();
@@ -159,7 +159,7 @@ pub(crate) fn sides(cluster: &Cluster) -> (Vec<usize>, usize) {
 }
 
 /// Gives a node that is no member what a member has, as if it had been one.
-pub(crate) async fn keep_outside(
+async fn keep_outside(
     cluster: &Cluster,
     (member, outside): (usize, usize),
     key: &Name,
@@ -201,7 +201,7 @@ async fn what_a_node_outside_holds_is_given_back_once_all_members_have_it() {
 }
 
 /// Waits until compaction has collected all that a node knows of a key.
-pub(crate) async fn given_back(cluster: &Cluster, index: usize, key: &Name) {
+async fn given_back(cluster: &Cluster, index: usize, key: &Name) {
     let engine = cluster.node(index).archive().engine().clone();
     eventually("it to be given back", async || {
         let (engine, key) = (engine.clone(), key.clone());

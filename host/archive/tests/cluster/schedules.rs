@@ -1,11 +1,8 @@
 //! Orders of events in which such an archive goes wrong, each as one story.
 
-use std::time::Duration;
-
 use archive::{Code, Delete, List, Upload, Versioning};
 
-use crate::lost::{files, has, held, node, own};
-use crate::mended::{given_back, keep_outside, sides};
+use crate::lost::{has, held, node, own};
 use crate::objects::{code, data, get, make, name, put, soon};
 use crate::support::Cluster;
 use crate::wait::eventually;
@@ -130,43 +127,4 @@ async fn held_by_age_is_seen_to_lose_what_nobody_has_decided() {
         })
         .await;
     }
-}
-
-/// Sabotage: a node that is no member gives back what it holds, whatever the members have. Without they are given it from
-/// there (`bytes_that_only_a_node_outside_has_are_read_and_paid_from_there`).
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retired_deletes_is_seen_to_lose_the_last_copy() {
-    let at_once = |config: &mut archive::Config| {
-        config.left = Duration::from_millis(50);
-        config.sabotage.retired_deletes = true;
-    };
-    let mut cluster = Cluster::start_with(4, at_once).await;
-    make(cluster.node(0).archive(), "plain", Versioning::Unversioned).await;
-    let (key, data) = (name("plain", "k"), data(15, 50_000));
-    put(cluster.node(0).archive(), &key, &data).await.expect("it is stored");
-    let (members, outside) = sides(&cluster);
-    for index in &members {
-        has(cluster.node(*index).archive(), &key, &data).await;
-    }
-    keep_outside(&cluster, (members[0], outside), &key, &data).await;
-    cluster.stop(outside).await;
-    // As the record has it they are members still.
-    for index in &members {
-        cluster.kill(*index).await;
-    }
-    for file in members.iter().flat_map(|index| files(&cluster.data(*index))) {
-        std::fs::remove_file(file).expect("it is removed");
-    }
-    cluster.restart(outside).await;
-    given_back(&cluster, outside, &key).await;
-    for index in &members {
-        cluster.restart(*index).await;
-    }
-    cluster.led().await;
-    let archive = cluster.node(members[0]).archive();
-    eventually("it to be lost", async || match get(archive, &key).await {
-        Err(refusal) if refusal.code == Code::Damaged => Ok(()),
-        other => Err(format!("{:?}", other.map(|data| data.len()))),
-    })
-    .await;
 }
