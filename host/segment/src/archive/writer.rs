@@ -416,7 +416,7 @@ impl<F: Fn(&str)> Writer<F> {
     }
 
     /// What is held is undecided, unless what decides it came before.
-    fn note_held(&mut self, held: Held) -> Result<(), End> {
+    fn note_held(&self, held: Held) -> Result<(), End> {
         let facts = self.of_upload(&held.upload)?;
         let decides = |fact: &Fact| matches!(fact, Fact::Final(_) | Fact::Cancelled { .. });
         let fenced =
