@@ -231,7 +231,7 @@ async fn catch_up(shared: &Shared, partition: PartitionId) -> Result<(), NotAppl
     match &first {
         Some(page) if page.is_empty() => {}
         Some(page) if alone => {
-            is_committed(follows(known, page, base(shared, partition))?, target)?
+            is_committed(follows(known, page, base(shared, partition))?, target)?;
         }
         _ => verify(shared, partition, known, target).await?,
     }
