@@ -133,6 +133,12 @@ impl<G: Grant> Asked<G> {
         if self.parts.uri.query().is_none_or(str::is_empty) {
             return Ok(T::default());
         }
+        // What is read below would put a sign for what it cannot read, and ask for something else.
+        let query = self.parts.uri.query().unwrap_or_default();
+        if let Some(strange) = query.split('&').find(|pair| !check::is_text(pair)) {
+            let name = strange.split('=').next().unwrap_or_default();
+            return Err(Problem::invalid(format!("{name}: not UTF-8")));
+        }
         match Query::try_from_uri(&self.parts.uri) {
             Ok(Query(query)) => Ok(query),
             Err(wrong) => Err(Problem::invalid(format!("query: {}", innermost(&wrong)))),

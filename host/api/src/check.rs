@@ -199,6 +199,30 @@ fn shallow(json: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether what a query escapes is UTF-8. A `%` that escapes nothing stands for itself.
+pub(crate) fn is_text(query: &str) -> bool {
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).filter(|_| *first == b'%').map(|digits| {
+            digits.iter().try_fold(0, |byte, digit| {
+                char::from(*digit).to_digit(16).map(|digit| byte * 16 + digit)
+            })
+        });
+        match digits.flatten().and_then(|byte| u8::try_from(byte).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

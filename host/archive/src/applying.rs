@@ -114,6 +114,34 @@ fn mark(shared: &Shared, partition: PartitionId, upto: u64) -> Option<Applied> {
     further.then_some(Applied { partition: partition.0, end })
 }
 
+impl Shared {
+    /// See [`crate::Archive::kept`].
+    pub(crate) async fn kept(&self, partition: PartitionId) -> u64 {
+        let applied = self.applied_to(partition).await;
+        if self.engine.has_all_entire(partition.0) { applied } else { 0 }
+    }
+
+    /// Up to which entry of its log the objects of a partition are known here; 0 before they are.
+    pub(crate) async fn applied_to(&self, partition: PartitionId) -> u64 {
+        match self.reign_now(partition) {
+            Some(reign) => {
+                // Nothing is appended meanwhile: what is pending is all there is that is not applied.
+                let appended = reign.appended.lock().await;
+                if *reign.applied.borrow() < reign.opened {
+                    return 0;
+                }
+                let committed = reign.committed.load(std::sync::atomic::Ordering::SeqCst);
+                let first = appended.pending.front().map_or(u64::MAX, |(seq, _)| *seq);
+                committed.min(first.saturating_sub(1))
+            }
+            None => match self.catching_up.get(usize::from(partition.0)) {
+                Some(looked) => looked.lock().await.seq.max(self.engine.applied(partition.0).seq),
+                None => 0,
+            },
+        }
+    }
+}
+
 /// Takes over everything before a reign, which then decides. Tried until it is done or the reign is over.
 pub(crate) async fn open(shared: &Shared, reign: &Reign) {
     let began = runtime::now();
@@ -185,6 +213,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
 async fn catch_up(shared: &Shared, partition: PartitionId) -> Result<(), NotApplied> {
     let Some(one) = shared.catching_up.get(usize::from(partition.0)) else { return Ok(()) };
     let mut looked = one.lock().await;
+    shared.engine.keep(partition.0);
     // Cannot be an error: nobody closes it.
     let _turn = shared.catch_ups.acquire().await;
     let view = shared.replication.view(partition);
@@ -201,7 +230,9 @@ async fn catch_up(shared: &Shared, partition: PartitionId) -> Result<(), NotAppl
         first.as_ref().and_then(|page| page.last()).is_none_or(|last| last.seq >= target.seq);
     match &first {
         Some(page) if page.is_empty() => {}
-        Some(page) if alone => is_committed(follows(known, page)?, target)?,
+        Some(page) if alone => {
+            is_committed(follows(known, page, base(shared, partition))?, target)?;
+        }
         _ => verify(shared, partition, known, target).await?,
     }
     while at.seq < target.seq {
@@ -248,16 +279,22 @@ async fn verify(
         if page.is_empty() {
             return Ok(());
         }
-        at = follows(at, &page)?;
+        at = follows(at, &page, base(shared, partition))?;
     }
     is_committed(at, target)
 }
 
+/// Up to where a log's entries may have been written anew.
+fn base(shared: &Shared, partition: PartitionId) -> u64 {
+    shared.replication.base(partition).map_or(0, |base| base.place.seq)
+}
+
 /// Where a page ends that follows `at`.
-fn follows(mut at: LogEnd, page: &[LogEntry]) -> Result<LogEnd, NotApplied> {
+fn follows(mut at: LogEnd, page: &[LogEntry], base: u64) -> Result<LogEnd, NotApplied> {
     for LogEntry { epoch, seq, chain, payload } in page {
-        // What is missing was let go, and only what is committed is.
-        if *seq == at.seq + 1 && at.chain.next(*epoch, *seq, payload) != *chain {
+        // What is missing was let go, and only what is committed is. What is below a base may be written otherwise, and
+        // was verified when it was taken.
+        if *seq > base && *seq == at.seq + 1 && at.chain.next(*epoch, *seq, payload) != *chain {
             return Err(NotApplied::Behind);
         }
         at = LogEnd { epoch: *epoch, seq: *seq, chain: *chain };

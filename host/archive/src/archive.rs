@@ -18,7 +18,7 @@ use crate::request::Name;
 use crate::shared::{Shared, locked, told};
 use crate::spoken::{self, Strange, begun, decode, encode, is_stream};
 use crate::{
-    Config, Delete, Found, List, Listing, Refusal, applying, holding, paying, question, serving,
+    Config, Delete, Found, List, Listing, Refusal, applying, holding, left, paying, question, serving,
     undecided, unfinished,
 };
 
@@ -60,6 +60,7 @@ impl Archive {
         archive.begin("archive-pay", paying::pay);
         archive.begin("archive-undecided", undecided::decide);
         archive.begin("archive-unfinished", unfinished::give_up);
+        archive.begin("archive-left", left::give_back);
         archive
     }
 
@@ -176,6 +177,12 @@ impl Archive {
         self.shared.engine.applied(partition.0)
     }
 
+    /// Up to which entry of a partition's log this node has, synced and in its own files, all bytes that entries bring:
+    /// up to there they are needed no more. 0 if that is not known, or something of it is lacking.
+    pub async fn kept(&self, partition: PartitionId) -> u64 {
+        self.shared.kept(partition).await
+    }
+
     /// How many segments are known to be not whole on this node.
     pub fn owed(&self) -> usize {
         self.shared.engine.owed()
@@ -261,6 +268,9 @@ impl Archive {
                 }
                 Ok(Question::List(list)) => {
                     question::Answer::Done(shared.list_here(list, until).await)
+                }
+                Ok(Question::Has(partition)) => {
+                    question::Answer::Done(Ok(shared.has(partition).await))
                 }
                 Ok(Question::Upload(upload)) => {
                     let boot = shared.config.boot;

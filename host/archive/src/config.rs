@@ -24,9 +24,20 @@ pub struct Config {
     pub holder: Duration,
     /// So long nothing may come of an archive of parts before it is given up.
     pub unfinished: Duration,
+    /// How often a node looks whether what it holds of partitions that it has left is needed no more.
+    pub left: Duration,
     /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
     /// sequence.
     pub memory_kib: usize,
+    /// Rules to break on purpose.
+    pub sabotage: Sabotage,
+}
+
+/// Rules to break on purpose, to see that it shows. All false is correct.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sabotage {
+    /// What is held for long is given up here, and the log is not asked.
+    pub held_by_age: bool,
 }
 
 impl Default for Config {
@@ -41,7 +52,9 @@ impl Default for Config {
             stalled: Duration::from_secs(300),
             holder: Duration::from_secs(15),
             unfinished: Duration::from_secs(7 * 24 * 3600),
+            left: Duration::from_secs(600),
             memory_kib: 128 << 10,
+            sabotage: Sabotage::default(),
         }
     }
 }

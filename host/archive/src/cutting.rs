@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use segment::archive::{Digesting, SEQUENCE_BYTES_MAX, Slice};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -40,27 +40,21 @@ impl<'a, 'b> Cutting<'a, 'b> {
 
     /// The next sequence.
     pub(crate) async fn next(&mut self) -> Result<Option<Arc<Sheet>>, Refusal> {
-        let mut room: Option<OwnedSemaphorePermit> = None;
-        let mut data = BytesMut::new();
+        let mut growing = Growing::default();
         let mut until = None;
-        while data.len() < SEQUENCE_BYTES_MAX && until.is_none_or(|until| runtime::now() < until) {
-            let mut has = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) * 1024;
-            if data.len() >= has {
-                match more(Arc::clone(&self.shared.upload_kib), data.len() >= SHORT_BYTES).await? {
-                    None => break,
-                    Some(more) => match &mut room {
-                        Some(room) => room.merge(more),
-                        None => room = Some(more),
-                    },
-                }
-                has += SHORT_BYTES;
+        while growing.data.len() < SEQUENCE_BYTES_MAX
+            && until.is_none_or(|until| runtime::now() < until)
+        {
+            if growing.left() == 0 && !growing.grow(&self.shared.upload_kib).await? {
+                break;
             }
-            let Some(bytes) = self.rest(has - data.len()).await? else { break };
-            data.extend_from_slice(&bytes);
+            let Some(bytes) = self.rest(growing.left()).await? else { break };
+            growing.data.extend_from_slice(&bytes);
             until.get_or_insert_with(|| runtime::now() + LONG);
         }
+        let Growing { data, room } = growing;
         let Some(room) = room.filter(|_| !data.is_empty()) else { return Ok(None) };
-        let (data, number) = (data.freeze(), self.number);
+        let (data, number) = (Bytes::from(data), self.number);
         self.number += 1;
         let mut digesting = self.digesting.take().unwrap_or_default();
         let digested = runtime::blocking(move || {
@@ -88,15 +82,74 @@ impl<'a, 'b> Cutting<'a, 'b> {
     }
 }
 
-/// Memory for more; nothing if there is none and the sequence can end here.
-async fn more(kib: Arc<Semaphore>, can_end: bool) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
-    let wanted = u32::try_from(SHORT_BYTES / 1024).unwrap_or(1);
-    match Arc::clone(&kib).try_acquire_many_owned(wanted) {
-        Ok(more) => Ok(Some(more)),
-        Err(_short) if can_end => Ok(None),
-        Err(_short) => {
-            let waited = kib.acquire_many_owned(wanted).await;
-            waited.map(Some).map_err(|_closed| Refusal::unknown("this node is stopping"))
+/// A sequence that grows, with memory for all that it takes: not its bytes, but the room that was made for them.
+#[derive(Debug, Default)]
+struct Growing {
+    data: Vec<u8>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Growing {
+    /// So many bytes more fit.
+    fn left(&self) -> usize {
+        self.data.capacity() - self.data.len()
+    }
+
+    /// Makes room for twice as much, if there is memory for that beside what it has; whether there is. It waits for
+    /// the first.
+    async fn grow(&mut self, kib: &Arc<Semaphore>) -> Result<bool, Refusal> {
+        let wanted = (self.data.capacity() * 2).clamp(SHORT_BYTES, SEQUENCE_BYTES_MAX);
+        let permits = u32::try_from(wanted.div_ceil(1024)).unwrap_or(u32::MAX);
+        let room = match Arc::clone(kib).try_acquire_many_owned(permits) {
+            Ok(room) => room,
+            Err(_short) if self.room.is_some() => return Ok(false),
+            Err(_short) => {
+                let waited = Arc::clone(kib).acquire_many_owned(permits).await;
+                waited.map_err(|_closed| Refusal::unknown("this node is stopping"))?
+            }
+        };
+        // Both are there for a moment, and so is the memory for both.
+        let mut data = Vec::with_capacity(wanted);
+        data.extend_from_slice(&self.data);
+        self.data = data;
+        self.room = Some(room);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    #[tokio::test]
+    async fn a_sequence_has_memory_for_the_room_it_takes_and_ends_when_there_is_no_more() {
+        let kib = Arc::new(Semaphore::new(4 * KIB));
+        let mut growing = Growing::default();
+        let mut sizes = Vec::new();
+        while growing.grow(&kib).await.unwrap() {
+            let taken = 4 * KIB - kib.available_permits();
+            assert!(growing.data.capacity() <= taken * KIB, "{taken} KiB");
+            growing.data.resize(growing.data.capacity(), 7);
+            sizes.push(growing.data.len() / KIB);
         }
+        // Twice 2 MiB, beside which the next has no memory.
+        assert_eq!(sizes, [256, 512, 1024, 2048]);
+        assert_eq!(growing.data.len(), growing.data.iter().filter(|byte| **byte == 7).count());
+        drop(growing);
+        assert_eq!(kib.available_permits(), 4 * KIB, "all of it is given back");
+    }
+
+    #[tokio::test]
+    async fn the_largest_sequence_takes_what_it_is_and_no_more() {
+        let kib = Arc::new(Semaphore::new(128 * KIB));
+        let mut growing = Growing::default();
+        while growing.data.len() < SEQUENCE_BYTES_MAX {
+            assert!(growing.grow(&kib).await.unwrap());
+            growing.data.resize(growing.data.capacity(), 7);
+        }
+        assert_eq!(growing.data.len(), SEQUENCE_BYTES_MAX);
+        assert_eq!((128 * KIB - kib.available_permits()) * KIB, SEQUENCE_BYTES_MAX);
     }
 }

@@ -39,11 +39,22 @@ impl ObjectEntry {
         if left.is_empty() { Ok(entry) } else { Err(Strange) }
     }
 
+    /// The same without its bytes, which every member has among its own files once it took the entry over.
+    fn without_bytes(self) -> Option<Self> {
+        self.data.is_some().then_some(Self { data: None, ..self })
+    }
+
     /// As a member's archive takes it.
     pub(crate) fn adopted(self) -> Adopted {
         let Self { fact, collection, data } = self;
         Adopted { fact, collection, data }
     }
+}
+
+/// How an entry about an object is written where nothing is checked against the log any more: without the bytes that
+/// stand in the archive's own files. `None` if it has none.
+pub fn without_bytes(payload: &[u8]) -> Option<Bytes> {
+    ObjectEntry::decode(payload).ok()?.without_bytes().map(|entry| entry.encode())
 }
 
 #[cfg(test)]
@@ -68,6 +79,15 @@ mod tests {
     fn an_entry_has_the_bytes_it_always_had() {
         let hex: String = entry().encode().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "41010301630 16b07000501 0172010163 01010464617461".replace(' ', ""));
+    }
+
+    #[test]
+    fn bytes_that_are_elsewhere_are_left_out_once() {
+        let without = without_bytes(&entry().encode()).unwrap();
+        let decoded = ObjectEntry::decode(&without).unwrap();
+        assert_eq!(decoded, ObjectEntry { data: None, ..entry() });
+        assert_eq!(without_bytes(&without), None);
+        assert_eq!(without_bytes(b"A"), None);
     }
 
     #[test]

@@ -7,11 +7,12 @@
 //! decides; the primary says what can be seen, and any member that has the bytes gives them.
 //!
 //! ```text
-//! pure     place   entry   decide   question   spoken   governor
+//! pure     place   entry   decide   question   compact   spoken   governor
 //! leading  reign   leading (one request)   applying (the log into this node's archive)
 //! asking   routing   listing
 //! bytes    uploading   body   cutting   lane   holding   room   pace   performing      reading   serving   source
 //! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
+//!          left (what is held of partitions of others)
 //! ```
 
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@
 mod applying;
 mod archive;
 mod body;
+mod compact;
 mod config;
 mod cutting;
 mod decide;
@@ -28,6 +30,7 @@ mod governor;
 mod holding;
 mod lane;
 mod leading;
+mod left;
 mod listing;
 mod meters;
 mod pace;
@@ -50,7 +53,8 @@ mod unfinished;
 mod uploading;
 
 pub use archive::{Append, Archive};
-pub use config::Config;
+pub use config::{Config, Sabotage};
+pub use entry::without_bytes;
 pub use reading::Reading;
 pub use refusal::{Code, Outcome, Refusal};
 pub use request::{
@@ -58,8 +62,8 @@ pub use request::{
     is_of_chats, is_whole_chat,
 };
 pub use segment::archive::{
-    Adler32, CollectionName, Digesting, InvalidName, InvalidVersion, Key, META_BYTES_MAX, Md5,
-    PARTS_MAX, SEGMENT_BYTES_MAX, Table, UnifiedId, Upload, Usage, Versioning,
+    Adler32, CollectionName, Digesting, InvalidName, InvalidVersion, KEY_BYTES_MAX, Key,
+    META_BYTES_MAX, Md5, PARTS_MAX, SEGMENT_BYTES_MAX, Table, UnifiedId, Upload, Usage, Versioning,
 };
 pub use spoken::is_question;
 pub use uploading::ENTIRE_BYTES_MAX;

@@ -1,4 +1,7 @@
 //! What a collection shows: one question to each node, about all partitions that it leads.
+//!
+//! Whoever answers looks at so many keys and no more, of whomever they are and whether they show anything; then it
+//! says up to where it looked. So a question costs a bounded time also where nearly everything is hidden.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,9 +9,10 @@ use std::sync::Arc;
 use hashring::{NodeId, PartitionId};
 use replication::core::Role;
 use runtime::Instant;
-use segment::archive::{Key, ReadError, Versioning, visible};
+use segment::archive::{Key, ReadError, UnifiedId, Versioning, visible};
 
 use crate::decide::events;
+use crate::gather::{Some1, gather};
 use crate::leading::{Interrupt, described, left, stopping, unreadable};
 use crate::question::{Answer, Question, Reply};
 use crate::reign::Reign;
@@ -22,6 +26,8 @@ const LIMIT_MAX: u32 = 1000;
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Keys looked at in one go.
 const KEYS_MAX: u64 = 256;
+/// Keys looked at for one answer: well under a second of a slow disk.
+const LOOKED_MAX: usize = 16_384;
 
 impl Shared {
     pub(crate) async fn list(
@@ -50,7 +56,7 @@ impl Shared {
             let detail = format!("{} partitions could not be asked", all.len() - covered.len());
             return Err(Refusal::new(Code::NotReady, detail));
         }
-        Ok(merge(told, usize::try_from(list.limit).unwrap_or(1)))
+        Ok(merge(&list, told))
     }
 
     /// Who leads partitions.
@@ -108,13 +114,33 @@ impl Shared {
             let is_mine = |name: &Name| {
                 place::of_name(partitions, name).is_ok_and(|partition| mine.contains(&partition))
             };
-            look(&engine, &list, is_mine)
+            look(&engine, &list, is_mine, LOOKED_MAX)
         };
         let looked = runtime::blocking(look).await.ok_or_else(stopping)?;
         let listing = looked.map_err(|error| unreadable(&error))?;
-        // What was led when it was looked at must have been led by nobody else.
-        led.retain(|_, reign| !reign.closed.is_stopped());
+        // What was led when it was looked at must have been led by nobody else, or others may have stored more.
+        let still = self.confirmed(&led, until).await;
+        led.retain(|partition, _| still.contains(partition));
         Ok(Reply::Listed(listing, led.into_keys().collect()))
+    }
+
+    /// Which of these this node leads, as of now.
+    async fn confirmed(
+        &self,
+        led: &BTreeMap<PartitionId, Arc<Reign>>,
+        until: Instant,
+    ) -> BTreeSet<PartitionId> {
+        let asking: Vec<Some1<'_, bool>> = led
+            .values()
+            .map(|reign| {
+                let confirmed = self.confirm(reign, until);
+                Box::pin(async move { confirmed.await.is_ok() }) as Some1<'_, _>
+            })
+            .collect();
+        let (all, longest) = (asking.len(), left(until));
+        let answers = gather(asking, all, |still| *still, longest, longest).await;
+        let still = led.keys().zip(answers).filter(|(_, still)| *still == Some(true));
+        still.map(|(partition, _)| *partition).collect()
     }
 
     /// Waits until everything that is committed can be seen.
@@ -147,11 +173,12 @@ fn look(
     engine: &segment::archive::Archive,
     list: &List,
     is_mine: impl Fn(&Name) -> bool,
+    looked_max: usize,
 ) -> Result<Listing, ReadError> {
     let mut listing = Listing::default();
     let Some(versioning) = engine.versioning(&list.collection) else { return Ok(listing) };
     let limit = usize::try_from(list.limit).unwrap_or(1);
-    let mut bytes = 0;
+    let (mut bytes, mut looked) = (0, 0);
     let mut from = first(list);
     loop {
         let keys = engine.keys(&list.collection, &from, KEYS_MAX)?;
@@ -164,20 +191,30 @@ fn look(
                 }
                 continue;
             }
+            looked += 1;
             let name = Name { collection: list.collection.clone(), key };
-            if !is_mine(&name) {
-                continue;
-            }
-            for found in shown(engine, list, versioning, &name)? {
-                if listing.entries.len() >= limit || bytes >= ANSWER_BYTES_MAX {
-                    listing.truncated = true;
-                    return Ok(listing);
+            if is_mine(&name) {
+                for found in shown(engine, list, versioning, &name)? {
+                    if listing.entries.len() >= limit || bytes >= ANSWER_BYTES_MAX {
+                        let next = listing.entries.last().map(|found| behind_entry(list, found));
+                        (listing.truncated, listing.next) = (true, next);
+                        return Ok(listing);
+                    }
+                    bytes += weight(&found);
+                    listing.entries.push(found);
                 }
-                bytes += weight(&found);
-                listing.entries.push(found);
+            }
+            if looked >= looked_max {
+                (listing.truncated, listing.next) = (true, Some((name.key, None)));
+                return Ok(listing);
             }
         }
     }
+}
+
+/// Where to go on behind an entry.
+fn behind_entry(list: &List, found: &Found) -> (Key, Option<UnifiedId>) {
+    (found.key.clone(), list.versions.then_some(found.version))
 }
 
 /// The first key that may be told, as bytes.
@@ -226,30 +263,42 @@ fn weight(found: &Found) -> usize {
     found.key.as_str().len() + meta + 64 + 128 * found.parts.len()
 }
 
-/// Puts answers together, in order. Behind the last entry of an answer that was cut, nothing is known.
-fn merge(told: Vec<Listing>, limit: usize) -> Listing {
-    let place = |found: &Found| (found.key.as_str().as_bytes().to_vec(), found.version);
+/// Puts answers together, in order. Behind where an answer was cut, nothing is known.
+fn merge(list: &List, told: Vec<Listing>) -> Listing {
+    let limit = usize::try_from(list.limit).unwrap_or(1);
     let cut = told
         .iter()
         .filter(|listing| listing.truncated)
-        .filter_map(|listing| listing.entries.last().map(place))
+        .map(|listing| listing.next.clone())
+        // One that does not say where says nothing that could be gone on behind.
+        .map(|next| next.map(|(key, version)| (place(&key, version), (key, version))))
         .min();
-    let mut truncated = told.iter().any(|listing| listing.truncated);
+    let mut next = cut.clone().flatten().map(|(_, next)| next);
+    let mut truncated = cut.is_some();
     let mut entries: Vec<Found> = told.into_iter().flat_map(|listing| listing.entries).collect();
-    entries.sort_by_key(place);
+    entries.sort_by_key(|found| place(&found.key, Some(found.version)));
     if let Some(cut) = cut {
-        entries.retain(|found| place(found) <= cut);
+        let cut = cut.map(|(cut, _)| cut).unwrap_or_default();
+        entries.retain(|found| place(&found.key, Some(found.version)) <= cut);
     }
     if entries.len() > limit {
         entries.truncate(limit);
         truncated = true;
+        next = entries.last().map(|found| behind_entry(list, found));
     }
-    Listing { entries, truncated }
+    Listing { entries, truncated, next }
+}
+
+/// What places are sorted by. Without a version, everything of the key is before it.
+fn place(key: &Key, version: Option<UnifiedId>) -> (Vec<u8>, UnifiedId) {
+    (key.as_str().as_bytes().to_vec(), version.unwrap_or(UnifiedId(u64::MAX)))
 }
 
 #[cfg(test)]
 mod tests {
-    use segment::archive::UnifiedId;
+    use std::time::Duration;
+
+    use segment::archive::{Archive as Engine, ArchiveConfig, At, Operation, SpaceConfig};
 
     use super::*;
 
@@ -266,22 +315,86 @@ mod tests {
         }
     }
 
-    fn listing(keys: &[&str], truncated: bool) -> Listing {
-        Listing { entries: keys.iter().map(|key| found(key, 1)).collect(), truncated }
+    fn all(limit: u32) -> List {
+        List {
+            collection: "c".parse().unwrap(),
+            prefix: String::new(),
+            marker: None,
+            limit,
+            versions: false,
+            version_marker: None,
+        }
+    }
+
+    fn listing(keys: &[&str], cut: Option<&str>) -> Listing {
+        let entries = keys.iter().map(|key| found(key, 1)).collect();
+        let next = cut.map(|key| (key.parse().unwrap(), None));
+        Listing { entries, truncated: next.is_some(), next }
     }
 
     fn keys(listing: &Listing) -> Vec<&str> {
         listing.entries.iter().map(|found| found.key.as_str()).collect()
     }
 
+    fn next(listing: &Listing) -> Option<&str> {
+        assert_eq!(listing.truncated, listing.next.is_some());
+        listing.next.as_ref().map(|(key, _)| key.as_str())
+    }
+
     #[test]
     fn answers_are_put_together_in_order_and_nothing_behind_a_cut_is_told() {
-        let all = merge(vec![listing(&["b", "d"], false), listing(&["a", "c"], false)], 9);
-        assert_eq!((keys(&all), all.truncated), (vec!["a", "b", "c", "d"], false));
-        let cut = merge(vec![listing(&["a", "b"], true), listing(&["c", "d"], false)], 9);
-        assert_eq!((keys(&cut), cut.truncated), (vec!["a", "b"], true));
-        let limited = merge(vec![listing(&["a", "b"], false), listing(&["c"], false)], 2);
-        assert_eq!((keys(&limited), limited.truncated), (vec!["a", "b"], true));
+        let merge = |told: [Listing; 2], limit| merge(&all(limit), told.to_vec());
+        let both = merge([listing(&["b", "d"], None), listing(&["a", "c"], None)], 9);
+        assert_eq!((keys(&both), next(&both)), (vec!["a", "b", "c", "d"], None));
+        let cut = merge([listing(&["a", "b"], Some("b")), listing(&["c", "d"], None)], 9);
+        assert_eq!((keys(&cut), next(&cut)), (vec!["a", "b"], Some("b")));
+        let limited = merge([listing(&["a", "b"], None), listing(&["c"], None)], 2);
+        assert_eq!((keys(&limited), next(&limited)), (vec!["a", "b"], Some("b")));
+        // One looked far and found nothing, the other not so far.
+        let further = merge([listing(&[], Some("m")), listing(&["a", "k", "p"], None)], 9);
+        assert_eq!((keys(&further), next(&further)), (vec!["a", "k"], Some("m")));
+        let nothing = merge([listing(&[], Some("m")), listing(&[], Some("h"))], 9);
+        assert_eq!((keys(&nothing), next(&nothing)), (vec![], Some("h")));
+    }
+
+    /// What is hidden, and what others lead, costs time too, and never without an end.
+    #[test]
+    fn an_answer_looks_at_so_many_keys_and_says_how_far_it_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ArchiveConfig {
+            home: folder.path().to_owned(),
+            node: "n1".parse().unwrap(),
+            store: 1,
+            spaces: vec![SpaceConfig { id: 1, root: folder.path().join("spaces.d") }],
+            reserve_bytes: 0,
+            value_file_bytes_max: 1 << 20,
+            idle_max: Duration::from_secs(1800),
+            hidden_for: Duration::from_secs(3600),
+            grace: Duration::from_secs(864_000),
+            keeping: None,
+        };
+        let engine = Engine::open(config, |_text| {}).unwrap().0;
+        let collection: segment::archive::CollectionName = "c".parse().unwrap();
+        let versioning = Versioning::Versioned;
+        let made = Operation::CreateCollection { name: collection.clone(), versioning, time_ms: 1 };
+        engine.perform(made).unwrap();
+        for number in 10..50_u64 {
+            let key = format!("k{number}").parse().unwrap();
+            let at = At { collection: collection.clone(), key, version: UnifiedId(number) };
+            engine.perform(Operation::Destroy { at, target: None, time_ms: 1 }).unwrap();
+        }
+        let mut list = all(9);
+        // Half of the keys are others'.
+        let mine = |name: &Name| name.key.as_str().ends_with(['0', '2', '4', '6', '8']);
+        let mut asked = 0;
+        loop {
+            let looked = look(&engine, &list, mine, 15).unwrap();
+            assert_eq!(keys(&looked), [] as [&str; 0]);
+            asked += 1;
+            let Some((key, None)) = looked.next else { break };
+            list.marker = Some(key);
+        }
+        assert_eq!((asked, list.marker.unwrap().as_str()), (3, "k39"));
     }
 
     #[test]

@@ -65,3 +65,8 @@ pub(crate) fn unfinished() {
 pub(crate) fn strange() {
     counter!("carillon_object_entries_strange_total").increment(1);
 }
+
+/// What was held of a partition of others is given back.
+pub(crate) fn given_back() {
+    counter!("carillon_object_partitions_given_back_total").increment(1);
+}

@@ -16,12 +16,11 @@ use crate::Part;
 use crate::leading::part;
 use crate::meters;
 use crate::place;
-use crate::reading::holders;
 use crate::request::Name;
 use crate::shared::Shared;
 use crate::source::{Lacks, Source};
 
-/// So many segments are looked at before the next look.
+/// So many segments are looked at before the next look, and then the next ones.
 const DEBTS_MAX: usize = 64;
 /// So long it rests when nobody could help, and when nothing is known to be owed.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -74,7 +73,7 @@ async fn pay_one(shared: &Arc<Shared>, debt: &Debt) -> Result<u64, String> {
     let partition = place::of_name(shared.replication.partitions(), &name);
     let partition = partition.map_err(|refusal| refusal.to_string())?;
     let members = shared.replication.view(partition).ensemble.clone();
-    let mut others: VecDeque<NodeId> = holders(&shared.node, &part, &members);
+    let mut others: VecDeque<NodeId> = shared.holders(&part, &members);
     others.retain(|node| *node != shared.node);
     let mut why = "nobody else should have it".to_owned();
     let mut missing: Vec<u32> = Vec::new();

@@ -72,6 +72,8 @@ pub(crate) enum Question {
     List(List),
     /// Whether it still is at an upload of its own.
     Upload(Upload),
+    /// How much it has of a partition.
+    Has(PartitionId),
 }
 
 /// What is answered.
@@ -97,6 +99,12 @@ pub(crate) enum Reply {
     Upload {
         boot: u64,
         under_way: bool,
+    },
+    /// Up to which entry of the log it knows the objects, and how many of their segments are not whole there, if it
+    /// knows that.
+    Has {
+        seq: u64,
+        owed: Option<u64>,
     },
 }
 

@@ -135,7 +135,7 @@ impl Reading {
         loop {
             let Some((_, left)) = &mut self.part else {
                 let Some((part, range)) = self.parts.pop_front() else { return Ok(None) };
-                self.holders = holders(&self.shared.node, &part, &self.found.members);
+                self.holders = self.shared.holders(&part, &self.found.members);
                 self.part = Some((part, range));
                 continue;
             };
@@ -191,19 +191,23 @@ impl Reading {
     }
 }
 
-/// Who may have a part: this node first, then who held it, then who should have it by now.
-pub(crate) fn holders(node: &NodeId, part: &Part, members: &[NodeId]) -> VecDeque<NodeId> {
-    let mut all = VecDeque::new();
-    let of_it = part.holders.iter().chain(members);
-    if of_it.clone().any(|holder| holder == node) {
-        all.push_back(node.clone());
-    }
-    for holder in of_it {
-        if !all.contains(holder) {
-            all.push_back(holder.clone());
+impl Shared {
+    /// Who may have a part: this node first, then who held it, then who should have it by now. At last everybody else:
+    /// between two changes of the ring others were members, and a node that is none any more keeps what it has.
+    pub(crate) fn holders(&self, part: &Part, members: &[NodeId]) -> VecDeque<NodeId> {
+        let mut all = VecDeque::new();
+        let of_it = part.holders.iter().chain(members);
+        if of_it.clone().any(|holder| *holder == self.node) {
+            all.push_back(self.node.clone());
         }
+        let ring = self.replication.ring();
+        for holder in of_it.chain(ring.nodes.iter().map(|member| &member.id)) {
+            if !all.contains(holder) {
+                all.push_back(holder.clone());
+            }
+        }
+        all
     }
-    all
 }
 
 impl std::fmt::Debug for Reading {

@@ -10,6 +10,8 @@ use model::ChatToken;
 use segment::archive::{Adler32, CollectionName, Key, Md5, Table, UnifiedId, Upload, Versioning};
 use serde::{Deserialize, Serialize};
 
+use crate::compact::Compact;
+
 /// The collection of chats that are over: each is an object there, under its token.
 pub const CHATS: &str = "chats";
 
@@ -91,6 +93,7 @@ pub struct Delete {
 
 /// A version of a key that can be seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Compact", try_from = "Compact")]
 pub struct Found {
     /// Of which key.
     pub key: Key,
@@ -170,8 +173,10 @@ pub struct List {
 pub struct Listing {
     /// In the order of the keys' bytes, versions rising. Parts' holders and tables are not told.
     pub entries: Vec<Found>,
-    /// There are more. There may be more also if fewer than the limit are here.
+    /// There are more. There may be more also if fewer than the limit are here, or none.
     pub truncated: bool,
+    /// Then where to go on: the marker, and the version of it, of the next question.
+    pub next: Option<(Key, Option<UnifiedId>)>,
 }
 
 /// Bytes of an object.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use segment::archive::Held;
+use segment::archive::{Adopted, Fact, Held, Operation};
 
 use crate::question::{Answer, Ask, Question, Reply};
 use crate::request::Name;
@@ -18,7 +18,7 @@ use crate::{meters, place};
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// So many are looked at each time.
+/// So many are looked at each time, and the next ones the next time: none waits for one that nobody can decide yet.
 const HELD_MAX: usize = 64;
 /// So long a coordinator, and a primary, may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -27,16 +27,16 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) async fn decide(shared: Arc<Shared>) {
     loop {
         runtime::sleep(LOOK_EVERY.min(shared.config.undecided)).await;
-        let engine = shared.engine.clone();
-        let held = match runtime::blocking(move || engine.held(HELD_MAX)).await {
-            Some(Ok(held)) => held,
-            Some(Err(error)) => {
-                tracing::error!(%error, "what is held cannot be looked up");
+        let held = shared.engine.held(HELD_MAX);
+        for held in held.iter().filter(|held| is_old(held, shared.config.undecided)) {
+            if shared.config.sabotage.held_by_age {
+                let (upload, time_ms) = (held.upload.clone(), runtime::wall_ms());
+                let fact = Fact::Cancelled { upload, time_ms };
+                let entries = vec![Adopted { fact, collection: None, data: None }];
+                let given_up = Operation::Adopt { entries, applied: Vec::new() };
+                drop(shared.perform(given_up).await);
                 continue;
             }
-            None => return,
-        };
-        for held in held.iter().filter(|held| is_old(held, shared.config.undecided)) {
             decide_one(&shared, held).await;
         }
     }

@@ -83,7 +83,8 @@ impl Shared {
         at: At,
         body: &mut Coming<'_>,
     ) -> Result<Stored, Refusal> {
-        let mut data = BytesMut::new();
+        // No more than it says may come, and that is little.
+        let mut data = BytesMut::with_capacity(usize::try_from(put.size).unwrap_or(0));
         while let Some(bytes) = body.next().await? {
             data.extend_from_slice(&bytes);
         }

@@ -25,7 +25,8 @@ use crate::reign::{Committed, Phase, Reign};
 use crate::replies::Replies;
 use crate::tending::TENDED_MAX;
 use crate::{
-    CallContext, Code, Config, Owners, Refusal, Request, RequestOutcome, Response, keeper, loading,
+    CallContext, Code, Config, Others, Owners, Refusal, Request, RequestOutcome, Response, keeper,
+    loading,
 };
 
 /// The ring, for those who only ask chats.
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) tended: Arc<Semaphore>,
     /// What becomes of chats that are over, if anything does.
     pub(crate) keeper: OnceLock<Keeper>,
+    /// What entries bring that are no chat's, if there are any.
+    pub(crate) others: OnceLock<Arc<dyn Others>>,
     /// One decision of the past is looked for at a time: it reads a partition's log.
     pub(crate) recalled: Semaphore,
     /// How many more messages may be looked for by their ids: that reads a chat from its end.
@@ -135,6 +138,7 @@ impl Chats {
             agenda: Agenda::default(),
             tended: Arc::new(Semaphore::new(TENDED_MAX)),
             keeper: OnceLock::new(),
+            others: OnceLock::new(),
             recalled: Semaphore::new(1),
             searched: Semaphore::new(SEARCHES_MAX),
             loads: Semaphore::new(LOADS_MAX),
@@ -169,6 +173,13 @@ impl Chats {
                     because(replication::core::Why::NotLeading, RequestOutcome::NotCommitted);
                 Err(refusal)
             }
+        }
+    }
+
+    /// What entries bring that are no chat's is kept by `others`: logs are trimmed as it says. Once.
+    pub fn stand_beside(&self, others: Arc<dyn Others>) {
+        if self.shared.others.set(others).is_err() {
+            tracing::error!("who keeps what others bring was named before, and stays");
         }
     }
 

@@ -43,6 +43,7 @@ mod loading;
 mod lock;
 mod members;
 mod meters;
+mod others;
 mod owing;
 mod past;
 mod people;
@@ -78,6 +79,7 @@ pub use config::{Collect, Config, Sabotage, Trim};
 pub use effects::SYSTEM;
 pub use keeping::KeepConfig;
 pub use ledger::{Later, Ledger};
+pub use others::Others;
 /// What a plugin is asked by telephone, for those who only ask chats.
 pub use plugin::TwilioRequest;
 pub use record::Record;

@@ -1,5 +1,5 @@
 //! Lets a partition's log begin later, once it is worth it: below that only what is read again stays, and nothing of what
-//! was taken back.
+//! was taken back, or of the bytes that entries about objects bring and that are kept with the objects.
 //!
 //! Done where chats are forgotten, by every node for itself, after a snapshot was kept. What the log stands on then is
 //! folded anew from what it stood on before, entry by entry and each checked against its chain, so that two
@@ -48,6 +48,12 @@ async fn trim_once(
     let view = ledger.view(partition);
     let weighed = ledger.weigh(partition, trim.entries, trim.bytes).await;
     let target = weighed.ok_or(NotKept::Behind)?.min(view.commit);
+    let others = shared.others.get().cloned();
+    if let Some(others) = &others
+        && others.kept(partition).await < target
+    {
+        return Err(NotKept::Behind);
+    }
     // What is committed must be known with its chain, to be compared with what stands on the disk.
     if view.committed.is_none() {
         return Err(NotKept::Behind);
@@ -77,7 +83,10 @@ async fn trim_once(
     if let Some(committed) = view.committed.filter(|committed| committed.seq > place.seq) {
         leads_to(ledger, partition, place, committed).await?;
     }
-    let anew: Anew = Arc::new(move |logged: &LogEntry| anew.payload(logged));
+    let anew: Anew = Arc::new(move |logged: &LogEntry| match &others {
+        Some(others) if model::encode::is_object(&logged.payload) => others.anew(&logged.payload),
+        _ => anew.payload(logged),
+    });
     match ledger.trim(partition, Snapshot { place, parts }, kept, anew).await {
         true => Ok(true),
         false => Err(NotKept::Unwritten),

@@ -28,8 +28,14 @@ pub struct StoredObject {
 pub struct ObjectPage {
     /// In order.
     pub entries: Vec<ObjectEntry>,
-    /// Whether there are more behind the last one.
+    /// Whether there are more; perhaps also if none are here.
     pub truncated: bool,
+    /// Then the marker to go on with.
+    #[serde(default)]
+    pub next_marker: Option<String>,
+    /// And the version to go on behind.
+    #[serde(default)]
+    pub next_version_marker: Option<String>,
 }
 
 /// One version of a key.

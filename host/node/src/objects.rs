@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use archive::{Append, Archive};
 use bytes::Bytes;
-use chat::Chats;
+use chat::{Chats, Later, Others};
 use hashring::PartitionId;
 use replication::core::Outcome;
 use replication::{Notices, Replication};
@@ -49,6 +49,20 @@ impl Append for Beside {
 
     fn give_up(&self, partition: PartitionId, epoch: u64) {
         self.0.give_up(partition, epoch);
+    }
+}
+
+/// The archive, as the chats need it when they trim what is in one log with its entries.
+#[derive(Debug)]
+struct Shelved(Archive);
+
+impl Others for Shelved {
+    fn kept(&self, partition: PartitionId) -> Later<'_, u64> {
+        Box::pin(self.0.kept(partition))
+    }
+
+    fn anew(&self, payload: &[u8]) -> Option<Bytes> {
+        archive::without_bytes(payload)
     }
 }
 
@@ -153,5 +167,6 @@ pub(crate) fn start(
     let Opened { engine, earlier } = opened;
     let archive = Archive::new(replication.clone(), beside, engine, config, tasks);
     archive.read_also(earlier);
+    chats.stand_beside(Arc::new(Shelved(archive.clone())));
     archive
 }

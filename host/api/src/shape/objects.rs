@@ -58,8 +58,16 @@ pub(crate) struct VersionShape {
 pub(crate) struct ListingShape<'a> {
     /// By the bytes of the keys, versions rising.
     entries: Vec<EntryShape<'a>>,
-    /// There are more: ask again behind the last one. That may be so also if fewer than the limit are here.
+    /// There are more: ask again with the marker that follows. That may be so also if fewer than the limit are here,
+    /// or none: a question looks at so many keys and no more, also where nearly all of them are deleted.
     truncated: bool,
+    /// If there are more, the `marker` of the next question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_marker: Option<&'a str>,
+    /// And its `version_marker`, if versions are asked for and there may be more of that key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    next_version_marker: Option<Shown<UnifiedId>>,
 }
 
 /// One version of a key.
@@ -95,7 +103,13 @@ impl StoredShape {
 impl<'a> ListingShape<'a> {
     pub(crate) fn new(listing: &'a Listing) -> Self {
         let entries = listing.entries.iter().map(EntryShape::new).collect();
-        Self { entries, truncated: listing.truncated }
+        let next = listing.next.as_ref();
+        Self {
+            entries,
+            truncated: listing.truncated,
+            next_marker: next.map(|(key, _)| key.as_str()),
+            next_version_marker: next.and_then(|(_, version)| version.map(Shown)),
+        }
     }
 }
 

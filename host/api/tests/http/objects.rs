@@ -260,6 +260,10 @@ async fn a_listing_is_asked_for_and_told() {
     assert_eq!(listed.status, 200);
     let body = listed.json();
     assert_eq!(body["truncated"], true);
+    assert_eq!(
+        (&body["next_marker"], &body["next_version_marker"]),
+        (&"next".into(), &VERSION.to_string().into())
+    );
     let entry = &body["entries"][0];
     assert_eq!((&entry["key"], &entry["size"]), (&"a".into(), &5.into()));
     assert_eq!(
@@ -290,6 +294,8 @@ async fn a_listing_is_asked_for_and_told() {
     };
     assert_eq!(edge.shelf.last(), Asked::List(wanted));
     edge.shelf.forget();
+    // No key begins so.
+    let long = format!("prefix={}", "p".repeat(1025));
     for bad in [
         "limit=0",
         "limit=1001",
@@ -300,6 +306,9 @@ async fn a_listing_is_asked_for_and_told() {
         "prefx=a",
         "marker=a/../b",
         "limit=1&limit=2",
+        "prefix=%ff",
+        "prefix=a%c3",
+        long.as_str(),
     ] {
         let refused = edge.get(&format!("/v1/archive/1001?{bad}")).await;
         assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{bad}");

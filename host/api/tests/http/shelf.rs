@@ -231,7 +231,8 @@ impl Objects for Shelf {
             let name = Name { collection: collection.clone(), key: key.parse().unwrap() };
             self.found(&name, data, meta)
         });
-        let listing = Listing { entries: entries.collect(), truncated: true };
+        let next = Some(("next".parse().unwrap(), Some(VERSION)));
+        let listing = Listing { entries: entries.collect(), truncated: true, next };
         Box::pin(std::future::ready(done.map(|()| listing)))
     }
 

@@ -8,9 +8,12 @@
     reason = "a test ends where a step fails"
 )]
 
+mod listed;
 mod lost;
 mod memory;
+mod mended;
 mod objects;
+mod schedules;
 mod stalled;
 mod support;
 mod versions;

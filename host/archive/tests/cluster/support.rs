@@ -52,6 +52,7 @@ pub(crate) struct Node {
     tasks: Tasks,
     log: Log,
     mute: Arc<AtomicBool>,
+    numbers: Arc<Numbers>,
     runtime: Runtime,
 }
 
@@ -214,11 +215,11 @@ impl Cluster {
             let archive = Archive::new(replication.clone(), append, engine, config, &tasks);
             numbers.archive.set(archive.clone()).unwrap();
             let mute = Arc::new(AtomicBool::new(false));
-            driver.start(Arc::new(Told(numbers, Arc::clone(&mute))), &tasks);
-            (replication, archive, tasks, log, mute)
+            driver.start(Arc::new(Told(Arc::clone(&numbers), Arc::clone(&mute))), &tasks);
+            (replication, archive, tasks, log, mute, numbers)
         });
-        let (replication, archive, tasks, log, mute) = started.await.unwrap();
-        self.nodes[index] = Some(Node { replication, archive, tasks, log, mute, runtime });
+        let (replication, archive, tasks, log, mute, numbers) = started.await.unwrap();
+        self.nodes[index] = Some(Node { replication, archive, tasks, log, mute, numbers, runtime });
     }
 
     /// Waits until every living node knows a leader of every partition that lives.
@@ -254,20 +255,37 @@ impl Cluster {
 
     /// Ends a node as a crash would.
     pub(crate) async fn kill(&mut self, index: usize) {
-        let Node { log, archive, runtime, replication, tasks, .. } =
+        let Node { log, archive, runtime, replication, tasks, numbers, .. } =
             self.nodes[index].take().expect("it runs");
         let end = move || {
             log.abandon();
             archive.engine().abandon();
-            drop((archive, replication, tasks));
+            drop((archive, replication, tasks, numbers));
             runtime.shutdown_timeout(Duration::from_secs(30));
+        };
+        tokio::task::spawn_blocking(end).await.unwrap();
+    }
+
+    /// Kills all nodes but one, at once.
+    pub(crate) async fn cut_off(&mut self, stays: usize) {
+        let others: Vec<Node> = (0..self.nodes.len())
+            .filter(|index| *index != stays)
+            .filter_map(|index| self.nodes[index].take())
+            .collect();
+        let end = move || {
+            for Node { log, archive, runtime, replication, tasks, numbers, .. } in others {
+                log.abandon();
+                archive.engine().abandon();
+                drop((archive, replication, tasks, numbers));
+                runtime.shutdown_background();
+            }
         };
         tokio::task::spawn_blocking(end).await.unwrap();
     }
 
     /// Ends a node in good order.
     pub(crate) async fn stop(&mut self, index: usize) {
-        let Node { log, archive, runtime, replication, tasks, .. } =
+        let Node { log, archive, runtime, replication, tasks, numbers, .. } =
             self.nodes[index].take().expect("it runs");
         let drained = replication.clone();
         drop(runtime::timeout(Duration::from_secs(5), drained.drain()).await);
@@ -275,7 +293,7 @@ impl Cluster {
         let end = move || {
             drop(replication);
             archive.engine().close();
-            drop((archive, log));
+            drop((archive, log, numbers));
             runtime.shutdown_timeout(Duration::from_secs(30));
         };
         tokio::task::spawn_blocking(end).await.unwrap();
@@ -295,6 +313,17 @@ impl Node {
     pub(crate) fn replication(&self) -> &Replication {
         &self.replication
     }
+
+    /// Appends what is no object's to a partition that this node leads, as chats do with messages; where it stands, once
+    /// two nodes have it.
+    pub(crate) async fn say(&self, partition: PartitionId, payload: Bytes) -> Option<u64> {
+        let epoch = self.numbers.next.lock().unwrap().get(&partition)?.0;
+        let (seq, answer) = self.numbers.append(partition, epoch, payload, 2)?;
+        match answer.await {
+            Ok(Outcome::Quorum { .. } | Outcome::Done) => Some(seq),
+            Ok(_) | Err(_) => None,
+        }
+    }
 }
 
 impl Node {
@@ -311,8 +340,15 @@ impl Node {
                 kept.map(|entry| entry.seq).filter(|seq| *seq <= place.seq).collect();
             trimmed += usize::from(u64::try_from(kept.len()).unwrap() < place.seq);
             let snapshot = Snapshot { place, parts: Vec::new() };
-            let as_it_is = Arc::new(|_: &segment::LogEntry| None);
-            assert!(self.replication.trim(partition, snapshot, kept, as_it_is).await);
+            eventually("all bytes to be kept elsewhere", async || {
+                match self.archive.kept(partition).await {
+                    far if far >= place.seq => Ok(()),
+                    far => Err(format!("{partition}: up to {far} of {}", place.seq)),
+                }
+            })
+            .await;
+            let anew = Arc::new(|entry: &segment::LogEntry| archive::without_bytes(&entry.payload));
+            assert!(self.replication.trim(partition, snapshot, kept, anew).await);
             eventually("the log to begin later", async || {
                 match self.replication.view(partition).base {
                     base if base == place.seq => Ok(()),

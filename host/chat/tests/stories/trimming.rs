@@ -1,10 +1,13 @@
 //! A log that lost its beginning: what is read again is kept, what is forgotten is not, and whoever takes over
 //! knows everything that there is to know.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat::{Chain, Code, Collect, Config, Request, Trim};
+use chat::{Chain, Code, Collect, Config, Later, Others, Request, Trim};
+use hashring::PartitionId;
 use model::{
     ChatToken, Dialect, Entry, EventPlace, FrozenId, Lane, OutboxChange, OutboxEntry, Part, Route,
     ServiceRecord, encode,
@@ -84,6 +87,62 @@ async fn what_is_read_again_is_kept_and_what_is_forgotten_is_not() {
         assert!(sent(stage.ask(1, again).await).replay, "{number}");
     }
     assert!(!sent(stage.ask(1, send(open, "new", "new")).await).replay);
+}
+
+/// An archive of which it is known how far it came. Its entries' bytes are all but the first.
+#[derive(Debug, Default)]
+struct Shelf(AtomicU64);
+
+impl Others for Shelf {
+    fn kept(&self, _partition: PartitionId) -> Later<'_, u64> {
+        Box::pin(std::future::ready(self.0.load(Ordering::SeqCst)))
+    }
+
+    fn anew(&self, payload: &[u8]) -> Option<Bytes> {
+        (payload.len() > 1).then(|| Bytes::copy_from_slice(&payload[..1]))
+    }
+}
+
+/// The bytes of small objects stayed in the log, in its base and in backups for ever, also of those that were deleted.
+#[tokio::test]
+async fn bytes_of_objects_go_when_the_log_is_trimmed_and_not_before_they_are_kept_elsewhere() {
+    let stage = stage();
+    let shelf = Arc::new(Shelf::default());
+    for chats in &stage.chats {
+        chats.stand_beside(Arc::<Shelf>::clone(&shelf));
+    }
+    let open = stage.chat().await;
+    let epoch = stage.world.look().epoch;
+    let object = Bytes::from_static(b"Abytes of an object");
+    let appended = stage.chats[0].append(PARTITION, epoch, object.clone(), 1);
+    let (place, answer) = appended.expect("it leads");
+    answer.await.expect("it is committed");
+    for number in 0..60 {
+        stage.say(open, &number.to_string(), "text").await;
+    }
+    // A snapshot was kept meanwhile, and the log could have been trimmed.
+    stage.until(|world| world.snapshot.as_ref().map(|_| ())).await;
+    for number in 60..90 {
+        stage.say(open, &number.to_string(), "text").await;
+    }
+    let find = |world: &segment::LogEntry| (world.seq == place).then(|| world.payload.clone());
+    {
+        let inner = stage.world.look();
+        assert!(inner.base.is_none(), "nobody has the bytes");
+        assert_eq!(inner.log.iter().find_map(find), Some(object));
+    }
+    shelf.0.store(u64::MAX, Ordering::SeqCst);
+    for number in 90..120 {
+        stage.say(open, &number.to_string(), "text").await;
+    }
+    let payload = stage
+        .until(|world| {
+            let (base, kept) = world.base.as_ref()?;
+            let below = base.place.seq >= place && kept.contains(&place);
+            below.then(|| world.log.iter().find_map(find)).flatten()
+        })
+        .await;
+    assert_eq!(payload, Bytes::from_static(b"A"), "the entry stays, and its bytes do not");
 }
 
 /// Says something of services in the log, by node `at`.

@@ -125,6 +125,10 @@ impl<F: Fn(&str)> Writer<F> {
             _ => false,
         });
         if u32::try_from(here + pending.count()).unwrap_or(u32::MAX) >= made.sequences {
+            // While nobody had decided, a scrub may have come by.
+            for number in self.shared.index.broken(&made.upload).map_err(unreadable)? {
+                self.shared.debts().add(made, Some(number));
+            }
             return Ok(());
         }
         let Some(data) = data.filter(|data| !data.is_empty()) else {

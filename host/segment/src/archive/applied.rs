@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use db::{Error, Transaction, Value};
 
-use crate::archive::fact::{At, Fact, Held};
+use crate::archive::fact::{At, Fact};
 use crate::archive::index::Index;
 use crate::archive::name::{CollectionName, Key, Upload};
 use crate::archive::store::Archive;
@@ -141,28 +141,5 @@ impl Archive {
             ORDER BY begun.version";
         let begun = self.shared().index.facts(clause, &[Value::Integer(u64::from(shard))])?;
         Ok(begun.into_iter().filter_map(|stored| stored.fact.at().cloned()).collect())
-    }
-
-    /// Uploads that are whole here and of which nobody has said what becomes of them, oldest first.
-    ///
-    /// # Errors
-    /// The index could not be read.
-    pub fn held(&self, most: usize) -> Result<Vec<Held>, ReadError> {
-        let index = &self.shared().index;
-        let fences = index.fences()?;
-        let mut undecided = Vec::new();
-        for stored in index.facts("WHERE kind = 9 ORDER BY rowid", &[])? {
-            let Fact::Held(held) = stored.fact else { continue };
-            let fenced = fences.get(&held.upload.node).is_some_and(|boot| *boot > held.upload.boot);
-            let facts = index.of_upload(&held.upload)?;
-            let decides = |fact: &Fact| matches!(fact, Fact::Final(_) | Fact::Cancelled { .. });
-            if !fenced && !facts.iter().any(|stored| decides(&stored.fact)) {
-                undecided.push(held);
-            }
-            if undecided.len() >= most {
-                break;
-            }
-        }
-        Ok(undecided)
     }
 }

@@ -54,6 +54,8 @@ pub struct Compacted {
     pub bytes_after: u64,
     /// Segments that were collected.
     pub segments: u64,
+    /// Files that were looked at for whether it is worth it.
+    pub looked: usize,
 }
 
 /// Why compaction or a scrub stopped. Nothing is lost: the files that were to go are still there.
@@ -70,6 +72,10 @@ pub enum KeepError {
     /// There is no room for the copy. The next pass tries again.
     #[error("there is no room to compact")]
     NoRoom,
+    /// An upload under way is in one of the files, or this node has a part again in what it let go. What was copied is
+    /// used, and the files go with a later pass.
+    #[error("a file that is compacted is needed again")]
+    Busy,
     /// The archive ended meanwhile. What was copied is found by the next start.
     #[error("the archive ended")]
     Ended(#[source] Refused),
@@ -100,6 +106,8 @@ pub(crate) struct Relocation {
     pub(crate) changes: Vec<Change>,
     /// The files that it replaces and that go now; none while more changes follow.
     pub(crate) sources: Vec<u32>,
+    /// Shards of which nothing was taken along. If the node has a part in one again by now, the files stay.
+    pub(crate) left: BTreeSet<u16>,
 }
 
 impl Relocation {
@@ -120,11 +128,12 @@ impl Archive {
     }
 }
 
-/// Compacts until nothing is worth it.
+/// Compacts what is worth it: each file is looked at once, and then they are put together.
 pub(crate) fn pass(shared: &Shared, now_ms: u64, pace: &Pace<'_>) -> Result<Compacted, KeepError> {
     let mut done = Compacted::default();
+    let mut worth = judged(shared, now_ms, pace, &mut done.looked)?;
     loop {
-        let sources = choose(shared, now_ms, pace)?;
+        let sources = together(&mut worth, shared.config.value_file_bytes_max);
         if sources.is_empty() || pace.is_ending() {
             return Ok(done);
         }
@@ -141,8 +150,13 @@ pub(crate) fn pass(shared: &Shared, now_ms: u64, pace: &Pace<'_>) -> Result<Comp
     }
 }
 
-/// The files to put into one new file.
-fn choose(shared: &Shared, now_ms: u64, pace: &Pace<'_>) -> Result<Vec<FileRow>, KeepError> {
+/// Files that are worth it, each with the bytes of it that are needed.
+fn judged(
+    shared: &Shared,
+    now_ms: u64,
+    pace: &Pace<'_>,
+    looked: &mut usize,
+) -> Result<Vec<(FileRow, u64)>, KeepError> {
     // In this order: a file that is closed after the second look is not looked at.
     let rows = shared.index.files()?;
     let pinned = shared.pinned().clone();
@@ -154,7 +168,11 @@ fn choose(shared: &Shared, now_ms: u64, pace: &Pace<'_>) -> Result<Vec<FileRow>,
         if pinned.contains(&row.file) || spared.contains(&row.file) || !there {
             continue;
         }
-        let live = Judge::new(shared, now_ms)?.live_bytes(row.file)?;
+        *looked += 1;
+        let live = Judge::new(shared, now_ms)?.live_bytes(row.file, pace)?;
+        if pace.is_ending() {
+            return Ok(Vec::new());
+        }
         let records = row.size.saturating_sub(HEADER_BYTES).max(1);
         let waste = records.saturating_sub(live);
         if waste.saturating_mul(100) >= records.saturating_mul(WASTE_PERCENT) {
@@ -162,26 +180,34 @@ fn choose(shared: &Shared, now_ms: u64, pace: &Pace<'_>) -> Result<Vec<FileRow>,
         } else if row.size < SMALL_BYTES.min(bytes_max / 2) {
             small.push((row, live));
         }
-        if pace.is_ending() {
-            return Ok(Vec::new());
-        }
     }
     // One small file alone would only be copied.
     if wasteful.len() + small.len() >= 2 {
         wasteful.append(&mut small);
     }
-    let mut left = bytes_max.saturating_sub(HEADER_BYTES + 4 * FOOTER_BYTES);
-    let mut chosen = Vec::new();
-    for (row, live) in wasteful {
-        if chosen.is_empty() || live <= left {
-            left = left.saturating_sub(live);
-            chosen.push((row, live));
+    Ok(wasteful)
+}
+
+/// Takes those that fit one new file; none if nothing more is worth it.
+fn together(worth: &mut Vec<(FileRow, u64)>, bytes_max: u64) -> Vec<FileRow> {
+    loop {
+        let mut left = bytes_max.saturating_sub(HEADER_BYTES + 4 * FOOTER_BYTES);
+        let mut chosen = Vec::new();
+        worth.retain(|(row, live)| {
+            let fits = chosen.is_empty() || *live <= left;
+            if fits {
+                left = left.saturating_sub(*live);
+                chosen.push((*row, *live));
+            }
+            !fits
+        });
+        let alone = chosen.len() == 1;
+        // A single one is worth it only for its own waste.
+        chosen.retain(|(row, live)| !alone || live.saturating_add(HEADER_BYTES) < row.size);
+        if !chosen.is_empty() || worth.is_empty() {
+            return chosen.into_iter().map(|(row, _)| row).collect();
         }
     }
-    let alone = chosen.len() == 1;
-    // A single one is worth it only for its own waste.
-    chosen.retain(|(row, live)| !alone || live.saturating_add(HEADER_BYTES) < row.size);
-    Ok(chosen.into_iter().map(|(row, _)| row).collect())
 }
 
 /// One compaction.
@@ -234,6 +260,7 @@ impl<'a> Copy<'a> {
             bytes_before: self.sources.iter().map(|row| row.size + FOOTER_BYTES).sum(),
             bytes_after: footer.map_or(0, |footer| footer.end + FOOTER_BYTES),
             segments: self.gone.len() as u64,
+            looked: 0,
         })
     }
 
@@ -259,9 +286,12 @@ impl<'a> Copy<'a> {
             for Stored { at, fact } in facts {
                 let body = fact.encode();
                 if self.judge.may_go(&fact)? {
-                    self.dropped.insert(Fact::identity(&body));
-                    if let Some(at) = fact.at() {
-                        self.touched.insert((at.collection.clone(), at.key.clone()));
+                    // What is let go leaves nothing: a floor would hide it from whoever has a part in it again.
+                    if !self.judge.is_left(&fact) {
+                        self.dropped.insert(Fact::identity(&body));
+                        if let Some(at) = fact.at() {
+                            self.touched.insert((at.collection.clone(), at.key.clone()));
+                        }
                     }
                     if let Fact::Final(made) = fact {
                         self.gone.push(made);
@@ -372,8 +402,16 @@ impl<'a> Copy<'a> {
             self.read_back(footer, &mut relocation)?;
             relocation.changes.push(Change::Closed(self.header, footer));
         }
+        let copied = relocation.clone();
         relocation.sources = self.sources.iter().map(|row| row.file).collect();
-        self.tell(relocation)?;
+        relocation.left = self.judge.left.clone();
+        if let Err(busy) = self.tell(relocation) {
+            // Rows may point into the copy by now: it stays, and the files are waste for a later pass.
+            if matches!(busy, KeepError::Busy) {
+                self.tell(copied)?;
+            }
+            return Err(busy);
+        }
         for row in self.sources {
             let Some(path) = self.shared.path(row.file) else { continue };
             let removed = self.shared.disk.remove(&path);
@@ -420,8 +458,12 @@ impl<'a> Copy<'a> {
         });
         self.shared.inbox.command(Command::Relocate(relocation, reply));
         let done = answer.recv();
-        done.unwrap_or_else(|_gone| Err(Refused::Stopped("it is gone".to_owned())))
-            .map_err(KeepError::Ended)
+        let done = done.unwrap_or_else(|_gone| Err(Refused::Stopped("it is gone".to_owned())));
+        done.map_err(|refused| match refused {
+            Refused::Busy => KeepError::Busy,
+            Refused::NoRoom => KeepError::NoRoom,
+            refused => KeepError::Ended(refused),
+        })
     }
 
     fn broken(&self, source: &Source, at: Position, broken: Broken) -> KeepError {
@@ -444,3 +486,7 @@ struct Source {
     path: PathBuf,
     number: u32,
 }
+
+#[cfg(test)]
+#[path = "compaction_tests.rs"]
+mod tests;

@@ -201,6 +201,14 @@ impl Fact {
         }
     }
 
+    /// The segment that it says is whole.
+    pub(crate) fn made(&self) -> Option<&Final> {
+        match self {
+            Self::Final(made) => Some(made),
+            _ => None,
+        }
+    }
+
     /// Of which upload it speaks.
     pub fn upload(&self) -> Option<&Upload> {
         match self {

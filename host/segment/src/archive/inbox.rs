@@ -5,6 +5,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::archive::compaction::Relocation;
+use crate::archive::fact::Fact;
+use crate::archive::name::Upload;
 use crate::archive::operation::{Answer, Operation, Refused};
 use crate::ledger::Position;
 
@@ -24,6 +26,10 @@ pub(crate) enum Command {
     Relocate(Relocation, Box<dyn FnOnce(Result<(), Refused>) + Send>),
     /// A scrub came so far.
     Scrubbed(Position),
+    /// A sequence was found broken.
+    Broken(Upload, u32),
+    /// The records of facts were found broken: the index has what they said.
+    Again(Vec<Fact>),
 }
 
 /// The queue between many and the one writer.
@@ -138,7 +144,7 @@ impl Command {
         match self {
             Self::Operate(_, reply) => reply(Err(Refused::Stopped(why.to_owned()))),
             Self::Relocate(_, reply) => reply(Err(Refused::Stopped(why.to_owned()))),
-            Self::Scrubbed(_) => {}
+            Self::Scrubbed(_) | Self::Broken(..) | Self::Again(_) => {}
         }
     }
 }

@@ -4,14 +4,14 @@
 //! can be thrown away. It is written after the sync of what it points to and before anybody is answered;
 //! what it says of bytes is verified against the bytes whenever they are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use db::{Error, OpenError as DbError, Reader, Row, Schema, Transaction, Value, Writer, set_aside};
 use hashring::NodeId;
 
-use crate::archive::fact::{At, FINAL, Fact, Sequence};
+use crate::archive::fact::{At, FINAL, Fact, Held, Sequence};
 use crate::archive::footer::Footer;
 use crate::archive::name::{CollectionName, Key, Upload};
 use crate::archive::{OpenError, Versioning};
@@ -53,6 +53,11 @@ const SCHEMA: Schema = Schema {
     ",
         "
         CREATE INDEX facts_begun ON facts ((version >> 10) & 8191, version) WHERE kind = 4;
+    ",
+        "
+        CREATE TABLE broken (
+            upload BLOB NOT NULL, sequence INTEGER NOT NULL,
+            PRIMARY KEY (upload, sequence)) STRICT, WITHOUT ROWID;
     ",
     ],
 };
@@ -309,13 +314,37 @@ impl Index {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// The sequence whose records are at a place of a file.
-    pub(crate) fn sequence_at(&self, at: Position) -> Result<Option<Sequence>, Error> {
-        let sql = "SELECT body FROM sequences WHERE file = ?1 AND offset <= ?2
+    /// The last sequence of a file that begins before a place, and where.
+    pub(crate) fn sequence_before(&self, at: Position) -> Result<Option<(Sequence, u64)>, Error> {
+        let sql = "SELECT body, offset FROM sequences WHERE file = ?1 AND offset < ?2
             ORDER BY offset DESC LIMIT 1";
         let values = [u64::from(at.file), at.offset].map(Value::Integer);
-        let found = self.reader.query(sql, &values, |row| Ok(Sequence::decode(&row.bytes(0)?)))?;
+        let found = self.reader.query(sql, &values, |row| {
+            Ok(Sequence::decode(&row.bytes(0)?).zip(Some(row.integer(1)?)))
+        })?;
         Ok(found.into_iter().flatten().next())
+    }
+
+    /// Which sequences of an upload were found broken and are not mended yet.
+    pub(crate) fn broken(&self, upload: &Upload) -> Result<BTreeSet<u32>, Error> {
+        let sql = "SELECT sequence FROM broken WHERE upload = ?1";
+        let fingerprint = upload.fingerprint();
+        let found = self.reader.query(sql, &[Value::Bytes(&fingerprint)], |row| row.integer(0))?;
+        Ok(found.into_iter().map(number).collect())
+    }
+
+    /// Uploads of which nobody has said what becomes of them, but for fences.
+    pub(crate) fn undecided(&self) -> Result<Vec<Held>, Error> {
+        let clause = "AS held WHERE held.kind = 9 AND NOT EXISTS (SELECT 1 FROM facts AS decided
+            WHERE decided.upload = held.upload AND decided.kind IN (1, 2))";
+        let found = self.facts(clause, &[])?;
+        Ok(found
+            .into_iter()
+            .filter_map(|stored| match stored.fact {
+                Fact::Held(held) => Some(held),
+                _ => None,
+            })
+            .collect())
     }
 
     /// What each collection holds.
@@ -394,7 +423,17 @@ pub(crate) fn put_sequence(
         Value::Integer(at.offset),
         Value::Bytes(&body),
     ];
-    tx.execute("INSERT OR REPLACE INTO sequences VALUES (?1, ?2, ?3, ?4, ?5)", &values)
+    tx.execute("INSERT OR REPLACE INTO sequences VALUES (?1, ?2, ?3, ?4, ?5)", &values)?;
+    // What stands there now was verified when it was written, or copied.
+    let [upload, sequence, ..] = values;
+    tx.execute("DELETE FROM broken WHERE upload = ?1 AND sequence = ?2", &[upload, sequence])
+}
+
+/// Keeps that a sequence was found broken, until it is put somewhere else.
+pub(crate) fn put_broken(tx: &Transaction<'_>, upload: &Upload, number: u32) -> Result<(), Error> {
+    let fingerprint = upload.fingerprint();
+    let values = [Value::Bytes(&fingerprint), Value::Integer(u64::from(number))];
+    tx.execute("INSERT OR IGNORE INTO broken VALUES (?1, ?2)", &values)
 }
 
 /// A file was closed.
@@ -417,6 +456,9 @@ pub(crate) fn put_file(
 /// A file is gone, and with it all that was only in it.
 pub(crate) fn forget_file(tx: &Transaction<'_>, file: u32) -> Result<(), Error> {
     let value = [Value::Integer(u64::from(file))];
+    let gone = "DELETE FROM broken WHERE (upload, sequence) IN
+        (SELECT upload, sequence FROM sequences WHERE file = ?1)";
+    tx.execute(gone, &value)?;
     tx.execute("DELETE FROM facts WHERE file = ?1", &value)?;
     tx.execute("DELETE FROM sequences WHERE file = ?1", &value)?;
     tx.execute("DELETE FROM files WHERE file = ?1", &value)

@@ -1,17 +1,20 @@
 //! What of a closed file is still needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::collectable::{Terms, collectable};
 use crate::archive::compaction::KeepError;
 use crate::archive::fact::{At, Fact, Sequence};
 use crate::archive::name::{CollectionName, Key, Upload};
+use crate::archive::pace::Pace;
 use crate::archive::run::{record_bytes, run_bytes};
 use crate::archive::store::Shared;
 use crate::ledger::Position;
 
 /// So many rows are read at once.
 const ROWS_MAX: usize = 1000;
+/// Judging a row looks up a few others: as much as reading so many bytes.
+const ROW_BYTES: u64 = 1024;
 
 /// The facts of a key, each with whether it may go.
 type Known = ((CollectionName, Key), Vec<(Fact, bool)>);
@@ -21,6 +24,8 @@ pub(crate) struct Judge<'a> {
     shared: &'a Shared,
     pub(crate) terms: Terms,
     fences: BTreeMap<hashring::NodeId, u64>,
+    /// Shards of which nothing is needed here.
+    pub(crate) left: BTreeSet<u16>,
     /// The last key that was looked at, and what of it may go.
     last: Option<Known>,
 }
@@ -32,7 +37,8 @@ impl<'a> Judge<'a> {
         let (hidden_for_ms, grace_ms) = (ms(shared.config.hidden_for), ms(shared.config.grace));
         let terms = Terms { now_ms, hidden_for_ms, grace_ms };
         let fences = shared.index.fences()?;
-        Ok(Self { shared, terms, fences, last: None })
+        let left = shared.left().clone();
+        Ok(Self { shared, terms, fences, left, last: None })
     }
 
     pub(crate) fn may_go(&mut self, fact: &Fact) -> Result<bool, KeepError> {
@@ -48,12 +54,18 @@ impl<'a> Judge<'a> {
             }
             _ => match fact.at().cloned() {
                 None => false,
+                Some(_) if self.is_left(fact) => true,
                 Some(at) => {
                     let known = self.of_key(&at)?;
                     known.iter().any(|(found, goes)| *goes && found == fact)
                 }
             },
         })
+    }
+
+    /// Whether it is of a shard that this node has no part in.
+    pub(crate) fn is_left(&self, fact: &Fact) -> bool {
+        fact.at().is_some_and(|at| self.left.contains(&at.version.shard()))
     }
 
     /// All facts of a key, and whether they may go.
@@ -92,8 +104,8 @@ impl<'a> Judge<'a> {
         Ok(fenced || facts.iter().any(|stored| decides(&stored.fact)))
     }
 
-    /// How many bytes of a file are still needed.
-    pub(crate) fn live_bytes(&mut self, file: u32) -> Result<u64, KeepError> {
+    /// How many bytes of a file are still needed. It is in no hurry.
+    pub(crate) fn live_bytes(&mut self, file: u32, pace: &Pace<'_>) -> Result<u64, KeepError> {
         let mut live = 0;
         let index = &self.shared.index;
         let mut from = Position { file, offset: 0 };
@@ -101,6 +113,9 @@ impl<'a> Judge<'a> {
             let facts = index.facts_in(from, ROWS_MAX as u64)?;
             let Some(last) = facts.last() else { break };
             from.offset = last.at.offset + 1;
+            if !pace.spend(facts.len() as u64 * ROW_BYTES) {
+                return Ok(live);
+            }
             for stored in &facts {
                 if !self.may_go(&stored.fact)? {
                     live += record_bytes(stored.fact.encode().len() as u64);
@@ -112,6 +127,9 @@ impl<'a> Judge<'a> {
             let sequences = index.sequences_in(from, ROWS_MAX as u64)?;
             let Some((_, last)) = sequences.last() else { return Ok(live) };
             from.offset = last.offset + 1;
+            if !pace.spend(sequences.len() as u64 * ROW_BYTES) {
+                return Ok(live);
+            }
             for (sequence, _) in &sequences {
                 if self.keeps(sequence)? {
                     live += run_bytes(sequence, &sequence.encode());

@@ -9,6 +9,8 @@ use crate::archive::{compaction, scrub};
 
 /// What is worth compacting is looked for this often.
 const COMPACT_EVERY: Duration = Duration::from_secs(600);
+/// And it rests for so many times as long as that took.
+const REST: u32 = 4;
 /// A scrub begins so long after the last one ended.
 const SCRUB_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// A scrub goes on in steps of so many bytes, between which its position is kept.
@@ -36,7 +38,9 @@ pub(crate) fn run(shared: &Arc<Shared>, keeping: Keeping) {
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "compaction stopped; it is tried again"),
             }
-            compact_at = runtime::now() + COMPACT_EVERY;
+            // Where looking takes long, it looks less often.
+            let took = runtime::now().saturating_duration_since(now);
+            compact_at = runtime::now() + COMPACT_EVERY.max(took * REST);
         }
         if now >= scrub_at {
             scrub_at = match scrub::step(shared, STEP_BYTES, &pace) {

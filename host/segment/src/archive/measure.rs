@@ -52,6 +52,11 @@ pub(crate) fn damage() {
     counter!("carillon_archive_damages_total").increment(1);
 }
 
+/// A fact whose record was broken was written once more.
+pub(crate) fn written_again() {
+    counter!("carillon_archive_written_again_total").increment(1);
+}
+
 /// So many bytes were verified by a scrub.
 pub(crate) fn scrubbed(bytes: u64) {
     counter!("carillon_archive_scrubbed_bytes_total").increment(bytes);

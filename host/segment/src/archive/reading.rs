@@ -184,7 +184,7 @@ impl PartReading {
 
     /// Its pieces verify, and together they are not what was written.
     pub fn is_broken(&self, number: u32) {
-        self.shared.debts().add(&self.made, Some(number));
+        self.shared.owe(&self.made, number);
     }
 }
 
@@ -294,13 +294,21 @@ impl Shared {
                     self.retrieved(data.len());
                     Ok(Bytes::from(data))
                 }
-                Err(broken) => Err(self.broken(part, sequence, at, broken)),
+                Err(broken) => {
+                    // Bytes that flipped are one sequence's, and owed. A row that points elsewhere is another matter: a
+                    // scan of the value files shows what is right.
+                    let lost = matches!(broken, Broken::Record { .. });
+                    if lost && !run::stands(&file, seed(at), at.offset, sequence) {
+                        self.index.distrust();
+                    }
+                    Err(self.broken(part, sequence, at, broken))
+                }
             };
         }
         let what = format!("value file {:08} is gone", at.file);
         let file = self.path(at.file).unwrap_or_default();
         self.damaged(Damaged { file, offset: at.offset, what: what.clone() });
-        self.debts().add(part, Some(sequence.number));
+        self.owe(part, sequence.number);
         let version = part.at.version;
         Err(ReadError::Damaged { sequence: sequence.number, version, what })
     }
@@ -317,9 +325,7 @@ impl Shared {
                 (at.offset, format!("{} at byte {}: other digests", file.display(), at.offset))
             }
         };
-        // The record or the row is wrong; a scan of the value files shows which.
-        self.index.distrust();
-        self.debts().add(part, Some(sequence.number));
+        self.owe(part, sequence.number);
         self.damaged(Damaged { file, offset, what: what.clone() });
         ReadError::Damaged { sequence: sequence.number, version: part.at.version, what }
     }

@@ -135,6 +135,13 @@ fn closes(file: &File, seed: Seed, start: u64, sequence: &Sequence) -> Result<()
     }
 }
 
+/// Whether a run stands where it should, whatever became of some of its bytes: its end or its beginning does.
+pub(crate) fn stands(file: &File, seed: Seed, start: u64, sequence: &Sequence) -> bool {
+    let first = u32::try_from(PIECE_BYTES).unwrap_or(u32::MAX).min(sequence.size);
+    closes(file, seed, start, sequence).is_ok()
+        || (first > 0 && read_range(file, seed, start, sequence, 0..first).is_ok())
+}
+
 /// Whether a fact stands at a place.
 pub(crate) fn has_fact(file: &File, seed: Seed, offset: u64, body: &[u8]) -> Result<(), Broken> {
     let wanted = (Kind::Fact, 0, 0, Chain::default());

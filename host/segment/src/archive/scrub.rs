@@ -2,7 +2,7 @@
 //! are still there to mend it.
 //!
 //! It goes on where it stopped, over restarts too. What it finds is reported and counted, and left as it
-//! is.
+//! is: a broken sequence is owed, and a broken fact is written once more, elsewhere.
 
 use std::fs::File;
 use std::sync::PoisonError;
@@ -83,10 +83,10 @@ fn file(
 ) -> Result<Position, KeepError> {
     let path = shared.path(row.file).unwrap_or_default();
     let failed = |source| KeepError::Disk { file: path.clone(), source };
-    let mut report = |offset, what: &str| {
+    let mut report = |offset, until, what: &str| {
         done.damages += 1;
         shared.damaged(Damaged { file: path.clone(), offset, what: what.to_owned() });
-        if let Err(error) = shared.owe_at(Position { file: row.file, offset }) {
+        if let Err(error) = shared.owe_between(row.file, offset, until) {
             tracing::warn!(%error, "whose the damage is cannot be told: reading finds it");
         }
     };
@@ -94,7 +94,7 @@ fn file(
     let Some(opened) = shared.open(row.file)? else {
         // Compaction may have removed it since the row was read.
         if shared.index.files()?.contains(&row) {
-            report(0, "the file is gone");
+            report(0, row.size, "the file is gone");
         }
         return Ok(next);
     };
@@ -113,11 +113,12 @@ fn file(
                 }
             }
             scan::Found::Damage { next, .. } => {
-                report(at, "a record does not verify");
-                at = next.unwrap_or(row.size).min(row.size);
+                let next = next.unwrap_or(row.size).min(row.size);
+                report(at, next, "a record does not verify");
+                at = next;
             }
             scan::Found::End { .. } | scan::Found::Newer => {
-                report(at, "the records end before the footer");
+                report(at, row.size, "the records end before the footer");
                 at = row.size;
             }
         }
@@ -131,14 +132,14 @@ fn ends(
     file: &File,
     seed: Seed,
     row: &FileRow,
-    report: &mut impl FnMut(u64, &str),
+    report: &mut impl FnMut(u64, u64, &str),
 ) -> std::io::Result<()> {
     if crate::archive::data_file::Header::read(file).is_err() {
-        report(0, "the header does not verify");
+        report(0, 0, "the header does not verify");
     }
     let footer = Footer::read(file, seed)?;
     if footer.is_none_or(|footer| (footer.end, footer.hash) != (row.size, row.hash)) {
-        report(row.size, "the footer is not the one that was written");
+        report(row.size, row.size, "the footer is not the one that was written");
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use crate::archive::name::CollectionName;
 use crate::archive::operation::{Answer, Operation, Refused};
 use crate::archive::pace::Bell;
 use crate::archive::spaces::{SpaceConfig, Spaces};
+use crate::archive::undecided::Undecided;
 use crate::archive::writer::Writer;
 use crate::archive::{OpenError, ReadError, Versioning, measure, recovery};
 use crate::disk::{Disk, SystemDisk};
@@ -116,6 +117,9 @@ pub(crate) struct Shared {
     collections: Mutex<BTreeMap<CollectionName, Versioning>>,
     applied: Mutex<BTreeMap<u16, Applied>>,
     debts: Mutex<Debts>,
+    undecided: Mutex<Undecided>,
+    /// Shards that this node has no part in: compaction collects what is here of them.
+    left: Mutex<BTreeSet<u16>>,
     damages: Mutex<Vec<Damaged>>,
     /// Files that compaction leaves alone until the next start: it found them damaged.
     spared: Mutex<BTreeSet<u32>>,
@@ -161,6 +165,8 @@ impl Archive {
         let ready = recovery::recover(disk.as_ref(), &config)?;
         let filling = |source| OpenError::Filling { source };
         let applied = ready.index.applied().map_err(filling)?;
+        let fences = ready.index.fences().map_err(filling)?;
+        let undecided = Undecided::new(ready.index.undecided().map_err(filling)?, &fences);
         let shared = Arc::new(Shared {
             collections: Mutex::new(ready.index.collections().map_err(filling)?),
             disk,
@@ -171,6 +177,8 @@ impl Archive {
             pinned: Mutex::default(),
             applied: Mutex::new(applied),
             debts: Mutex::default(),
+            undecided: Mutex::new(undecided),
+            left: Mutex::default(),
             placed: Mutex::new(ready.placed),
             damages: Mutex::new(ready.found.damages.clone()),
             spared: Mutex::default(),
@@ -179,7 +187,6 @@ impl Archive {
             retrieved: AtomicU64::new(0),
             config,
         });
-        let fences = shared.index.fences().map_err(filling)?;
         let ended = Arc::new(Mutex::new(Ended::default()));
         let mut writer =
             Writer::new(Arc::clone(&shared), ready.writer, fences, Arc::clone(&ended), failed);
@@ -291,6 +298,14 @@ impl Shared {
 
     pub(crate) fn debts(&self) -> MutexGuard<'_, Debts> {
         self.debts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn undecided(&self) -> MutexGuard<'_, Undecided> {
+        self.undecided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn left(&self) -> MutexGuard<'_, BTreeSet<u16>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn placed(&self) -> MutexGuard<'_, BTreeMap<u32, u32>> {

@@ -20,7 +20,7 @@ use crate::archive::active::Actives;
 use crate::archive::applied::{self, Applied};
 use crate::archive::compaction::Relocation;
 use crate::archive::data_file::{self, DataFile, Header};
-use crate::archive::fact::{Fact, Sequence};
+use crate::archive::fact::{Fact, Held, Sequence};
 use crate::archive::footer::Footer;
 use crate::archive::inbox::{Command, Ending, Reply};
 use crate::archive::index;
@@ -207,6 +207,14 @@ impl<F: Fn(&str)> Writer<F> {
                     tracing::warn!(%error, "how far the scrub came is not kept");
                 }
             }
+            Command::Broken(upload, number) => {
+                // Only a note: losing it costs finding it again.
+                let kept = self.index.transaction(|tx| index::put_broken(tx, &upload, number));
+                if let Err(error) = kept {
+                    tracing::warn!(%error, "that a sequence is broken is not kept");
+                }
+            }
+            Command::Again(facts) => self.write_again(facts)?,
         }
         if self.file.as_ref().is_some_and(|file| file.unsynced() >= SYNC_BYTES) {
             self.sync()?;
@@ -386,13 +394,35 @@ impl<F: Fn(&str)> Writer<F> {
                 Change::Fact(_, Fact::Collection { name, versioning, .. }) => {
                     self.shared.collections().insert(name, versioning);
                 }
-                Change::Fact(_, Fact::Final(made)) => measure::added(made.size),
+                Change::Fact(_, Fact::Final(made)) => {
+                    measure::added(made.size);
+                    self.shared.undecided().decide(&made.upload);
+                }
+                Change::Fact(_, Fact::Cancelled { upload, .. }) => {
+                    self.shared.undecided().decide(&upload);
+                }
+                Change::Fact(_, Fact::WriterStarted { node, boot, .. }) => {
+                    self.shared.undecided().fence(&node, boot);
+                }
+                Change::Fact(_, Fact::Held(held)) => self.note_held(held)?,
                 Change::Sequence(_, sequence) => self.shared.debts().paid(&sequence),
                 Change::Applied(applied) => {
                     self.shared.applied().insert(applied.partition, applied);
                 }
                 Change::Fact(..) | Change::Closed(..) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// What is held is undecided, unless what decides it came before.
+    fn note_held(&self, held: Held) -> Result<(), End> {
+        let facts = self.of_upload(&held.upload)?;
+        let decides = |fact: &Fact| matches!(fact, Fact::Final(_) | Fact::Cancelled { .. });
+        let fenced =
+            self.fences.get(&held.upload.node).is_some_and(|boot| *boot > held.upload.boot);
+        if !fenced && !facts.iter().any(decides) {
+            self.shared.undecided().hold(held);
         }
         Ok(())
     }
@@ -411,7 +441,8 @@ impl<F: Fn(&str)> Writer<F> {
 
     /// Lets the index point into a file that compaction wrote, and forget those it replaces.
     fn relocate(&mut self, relocation: Relocation) -> Result<Result<(), Refused>, End> {
-        if relocation.sources.iter().any(|file| self.actives.files().contains(file)) {
+        let came_back = !relocation.left.is_subset(&self.shared.left());
+        if came_back || relocation.sources.iter().any(|file| self.actives.files().contains(file)) {
             return Ok(Err(Refused::Busy));
         }
         let written = self.index.transaction(|tx| relocation.write(tx));
@@ -426,6 +457,24 @@ impl<F: Fn(&str)> Writer<F> {
             return Err(stopped(&error));
         }
         Ok(Ok(()))
+    }
+
+    /// Puts facts, whose records are broken, where they can be read.
+    fn write_again(&mut self, facts: Vec<Fact>) -> Result<(), End> {
+        for fact in facts {
+            // It may have been collected since.
+            if !self.shared.index.knows(&fact).map_err(|error| stopped(&error))? {
+                continue;
+            }
+            match self.decision(fact)? {
+                Ok(_) => measure::written_again(),
+                Err(refused) => {
+                    tracing::warn!(%refused, "a fact is not written again: the next scrub tries");
+                    break;
+                }
+            }
+        }
+        self.sync()
     }
 
     fn expire(&mut self) {

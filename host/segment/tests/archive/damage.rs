@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use segment::archive::ReadError;
+use segment::archive::{Operation, ReadError, Slice};
 
 use crate::disks::copy_all;
 use crate::support::{
@@ -105,6 +105,85 @@ fn damage_is_told_with_file_and_place_and_hits_only_what_it_hits() {
     assert!(what.contains("00000001"), "{what}");
     assert_eq!(opened.archive.damages()[0].file, file);
     assert_eq!(opened.get("kept", "small").unwrap(), noise(9, 500));
+    // It is bytes that flipped: nothing is wrong with the index, and the next start does not read everything again.
+    drop(opened);
+    assert_eq!(open(folder.path()).found.scanned, 0);
+}
+
+/// Where nothing stands of what a row says, the row may be what is wrong: then a start reads everything.
+#[test]
+fn a_row_that_nothing_in_its_file_bears_out_is_not_believed_any_more() {
+    let folder = folder();
+    let opened = open_with_collections(folder.path());
+    opened.done(entire("kept", "small", 20, &noise(9, 500)));
+    drop(opened);
+    let file = all_values(folder.path()).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let begins = bytes.windows(16).position(|found| found == &noise(9, 500)[..16]).unwrap();
+    // Its piece, and the head of what closes it.
+    bytes[begins..begins + 560].fill(0xa5);
+    fs::write(&file, bytes).unwrap();
+    let opened = open(folder.path());
+    assert!(opened.get("kept", "small").is_err());
+    drop(opened);
+    assert_eq!(open(folder.path()).found.scanned, 1);
+}
+
+/// The scrub keeps its place, so what it found must outlive the process too: it comes by again in a day.
+#[test]
+fn what_a_scrub_found_broken_is_owed_after_a_restart_until_it_is_mended() {
+    let folder = folder();
+    let opened = open_with_collections(folder.path());
+    let data = noise(9, 500);
+    opened.done(entire("kept", "small", 20, &data));
+    drop(opened);
+    let file = all_values(folder.path()).remove(0);
+    let bytes = fs::read(&file).unwrap();
+    let begins = bytes.windows(16).position(|found| found == &data[..16]).unwrap();
+    flip(&file, begins as u64 + 100, 3);
+    let opened = open(folder.path());
+    assert_eq!(opened.archive.scrub(u64::MAX).unwrap().damages, 1);
+    opened.done(Operation::Sync);
+    opened.archive.abandon();
+    drop(opened);
+    let opened = open(folder.path());
+    assert_eq!(opened.archive.find_debts().unwrap(), 1);
+    let debts = opened.archive.debts(9).unwrap();
+    assert_eq!(debts[0].missing.iter().copied().collect::<Vec<_>>(), [0]);
+    let slice = Slice::of(0, data.clone());
+    opened.done(Operation::Mend { upload: debts[0].made.upload.clone(), slice });
+    assert_eq!(opened.get("kept", "small").unwrap(), data);
+    drop(opened);
+    let opened = open(folder.path());
+    assert_eq!(opened.archive.find_debts().unwrap(), 0);
+    // The old bytes are nobody's any more.
+    opened.archive.scrub(u64::MAX).unwrap();
+    assert_eq!(opened.archive.debts(9).unwrap(), []);
+}
+
+/// A broken record of a fact was blamed on the sequence before it, and a rebuilt index lacked it: what was deleted
+/// would have been back.
+#[test]
+fn a_broken_record_of_a_fact_is_written_again_and_blamed_on_nobody() {
+    let folder = folder();
+    let opened = open_with_collections(folder.path());
+    opened.done(entire("plain", "gone", 30, &noise(3, 500)));
+    opened.done(entire("plain", "small", 20, &noise(9, 500)));
+    opened.done(delete("plain", "gone", 40));
+    drop(opened);
+    let file = all_values(folder.path()).remove(0);
+    let bytes = fs::read(&file).unwrap();
+    let last = bytes.windows(4).rposition(|found| found == b"gone").unwrap();
+    flip(&file, last as u64, 3);
+    let opened = open(folder.path());
+    assert_eq!(opened.archive.scrub(u64::MAX).unwrap().damages, 1);
+    opened.done(Operation::Sync);
+    assert_eq!(opened.archive.debts(9).unwrap(), []);
+    drop(opened);
+    fs::remove_file(folder.path().join("home/index.sqlite")).unwrap();
+    let opened = open(folder.path());
+    assert!(opened.get("plain", "gone").is_err());
+    assert_eq!(opened.get("plain", "small").unwrap(), noise(9, 500));
 }
 
 #[test]

@@ -61,6 +61,30 @@ fn the_small_files_that_starts_leave_are_put_together() {
     assert_eq!(everything(&opened), before);
 }
 
+/// All rows of all files were judged again for each file that was made.
+#[test]
+fn a_pass_looks_at_each_file_once_however_many_it_makes() {
+    const FILES: u64 = 6;
+    let folder = folder();
+    let opened = open_with_collections(folder.path());
+    for number in 0..FILES {
+        let version = 10 + 10 * number;
+        opened.done(entire("plain", &format!("k{number}"), version, &noise(version, 600_000)));
+        opened.done(entire("plain", "waste", version + 1, &noise(version + 1, 350_000)));
+    }
+    opened.done(delete("plain", "waste", 1000));
+    drop(opened);
+    let opened = open(folder.path());
+    let files = all_values(folder.path()).len();
+    let done = opened.archive.compact(DAY).unwrap();
+    assert_eq!((done.looked, done.files), (files, files));
+    assert!(all_values(folder.path()).len() as u64 >= FILES, "each of them made another");
+    for number in 0..FILES {
+        let version = 10 + 10 * number;
+        assert_eq!(opened.get("plain", &format!("k{number}")).unwrap(), noise(version, 600_000));
+    }
+}
+
 #[test]
 fn a_file_that_an_upload_under_way_is_in_is_left_alone() {
     let folder = folder();

@@ -1,6 +1,6 @@
 //! Collections: make one, and list what it shows.
 
-use archive::{InvalidName, List, Versioning};
+use archive::{InvalidName, KEY_BYTES_MAX, List, Versioning};
 use hyper::StatusCode;
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ const LIMIT_MAX: u32 = 1000;
 pub(in crate::endpoints) struct ListQuery {
     /// Only keys that begin so.
     prefix: Option<String>,
-    /// Only keys behind this one: the last key of the answer before.
+    /// Only keys behind this one: the `next_marker` of the answer before.
     marker: Option<String>,
     /// At most so many entries: 1 to 1000, 1000 if nothing is said.
     #[param(value_type = Option<u32>)]
@@ -81,9 +81,14 @@ pub(in crate::endpoints) async fn list(asked: Asked<InArchive<Reads>>) -> Answer
     asked.no_body()?;
     let marker = query.marker.filter(|marker| !marker.is_empty());
     let wrong = |wrong: InvalidName| Problem::invalid(format!("marker: {wrong}"));
+    let prefix = query.prefix.unwrap_or_default();
+    if prefix.len() > KEY_BYTES_MAX {
+        let detail = format!("prefix: {} bytes, a key has at most {KEY_BYTES_MAX}", prefix.len());
+        return Err(Problem::invalid(detail));
+    }
     let list = List {
         collection: asked.grant().collection()?,
-        prefix: query.prefix.unwrap_or_default(),
+        prefix,
         marker: marker.map(|marker| marker.parse().map_err(wrong)).transpose()?,
         limit: limit(query.limit.as_deref())?,
         versions: is_true("versions", query.versions.as_deref())?,

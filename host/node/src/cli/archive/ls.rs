@@ -53,9 +53,13 @@ impl LsCommand {
             if !printing.page(&page.entries)? {
                 return Ok(());
             }
-            let Some(last) = page.entries.last().filter(|_| page.truncated) else { break false };
-            wanted.marker = Some(last.key.clone());
-            wanted.version_marker = self.versions.then(|| last.version.clone());
+            if !page.truncated {
+                break false;
+            }
+            if page.next_marker.is_none() {
+                break true;
+            }
+            (wanted.marker, wanted.version_marker) = (page.next_marker, page.next_version_marker);
         };
         printing.end(truncated)
     }
