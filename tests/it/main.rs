@@ -49,5 +49,6 @@ mod take_over;
 mod talking;
 mod three;
 mod tokens;
+mod turns;
 mod twilio;
 mod why;
