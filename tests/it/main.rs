@@ -49,6 +49,7 @@ mod take_over;
 mod talking;
 mod three;
 mod tokens;
+mod turns;
 mod twilio;
 mod why;
 mod zones;

@@ -296,64 +296,6 @@ async fn a_service_that_is_gone_is_gone_for_all_until_it_is_woken() {
     gets(&receiver, &said).await;
 }
 
-/// Chats that are led by different nodes, so that each node has something to send.
-async fn chats_of_all(cluster: &Cluster) -> Vec<String> {
-    let mut tokens: Vec<Option<String>> = vec![None; 3];
-    while tokens.iter().any(Option::is_none) {
-        let token = cluster.http(0).create().await;
-        let primary = cluster.primary(&token).await;
-        tokens[primary] = Some(token);
-    }
-    tokens.into_iter().flatten().collect()
-}
-
-/// Lets waiting requests go one by one, until everything has come.
-async fn one_by_one(receiver: &Receiver, wanted: usize) {
-    while texts(receiver).len() < wanted {
-        eventually("one request", async || {
-            let (waits, come) = (receiver.waiting() > 0, texts(receiver).len());
-            if waits || come >= wanted { Ok(()) } else { Err(come) }
-        })
-        .await;
-        receiver.let_go(1);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn where_order_is_the_services_one_transaction_is_under_way_in_the_whole_cluster() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let receiver = Receiver::start().await;
-    let mut service = webhook(&receiver, folder.path());
-    service.order = node::config::Order::Service;
-    service.from = node::config::From::Start;
-    receiver.hold();
-    let mut cluster = Cluster::start_with(3, adds(&service)).await;
-    let tokens = chats_of_all(&cluster).await;
-    let mut wanted = 0;
-    for (number, token) in tokens.iter().enumerate() {
-        wanted += says(&cluster, token, number * 10..number * 10 + 5).await.len();
-    }
-    one_by_one(&receiver, wanted).await;
-    assert_eq!(receiver.waited_at_once(), 1, "one at a time, of three nodes");
-    for (number, token) in tokens.iter().enumerate() {
-        wanted += says(&cluster, token, 100 + number * 10..105 + number * 10).await.len();
-    }
-    let holder = eventually("an attempt of a node that has the turn", async || {
-        let turn = cluster.registry().get("services/crm/turn").await.map_err(|e| e.to_string())?;
-        let turn: Value =
-            turn.and_then(|it| serde_json::from_slice(&it.data).ok()).unwrap_or_default();
-        let holder = ["n1", "n2", "n3"].iter().position(|node| turn["holder"] == *node);
-        holder.filter(|_| receiver.waiting() == 1).ok_or_else(|| turn.to_string())
-    })
-    .await;
-    // It dies in the middle of an attempt; its next life lets the others know at once that the turn is free.
-    cluster.kill(holder).await;
-    cluster.restart(holder).await;
-    one_by_one(&receiver, wanted).await;
-    assert_eq!(receiver.waited_at_once(), 1, "also after a take-over");
-    receiver.open();
-}
-
 /// Whom the texts of a chat have come to, of two.
 async fn both_get(one: &Receiver, two: &Receiver, wanted: &[String]) {
     eventually("two instances to get everything between them", async || {
@@ -556,4 +498,23 @@ async fn a_service_that_says_it_is_there_need_not_wait() {
     gets(&receiver, &said).await;
     let unknown = cluster.http(0).post("/v1/services/other/ping", &serde_json::json!({})).await;
     assert_eq!(unknown.code(), "not-found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_of_a_service_names_the_nodes_that_did_not_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut cluster = Cluster::start_with(3, adds(&webhook(&receiver, folder.path()))).await;
+    let nobody: [&str; 0] = [];
+    let path = |what: &str| format!("/admin/v1/services/crm/{what}");
+    let told = cluster.admin(0).get(&path("dlq")).await.expect(200);
+    assert_eq!((&told["silent"], &told["more"]), (&nobody.as_slice().into(), &false.into()));
+    cluster.kill(2).await;
+    let missing = &["n3"].as_slice().into();
+    for what in ["dlq", "attempts"] {
+        let told = cluster.admin(0).get(&path(what)).await.expect(200);
+        assert_eq!(&told["silent"], missing, "{what}");
+    }
+    let replayed = cluster.admin(0).post(&path("replay"), &serde_json::json!({})).await.expect(200);
+    assert_eq!((&replayed["replayed"], &replayed["silent"]), (&0.into(), missing));
 }

@@ -69,18 +69,18 @@ impl Chats {
         entries
     }
 
-    /// The first call out of each chat to a service, with its number in the chat: the next one of a chat waits for it.
+    /// The first call out of each chat that is `wanted`, with its number in the chat.
     pub fn calls_out(
         &self,
         partition: PartitionId,
         epoch: u64,
-        service: &str,
+        wanted: &dyn Fn(&Outcall) -> bool,
     ) -> Vec<(ChatToken, u64, Arc<Outcall>)> {
         let Some(reign) = self.serving(partition, epoch) else { return Vec::new() };
         let first = |chat: Arc<Conversation>| {
             let calls = chat.calls();
             let mut calls = calls.into_iter();
-            let (number, call) = calls.find(|(_, call)| call.service == service)?;
+            let (number, call) = calls.find(|(_, call)| wanted(call))?;
             Some((chat.token, number, call))
         };
         reign.calling().into_iter().filter_map(first).collect()

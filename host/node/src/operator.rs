@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::admin::{
-    About, AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, Doing, ErrorInfo, Going,
-    LinesInfo, LogHealth, Movement, Operate, PartitionInfo, Partitions, PluginInfo, ProgressInfo,
-    PushedInfo, RegistryInfo, ServiceWish, ServicesInfo, TrialWanted, WhyInfo, With,
+    About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, Doing,
+    ErrorInfo, Going, LinesInfo, LogHealth, Movement, Operate, PartitionInfo, Partitions,
+    PluginInfo, ProgressInfo, PushedInfo, RegistryInfo, ReplayedInfo, ServiceWish, ServicesInfo,
+    TrialWanted, WhyInfo, With,
 };
 use bytes::Bytes;
 use chat::{Chats, Code, Refusal, RingView};
@@ -146,7 +147,7 @@ impl Operate for Operator {
         Box::pin(async move { Ok(serving::all(&self.services).await) })
     }
 
-    fn attempts(&self, service: String) -> Doing<'_, Vec<AttemptInfo>> {
+    fn attempts(&self, service: String) -> Doing<'_, AttemptsInfo> {
         Box::pin(async move { serving::attempts(&self.services, &service).await })
     }
 
@@ -155,7 +156,7 @@ impl Operate for Operator {
         Box::pin(async move { serving::test(&self.services, node, &service).await })
     }
 
-    fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>> {
+    fn dead_letters(&self, service: String) -> Doing<'_, DeadLettersInfo> {
         Box::pin(async move { serving::dead_letters(&self.services, &service).await })
     }
 
@@ -163,7 +164,7 @@ impl Operate for Operator {
         Box::pin(async move { serving::wish(&self.services, &service, wish).await })
     }
 
-    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, u64> {
+    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, ReplayedInfo> {
         Box::pin(async move { serving::replay(&self.services, &service, events).await })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat::{Chats, OutcallDone};
 use hashring::{NodeId, PartitionId, Partitions};
-use model::{ChatToken, Outbox};
+use model::{ChatToken, Outbox, Outcall};
 use outbox::{Access, Call, Desk, Hook, Later, Reply, Services};
 use replication::core::Outcome;
 use replication::{Replication, RequestHead};
@@ -101,8 +101,13 @@ impl Desk for Log {
         self.chats.number(partition, epoch, chat, seq, index)
     }
 
-    fn calls(&self, partition: PartitionId, epoch: u64, service: &str) -> Vec<Call> {
-        let calls = self.chats.calls_out(partition, epoch, service).into_iter();
+    fn calls(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        wanted: &dyn Fn(&Outcall) -> bool,
+    ) -> Vec<Call> {
+        let calls = self.chats.calls_out(partition, epoch, wanted).into_iter();
         calls.map(|(chat, number, outcall)| Call { chat, number, outcall }).collect()
     }
 

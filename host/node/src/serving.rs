@@ -1,9 +1,14 @@
 //! Services as operators meet them: what they are owed and what was tried, in the words of [`api::admin`].
 
-use api::admin::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServiceWish, ServicesInfo};
+use api::admin::{
+    AttemptInfo, AttemptsInfo, DeadInfo, DeadLettersInfo, ReplayedInfo, ServiceInfo,
+    ServiceNodeInfo, ServiceWish, ServicesInfo,
+};
 use chat::{Code, Refusal};
 use hashring::NodeId;
-use outbox::{AttemptRecord, DeadLetter, Heard, ServiceView, Services, Unknown, WishError};
+use outbox::{
+    AttemptRecord, Condition, DeadLetter, Heard, ServiceView, Services, Unknown, WishError,
+};
 use transaction::Outcome;
 
 /// All of them, by name, on all nodes.
@@ -25,49 +30,78 @@ fn merged(heard: Heard<Vec<ServiceView>>) -> ServicesInfo {
     });
     for (node, view) in views {
         if services.last().is_none_or(|last| last.name != view.name) {
-            services.push(ServiceInfo {
-                name: view.name.clone(),
-                url: view.url.clone(),
-                dialect: view.dialect.to_string(),
-                state: view.state.word(),
-                cause: cause(&view),
-                for_ms: view.for_ms,
-                next_ms: view.next_ms,
-                in_flight: 0,
-                pending: 0,
-                done: 0,
-                parked: 0,
-                abandoned: 0,
-                partitions: 0,
-                nodes: Vec::new(),
-            });
+            services.push(begun(&view));
         }
         let Some(service) = services.last_mut() else { continue };
-        if service.url.is_empty() {
-            service.url.clone_from(&view.url);
-        }
-        service.in_flight += view.in_flight;
-        service.pending += view.pending;
-        service.done += view.done;
-        service.parked += view.parked;
-        service.abandoned += view.abandoned;
-        service.partitions += view.partitions;
-        service.nodes.push(ServiceNodeInfo {
-            node,
-            cause: cause(&view),
-            url: view.url,
-            state: view.state.word(),
-            for_ms: view.for_ms,
-            next_ms: view.next_ms,
-            in_flight: view.in_flight,
-            pending: view.pending,
-            done: view.done,
-            parked: view.parked,
-            abandoned: view.abandoned,
-            partitions: view.partitions,
-        });
+        add(service, &view);
+        service.nodes.push(seen(node, view));
     }
     ServicesInfo { services, silent: heard.silent }
+}
+
+/// A service by the worst that is seen of it, before anything is counted.
+fn begun(worst: &ServiceView) -> ServiceInfo {
+    ServiceInfo {
+        name: worst.name.clone(),
+        url: String::new(),
+        dialect: worst.dialect.to_string(),
+        state: worst.state.word(),
+        cause: cause(worst),
+        for_ms: worst.for_ms,
+        next_ms: worst.next_ms,
+        failing: 0,
+        failing_ms: None,
+        lag_ms: None,
+        in_flight: 0,
+        pending: 0,
+        done: 0,
+        parked: 0,
+        abandoned: 0,
+        partitions: 0,
+        nodes: Vec::new(),
+    }
+}
+
+/// One more node's part. What is down is tried now and then, by each node: that is one state with one beginning.
+fn add(service: &mut ServiceInfo, view: &ServiceView) {
+    if service.url.is_empty() {
+        service.url.clone_from(&view.url);
+    }
+    let tried = [Condition::Down.word(), Condition::Recovering.word()];
+    let both = tried.contains(&service.state) && tried.contains(&view.state.word());
+    if both || service.state == view.state.word() {
+        service.for_ms = service.for_ms.max(view.for_ms);
+        service.next_ms = service.next_ms.into_iter().chain(view.next_ms).min();
+    }
+    service.failing += view.failing;
+    service.failing_ms = service.failing_ms.max(view.failing_ms);
+    service.lag_ms = service.lag_ms.max(view.lag_ms);
+    service.in_flight += view.in_flight;
+    service.pending += view.pending;
+    service.done += view.done;
+    service.parked += view.parked;
+    service.abandoned += view.abandoned;
+    service.partitions += view.partitions;
+}
+
+fn seen(node: NodeId, view: ServiceView) -> ServiceNodeInfo {
+    ServiceNodeInfo {
+        node,
+        cause: cause(&view),
+        url: view.url,
+        state: view.state.word(),
+        for_ms: view.for_ms,
+        next_ms: view.next_ms,
+        failing: view.failing,
+        failing_ms: view.failing_ms,
+        lag_ms: view.lag_ms,
+        in_flight: view.in_flight,
+        pending: view.pending,
+        done: view.done,
+        parked: view.parked,
+        abandoned: view.abandoned,
+        partitions: view.partitions,
+    }
 }
 
 /// Why it is stopped there.
@@ -79,9 +113,10 @@ fn cause(view: &ServiceView) -> Option<&'static str> {
 }
 
 /// The last attempts of one.
-pub(crate) async fn attempts(services: &Services, name: &str) -> Result<Vec<AttemptInfo>, Refusal> {
-    let attempts = services.attempts_everywhere(name).await.map_err(|it| refusal(&it))?;
-    Ok(attempts.into_iter().map(|(node, record)| attempt(node, record)).collect())
+pub(crate) async fn attempts(services: &Services, name: &str) -> Result<AttemptsInfo, Refusal> {
+    let told = services.attempts_everywhere(name).await.map_err(|it| refusal(&it))?;
+    let attempts = told.all.into_iter().map(|(node, record)| attempt(node, record)).collect();
+    Ok(AttemptsInfo { attempts, more: told.more, silent: told.silent })
 }
 
 /// Asks one whether it is there.
@@ -117,9 +152,10 @@ fn attempt(node: NodeId, record: AttemptRecord) -> AttemptInfo {
 pub(crate) async fn dead_letters(
     services: &Services,
     name: &str,
-) -> Result<Vec<DeadInfo>, Refusal> {
-    let letters = services.letters_everywhere(name).await.map_err(|it| refusal(&it))?;
-    Ok(letters.into_iter().map(dead).collect())
+) -> Result<DeadLettersInfo, Refusal> {
+    let told = services.letters_everywhere(name).await.map_err(|it| refusal(&it))?;
+    let entries = told.all.into_iter().map(dead).collect();
+    Ok(DeadLettersInfo { entries, more: told.more, silent: told.silent })
 }
 
 fn dead(letter: DeadLetter) -> DeadInfo {
@@ -154,13 +190,14 @@ pub(crate) async fn wish(
     Ok(all)
 }
 
-/// Has what was put aside sent again; how much of it.
+/// Has what was put aside sent again.
 pub(crate) async fn replay(
     services: &Services,
     name: &str,
     events: Option<Vec<String>>,
-) -> Result<u64, Refusal> {
-    services.replay_everywhere(name, events).await.map_err(|unknown| refusal(&unknown))
+) -> Result<ReplayedInfo, Refusal> {
+    let told = services.replay_everywhere(name, events).await.map_err(|it| refusal(&it))?;
+    Ok(ReplayedInfo { replayed: told.all, more: told.more, silent: told.silent })
 }
 
 fn refusal(unknown: &Unknown) -> Refusal {
@@ -190,8 +227,6 @@ impl api::Pings for Told {
 
 #[cfg(test)]
 mod tests {
-    use outbox::Condition;
-
     use super::*;
 
     fn view(name: &str, state: Condition, for_ms: u64, pending: u64) -> ServiceView {
@@ -203,6 +238,9 @@ mod tests {
             cause: None,
             for_ms,
             next_ms: None,
+            failing: 0,
+            failing_ms: None,
+            lag_ms: None,
             in_flight: 1,
             pending,
             done: 2,
@@ -246,5 +284,42 @@ mod tests {
         assert_eq!((crm.state, crm.for_ms, crm.pending, crm.partitions), ("down", 30, 6, 12));
         assert_eq!(crm.nodes.len(), 3);
         assert_eq!(all.silent, [node("n4")]);
+    }
+
+    #[test]
+    fn what_is_down_is_so_since_the_first_node_found_it_and_tried_again_by_the_next() {
+        let node = |name: &str| name.parse::<NodeId>().unwrap();
+        let down = |for_ms, next_ms| ServiceView {
+            next_ms: Some(next_ms),
+            ..view("crm", Condition::Down, for_ms, 1)
+        };
+        let told = vec![
+            (node("n1"), vec![down(20, 700)]),
+            (node("n2"), vec![view("crm", Condition::Recovering, 900, 1)]),
+            (node("n3"), vec![down(30, 600)]),
+            (node("n4"), vec![view("crm", Condition::Up, 5000, 1)]),
+        ];
+        let crm = merged(Heard { told, silent: Vec::new() }).services.remove(0);
+        assert_eq!((crm.state, crm.for_ms, crm.next_ms), ("down", 900, Some(600)));
+    }
+
+    #[test]
+    fn what_is_stuck_beside_a_service_that_is_up_is_in_its_line() {
+        let node = |name: &str| name.parse::<NodeId>().unwrap();
+        let stuck = |failing, failing_ms, next_ms| ServiceView {
+            failing,
+            failing_ms: Some(failing_ms),
+            lag_ms: Some(failing_ms + 1),
+            next_ms: Some(next_ms),
+            ..view("crm", Condition::Up, 900, 1)
+        };
+        let told = vec![
+            (node("n1"), vec![view("crm", Condition::Up, 1000, 0)]),
+            (node("n2"), vec![stuck(1, 50, 80)]),
+            (node("n3"), vec![stuck(2, 70, 90)]),
+        ];
+        let crm = merged(Heard { told, silent: Vec::new() }).services.remove(0);
+        assert_eq!((crm.state, crm.failing, crm.failing_ms), ("up", 3, Some(70)));
+        assert_eq!((crm.lag_ms, crm.next_ms, crm.for_ms), (Some(71), Some(80), 1000));
     }
 }

@@ -91,6 +91,11 @@ impl Agreements {
         own.told.borrow().as_ref().map(|known| known.agreed.stopped.is_some())
     }
 
+    /// Whether this node has a section for it.
+    pub(crate) fn is_own(&self, name: &str) -> bool {
+        self.own.contains_key(name)
+    }
+
     /// Services that this node has no section for, with what stands of them.
     pub(crate) fn strangers(&self) -> Vec<(String, Agreed)> {
         let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -42,7 +42,8 @@ impl AttemptRecord {
             status: *status,
             ms: *ms,
             error: error.clone(),
-            head: head.clone(),
+            // A part of the body would keep all of it.
+            head: Bytes::copy_from_slice(head),
         }
     }
 }
@@ -66,5 +67,30 @@ impl Attempts {
     pub(crate) fn list(&self) -> Vec<AttemptRecord> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().rev().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::FrozenId;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_an_answer_does_not_keep_the_rest_of_it() {
+        let body = Bytes::from(vec![b'a'; 64 << 10]);
+        let attempt = Attempt {
+            outcome: Outcome::Done,
+            status: Some(200),
+            ms: 1,
+            head: body.slice(..1024),
+            body: body.clone(),
+            failed: Vec::new(),
+            retry_after: None,
+            error: None,
+        };
+        let record = AttemptRecord::of(TransactionId::of(1, 1, FrozenId::default()), 1, &attempt);
+        assert_eq!(record.head, attempt.head);
+        assert!(!body.as_ptr_range().contains(&record.head.as_ptr()), "it is a copy");
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::PartitionId;
-use model::ChatToken;
+use model::{ChatToken, Outcall};
 use runtime::Instant;
 use transaction::{Attempt, Outcome, Retry, Schedule};
 
@@ -17,6 +17,8 @@ use crate::desk::{Call, Reply};
 
 /// A reply that could not be given is given again after so long.
 const REPLY_AGAIN: Duration = Duration::from_secs(1);
+/// A call that could not be made here is tried again after so long.
+const REST: Duration = Duration::from_millis(250);
 
 /// Where a call is made.
 pub(crate) type Key = (PartitionId, ChatToken);
@@ -48,6 +50,8 @@ struct One {
     stage: Stage,
     schedule: Schedule,
     attempts: u32,
+    /// Its chat does not wait for it any more, or not for this node; it is still under way.
+    left: bool,
 }
 
 /// The calls to one service, as this node makes them.
@@ -65,14 +69,18 @@ impl Calls {
         Self { retry, give_up, all: BTreeMap::new(), wakes: 0 }
     }
 
-    /// What the chats of a partition that this node leads wait for.
+    /// What the chats of a partition that this node leads wait for. What is under way stays known until it is over,
+    /// whoever leads: a node that leads again does not make the same call beside it.
     pub(crate) fn handle_calls(&mut self, partition: PartitionId, calls: Vec<Call>) {
         let calls: BTreeMap<ChatToken, Call> =
             calls.into_iter().map(|call| (call.chat, call)).collect();
-        let known = |(of, chat): &Key, one: &One| {
-            *of != partition || calls.get(chat).is_some_and(|call| call.number == one.call.number)
-        };
-        self.all.retain(|key, one| known(key, one));
+        self.all.retain(|(of, chat), one| {
+            if *of != partition {
+                return true;
+            }
+            one.left = calls.get(chat).is_none_or(|call| call.number != one.call.number);
+            !one.left || matches!(one.stage, Stage::Made)
+        });
         let schedule = Schedule::new(self.retry);
         for (chat, call) in calls {
             self.all.entry((partition, chat)).or_insert_with(|| One {
@@ -80,6 +88,7 @@ impl Calls {
                 stage: Stage::Waits(None),
                 schedule: schedule.clone(),
                 attempts: 0,
+                left: false,
             });
         }
     }
@@ -96,15 +105,21 @@ impl Calls {
         }
     }
 
-    /// What to do now. It is taken for begun.
-    pub(crate) fn poll(&mut self, may_send: bool, now: Instant) -> Option<Todo> {
+    /// What to do now, by this clock and that of the wall. It is taken for begun.
+    pub(crate) fn poll(&mut self, may_send: bool, now: Instant, wall_ms: u64) -> Option<Todo> {
         let due = |until: &Option<Instant>| until.is_none_or(|until| now >= until);
-        for ((partition, _), one) in &mut self.all {
+        for ((partition, chat), one) in &mut self.all {
             match &one.stage {
                 Stage::Waits(until) if may_send && due(until) => {
                     one.stage = Stage::Made;
                     one.attempts = one.attempts.saturating_add(1);
                     return Some(Todo::Make(*partition, one.call.clone()));
+                }
+                // Whatever the service is taken for: also a call to one that is stopped has an end.
+                Stage::Waits(_) if is_old(&one.call.outcall, self.give_up, wall_ms) => {
+                    let reply = nothing(*chat, one.call.number, one.attempts);
+                    one.stage = Stage::Told(reply.clone());
+                    return Some(Todo::Reply(*partition, reply));
                 }
                 Stage::Over(reply, until) if due(until) => {
                     let reply = reply.clone();
@@ -130,6 +145,10 @@ impl Calls {
         let Some(one) = self.all.get_mut(&key).filter(|one| one.call.number == number) else {
             return;
         };
+        if one.left {
+            self.all.remove(&key);
+            return;
+        }
         let ends = match attempt.outcome {
             Outcome::Done => true,
             Outcome::Refused | Outcome::Gone => true,
@@ -144,6 +163,19 @@ impl Calls {
         let body = if status == 0 { Bytes::new() } else { attempt.body.clone() };
         let reply = Reply { chat: key.1, number, status, body, attempts: one.attempts };
         one.stage = Stage::Over(reply, None);
+    }
+
+    /// A call might not be made any more when it was to be.
+    pub(crate) fn handle_unmade(&mut self, key: Key, number: u64, now: Instant) {
+        let Some(one) = self.all.get_mut(&key).filter(|one| one.call.number == number) else {
+            return;
+        };
+        if one.left {
+            self.all.remove(&key);
+            return;
+        }
+        one.attempts = one.attempts.saturating_sub(1);
+        one.stage = Stage::Waits(Some(now + REST));
     }
 
     /// The plugin was told; whether that is over.
@@ -175,11 +207,21 @@ impl Calls {
     }
 }
 
+/// Whether a call has waited for so long.
+pub(crate) fn is_old(call: &Outcall, give_up: Duration, wall_ms: u64) -> bool {
+    Duration::from_millis(wall_ms.saturating_sub(call.queued_ms)) >= give_up
+}
+
+/// The end of a call that nobody answered.
+pub(crate) fn nothing(chat: ChatToken, number: u64, attempts: u32) -> Reply {
+    Reply { chat, number, status: 0, body: Bytes::new(), attempts }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use model::{Attrs, Outcall};
+    use model::Attrs;
 
     use super::*;
 
@@ -220,7 +262,7 @@ mod tests {
     }
 
     fn made(calls: &mut Calls, now: Instant) -> Option<(u8, u64)> {
-        match calls.poll(true, now) {
+        match calls.poll(true, now, 1) {
             Some(Todo::Make(_, call)) => Some((call.chat.0[0], call.number)),
             Some(Todo::Reply(..)) | None => None,
         }
@@ -231,7 +273,7 @@ mod tests {
         assert_eq!(made(calls, now), Some((1, 7)));
         let key = (PARTITION, ChatToken([1; 16]));
         calls.handle_made(key, 7, attempt, age, now, u32::MAX);
-        match calls.poll(true, now) {
+        match calls.poll(true, now, 1) {
             Some(Todo::Reply(_, reply)) => Some(reply),
             _ => None,
         }
@@ -246,7 +288,7 @@ mod tests {
         assert_eq!(made(&mut calls, now), None, "both are under way");
         let key = (PARTITION, ChatToken([2; 16]));
         calls.handle_made(key, 1, &answered(Outcome::Done, 200), HOUR, now, 0);
-        assert!(matches!(calls.poll(false, now), Some(Todo::Reply(..))));
+        assert!(matches!(calls.poll(false, now, 1), Some(Todo::Reply(..))));
         calls.handle_told(key, 1, true, now);
         calls.handle_calls(PARTITION, vec![call(1, 7), call(2, 2)]);
         assert_eq!(made(&mut calls, now), Some((2, 2)));
@@ -279,10 +321,10 @@ mod tests {
         let key = (PARTITION, ChatToken([1; 16]));
         assert!(made(&mut calls, now).is_some());
         calls.handle_made(key, 7, &answered(Outcome::Done, 200), Duration::ZERO, now, 0);
-        assert!(matches!(calls.poll(true, now), Some(Todo::Reply(..))));
+        assert!(matches!(calls.poll(true, now, 1), Some(Todo::Reply(..))));
         calls.handle_told(key, 7, false, now);
-        assert_eq!((calls.poll(true, now), calls.working()), (None, 0));
-        assert!(matches!(calls.poll(true, now + REPLY_AGAIN), Some(Todo::Reply(..))));
+        assert_eq!((calls.poll(true, now, 1), calls.working()), (None, 0));
+        assert!(matches!(calls.poll(true, now + REPLY_AGAIN, 1), Some(Todo::Reply(..))));
     }
 
     #[test]
@@ -293,6 +335,44 @@ mod tests {
         calls.handle_calls(PARTITION, Vec::new());
         let key = (PARTITION, ChatToken([1; 16]));
         calls.handle_made(key, 7, &answered(Outcome::Done, 200), HOUR, now, 0);
-        assert_eq!(calls.poll(true, now), None);
+        assert_eq!(calls.poll(true, now, 1), None);
+    }
+
+    #[test]
+    fn a_call_to_a_service_that_is_sent_nothing_ends_when_it_is_too_old() {
+        let now = runtime::now();
+        let old_ms = u64::try_from(HOUR.as_millis()).unwrap() + 1;
+        let mut calls = calls(&[(1, 7)]);
+        assert_eq!(calls.poll(false, now, old_ms - 1), None);
+        let Some(Todo::Reply(_, reply)) = calls.poll(false, now, old_ms) else { panic!("it ends") };
+        assert_eq!((reply.status, reply.number, reply.attempts), (0, 7, 0));
+        let key = (PARTITION, ChatToken([1; 16]));
+        calls.handle_told(key, 7, false, now);
+        assert!(matches!(calls.poll(false, now + REPLY_AGAIN, old_ms), Some(Todo::Reply(..))));
+    }
+
+    #[test]
+    fn a_node_that_leads_again_does_not_make_a_call_that_is_under_way() {
+        let now = runtime::now();
+        let mut calls = calls(&[(1, 7)]);
+        let key = (PARTITION, ChatToken([1; 16]));
+        assert!(made(&mut calls, now).is_some());
+        calls.handle_calls(PARTITION, Vec::new());
+        calls.handle_calls(PARTITION, vec![call(1, 7)]);
+        assert_eq!(made(&mut calls, now), None, "it is under way");
+        calls.handle_made(key, 7, &answered(Outcome::Done, 200), Duration::ZERO, now, 0);
+        assert!(
+            matches!(calls.poll(true, now, 1), Some(Todo::Reply(_, reply)) if reply.status == 200)
+        );
+    }
+
+    #[test]
+    fn a_call_that_might_not_be_made_any_more_is_made_a_little_later() {
+        let now = runtime::now();
+        let mut calls = calls(&[(1, 7)]);
+        assert!(made(&mut calls, now).is_some());
+        calls.handle_unmade((PARTITION, ChatToken([1; 16])), 7, now);
+        assert_eq!(made(&mut calls, now), None);
+        assert_eq!(made(&mut calls, now + REST), Some((1, 7)));
     }
 }

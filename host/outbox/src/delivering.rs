@@ -17,6 +17,7 @@ use transaction::{
 use crate::attempts::AttemptRecord;
 use crate::config::ServiceConfig;
 use crate::desk::{Call, Reply};
+use crate::unserved;
 use crate::working::{Happened, Work};
 
 /// What begins the URL of a service whose instances the registry knows.
@@ -93,20 +94,24 @@ impl Work {
             false => None,
         };
         let id = format!("{:08x}-{}-{:x}", self.desk.cluster(), call.chat, call.number);
-        let attempt = match self.target().await {
+        let target = match self.target().await {
+            Ok(target) => self.secrets().await.map(|secrets| Target { secrets, ..target }),
+            Err(attempt) => Err(attempt),
+        };
+        if self.is_halted() || self.desk.leads(partition).is_none() {
+            // That became so while there was no room for it.
+            return Happened::Made { partition, call, attempt: None };
+        }
+        let attempt = match target {
             Err(attempt) => attempt,
-            Ok(target) => match self.secrets().await {
-                Err(attempt) => attempt,
-                Ok(secrets) => {
-                    let target = Target { secrets, ..target };
-                    let rendered = render_outcall(id.clone(), &call.outcall);
-                    self.deliver(&target, &rendered, None).await
-                }
-            },
+            Ok(target) => {
+                let rendered = render_outcall(id.clone(), &call.outcall);
+                self.deliver(&target, &rendered, None).await
+            }
         };
         let (service, status, error) = (&self.config.name, attempt.status, &attempt.error);
         tracing::debug!(service, id, outcome = ?attempt.outcome, status, error, "call of a plugin");
-        Happened::Made { partition, call, attempt }
+        Happened::Made { partition, call, attempt: Some(attempt) }
     }
 
     async fn secrets(&self) -> Result<BTreeMap<String, Secret>, Attempt> {
@@ -119,8 +124,11 @@ impl Work {
 
     /// Gives a reply to the plugin that waits for it.
     pub(crate) async fn reply(self: Arc<Self>, partition: PartitionId, reply: Reply) -> Happened {
-        let (chat, number) = (reply.chat, reply.number);
+        let (chat, number, status) = (reply.chat, reply.number, reply.status);
         let over = self.desk.reply(reply).await;
+        if over && status == 0 {
+            unserved::count(&self.config.name);
+        }
         Happened::Replied { partition, chat, number, over }
     }
 

@@ -103,8 +103,13 @@ pub trait Desk: Debug + Send + Sync + 'static {
         seq: u64,
         index: u32,
     ) -> u64;
-    /// The first call of each chat to a service.
-    fn calls(&self, partition: PartitionId, epoch: u64, service: &str) -> Vec<Call>;
+    /// The first call of each chat that is `wanted`.
+    fn calls(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        wanted: &dyn Fn(&Outcall) -> bool,
+    ) -> Vec<Call>;
     /// Gives a reply to the plugin that waits for it; whether that is over.
     fn reply(&self, reply: Reply) -> Later<'_, bool>;
     /// Appends an entry. `None`: nothing was appended.

@@ -24,6 +24,17 @@ pub struct Heard<T> {
     pub silent: Vec<NodeId>,
 }
 
+/// What came of asking all nodes for parts of one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathered<T> {
+    /// All that was told.
+    pub all: T,
+    /// Whether a node has more than it told, or did: ask again.
+    pub more: bool,
+    /// Who was not heard: what they know, or lead, is not in it.
+    pub silent: Vec<NodeId>,
+}
+
 impl Services {
     /// How all services do, on all nodes.
     pub async fn list_everywhere(&self) -> Heard<Vec<ServiceView>> {
@@ -120,31 +131,39 @@ impl Services {
     pub async fn attempts_everywhere(
         &self,
         name: &str,
-    ) -> Result<Vec<(NodeId, AttemptRecord)>, Unknown> {
+    ) -> Result<Gathered<Vec<(NodeId, AttemptRecord)>>, Unknown> {
         let asked = Question::Attempts { service: name.to_owned() };
         let heard = self.everywhere(asked).await.of(|answer| match answer {
             Answer::Attempts(attempts) => Some(attempts),
             _ => None,
         });
-        let all = heard.known(name)?.into_iter();
-        let mut all: Vec<_> = all
+        let Heard { told, silent } = heard.known(name)?;
+        let more = told.iter().any(|(_, attempts)| attempts.len() >= TOLD_MAX);
+        let mut all: Vec<_> = told
+            .into_iter()
             .flat_map(|(node, attempts)| attempts.into_iter().map(move |it| (node.clone(), it)))
             .collect();
         all.sort_by_key(|(_, attempt)| std::cmp::Reverse(attempt.at_ms));
-        Ok(all)
+        Ok(Gathered { all, more, silent })
     }
 
     /// What a service did not take, in all partitions.
     ///
     /// # Errors
     /// [`Unknown`] when no node has it.
-    pub async fn letters_everywhere(&self, name: &str) -> Result<Vec<DeadLetter>, Unknown> {
+    pub async fn letters_everywhere(
+        &self,
+        name: &str,
+    ) -> Result<Gathered<Vec<DeadLetter>>, Unknown> {
         let asked = Question::Letters { service: name.to_owned() };
         let heard = self.everywhere(asked).await.of(|answer| match answer {
-            Answer::Letters(letters) => Some(letters),
+            Answer::Letters { letters, more } => Some((letters, more)),
             _ => None,
         });
-        Ok(heard.known(name)?.into_iter().flat_map(|(_, letters)| letters).collect())
+        let Heard { told, silent } = heard.known(name)?;
+        let more = told.iter().any(|(_, (_, more))| *more);
+        let all = told.into_iter().flat_map(|(_, (letters, _))| letters).collect();
+        Ok(Gathered { all, more, silent })
     }
 
     /// Has sent again what a service did not take: all of it, or these messages. How many.
@@ -155,13 +174,16 @@ impl Services {
         &self,
         name: &str,
         events: Option<Vec<String>>,
-    ) -> Result<u64, Unknown> {
+    ) -> Result<Gathered<u64>, Unknown> {
         let asked = Question::Replay { service: name.to_owned(), events };
         let heard = self.everywhere(asked).await.of(|answer| match answer {
-            Answer::Replayed(count) => Some(count),
+            Answer::Replayed { count, more } => Some((count, more)),
             _ => None,
         });
-        Ok(heard.known(name)?.into_iter().map(|(_, count)| count).sum())
+        let Heard { told, silent } = heard.known(name)?;
+        let more = told.iter().any(|(_, (_, more))| *more);
+        let all = told.into_iter().map(|(_, (count, _))| count).sum();
+        Ok(Gathered { all, more, silent })
     }
 
     /// Answers another node; nothing to what is no question of this version.
@@ -176,8 +198,7 @@ impl Services {
             Answer::Done => Some(()),
             _ => None,
         });
-        let silent = heard.silent.clone();
-        heard.known(name).map(|_done| silent)
+        heard.known(name).map(|heard| heard.silent)
     }
 
     /// Asks this node and all others.
@@ -197,10 +218,16 @@ impl Services {
                 attempts.truncate(TOLD_MAX);
                 Answer::Attempts(attempts)
             }),
-            Question::Letters { service } => self.dead_letters(&service).await.map(Answer::Letters),
+            Question::Letters { service } => {
+                let told = self.dead_letters(&service).await;
+                told.map(|(letters, more)| Answer::Letters { letters, more })
+            }
             Question::Replay { service, events } => {
                 let replayed = self.replay(&service, events.as_deref()).await;
-                replayed.map(|count| Answer::Replayed(u64::try_from(count).unwrap_or(u64::MAX)))
+                replayed.map(|(count, more)| Answer::Replayed {
+                    count: u64::try_from(count).unwrap_or(u64::MAX),
+                    more,
+                })
             }
         };
         answered.unwrap_or(Answer::Unknown)
@@ -230,7 +257,7 @@ impl Heard<Answer> {
 }
 
 impl<T> Heard<T> {
-    fn known(self, name: &str) -> Result<Vec<(NodeId, T)>, Unknown> {
-        if self.told.is_empty() { Err(Unknown(name.to_owned())) } else { Ok(self.told) }
+    fn known(self, name: &str) -> Result<Self, Unknown> {
+        if self.told.is_empty() { Err(Unknown(name.to_owned())) } else { Ok(self) }
     }
 }

@@ -142,7 +142,8 @@ impl Task {
         let work = Arc::clone(&self.running.work);
         for it in judged.iter().filter(|it| it.fate == Fate::Beyond) {
             let (partition, epoch) = (it.partition, it.epoch);
-            if !self.engine.claim(partition.0, epoch, it.front.map(|(id, _)| id)) {
+            let front = it.front.map(|(id, _)| id);
+            if !self.engine.claim(partition.0, epoch, front, runtime::now()) {
                 continue;
             }
             self.keeping.working.insert(partition);

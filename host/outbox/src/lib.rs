@@ -9,7 +9,8 @@
 //! No event waits in memory: what is to be sent is read from the log when it is sent, and forgotten then. It
 //! stands on the log and on HTTP through two traits, [`Desk`] and [`Courier`].
 //!
-//! Calls that plugins ask for are made by the same task (`calls`), and their answers given to the chats.
+//! Calls that plugins ask for are made by the same task (`calls`), and their answers given to the chats. Those to a
+//! service that has no task here end unanswered (`unserved`).
 //!
 //! A service is one thing for the cluster. What it is, and that it is stopped, stands in the registry (`agreed`,
 //! `agreeing`, `obeying`): no node sends before it knows that. Where its transactions follow one another, a node sends
@@ -28,6 +29,7 @@ mod desk;
 mod everywhere;
 mod hook;
 mod keeping;
+mod lagging;
 mod meters;
 mod obeying;
 mod question;
@@ -35,6 +37,7 @@ mod reading;
 mod running;
 mod services;
 mod turning;
+mod unserved;
 mod working;
 
 pub use agreed::Order;
@@ -42,7 +45,7 @@ pub use attempts::AttemptRecord;
 pub use config::ServiceConfig;
 pub use courier::Courier;
 pub use desk::{Access, Call, Desk, Later, Reply};
-pub use everywhere::Heard;
+pub use everywhere::{Gathered, Heard};
 pub use hook::{Hook, Point, Says};
 pub use keeping::Keep;
 pub use question::is_question;

@@ -12,7 +12,7 @@ use crate::attempts::AttemptRecord;
 use crate::services::{DeadLetter, ServiceView};
 
 /// What a question and its answer begin with.
-const MARK: [u8; 2] = [b'T', 2];
+const MARK: [u8; 2] = [b'T', 3];
 
 /// The longest question: a thousand ids and a name.
 const QUESTION_BYTES_MAX: usize = 64 << 10;
@@ -57,9 +57,17 @@ pub(crate) enum Answer {
     /// The newest first.
     Attempts(Vec<AttemptRecord>),
     /// In the partitions that this node leads.
-    Letters(Vec<DeadLetter>),
+    Letters {
+        letters: Vec<DeadLetter>,
+        /// Whether there are more.
+        more: bool,
+    },
     /// So many.
-    Replayed(u64),
+    Replayed {
+        count: u64,
+        /// Whether there are more.
+        more: bool,
+    },
     /// There is no such service here.
     Unknown,
 }
@@ -94,10 +102,10 @@ mod tests {
     #[test]
     fn a_question_has_the_bytes_it_always_had() {
         let wish = Question::Wish { service: "crm".to_owned(), wish: Wish::Pause };
-        assert_eq!(encode(&wish).as_ref(), b"T\x02\x00\x03crm\x01");
+        assert_eq!(encode(&wish).as_ref(), b"T\x03\x00\x03crm\x01");
         let events = Some(vec!["e".to_owned()]);
         let replay = Question::Replay { service: "crm".to_owned(), events };
-        assert_eq!(encode(&replay).as_ref(), b"T\x02\x04\x03crm\x01\x01\x01e");
+        assert_eq!(encode(&replay).as_ref(), b"T\x03\x04\x03crm\x01\x01\x01e");
     }
 
     #[test]
@@ -110,7 +118,8 @@ mod tests {
             assert_eq!(question(&bytes[..cut]), None);
         }
         assert_eq!(question(&[&bytes[..], b"x"].concat()), None);
-        assert_eq!(question(&[b"T\x01", &bytes[2..]].concat()), None);
-        assert_eq!(decode::<Answer>(&encode(&Answer::Replayed(7))), Some(Answer::Replayed(7)));
+        assert_eq!(question(&[b"T\x02", &bytes[2..]].concat()), None);
+        let answer = Answer::Replayed { count: 7, more: true };
+        assert_eq!(decode::<Answer>(&encode(&answer)), Some(answer));
     }
 }

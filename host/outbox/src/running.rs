@@ -10,15 +10,16 @@ use futures_util::stream::FuturesUnordered;
 use hashring::PartitionId;
 use runtime::{Instant, Stop};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use transaction::{Attempt, Cause, Ended, Engine, State, Step, Turn};
+use transaction::{Attempt, Cause, Ended, Engine, Failing, State, Step, Turn};
 
 use crate::agreeing::Known;
 use crate::bell::Bell;
 use crate::calls::{Calls, Todo};
 use crate::desk::Call;
 use crate::keeping::Keeping;
+use crate::lagging::Lagging;
 use crate::question::Wish;
-use crate::working::{Happened, Work, ended};
+use crate::working::{Chance, Happened, Work, ended};
 
 /// How often all partitions are looked at: what could not be done is done again then, and what this node has
 /// begun to lead is found.
@@ -37,6 +38,10 @@ pub(crate) struct Seen {
     pub(crate) state: State,
     pub(crate) since: Instant,
     pub(crate) in_flight: usize,
+    /// Lanes that fail by themselves.
+    pub(crate) failing: Failing,
+    /// How long the oldest event waits that is owed here.
+    pub(crate) lag_ms: Option<u64>,
     /// When it was stopped, in Unix milliseconds, if the cluster's record says so.
     pub(crate) stopped_ms: Option<u64>,
 }
@@ -73,6 +78,7 @@ pub(crate) struct Task {
     /// Where one transaction follows another in the whole cluster: whose turn it is.
     pub(crate) turn: Option<Turn>,
     pub(crate) keeping: Keeping,
+    pub(crate) lagging: Lagging,
 }
 
 impl Running {
@@ -109,6 +115,7 @@ pub(crate) async fn run(
         noting,
         turn,
         keeping: Keeping::default(),
+        lagging: Lagging::default(),
     };
     let mut look = now;
     loop {
@@ -117,6 +124,7 @@ pub(crate) async fn run(
         if now >= look {
             look = now + LOOK_EVERY;
             task.look_at_all(now);
+            task.look_for_lag(now);
             task.note_stop();
         }
         if task.knows() {
@@ -173,6 +181,11 @@ impl Task {
         }
         #[expect(clippy::cast_precision_loss, reason = "it is for a curve")]
         work.meters.lag.set(lag as f64);
+        if lag == 0 {
+            self.lagging.none();
+        }
+        let lag_ms = self.lagging.lag_ms().unwrap_or(0);
+        work.meters.lag_seconds.set(Duration::from_millis(lag_ms).as_secs_f64());
     }
 
     /// Tells the engine what a partition owes, and describes the service there if that is wanting.
@@ -183,12 +196,12 @@ impl Task {
             self.calls.handle_calls(partition, Vec::new());
             return;
         };
-        let calls = work.desk.calls(partition, epoch, &work.config.name);
+        let name = &work.config.name;
+        let calls = work.desk.calls(partition, epoch, &|call| call.service == *name);
         self.calls.handle_calls(partition, calls);
         let mut wanting = None;
         if let Some(known) = self.known.as_ref().filter(|_| !self.undescribed.contains(&partition))
         {
-            let name = &work.config.name;
             work.desk.owed(partition, epoch, &mut |outbox| {
                 let booked = outbox.service(name);
                 let full = booked.is_some_and(|it| it.descriptions() > DESCRIPTIONS_MAX);
@@ -203,8 +216,7 @@ impl Task {
         }
         match work.owed(partition, epoch) {
             Some(Some(owed)) => self.engine.handle_owed(partition.0, epoch, owed, now),
-            Some(None) => {}
-            None => self.engine.handle_closed(partition.0),
+            Some(None) | None => self.engine.handle_closed(partition.0),
         }
     }
 
@@ -217,17 +229,19 @@ impl Task {
             Step::Settle { lane, epoch, settlement } => {
                 Box::pin(work.settle(PartitionId(lane), epoch, settlement))
             }
-            Step::Send { lane, epoch: _, frozen } => {
-                let others = self.engine.service().in_flight() > 1;
+            Step::Send { lane, epoch, frozen } => {
+                let wait = self.engine.service().in_flight() > 1;
                 let until = self.turn.as_ref().and_then(Turn::until);
-                Box::pin(work.send(PartitionId(lane), frozen, others, until))
+                let chance = Chance { epoch, wait, until };
+                Box::pin(work.send(PartitionId(lane), frozen, chance))
             }
         });
     }
 
     fn begin_calls(&mut self, now: Instant) {
         self.calls.handle_wakes(self.engine.service().wakes());
-        while let Some(todo) = self.calls.poll(self.engine.service().may_send(), now) {
+        let wall_ms = runtime::wall_ms();
+        while let Some(todo) = self.calls.poll(self.engine.service().may_send(), now, wall_ms) {
             let work = Arc::clone(&self.running.work);
             self.doing.push(match todo {
                 Todo::Make(partition, call) => {
@@ -241,8 +255,19 @@ impl Task {
     }
 
     /// A call of a plugin was made. That its path is gone says nothing of the service.
-    fn made(&mut self, partition: PartitionId, call: &Call, attempt: &Attempt, now: Instant) {
-        let dice = rand::random();
+    fn made(
+        &mut self,
+        partition: PartitionId,
+        call: &Call,
+        attempt: Option<&Attempt>,
+        now: Instant,
+    ) {
+        let (key, dice) = ((partition, call.chat), rand::random());
+        let Some(attempt) = attempt else {
+            self.engine.service_mut().end(partition.0, Ended::Cancelled, 0, now, dice);
+            self.calls.handle_unmade(key, call.number, now);
+            return;
+        };
         let ended = match ended(attempt) {
             Ended::Gone => Ended::Answered,
             ended => ended,
@@ -250,7 +275,7 @@ impl Task {
         let working = self.engine.working() + self.calls.working();
         self.engine.service_mut().end(partition.0, ended, working, now, dice);
         let age = runtime::wall_ms().saturating_sub(call.outcall.queued_ms);
-        let (key, age) = ((partition, call.chat), Duration::from_millis(age));
+        let age = Duration::from_millis(age);
         self.calls.handle_made(key, call.number, attempt, age, now, dice);
     }
 
@@ -258,11 +283,12 @@ impl Task {
         let now = runtime::now();
         match happened {
             Happened::Spread => {}
+            Happened::Aged(ages) => self.lagging.aged(ages),
             Happened::Noted { written } => self.noted(written),
             Happened::Judged(judged) => self.judged(&judged),
             Happened::Turned(turned) => self.turned(turned, now),
             Happened::Made { partition, call, attempt } => {
-                self.made(partition, &call, &attempt, now);
+                self.made(partition, &call, attempt.as_ref(), now);
             }
             Happened::Replied { partition, chat, number, over } => {
                 self.calls.handle_told((partition, chat), number, over, now);
@@ -278,8 +304,13 @@ impl Task {
             Happened::Appended { partition, epoch, committed } => {
                 let owed = self.running.work.owed(partition, epoch).flatten();
                 let owed = owed.filter(|_| committed);
+                let known = owed.is_some();
                 self.engine.handle_appended(partition.0, epoch, owed, now);
                 self.kept(partition);
+                if !known {
+                    // It may be led otherwise, or not at all.
+                    self.look_at(partition, now);
+                }
             }
             Happened::Tried { partition, frozen, tried } => {
                 let dice = rand::random();
@@ -295,12 +326,15 @@ impl Task {
         self.tell();
         let service = self.engine.service();
         let (state, since, in_flight) = (service.state(), service.since(), service.in_flight());
+        let (failing, lag_ms) = (self.engine.failing(), self.lagging.lag_ms());
         let stopped_ms = self.stopped().map(|stopped| stopped.at_ms);
         let meters = &self.running.work.meters;
         meters.up.set(f64::from(u8::from(state == State::Up)));
+        meters.failing.set(u32::try_from(failing.lanes).map_or(f64::MAX, f64::from));
         meters.in_flight.set(u32::try_from(in_flight).map_or(f64::MAX, f64::from));
+        self.running.work.halt(matches!(state, State::Stopped(_)));
         self.running.bell.set_deaf(matches!(state, State::Down { .. } | State::Stopped(_)));
         let mut seen = self.running.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Seen { state, since, in_flight, stopped_ms };
+        *seen = Seen { state, since, in_flight, failing, lag_ms, stopped_ms };
     }
 }

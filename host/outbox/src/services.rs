@@ -1,15 +1,16 @@
 //! The services of this node, as others hold them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
 use model::{ChatToken, Cursor, Dead, Dialect, FrozenId, MessageId, OutboxChange};
-use runtime::Tasks;
+use runtime::{Instant, Tasks};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use transaction::{Cause, Names, State, TransactionId};
+use transaction::{Cause, Failing, Names, State, TransactionId};
 
 use crate::agreed::Agreed;
 use crate::agreeing::Agreements;
@@ -22,11 +23,17 @@ use crate::meters::Meters;
 use crate::question::Wish;
 use crate::reading;
 use crate::running::{self, Running, Seen};
+use crate::unserved;
 use crate::working::Work;
 
 /// Attempts under way on a node, over all services; beside them each service has one of its own, so that one
 /// that hangs keeps nobody waiting.
 const IN_FLIGHT_MAX: usize = 256;
+
+/// Lanes, over all services, that are cut at the same time on a node: each holds up to a page of the log and a batch, so
+/// that all of them hold 40 MiB, also when hundreds of services with hundreds of lanes go on at once. What is cut waits
+/// for its commit without them.
+const PAGES_MAX: usize = 32;
 
 /// Wishes that wait for a service's task: it fulfils them at once.
 const WISHES_MAX: usize = 16;
@@ -102,10 +109,16 @@ pub struct ServiceView {
     pub state: Condition,
     /// Why it is stopped.
     pub cause: Option<Cause>,
-    /// For how long, in milliseconds.
+    /// For how long, in milliseconds; what is down, or tried, since it was first found down.
     pub for_ms: u64,
-    /// In how long it is tried again, in milliseconds, if it waits.
+    /// In how long it is tried again, in milliseconds, if it waits, or the first of its failing lanes does.
     pub next_ms: Option<u64>,
+    /// Partitions whose first transaction was tried and not taken.
+    pub failing: u64,
+    /// For how long the one fails that does so longest, in milliseconds.
+    pub failing_ms: Option<u64>,
+    /// How long the oldest event waits, in milliseconds, as it was seen a few seconds ago.
+    pub lag_ms: Option<u64>,
     /// Attempts under way.
     pub in_flight: u64,
     /// Events that it is owed by the partitions that node leads.
@@ -167,6 +180,7 @@ impl Services {
         tasks: &Tasks,
     ) -> Self {
         let room = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        let pages = Arc::new(Semaphore::new(PAGES_MAX));
         let files = configs.iter().map(|config| (config.name.clone(), config.terms())).collect();
         let agreements = Arc::new(Agreements::new(Arc::clone(&desk), files));
         if !agreements.is_absent() {
@@ -174,6 +188,8 @@ impl Services {
             tasks.spawn("service records", follows.follow(tasks.stop().clone()));
             tasks.spawn("service books", keeps.keep_books(tasks.stop().clone()));
         }
+        let ends = unserved::end(Arc::clone(&desk), Arc::clone(&agreements), tasks.stop().clone());
+        tasks.spawn("calls nobody makes", ends);
         let mut all = BTreeMap::new();
         for config in configs {
             let Some((agreed, stirred)) = agreements.subscribe(&config.name) else { continue };
@@ -191,9 +207,17 @@ impl Services {
                 attempts: Attempts::default(),
                 meters,
                 room: Arc::clone(&room),
+                pages: Arc::clone(&pages),
+                halted: AtomicBool::new(false),
             });
-            let (since, in_flight, stopped_ms) = (runtime::now(), 0, None);
-            let seen = Seen { state: State::Up, since, in_flight, stopped_ms };
+            let seen = Seen {
+                state: State::Up,
+                since: runtime::now(),
+                in_flight: 0,
+                failing: Failing::default(),
+                lag_ms: None,
+                stopped_ms: None,
+            };
             let (bell, seen) = (Bell::default(), Mutex::new(seen));
             let running =
                 Arc::new(Running { work, bell, seen, commands, pinged: Mutex::default() });
@@ -247,11 +271,14 @@ impl Services {
         self.named(name).map(|running| running.work.attempts.list())
     }
 
-    /// What was put aside in the partitions that this node leads, at most [`LETTERS_MAX`].
+    /// What was put aside in the partitions that this node leads, at most [`LETTERS_MAX`]; whether there is more.
     ///
     /// # Errors
     /// [`Unknown`].
-    pub(crate) async fn dead_letters(&self, name: &str) -> Result<Vec<DeadLetter>, Unknown> {
+    pub(crate) async fn dead_letters(
+        &self,
+        name: &str,
+    ) -> Result<(Vec<DeadLetter>, bool), Unknown> {
         self.named(name)?;
         let mut letters = Vec::new();
         for partition in self.desk.partitions().all() {
@@ -259,15 +286,16 @@ impl Services {
             letters.extend(self.abandoned(name, partition, epoch));
             for dead in self.dead(name, partition, epoch) {
                 if letters.len() >= LETTERS_MAX {
-                    return Ok(letters);
+                    return Ok((letters, true));
                 }
                 letters.push(self.letter(partition, dead).await);
             }
         }
-        Ok(letters)
+        Ok((letters, false))
     }
 
-    /// Has sent again what was put aside: all of it, or only `events`, by their messages' ids. How many.
+    /// Has sent again what was put aside: all of it, or only `events`, by their messages' ids. How many, and whether
+    /// there are more.
     ///
     /// # Errors
     /// [`Unknown`].
@@ -275,9 +303,9 @@ impl Services {
         &self,
         name: &str,
         events: Option<&[String]>,
-    ) -> Result<usize, Unknown> {
+    ) -> Result<(usize, bool), Unknown> {
         let work = Arc::clone(&self.named(name)?.work);
-        let mut replayed = 0;
+        let (mut replayed, mut more) = (0, false);
         for partition in self.desk.partitions().all() {
             let Some(epoch) = self.desk.leads(partition) else { continue };
             let mut changes = Vec::new();
@@ -289,7 +317,11 @@ impl Services {
                         event.is_some_and(|event| events.contains(&event.message.to_string()))
                     }
                 };
-                if wanted && changes.len() < LETTERS_MAX {
+                if wanted && changes.len() >= LETTERS_MAX {
+                    more = true;
+                    break;
+                }
+                if wanted {
                     changes.push(OutboxChange::Replay { service: name.to_owned(), id: dead.id });
                 }
             }
@@ -297,9 +329,12 @@ impl Services {
             if count > 0 && work.append(partition, epoch, changes).await {
                 replayed += count;
                 self.ring(partition);
+            } else {
+                // It may be led by somebody else now.
+                more |= count > 0;
             }
         }
-        Ok(replayed)
+        Ok((replayed, more))
     }
 
     fn dead(&self, name: &str, partition: PartitionId, epoch: u64) -> Vec<Dead> {
@@ -375,9 +410,11 @@ impl Services {
 
     fn view(&self, running: &Running) -> ServiceView {
         let config = &running.work.config;
-        let Seen { state, since, in_flight, stopped_ms } = running.seen();
+        let Seen { state, since, in_flight, failing, lag_ms, stopped_ms } = running.seen();
         let now = runtime::now();
         let whole = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let ago = |then: Instant| whole(now.saturating_duration_since(then));
+        let until = |then: Instant| whole(then.saturating_duration_since(now));
         let mut view = ServiceView {
             name: config.name.clone(),
             url: config.url.clone(),
@@ -394,12 +431,16 @@ impl Services {
             },
             for_ms: match (state, stopped_ms) {
                 (State::Stopped(_), Some(at_ms)) => runtime::wall_ms().saturating_sub(at_ms),
-                _ => whole(now.saturating_duration_since(since)),
+                _ => ago(since),
             },
             next_ms: match state {
-                State::Down { until } => Some(whole(until.saturating_duration_since(now))),
-                State::Up | State::Recovering | State::Stopped(_) => None,
+                State::Down { until: then } => Some(until(then)),
+                State::Up => failing.next.map(until),
+                State::Recovering | State::Stopped(_) => None,
             },
+            failing: u64::try_from(failing.lanes).unwrap_or(u64::MAX),
+            failing_ms: failing.since.map(ago),
+            lag_ms,
             in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
             pending: 0,
             done: 0,
@@ -409,6 +450,7 @@ impl Services {
             configured: true,
         };
         self.count(&mut view);
+        view.lag_ms.take_if(|_lag_ms| view.pending == 0);
         view
     }
 
@@ -422,6 +464,9 @@ impl Services {
             cause: None,
             for_ms: 0,
             next_ms: None,
+            failing: 0,
+            failing_ms: None,
+            lag_ms: None,
             in_flight: 0,
             pending: 0,
             done: 0,

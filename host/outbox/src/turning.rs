@@ -80,9 +80,12 @@ impl Task {
         }
     }
 
-    /// The node stops: what is not under way any more need not wait until somebody misses it.
+    /// The node stops. The turn is given back, so that nobody waits until it is missed, but not while an attempt is under
+    /// way: the service may still be busy with it.
     pub(crate) fn give_turn_back(&self) -> impl Future<Output = ()> + Send + use<> {
-        let step = self.turn.as_ref().and_then(Turn::given_back);
+        // Asked now: the turn was told before the engine began anything.
+        let idle = self.engine.sending() == 0;
+        let step = self.turn.as_ref().and_then(|turn| turn.given_back(idle));
         let work = Arc::clone(&self.running.work);
         async move {
             if let Some(step) = step {

@@ -1,7 +1,8 @@
 //! What a service's task has done: cutting, sending, settling, describing. Each is a future that owns what
 //! it needs, and says in the end what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use replication::core::Outcome as Committed;
 use runtime::Instant;
 use tokio::sync::Semaphore;
 use transaction::{
-    Attempt, Cutting, Ended, Event, Instances, Names, Outcome, Owed, Rendered, Settlement,
+    Attempt, Cutting, Ended, Event, Instances, Names, Outcome, Owed, Piece, Rendered, Settlement,
     TransactionId, Tried, VERSION, Verdict, render,
 };
 
@@ -24,6 +25,7 @@ use crate::desk::{Call, Desk};
 use crate::everywhere;
 use crate::hook::{Point, Says};
 use crate::keeping::Judged;
+use crate::lagging::Ages;
 use crate::meters::Meters;
 use crate::question::{Question, Wish};
 use crate::reading;
@@ -37,7 +39,8 @@ pub(crate) enum Happened {
     /// The service was to be described to a partition.
     Described { partition: PartitionId, committed: bool },
     /// A call of a plugin was made.
-    Made { partition: PartitionId, call: Call, attempt: Attempt },
+    /// Nothing: it might not be made any more.
+    Made { partition: PartitionId, call: Call, attempt: Option<Attempt> },
     /// A plugin was given a reply; whether that is over.
     Replied { partition: PartitionId, chat: ChatToken, number: u64, over: bool },
     /// Other nodes were told something.
@@ -46,6 +49,8 @@ pub(crate) enum Happened {
     Noted { written: bool },
     /// It was looked how long things have waited.
     Judged(Vec<Judged>),
+    /// It was looked how old what is owed is.
+    Aged(Ages),
     /// A step towards the service's turn is over.
     Turned(Turned),
     /// A transaction was tried.
@@ -68,6 +73,21 @@ pub(crate) struct Work {
     pub(crate) meters: Meters,
     /// Attempts of all services that may be under way on this node, but for one of each.
     pub(crate) room: Arc<Semaphore>,
+    /// Lanes of all services that are read for at the same time.
+    pub(crate) pages: Arc<Semaphore>,
+    /// Whether nothing may be sent, also of what was decided before that was so.
+    pub(crate) halted: AtomicBool,
+}
+
+/// Under which conditions an attempt was decided. They may have changed when it is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chance {
+    /// The epoch in which its lane is led here.
+    pub(crate) epoch: u64,
+    /// Others are under way: there must be room for it.
+    pub(crate) wait: bool,
+    /// After that it may not begin any more.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Work {
@@ -78,6 +98,15 @@ impl Work {
 
     pub(crate) fn set_terms(&self, terms: Arc<Terms>) {
         *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms;
+    }
+
+    /// Whether nothing may be sent from now on.
+    pub(crate) fn halt(&self, halted: bool) {
+        self.halted.store(halted, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::SeqCst)
     }
 
     /// What a lane owes, in an epoch that this node leads. The outer `None`: it does not; the inner: the
@@ -120,7 +149,11 @@ impl Work {
         epoch: u64,
         settled: Option<FrozenId>,
     ) -> Happened {
-        let changes = self.cut_changes(partition, epoch, settled).await;
+        let changes = {
+            // A page of the log and what is written out of it are in memory until it is known what is said.
+            let _page = self.pages.acquire().await.ok();
+            self.cut_changes(partition, epoch, settled).await
+        };
         let committed = match changes {
             Some(changes) => self.append(partition, epoch, changes).await,
             None => false,
@@ -206,28 +239,34 @@ impl Work {
         epoch: u64,
         settlement: Settlement,
     ) -> Happened {
-        let Settlement { id, again, parked, status } = settlement;
-        let mut parts = Some(Vec::new());
-        for piece in again {
-            let Some(made) = &mut parts else { break };
-            match self.part(partition, &piece.events, piece.rounds).await {
-                Some(Some(part)) => made.push(part),
-                // Nothing of it is there any more.
-                Some(None) => {}
-                None => parts = None,
+        let Settlement { id, again, parked, lost, status } = settlement;
+        let service = self.config.name.clone();
+        let committed = if lost > 0 {
+            let given_up =
+                self.append(partition, epoch, vec![OutboxChange::Abandon { service, id }]);
+            let committed = given_up.await;
+            if committed {
+                self.tell_lost(partition, lost);
             }
-        }
-        let committed = match parts {
-            Some(again) => {
-                self.meters.recut.increment(u64::try_from(again.len()).unwrap_or(0));
-                self.tell_parked(partition, &parked, status);
-                let service = self.config.name.clone();
-                let change = OutboxChange::Settle { service, id, again, parked, status };
-                self.append(partition, epoch, vec![change]).await
-            }
-            None => false,
+            committed
+        } else if let Some(again) = self.parts(partition, again).await {
+            self.meters.recut.increment(u64::try_from(again.len()).unwrap_or(0));
+            self.tell_parked(partition, &parked, status);
+            let change = OutboxChange::Settle { service, id, again, parked, status };
+            self.append(partition, epoch, vec![change]).await
+        } else {
+            false
         };
         Happened::Appended { partition, epoch, committed }
+    }
+
+    /// Events were to be sent, and are not in the log any more.
+    fn tell_lost(&self, partition: PartitionId, events: usize) {
+        self.meters.abandoned.increment(u64::try_from(events).unwrap_or(0));
+        let service = &self.config.name;
+        tracing::error!(service, %partition, events,
+            "ALARM: events that this service is owed are not in the log any more: they are given up, \
+             see carillon service dlq, and look for what else this partition has lost");
     }
 
     fn tell_parked(&self, partition: PartitionId, parked: &[EventPlace], status: Option<u16>) {
@@ -239,23 +278,41 @@ impl Work {
         }
     }
 
-    /// Events under a new id; the inner `None` when none of them is there any more.
+    /// Events under new ids; `None` when the log cannot be read.
+    async fn parts(&self, partition: PartitionId, pieces: Vec<Piece>) -> Option<Vec<Part>> {
+        let _page = self.pages.acquire().await.ok();
+        let mut parts = Vec::new();
+        for Piece { events, rounds } in pieces {
+            parts.extend(self.part(partition, &events, rounds).await?);
+        }
+        Some(parts)
+    }
+
+    /// What is there of them; and what is not, by itself, to be given up when it is to be sent: no bytes have its hash.
     async fn part(
         &self,
         partition: PartitionId,
         places: &[EventPlace],
         rounds: u8,
-    ) -> Option<Option<Part>> {
+    ) -> Option<Vec<Part>> {
         let found = reading::events(&*self.desk, partition, places).await?;
-        if found.is_empty() {
-            return Some(None);
-        }
         let dialect = self.terms().dialect;
-        let kept = found.iter().filter_map(|(number, _)| places.get(*number).copied()).collect();
-        let events: Vec<Event> = found.into_iter().map(|(_, event)| event).collect();
-        let rendered = self.unnamed(dialect, VERSION, &events)?;
-        let (render, hash) = (VERSION, rendered.hash);
-        Some(Some(Part { dialect, render, events: kept, hash, rounds }))
+        let made = |events, hash| Part { dialect, render: VERSION, events, hash, rounds };
+        let there: BTreeSet<usize> = found.iter().map(|(number, _)| *number).collect();
+        let (mut left, mut gone) = (Vec::new(), Vec::new());
+        for (number, place) in places.iter().enumerate() {
+            let of = if there.contains(&number) { &mut left } else { &mut gone };
+            of.push(*place);
+        }
+        let mut parts = Vec::new();
+        if !left.is_empty() {
+            let events: Vec<Event> = found.into_iter().map(|(_, event)| event).collect();
+            parts.push(made(left, self.unnamed(dialect, VERSION, &events)?.hash));
+        }
+        if !gone.is_empty() {
+            parts.push(made(gone, [0; 32]));
+        }
+        Some(parts)
     }
 
     /// Appends an entry and waits until it is committed; whether it is.
@@ -273,30 +330,23 @@ impl Work {
         reached(&*self.desk, point).await;
     }
 
-    /// Writes a transaction out and tries it. `wait`: others are under way, and there must be room for it; `until`:
-    /// after that it may not begin any more.
+    /// Writes a transaction out and tries it, if it may still be tried when there is room for it.
     pub(crate) async fn send(
         self: Arc<Self>,
         partition: PartitionId,
         frozen: Arc<Frozen>,
-        wait: bool,
-        until: Option<Instant>,
+        chance: Chance,
     ) -> Happened {
-        let _room = match wait {
+        let _room = match chance.wait {
             // Cannot be an error: nobody closes it.
             true => self.room.acquire().await.ok(),
             false => None,
         };
-        let tried = self.try_once(partition, &frozen, until).await;
+        let tried = self.try_once(partition, &frozen, chance).await;
         Happened::Tried { partition, frozen, tried }
     }
 
-    async fn try_once(
-        &self,
-        partition: PartitionId,
-        frozen: &Frozen,
-        until: Option<Instant>,
-    ) -> Tried {
+    async fn try_once(&self, partition: PartitionId, frozen: &Frozen, chance: Chance) -> Tried {
         let Frozen { id, part } = frozen;
         let cancelled = |verdict| Tried { verdict, ended: Ended::Cancelled, status: None };
         let id = TransactionId::of(self.desk.cluster(), partition.0, *id);
@@ -314,14 +364,20 @@ impl Work {
             Ok(target) => target,
             Err(attempt) => return self.tell(id, &events, &attempt),
         };
-        if until.is_some_and(|until| runtime::now() > until) {
-            // It would not be over before its turn is.
+        self.reached(Point::Sending).await;
+        // What was waited for may have taken long, and a take-over, a pause or the end of a turn came meanwhile.
+        if self.is_halted() || !self.may_begin(partition, chance) {
             return cancelled(Verdict::Later);
         }
-        self.reached(Point::Sending).await;
-        let attempt = self.deliver(&target, &rendered, until).await;
+        let attempt = self.deliver(&target, &rendered, chance.until).await;
         self.reached(Point::Answered).await;
         self.tell(id, &events, &attempt)
+    }
+
+    /// Whether a lane is still led here, and an attempt that begins now is over before its turn is.
+    fn may_begin(&self, partition: PartitionId, chance: Chance) -> bool {
+        let leads = self.desk.leads(partition) == Some(chance.epoch);
+        leads && chance.until.is_none_or(|until| runtime::now() <= until)
     }
 
     /// Notes an attempt, and says what it means.

@@ -74,6 +74,17 @@ pub struct Tried {
     pub status: Option<u16>,
 }
 
+/// Lanes whose first transaction was tried and not taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failing {
+    /// How many.
+    pub lanes: usize,
+    /// Since when the one does that fails longest.
+    pub since: Option<Instant>,
+    /// When the next of them is tried again, if the service may be sent anything then.
+    pub next: Option<Instant>,
+}
+
 /// What is worth telling somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -122,7 +133,8 @@ impl Engine {
         }
     }
 
-    /// What was begun by [`Step::Cut`] or [`Step::Settle`] is over: what is owed now is `owed`.
+    /// What was begun by [`Step::Cut`] or [`Step::Settle`] is over: what is owed now is `owed`; `None`: it is not
+    /// committed, and tried again a little later.
     pub fn handle_appended(&mut self, lane: u16, epoch: u64, owed: Option<Owed>, now: Instant) {
         let Some(known) = self.lanes.get_mut(&lane).filter(|lane| lane.epoch == epoch) else {
             return;
@@ -130,20 +142,21 @@ impl Engine {
         known.appending = false;
         match owed {
             Some(owed) => known.owes(epoch, owed, now),
-            None => self.handle_closed(lane),
+            // What was found out of it stays: it may be led all the same.
+            None => known.rests(now),
         }
     }
 
     /// Something of a lane is to be appended beside what is decided here, about what would be sent next (`front`), or
     /// what is not cut if nothing would. Whether it may be: nothing is under way, and until
     /// [`Engine::handle_appended`] nothing will be.
-    pub fn claim(&mut self, lane: u16, epoch: u64, front: Option<FrozenId>) -> bool {
+    pub fn claim(&mut self, lane: u16, epoch: u64, front: Option<FrozenId>, now: Instant) -> bool {
         let rests = |lane: &&mut Lane| {
             let stands = match front {
                 Some(id) => lane.to_send().is_some_and(|frozen| frozen.id == id),
                 None => lane.owed.front.is_none(),
             };
-            let idle = !lane.appending && lane.sending.is_none();
+            let idle = !lane.appending && lane.sending.is_none() && !lane.is_resting(now);
             lane.epoch == epoch && epoch > 0 && idle && stands
         };
         match self.lanes.get_mut(&lane).filter(rests) {
@@ -166,13 +179,15 @@ impl Engine {
     ) -> Option<After> {
         let working = self.working();
         let dead: usize = self.lanes.values().map(|lane| lane.owed.dead).sum();
+        let up = self.service.state() == State::Up;
         self.service.end(lane, tried.ended, working, now, dice);
         let known = self.lanes.get_mut(&lane)?;
         let mut verdict = tried.verdict.clone();
-        if let Ended::Failed { retry_after, .. } = tried.ended {
+        if let Ended::Failed { retry_after, silent, .. } = tried.ended {
             let failing = known.fails(now, dice, retry_after);
-            // It alone fails, beside others that do not: it is the events.
-            if failing >= self.config.retry.give_up && self.service.state() == State::Up {
+            // It alone fails, beside others that did not, also if it is all there is now: it is the events.
+            let alone = up && (!silent || self.service.state() == State::Up);
+            if failing >= self.config.retry.give_up && alone {
                 verdict = Verdict::Refused;
             }
         }
@@ -278,6 +293,7 @@ impl Engine {
             probe: recovering,
             linger: self.config.linger,
             wakes: self.service.wakes(),
+            breaks: self.service.breaks(),
         }
     }
 
@@ -294,6 +310,17 @@ impl Engine {
             }
         };
         lanes.into_iter().chain(self.service.next_timeout()).min()
+    }
+
+    /// The lanes that fail by themselves, whatever the service is taken for.
+    pub fn failing(&self) -> Failing {
+        let mut all = Failing::default();
+        for (since, next) in self.lanes.values().filter_map(Lane::failing) {
+            all.lanes += 1;
+            all.since = Some(all.since.map_or(since, |known| known.min(since)));
+            all.next = all.next.into_iter().chain(next).min();
+        }
+        all
     }
 
     /// How many lanes have something that the service has not taken.
@@ -328,184 +355,5 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
-    use model::{Dialect, EventPlace, Part};
-
-    use super::*;
-    use crate::lane::SETTLE_AFTER;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn engine(parallel: usize) -> (Engine, Instant) {
-        let config = EngineConfig { retry: Retry::default(), parallel, linger: Duration::ZERO };
-        let now = runtime::now();
-        (Engine::new(config, now), now)
-    }
-
-    fn frozen(seq: u64) -> Arc<Frozen> {
-        let events = vec![EventPlace { seq, index: 0, epoch: 1, number: seq }];
-        let part = Part { dialect: Dialect::Matrix, render: 1, events, hash: [0; 32], rounds: 0 };
-        Arc::new(Frozen { id: FrozenId { epoch: 1, seq, index: 0 }, part })
-    }
-
-    fn owes(seq: u64) -> Owed {
-        Owed { front: Some(frozen(seq)), ..Owed::default() }
-    }
-
-    fn failed(connected: bool) -> Tried {
-        let ended = Ended::Failed { retry_after: None, silent: !connected, connected };
-        Tried { verdict: Verdict::Later, ended, status: None }
-    }
-
-    fn taken() -> Tried {
-        let verdict = Verdict::Taken { failed: Vec::new() };
-        Tried { verdict, ended: Ended::Answered, status: Some(200) }
-    }
-
-    #[test]
-    fn a_lane_cuts_and_sends_and_says_that_it_is_done_with_its_next_cut() {
-        let (mut engine, now) = engine(1);
-        engine.handle_owed(3, 7, Owed { ripe: true, ..Owed::default() }, now);
-        let cut = Step::Cut { lane: 3, epoch: 7, settled: None };
-        assert_eq!(engine.poll(now), Some(cut));
-        assert_eq!(engine.poll(now), None, "not before it is committed");
-        engine.handle_appended(3, 7, Some(Owed { ripe: true, ..owes(9) }), now);
-        let Some(Step::Send { frozen, .. }) = engine.poll(now) else { panic!("it is sent") };
-        engine.handle_tried(3, &frozen, &taken(), now, 0);
-        let cut = Step::Cut { lane: 3, epoch: 7, settled: Some(frozen.id) };
-        assert_eq!(engine.poll(now), Some(cut));
-    }
-
-    #[test]
-    fn a_lane_is_claimed_while_nothing_is_under_way_and_rests_until_that_is_over() {
-        let (mut engine, now) = engine(1);
-        let front = Some(frozen(9).id);
-        assert!(!engine.claim(3, 7, front), "nobody leads it");
-        engine.handle_owed(3, 7, owes(9), now);
-        assert!(!engine.claim(3, 6, front), "not in that epoch");
-        assert!(!engine.claim(3, 7, None) && !engine.claim(3, 7, Some(frozen(2).id)));
-        assert!(engine.claim(3, 7, front) && !engine.claim(3, 7, front));
-        assert_eq!(engine.poll(now), None, "what it owes may be given up");
-        engine.handle_appended(3, 7, Some(owes(11)), now);
-        let sent = engine.poll(now);
-        assert!(matches!(sent, Some(Step::Send { frozen, .. }) if frozen.id.seq == 11));
-        assert!(!engine.claim(3, 7, Some(frozen(11).id)), "it is under way");
-        engine.handle_tried(3, &frozen(11), &taken(), now, 0);
-        assert!(!engine.claim(3, 7, Some(frozen(11).id)), "it was taken");
-    }
-
-    #[test]
-    fn what_is_done_is_written_down_after_a_second_if_nothing_follows() {
-        let (mut engine, now) = engine(1);
-        engine.handle_owed(3, 7, owes(9), now);
-        assert!(engine.poll(now).is_some());
-        engine.handle_tried(3, &frozen(9), &taken(), now, 0);
-        assert_eq!(engine.poll(now), None);
-        assert_eq!(engine.next_timeout(), Some(now + SETTLE_AFTER));
-        assert!(matches!(engine.poll(now + SETTLE_AFTER), Some(Step::Settle { .. })));
-    }
-
-    #[test]
-    fn a_node_that_leads_again_does_not_send_twice_at_once_what_is_under_way() {
-        let (mut engine, now) = engine(4);
-        engine.handle_owed(3, 7, owes(9), now);
-        assert!(engine.poll(now).is_some());
-        engine.handle_closed(3);
-        engine.handle_owed(3, 8, owes(9), now);
-        assert_eq!(engine.poll(now), None);
-        engine.handle_tried(3, &frozen(9), &failed(true), now, 0);
-        engine.handle_owed(4, 1, owes(2), now);
-        assert!(matches!(engine.poll(now + SECOND), Some(Step::Send { .. })));
-    }
-
-    #[test]
-    fn while_it_is_down_nothing_is_cut_or_sent_and_then_one_probe_is() {
-        let (mut engine, now) = engine(4);
-        engine.handle_owed(1, 1, owes(9), now);
-        assert!(engine.poll(now).is_some());
-        engine.handle_tried(1, &frozen(9), &failed(false), now, u32::MAX);
-        assert_eq!(engine.told(), Some(Told::Down));
-        engine.handle_owed(2, 1, Owed { ripe: true, ..Owed::default() }, now);
-        assert_eq!((engine.poll(now), engine.told()), (None, None));
-        assert_eq!(engine.next_timeout(), Some(now + SECOND));
-        let later = now + SECOND;
-        assert!(matches!(engine.poll(later), Some(Step::Send { lane: 1, .. })));
-        assert_eq!(engine.poll(later), None);
-        engine.handle_tried(1, &frozen(9), &taken(), later, 0);
-        assert_eq!(engine.told(), Some(Told::Recovered));
-        assert!(matches!(engine.poll(later), Some(Step::Cut { lane: 2, .. })));
-    }
-
-    #[test]
-    fn where_one_follows_another_nothing_is_cut_or_sent_out_of_turn_and_one_at_a_time() {
-        let (mut engine, now) = engine(4);
-        engine.set_turn(Some(false));
-        engine.handle_owed(1, 1, owes(9), now);
-        engine.handle_owed(2, 1, owes(5), now);
-        engine.handle_owed(3, 1, Owed { ripe: true, ..Owed::default() }, now);
-        assert_eq!((engine.poll(now), engine.next_timeout()), (None, None));
-        assert_eq!(engine.working(), 3, "it wants its turn");
-        // It succeeds, so that several could be sent at once.
-        engine.service_mut().begin();
-        engine.service_mut().end(9, Ended::Answered, 3, now, 0);
-        engine.set_turn(Some(true));
-        let mut sent = Vec::new();
-        while let Some(step) = engine.poll(now) {
-            sent.extend(match step {
-                Step::Send { lane, frozen, .. } => Some((lane, frozen)),
-                Step::Cut { .. } | Step::Settle { .. } => None,
-            });
-        }
-        assert_eq!((sent.len(), engine.sending()), (1, 1));
-        engine.set_turn(Some(false));
-        let (lane, frozen) = &sent[0];
-        engine.handle_tried(*lane, frozen, &taken(), now, 0);
-        assert_eq!(engine.poll(now), None);
-        let settles = engine.poll(now + SETTLE_AFTER);
-        assert!(matches!(settles, Some(Step::Settle { .. })), "what was taken is written down");
-    }
-
-    #[test]
-    fn a_service_that_is_down_for_one_lane_s_events_is_tried_with_another_s() {
-        let (mut engine, now) = engine(4);
-        engine.handle_owed(2, 1, owes(9), now);
-        assert!(engine.poll(now).is_some());
-        let ended = Ended::Failed { retry_after: None, silent: false, connected: true };
-        let ill = Tried { verdict: Verdict::Later, ended, status: Some(500) };
-        engine.handle_tried(2, &frozen(9), &ill, now, u32::MAX);
-        assert!(matches!(engine.service().state(), State::Down { .. }), "it is all there is");
-        let ripe = Owed { ripe: true, ..Owed::default() };
-        engine.handle_owed(1, 1, ripe.clone(), now);
-        engine.handle_owed(3, 1, ripe, now);
-        let later = now + SECOND;
-        let cut = Step::Cut { lane: 3, epoch: 1, settled: None };
-        assert_eq!(engine.poll(later), Some(cut), "one of them");
-        assert!(matches!(engine.poll(later), Some(Step::Send { lane: 2, .. })), "meanwhile");
-        assert_eq!(engine.poll(later), None);
-        engine.handle_appended(3, 1, Some(owes(12)), later);
-        engine.handle_tried(2, &frozen(9), &ill, later, u32::MAX);
-        let last = later + 2 * SECOND;
-        assert!(matches!(engine.poll(last), Some(Step::Send { lane: 3, .. })), "now that one");
-        engine.handle_tried(3, &frozen(12), &taken(), last, 0);
-        assert_eq!(engine.service().state(), State::Up);
-        assert!(matches!(engine.poll(last), Some(Step::Cut { lane: 1, .. })), "and all others");
-        assert!(matches!(engine.poll(last), Some(Step::Send { lane: 2, .. })));
-    }
-
-    #[test]
-    fn a_lane_that_waits_for_others_to_end_wakes_nobody() {
-        let (mut engine, now) = engine(1);
-        engine.handle_owed(1, 1, owes(9), now);
-        engine.handle_owed(2, 1, owes(5), now);
-        engine.handle_owed(3, 1, owes(7), now);
-        let sends = |engine: &mut Engine, now| match engine.poll(now) {
-            Some(Step::Send { lane, frozen, .. }) => (lane, frozen),
-            other => panic!("{other:?}"),
-        };
-        let (lane, tried) = sends(&mut engine, now);
-        engine.handle_tried(lane, &tried, &failed(true), now, u32::MAX);
-        let _other = sends(&mut engine, now + SECOND);
-        assert_eq!(engine.poll(now + 2 * SECOND), None);
-        assert_eq!(engine.next_timeout(), None, "there is no room before that one ends");
-    }
-}
+#[path = "engine_tests.rs"]
+mod tests;

@@ -50,6 +50,8 @@ pub struct Settlement {
     pub again: Vec<Piece>,
     /// Is put aside.
     pub parked: Vec<EventPlace>,
+    /// So many events are not in the log any more: all of them, and they are given up.
+    pub lost: usize,
     /// The last answer's status.
     pub status: Option<u16>,
 }
@@ -88,7 +90,9 @@ pub enum After {
 /// What follows from an attempt at `frozen`.
 pub fn after(frozen: &Frozen, verdict: &Verdict, status: Option<u16>) -> After {
     let Frozen { id, part } = frozen;
-    let settle = |again, parked| After::Settle(Settlement { id: *id, again, parked, status });
+    let ends =
+        |again, parked, lost| After::Settle(Settlement { id: *id, again, parked, lost, status });
+    let settle = |again, parked| ends(again, parked, 0);
     let pick = |numbers: &[usize]| -> Vec<EventPlace> {
         let events = part.events.iter().enumerate();
         events.filter(|(number, _)| numbers.contains(number)).map(|(_, event)| *event).collect()
@@ -118,10 +122,15 @@ pub fn after(frozen: &Frozen, verdict: &Verdict, status: Option<u16>) -> After {
             settle(vec![half(first), half(second)], Vec::new())
         }
         Verdict::Differs { left } => {
-            let events = pick(left);
-            let rounds = part.rounds;
-            let again = if events.is_empty() { vec![] } else { vec![Piece { events, rounds }] };
-            settle(again, Vec::new())
+            // What is gone goes by itself, so that just that is given up.
+            let gone: Vec<usize> = (0..part.events.len()).filter(|it| !left.contains(it)).collect();
+            let (left, gone) = (pick(left), pick(&gone));
+            if left.is_empty() {
+                return ends(Vec::new(), Vec::new(), gone.len());
+            }
+            let pieces = [left, gone].into_iter().filter(|events| !events.is_empty());
+            let piece = |events| Piece { events, rounds: part.rounds };
+            settle(pieces.map(piece).collect(), Vec::new())
         }
     }
 }
@@ -158,9 +167,10 @@ pub(crate) struct Lane {
     /// An attempt could not be made here: until then nothing is tried, whatever the service allows.
     rests_until: Option<Instant>,
     wakes: u64,
+    breaks: u64,
 }
 
-/// An attempt that could not be made is made again after so long: what it needs of this node comes back.
+/// What could not be made, or appended, is tried again after so long: what it needs of this node comes back.
 const REST: Duration = Duration::from_millis(250);
 
 /// What the service allows.
@@ -172,6 +182,8 @@ pub(crate) struct May {
     pub(crate) probe: bool,
     pub(crate) linger: Duration,
     pub(crate) wakes: u64,
+    /// Rises when it is sent nothing for a reason that is no lane's own.
+    pub(crate) breaks: u64,
 }
 
 impl Lane {
@@ -189,6 +201,7 @@ impl Lane {
             ripe_since: None,
             rests_until: None,
             wakes: 0,
+            breaks: 0,
         }
     }
 
@@ -226,7 +239,11 @@ impl Lane {
         if self.wakes != may.wakes {
             (self.wakes, self.not_before) = (may.wakes, None);
         }
-        if self.epoch == 0 || self.appending || self.sending.is_some() {
+        if self.breaks != may.breaks {
+            // Meanwhile it could not have been taken, whatever it is.
+            (self.breaks, self.failing_since) = (may.breaks, None);
+        }
+        if self.epoch == 0 || self.appending || self.sending.is_some() || self.is_resting(now) {
             return None;
         }
         if let Some(settlement) = &self.settlement {
@@ -234,8 +251,7 @@ impl Lane {
         }
         if let Some(frozen) = self.to_send() {
             let waits = !may.probe && self.not_before.is_some_and(|until| now < until);
-            let rests = self.rests_until.is_some_and(|until| now < until);
-            return (may.send && !waits && !rests).then(|| Next::Send(Arc::clone(frozen)));
+            return (may.send && !waits).then(|| Next::Send(Arc::clone(frozen)));
         }
         let filled = self.ripe_since.is_some_and(|since| now >= since + may.linger);
         let cuts = self.owed.ripe && may.cut && filled;
@@ -244,7 +260,7 @@ impl Lane {
             Some((id, _)) if cuts && !self.owed.more => Some(Next::Cut { settled: Some(id) }),
             Some((id, since)) if self.owed.more || now >= since + SETTLE_AFTER => {
                 let (again, parked) = (Vec::new(), Vec::new());
-                Some(Next::Settle(Settlement { id, again, parked, status: None }))
+                Some(Next::Settle(Settlement { id, again, parked, lost: 0, status: None }))
             }
             Some(_) => None,
         }
@@ -262,9 +278,19 @@ impl Lane {
             }
             return self.not_before.max(self.rests_until);
         }
+        if self.settlement.is_some() {
+            return self.rests_until;
+        }
         let settle = self.delivered.map(|(_, since)| since + SETTLE_AFTER);
         let cut = self.ripe_since.map(|since| since + may.linger).filter(|_| may.cut);
-        settle.into_iter().chain(cut).min()
+        let due = settle.into_iter().chain(cut).min()?;
+        Some(self.rests_until.map_or(due, |rests| rests.max(due)))
+    }
+
+    /// Since when it fails, and when it is tried again, if it does.
+    pub(crate) fn failing(&self) -> Option<(Instant, Option<Instant>)> {
+        let since = self.failing_since.filter(|_| self.has_work())?;
+        Some((since, self.not_before.filter(|_| self.sending.is_none())))
     }
 
     /// What was under way is over. Says what follows; nothing if it was something else, or was in vain.
@@ -290,7 +316,12 @@ impl Lane {
         Some(after)
     }
 
-    /// An attempt was not made.
+    /// Whether something could not be done here just now.
+    pub(crate) fn is_resting(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
+    }
+
+    /// Something could not be done here.
     pub(crate) fn rests(&mut self, now: Instant) {
         self.rests_until = Some(now + REST);
     }
@@ -360,7 +391,21 @@ mod tests {
         let differs = |left: &[usize]| {
             settled(after(&frozen(3, 2), &Verdict::Differs { left: left.to_vec() }, None))
         };
-        assert_eq!(differs(&[0, 2]), (vec![vec![1, 3]], vec![]));
-        assert_eq!(differs(&[]), (vec![], vec![]));
+        assert_eq!(differs(&[0, 1, 2]), (vec![vec![1, 2, 3]], vec![]));
+        assert_eq!(differs(&[0, 2]), (vec![vec![1, 3], vec![2]], vec![]));
+    }
+
+    #[test]
+    fn what_is_not_in_the_log_any_more_is_given_up_and_not_done() {
+        let lost = |count: u64, left: &[usize]| match after(
+            &frozen(count, 0),
+            &Verdict::Differs { left: left.to_vec() },
+            None,
+        ) {
+            After::Settle(settlement) => settlement.lost,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((lost(3, &[]), lost(1, &[])), (3, 1), "all of it is gone");
+        assert_eq!(lost(3, &[1]), 0, "what is gone goes by itself first");
     }
 }

@@ -54,7 +54,7 @@ pub use batch::{BatchLimits, EVENTS_MAX};
 pub use credential::{InvalidSecret, check as check_secret};
 pub use cut::{Cutting, Found};
 pub use dialect::{VERSION, ping, render};
-pub use engine::{Engine, EngineConfig, Step, Told, Tried};
+pub use engine::{Engine, EngineConfig, Failing, Step, Told, Tried};
 pub use event::{Event, Names, Rendered, TransactionId};
 pub use instances::Instances;
 pub use lane::{After, Owed, Piece, ROUNDS_MAX, SETTLE_AFTER, Settlement, Verdict, after};

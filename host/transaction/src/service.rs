@@ -120,6 +120,8 @@ pub struct Service {
     down_since: Option<Instant>,
     /// Rises whenever everything is to be tried at once.
     wakes: u64,
+    /// Rises whenever nothing is sent from then on for a reason that is no lane's own.
+    breaks: u64,
     /// When news of another node were believed last.
     news: Option<Instant>,
 }
@@ -140,6 +142,7 @@ impl Service {
             parked: 0,
             down_since: None,
             wakes: 0,
+            breaks: 0,
             news: None,
         }
     }
@@ -207,6 +210,7 @@ impl Service {
                 };
                 if down {
                     self.down_since.get_or_insert(now);
+                    self.breaks += u64::from(silent);
                     let until = now + self.schedule.next(dice, retry_after);
                     self.enter(State::Down { until }, now);
                 }
@@ -310,9 +314,12 @@ impl Service {
         self.state
     }
 
-    /// Since when.
+    /// Since when. What is down is that since it was first found so: that it is tried meanwhile changes nothing.
     pub fn since(&self) -> Instant {
-        self.since
+        match self.state {
+            State::Down { .. } | State::Recovering => self.down_since.unwrap_or(self.since),
+            State::Up | State::Stopped(_) => self.since,
+        }
     }
 
     /// Whether it answered a lane otherwise than with success since it did anybody: another lane may do better.
@@ -330,6 +337,11 @@ impl Service {
         self.wakes
     }
 
+    /// Rises whenever it is sent nothing for a while because it was not there, or was stopped.
+    pub fn breaks(&self) -> u64 {
+        self.breaks
+    }
+
     /// When [`Service::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Option<Instant> {
         match self.state {
@@ -341,6 +353,7 @@ impl Service {
     fn enter(&mut self, state: State, now: Instant) {
         if self.state.word() != state.word() {
             self.since = now;
+            self.breaks += u64::from(matches!(state, State::Stopped(_)));
         }
         self.state = state;
     }
@@ -445,6 +458,20 @@ mod tests {
         assert_eq!(service.state(), State::Recovering);
         attempt(&mut service, 1, CUT, late);
         assert!(matches!(service.state(), State::Down { .. }), "the time counts from here");
+    }
+
+    #[test]
+    fn it_is_down_since_it_was_found_so_however_often_it_is_tried() {
+        let (mut service, now) = service();
+        attempt(&mut service, 1, CUT, now);
+        for seconds in [1, 3, 7] {
+            attempt(&mut service, 1, CUT, now + seconds * SECOND);
+            assert_eq!(service.since(), now, "after {seconds} s");
+        }
+        service.handle_timeout(now + 15 * SECOND);
+        assert_eq!((service.state(), service.since()), (State::Recovering, now));
+        attempt(&mut service, 1, Ended::Answered, now + 15 * SECOND);
+        assert_eq!(service.since(), now + 15 * SECOND);
     }
 
     #[test]

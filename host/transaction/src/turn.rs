@@ -4,7 +4,10 @@
 //! and renewed while it is used. Clocks of different nodes are never compared. A holder counts from when it sent its
 //! last renewal, the others from when they first saw it; an attempt begins only if all of it ends before the holder's
 //! time does, and the others wait for longer than that. So two attempts of two nodes never overlap, whoever is cut
-//! off or stands still. Without the registry nobody renews, and it stops.
+//! off, and whatever becomes of a write on its way. Not even what gives the turn back is waited for: nothing begins
+//! from the moment it is decided. One thing no rule helps against: a process that stands still (SIGSTOP, a virtual
+//! machine that is moved) between its last look at the clock and its first byte to the service goes on when it goes
+//! on. Without the registry nobody renews, and it stops.
 //!
 //! It is told what was read and written, and asked what to read and write next. One thing at a time.
 
@@ -81,6 +84,8 @@ pub struct Turn {
     /// When the write that is under way was sent, and what it says.
     writing: Option<(Instant, TurnRecord)>,
     asking: bool,
+    /// A write has an end that nobody knows: the turn may be this node's, held or not.
+    unsure: bool,
     marked: bool,
     wants: bool,
     idle: bool,
@@ -109,6 +114,7 @@ impl Turn {
             held: None,
             writing: None,
             asking: false,
+            unsure: false,
             marked: false,
             wants: false,
             idle: true,
@@ -141,7 +147,7 @@ impl Turn {
             self.look = now + AGAIN;
             return;
         };
-        self.look = now + LOOK_EVERY;
+        (self.look, self.unsure) = (now + LOOK_EVERY, false);
         let version = |seen: &TurnSeen| seen.record.as_ref().map(|(_, version)| *version);
         let since = match &self.seen {
             Some((known, since)) if version(known) == version(&seen) => *since,
@@ -159,8 +165,8 @@ impl Turn {
         self.asking = false;
         let Some((sent, record)) = self.writing.take() else { return };
         let Some(version) = version else {
-            // What stands says so. What is held is held for as long as it was before.
-            (self.seen, self.look) = (None, now);
+            // What stands says so. What is held is held for as long as it was before; what was given back is not.
+            (self.seen, self.look, self.unsure) = (None, now, true);
             return;
         };
         let held = match self.held {
@@ -190,6 +196,10 @@ impl Turn {
         let step = self.next(now)?;
         self.asking = true;
         if let TurnStep::Write { record, .. } = &step {
+            if record.holder.is_empty() {
+                // Whoever reads it may begin before this node hears that it is written.
+                self.held = None;
+            }
             self.writing = Some((now, record.clone()));
         }
         Some(step)
@@ -197,7 +207,7 @@ impl Turn {
 
     fn next(&self, now: Instant) -> Option<TurnStep> {
         let Some((seen, since)) = &self.seen else {
-            let asks = self.wants || self.held.is_some();
+            let asks = self.wants || self.held.is_some() || self.unsure;
             return (asks && now >= self.look).then_some(TurnStep::Read);
         };
         if let Some(held) = &self.held {
@@ -210,7 +220,10 @@ impl Turn {
             return self.ends_or_renews(*held, seen, now);
         }
         if !self.wants {
-            return self.marked.then_some(TurnStep::Mark(false));
+            // It was given back, or taken, by a write that nobody heard the end of.
+            let back = self.is_mine(seen) && self.idle;
+            let unmark = self.marked.then_some(TurnStep::Mark(false));
+            return back.then(|| self.write(seen, "")).or(unmark);
         }
         if now >= self.look {
             return Some(TurnStep::Read);
@@ -255,9 +268,9 @@ impl Turn {
         record.holder.is_empty() || boot > record.boot || now >= since + ABANDONED
     }
 
-    /// What gives it back, if it is held and nothing is under way.
-    pub fn given_back(&self) -> Option<TurnStep> {
-        let (seen, _) = self.seen.as_ref().filter(|_| self.held.is_some() && self.idle)?;
+    /// What gives it back, if it is held. `idle`: nothing is under way, and nothing will be.
+    pub fn given_back(&self, idle: bool) -> Option<TurnStep> {
+        let (seen, _) = self.seen.as_ref().filter(|_| self.held.is_some() && idle)?;
         Some(self.write(seen, ""))
     }
 
@@ -278,8 +291,9 @@ impl Turn {
         }
         // Each of these is a moment at which `next` has something to say: otherwise who asks would not rest.
         match (&self.held, &self.seen) {
-            (None, _) if !self.wants => None,
+            (None, None) if !self.wants && !self.unsure => None,
             (_, None) => Some(self.look),
+            (None, _) if !self.wants => None,
             (Some(held), Some((seen, _))) => {
                 let share = (seen.wanted && self.idle).then(|| held.since + SHARE);
                 let due = self.look.min(held.sent + RENEW_EVERY);

@@ -40,7 +40,8 @@ pub use operate::{
     About, Doing, Going, LogHealth, Movement, Operate, PartitionInfo, Partitions, RegistryInfo,
 };
 pub use services::{
-    AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServiceWish, ServicesInfo,
+    AttemptInfo, AttemptsInfo, DeadInfo, DeadLettersInfo, ReplayedInfo, ServiceInfo,
+    ServiceNodeInfo, ServiceWish, ServicesInfo,
 };
 pub use why::{DeciderInfo, DecisionInfo, OutcomeInfo, WhyInfo, With};
 

@@ -10,8 +10,9 @@ use hashring::{NodeId, PartitionId};
 use model::{ChatToken, MessageId};
 
 use super::{
-    AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, ErrorInfo, LinesInfo, PluginInfo,
-    ProgressInfo, PushedInfo, ServiceWish, ServicesInfo, TrialWanted, WhyInfo, With,
+    AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, ErrorInfo,
+    LinesInfo, PluginInfo, ProgressInfo, PushedInfo, ReplayedInfo, ServiceWish, ServicesInfo,
+    TrialWanted, WhyInfo, With,
 };
 
 /// Something an operator wants done, while it is. Dropping it stops waiting for it.
@@ -58,15 +59,15 @@ pub trait Operate: Send + Sync + 'static {
     /// The application services, by name, as all nodes see them.
     fn services(&self) -> Doing<'_, ServicesInfo>;
     /// The last attempts of all nodes at a service, newest first.
-    fn attempts(&self, service: String) -> Doing<'_, Vec<AttemptInfo>>;
+    fn attempts(&self, service: String) -> Doing<'_, AttemptsInfo>;
     /// Asks a service whether it is there, from this node; nothing follows from it.
     fn test(&self, service: String) -> Doing<'_, AttemptInfo>;
     /// What a service did not take.
-    fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>>;
+    fn dead_letters(&self, service: String) -> Doing<'_, DeadLettersInfo>;
     /// Has something done with a service on all nodes; how it does then.
     fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServicesInfo>;
-    /// Has sent again what a service did not take, or these messages of it; how many.
-    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, u64>;
+    /// Has sent again what a service did not take, or these messages of it.
+    fn replay(&self, service: String, events: Option<Vec<String>>) -> Doing<'_, ReplayedInfo>;
     /// Makes the decision about a message again, or lets another component decide.
     fn why(&self, message: MessageId, with: Option<With>) -> Doing<'_, WhyInfo>;
     /// Begins to give away everything this node leads, and takes nothing over any more until it is

@@ -35,10 +35,16 @@ pub struct ServiceInfo {
     pub state: &'static str,
     /// Why it is stopped: `paused`, `gone`, `gave-up`, `refuses-all`; `unconfigured`: a node does not have it in its file.
     pub cause: Option<&'static str>,
-    /// For how long it has been so, in milliseconds.
+    /// For how long it has been so, in milliseconds; what is down, or tried, since it was first found down.
     pub for_ms: u64,
-    /// In how long it is tried again, in milliseconds, if it is down.
+    /// In how long it is tried again, in milliseconds, if it is down, or the first of its failing partitions is.
     pub next_ms: Option<u64>,
+    /// Partitions whose first transaction was tried and not taken.
+    pub failing: u64,
+    /// For how long the one of them that has failed longest has, in milliseconds.
+    pub failing_ms: Option<u64>,
+    /// How long the oldest event waits that it is owed, in milliseconds, as it was seen a few seconds ago.
+    pub lag_ms: Option<u64>,
     /// Attempts under way.
     pub in_flight: u64,
     /// Events it is owed.
@@ -70,6 +76,12 @@ pub struct ServiceNodeInfo {
     pub for_ms: u64,
     /// In how long it is tried again, in milliseconds.
     pub next_ms: Option<u64>,
+    /// Partitions whose first transaction was tried and not taken.
+    pub failing: u64,
+    /// For how long the one of them that has failed longest has, in milliseconds.
+    pub failing_ms: Option<u64>,
+    /// How long the oldest event waits that the node sees, in milliseconds.
+    pub lag_ms: Option<u64>,
     /// Attempts under way.
     pub in_flight: u64,
     /// Events it is owed by the partitions that the node leads.
@@ -139,14 +151,37 @@ pub enum ServiceWish {
     Forget,
 }
 
-#[derive(Debug, Serialize)]
-struct AttemptsShape {
-    attempts: Vec<AttemptInfo>,
+/// The last attempts of all nodes.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptsInfo {
+    /// Newest first.
+    pub attempts: Vec<AttemptInfo>,
+    /// Whether a node has more than it tells at once: those are older.
+    pub more: bool,
+    /// Nodes that were not heard: what they tried is not in it.
+    pub silent: Vec<NodeId>,
 }
 
-#[derive(Debug, Serialize)]
-struct DeadShape {
-    entries: Vec<DeadInfo>,
+/// What a service did not take.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadLettersInfo {
+    /// By partition, the oldest first.
+    pub entries: Vec<DeadInfo>,
+    /// Whether a node has more than it tells at once.
+    pub more: bool,
+    /// Nodes that were not heard: what the partitions have that they lead is not in it.
+    pub silent: Vec<NodeId>,
+}
+
+/// What of it goes again.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplayedInfo {
+    /// So many events.
+    pub replayed: u64,
+    /// Whether there are more: say it again.
+    pub more: bool,
+    /// Nodes that were not heard: in the partitions that they lead nothing goes again.
+    pub silent: Vec<NodeId>,
 }
 
 /// `POST /admin/v1/services/{name}/replay`.
@@ -157,11 +192,6 @@ struct Replay {
     events: Option<Vec<String>>,
 }
 
-#[derive(Debug, Serialize)]
-struct ReplayedShape {
-    replayed: u64,
-}
-
 pub(super) async fn services(order: Order) -> Answered {
     let desk = order.into_desk();
     json(StatusCode::OK, &in_time(&desk, desk.operate.services()).await?)
@@ -170,8 +200,7 @@ pub(super) async fn services(order: Order) -> Answered {
 pub(super) async fn attempts(order: Order) -> Answered {
     let name = order.named();
     let desk = order.into_desk();
-    let attempts = in_time(&desk, desk.operate.attempts(name)).await?;
-    json(StatusCode::OK, &AttemptsShape { attempts })
+    json(StatusCode::OK, &in_time(&desk, desk.operate.attempts(name)).await?)
 }
 
 /// Longer than any other answer: a service may take its time to say nothing.
@@ -188,8 +217,7 @@ pub(super) async fn test(order: Order) -> Answered {
 pub(super) async fn dead_letters(order: Order) -> Answered {
     let name = order.named();
     let desk = order.into_desk();
-    let entries = in_time(&desk, desk.operate.dead_letters(name)).await?;
-    json(StatusCode::OK, &DeadShape { entries })
+    json(StatusCode::OK, &in_time(&desk, desk.operate.dead_letters(name)).await?)
 }
 
 pub(super) async fn wake(order: Order) -> Answered {
@@ -218,6 +246,5 @@ pub(super) async fn replay(mut order: Order) -> Answered {
     let Replay { events } = order.json().await?;
     let name = order.named();
     let desk = order.into_desk();
-    let replayed = in_time(&desk, desk.operate.replay(name, events)).await?;
-    json(StatusCode::OK, &ReplayedShape { replayed })
+    json(StatusCode::OK, &in_time(&desk, desk.operate.replay(name, events)).await?)
 }

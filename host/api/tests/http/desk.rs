@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::{
-    About, AttemptInfo, AuditInfo, ChainInfo, ChangedInfo, DeadInfo, Doing, ErrorInfo, Going,
+    About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, Doing, ErrorInfo, Going,
     LineInfo, LinesInfo, LinkInfo, LogHealth, Movement, NodeProgressInfo, Operate, PartitionInfo,
-    Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo,
+    Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo, ReplayedInfo,
     ServiceWish, ServicesInfo, TrialInfo, TrialWanted, WhyInfo, With,
 };
 use api::{Config, Patience, Server, Serving};
@@ -83,8 +83,8 @@ impl Operate for Pretender {
         Box::pin(async { Ok(crate::services::shown()) })
     }
 
-    fn attempts(&self, service: String) -> Doing<'_, Vec<AttemptInfo>> {
-        let known = (service == "crm").then(|| vec![crate::services::attempt()]);
+    fn attempts(&self, service: String) -> Doing<'_, AttemptsInfo> {
+        let known = (service == "crm").then(crate::services::attempts);
         Box::pin(async move { known.ok_or_else(|| Refusal::new(Code::NotFound, "no service")) })
     }
 
@@ -93,8 +93,8 @@ impl Operate for Pretender {
         Box::pin(async { Ok(crate::services::attempt()) })
     }
 
-    fn dead_letters(&self, service: String) -> Doing<'_, Vec<DeadInfo>> {
-        Box::pin(async move { Ok(vec![crate::services::dead(service)]) })
+    fn dead_letters(&self, service: String) -> Doing<'_, DeadLettersInfo> {
+        Box::pin(async move { Ok(crate::services::dead_letters(service)) })
     }
 
     fn wish(&self, service: String, wish: ServiceWish) -> Doing<'_, ServicesInfo> {
@@ -102,8 +102,9 @@ impl Operate for Pretender {
         self.services()
     }
 
-    fn replay(&self, _service: String, events: Option<Vec<String>>) -> Doing<'_, u64> {
-        Box::pin(async move { Ok(events.map_or(2, |events| events.len() as u64)) })
+    fn replay(&self, _service: String, events: Option<Vec<String>>) -> Doing<'_, ReplayedInfo> {
+        let replayed = events.map_or(2, |events| events.len() as u64);
+        Box::pin(async move { Ok(crate::services::replayed(replayed)) })
     }
 
     fn lines(&self, plugin: &str, chat: Option<ChatToken>, after: u64) -> Option<LinesInfo> {

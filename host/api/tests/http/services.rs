@@ -1,6 +1,9 @@
 //! What operators are answered about application services.
 
-use api::admin::{AttemptInfo, DeadInfo, ServiceInfo, ServiceNodeInfo, ServicesInfo};
+use api::admin::{
+    AttemptInfo, AttemptsInfo, DeadInfo, DeadLettersInfo, ReplayedInfo, ServiceInfo,
+    ServiceNodeInfo, ServicesInfo,
+};
 use serde_json::json;
 
 use crate::desk::desk;
@@ -14,6 +17,9 @@ pub(crate) fn shown() -> ServicesInfo {
         cause: Some("paused"),
         for_ms: 7,
         next_ms: None,
+        failing: 1,
+        failing_ms: Some(60),
+        lag_ms: Some(70),
         in_flight: 1,
         pending: 5,
         done: 9,
@@ -29,6 +35,9 @@ pub(crate) fn shown() -> ServicesInfo {
         cause: Some("paused"),
         for_ms: 7,
         next_ms: None,
+        failing: 1,
+        failing_ms: Some(60),
+        lag_ms: Some(70),
         in_flight: 1,
         pending: 5,
         done: 9,
@@ -54,8 +63,12 @@ pub(crate) fn attempt() -> AttemptInfo {
     }
 }
 
-pub(crate) fn dead(transaction: String) -> DeadInfo {
-    DeadInfo {
+pub(crate) fn attempts() -> AttemptsInfo {
+    AttemptsInfo { attempts: vec![attempt()], more: false, silent: vec!["n9".parse().unwrap()] }
+}
+
+pub(crate) fn dead_letters(transaction: String) -> DeadLettersInfo {
+    let dead = DeadInfo {
         event: Some("e".to_owned()),
         chat: None,
         cursor: None,
@@ -63,7 +76,12 @@ pub(crate) fn dead(transaction: String) -> DeadInfo {
         transaction,
         last_ms: 3,
         abandoned: 0,
-    }
+    };
+    DeadLettersInfo { entries: vec![dead], more: true, silent: Vec::new() }
+}
+
+pub(crate) fn replayed(replayed: u64) -> ReplayedInfo {
+    ReplayedInfo { replayed, more: replayed > 1, silent: vec!["n9".parse().unwrap()] }
 }
 
 #[tokio::test]
@@ -72,21 +90,24 @@ async fn services_are_shown_woken_and_given_again_what_they_did_not_take() {
     let services = desk.get("/admin/v1/services").await.json();
     let sums = json!({
         "name": "crm", "url": "http://crm", "dialect": "webhook", "state": "stopped",
-        "cause": "paused", "for_ms": 7, "next_ms": null, "in_flight": 1, "pending": 5, "done": 9,
+        "cause": "paused", "for_ms": 7, "next_ms": null, "failing": 1, "failing_ms": 60,
+        "lag_ms": 70, "in_flight": 1, "pending": 5, "done": 9,
         "parked": 2, "abandoned": 4, "partitions": 3,
         "nodes": [{
             "node": "n1", "url": "http://crm", "state": "stopped", "cause": "paused", "for_ms": 7,
-            "next_ms": null, "in_flight": 1, "pending": 5, "done": 9, "parked": 2,
+            "next_ms": null, "failing": 1, "failing_ms": 60, "lag_ms": 70, "in_flight": 1, "pending": 5, "done": 9, "parked": 2,
             "abandoned": 4, "partitions": 3,
         }],
     });
     assert_eq!(services, json!({"services": [sums], "silent": ["n9"]}));
     let attempts = desk.get("/admin/v1/services/crm/attempts").await.json();
     assert_eq!(attempts["attempts"][0]["status"], 503);
+    assert_eq!((&attempts["more"], &attempts["silent"]), (&json!(false), &json!(["n9"])));
     let nobody = desk.get("/admin/v1/services/other/attempts").await;
     assert_eq!((nobody.status, nobody.code().as_str()), (404, "not-found"));
     let dead = desk.get("/admin/v1/services/crm/dlq").await.json();
     assert_eq!(dead["entries"][0]["event"], "e");
+    assert_eq!((&dead["more"], &dead["silent"]), (&json!(true), &json!([])));
     for verb in ["wake", "pause", "resume", "forget"] {
         let done = desk.json(&format!("/admin/v1/services/crm/{verb}"), "{}").await;
         assert_eq!((done.status, done.json()), (200, services.clone()));
@@ -95,9 +116,9 @@ async fn services_are_shown_woken_and_given_again_what_they_did_not_take() {
     assert_eq!((tested.status, tested.json()["outcome"].as_str()), (200, Some("failed")));
     assert_eq!(desk.told(), ["Wake crm", "Pause crm", "Resume crm", "Forget crm", "test crm"]);
     let all = desk.json("/admin/v1/services/crm/replay", "").await;
-    assert_eq!(all.json(), json!({"replayed": 2}));
+    assert_eq!(all.json(), json!({"replayed": 2, "more": true, "silent": ["n9"]}));
     let one = desk.json("/admin/v1/services/crm/replay", r#"{"events": ["e"]}"#).await;
-    assert_eq!(one.json(), json!({"replayed": 1}));
+    assert_eq!(one.json(), json!({"replayed": 1, "more": false, "silent": ["n9"]}));
     let typo = desk.json("/admin/v1/services/crm/replay", r#"{"event": "e"}"#).await;
     assert_eq!(typo.code(), "invalid-request");
 }

@@ -192,14 +192,18 @@ impl Ls {
             if services.is_empty() {
                 return "no service is configured".to_owned();
             }
-            let titles =
-                ["NAME", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
-            let mut rows = vec![titles.map(str::to_owned).to_vec()];
+            let mut rows = vec![titles("NAME")];
             rows.extend(services.iter().map(|service| row(service, "name")));
             table(&rows)
         })?;
         whole(&told)
     }
+}
+
+fn titles(of: &str) -> Vec<String> {
+    let titles =
+        [of, "STATE", "FOR", "NEXT", "FAILING", "OWED", "LAG", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
+    titles.map(str::to_owned).to_vec()
 }
 
 fn row(service: &Value, called: &str) -> Vec<String> {
@@ -214,7 +218,12 @@ fn row(service: &Value, called: &str) -> Vec<String> {
         state,
         span("for_ms"),
         span("next_ms"),
+        match service["failing"].as_u64() {
+            Some(lanes @ 1..) => format!("{lanes} for {}", span("failing_ms")),
+            Some(_) | None => "-".to_owned(),
+        },
         service["pending"].to_string(),
+        span("lag_ms"),
         service["done"].to_string(),
         service["parked"].to_string(),
         service["abandoned"].to_string(),
@@ -243,9 +252,7 @@ impl Show {
             return Err(Problem::failed(what, "See carillon service ls"));
         };
         self.named.common.print(service, || {
-            let titles =
-                ["NODE", "STATE", "FOR", "NEXT", "OWED", "TAKEN", "ASIDE", "GIVEN-UP", "URL"];
-            let mut rows = vec![titles.map(str::to_owned).to_vec()];
+            let mut rows = vec![titles("NODE")];
             rows.extend(list(service, "nodes").iter().map(|node| row(node, "node")));
             table(&rows)
         })?;
@@ -277,11 +284,13 @@ impl Named {
     async fn attempts(self) -> Result<(), Problem> {
         let told = self.common.get(&self.path("attempts")).await?;
         self.common.print(&told, || {
-            let titles = ["AT", "NODE", "TRANSACTION", "EVENTS", "OUTCOME", "STATUS", "MS", "WHY"];
+            let titles =
+                ["AT", "NODE", "TRANSACTION", "EVENTS", "OUTCOME", "STATUS", "MS", "WHY", "ANSWER"];
             let mut rows = vec![titles.map(str::to_owned).to_vec()];
             rows.extend(list(&told, "attempts").iter().map(attempt));
             table(&rows)
-        })
+        })?;
+        whole(&told)
     }
 
     async fn test(self) -> Result<(), Problem> {
@@ -306,18 +315,42 @@ impl Named {
             if entries.is_empty() {
                 return "nothing was put aside".to_owned();
             }
-            let titles = ["EVENT", "CHAT", "STATUS", "TRANSACTION"];
+            let now_ms = runtime::wall_ms();
+            let titles = ["AGO", "EVENT", "CHAT", "STATUS", "TRANSACTION"];
             let mut rows = vec![titles.map(str::to_owned).to_vec()];
-            rows.extend(entries.iter().map(|entry| {
-                let text = |field: &str| entry[field].as_str().unwrap_or("-").to_owned();
-                if let Some(count @ 1..) = entry["abandoned"].as_u64() {
-                    let event = format!("{count} events were given up");
-                    return vec![event, text("chat"), number(entry), text("transaction")];
-                }
-                vec![text("event"), text("chat"), number(entry), text("transaction")]
-            }));
+            rows.extend(entries.iter().map(|entry| dead(entry, now_ms)));
             table(&rows)
-        })
+        })?;
+        whole(&told)?;
+        match told.get("more").and_then(Value::as_bool) {
+            Some(true) => {
+                let what = "there is more than is shown".to_owned();
+                Err(Problem::partly(what, "Replay what is shown, and ask again"))
+            }
+            Some(false) | None => Ok(()),
+        }
+    }
+}
+
+/// An event that was put aside, or how many a partition has given up.
+fn dead(entry: &Value, now_ms: u64) -> Vec<String> {
+    let text = |field: &str| entry[field].as_str().unwrap_or("-").to_owned();
+    let (event, ago) = match (entry["abandoned"].as_u64(), entry["last_ms"].as_u64()) {
+        (None | Some(0), Some(at_ms)) => (text("event"), span(now_ms.saturating_sub(at_ms))),
+        (None | Some(0), None) => (text("event"), "-".to_owned()),
+        (Some(count), _) => (format!("{count} events were given up"), "-".to_owned()),
+    };
+    vec![ago, event, text("chat"), number(entry), text("transaction")]
+}
+
+/// Of an answer, what fits a line.
+fn head(answer: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let line: Vec<&str> = answer.split_whitespace().collect();
+    let line = line.join(" ");
+    match line.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
     }
 }
 
@@ -332,6 +365,7 @@ fn attempt(attempt: &Value) -> Vec<String> {
         number(attempt),
         attempt["ms"].to_string(),
         text("error"),
+        head(&text("answer")),
     ]
 }
 
@@ -349,13 +383,38 @@ impl Replay {
         let body = if self.event.is_empty() { json!({}) } else { json!({ "events": self.event }) };
         let told = self.named.common.post(&self.named.path("replay"), &body).await?;
         let replayed = told.get("replayed").and_then(Value::as_u64).unwrap_or_default();
-        self.named.common.print(&told, || format!("{replayed} events go again"))
+        let more = told.get("more").and_then(Value::as_bool) == Some(true);
+        let again = if more { "; there are more: say it again" } else { "" };
+        self.named.common.print(&told, || format!("{replayed} events go again{again}"))?;
+        whole(&told)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::span;
+    use serde_json::json;
+
+    use super::{dead, head, row, span, titles};
+
+    #[test]
+    fn a_line_says_what_is_stuck_since_when_and_when_it_is_tried_again() {
+        let service = json!({
+            "name": "crm", "state": "up", "cause": null, "for_ms": 90_000, "next_ms": 4_000, "failing": 2,
+            "failing_ms": 61_000, "lag_ms": 62_000, "pending": 5, "done": 9, "parked": 0, "abandoned": 0,
+            "url": "http://crm",
+        });
+        let row = row(&service, "name");
+        assert_eq!(row.len(), titles("NAME").len());
+        assert_eq!(row[..7], ["crm", "up", "90s", "4s", "2 for 61s", "5", "62s"]);
+    }
+
+    #[test]
+    fn what_was_put_aside_says_when_and_an_answer_fits_a_line() {
+        let entry = json!({"event": "e", "last_ms": 3_600_000, "status": 400, "transaction": "t", "abandoned": 0});
+        assert_eq!(dead(&entry, 3_605_000)[..2], ["5s", "e"]);
+        assert_eq!(head("no\n  such\tthing"), "no such thing");
+        assert_eq!(head(&"ä".repeat(61)), format!("{}…", "ä".repeat(60)));
+    }
 
     #[test]
     fn spans_are_short() {

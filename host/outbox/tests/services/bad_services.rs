@@ -257,7 +257,7 @@ async fn a_service_whose_name_comes_to_mean_a_private_address_waits_until_it_doe
     rig.arrives(&service, &said).await;
     assert_eq!(service.seen().len(), 2);
     let attempts = node.services.attempts_everywhere(CRM).await.unwrap();
-    let failed = attempts.iter().filter(|(_, it)| it.status.is_none()).count();
-    assert_eq!((attempts.len(), failed), (5, 3), "and somebody can see why");
+    let failed = attempts.all.iter().filter(|(_, it)| it.status.is_none()).count();
+    assert_eq!((attempts.all.len(), failed), (5, 3), "and somebody can see why");
     assert!(inside.is_untouched().await);
 }

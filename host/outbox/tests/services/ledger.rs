@@ -7,18 +7,20 @@
     reason = "what a test needs is there, or it fails"
 )]
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions};
 use model::{
     Attrs, Body, Change, ChatToken, Entry, Frozen, FrozenId, Lane, Message, MessageId, Outbox,
-    OutboxChange, OutboxEntry, Route, encode, is_outbox,
+    OutboxChange, OutboxEntry, Outcall, Route, encode, is_outbox,
 };
-use outbox::{Call, Desk, Later, Reply, Services};
+use outbox::{Call, Desk, Hook, Later, Reply, Services};
 use replication::core::{Outcome, Why};
 use segment::{Chain, LogEntry};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// What all nodes share. Clones are the same.
 #[derive(Clone, Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct Ledger {
 pub(crate) struct Seat {
     node: NodeId,
     ledger: Ledger,
+    hook: Option<Hook>,
 }
 
 #[derive(Debug)]
@@ -39,6 +42,12 @@ struct Inner {
     /// Whether what is appended waits to be committed.
     held: bool,
     services: Vec<Services>,
+    /// What plugins wait for, and what they were told.
+    calls: Vec<(PartitionId, Call)>,
+    replies: Vec<Reply>,
+    /// Where whole pages of a log are waited for, if they are; and how many are.
+    pages: Option<Arc<Semaphore>>,
+    reading: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -48,6 +57,8 @@ struct Log {
     fold: Outbox,
     leader: NodeId,
     epoch: u64,
+    /// Entries that are on no disk any more.
+    gone: BTreeSet<u64>,
     waiting: Vec<(usize, oneshot::Sender<Outcome>)>,
 }
 
@@ -60,6 +71,7 @@ impl Log {
             fold: Outbox::default(),
             leader,
             epoch: 1,
+            gone: BTreeSet::new(),
             waiting: Vec::new(),
         };
         log.append(Bytes::from_static(&[0]));
@@ -96,12 +108,15 @@ impl Ledger {
     /// Logs that are led by `leader`.
     pub(crate) fn new(partitions: u16, leader: &str) -> Self {
         let logs = (0..partitions).map(|_| Log::new(leader)).collect();
-        let inner = Inner { logs, held: false, services: Vec::new() };
+        let (services, calls, replies) = (Vec::new(), Vec::new(), Vec::new());
+        let (pages, reading) = (None, Arc::default());
+        let inner = Inner { logs, held: false, services, calls, replies, pages, reading };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    pub(crate) fn seat(&self, node: &str) -> Arc<Seat> {
-        Arc::new(Seat { node: node.parse().expect("a name"), ledger: self.clone() })
+    /// A place for a node, which waits for `hook` between its steps.
+    pub(crate) fn seat(&self, node: &str, hook: Option<Hook>) -> Arc<Seat> {
+        Arc::new(Seat { node: node.parse().expect("a name"), ledger: self.clone(), hook })
     }
 
     /// Somebody is to be told of what is committed from now on.
@@ -231,6 +246,44 @@ impl Ledger {
         self.lane(partition, service)?.unfinished.front().map(Arc::clone)
     }
 
+    /// A plugin calls a service.
+    pub(crate) fn calls(&self, partition: u16, call: Call) {
+        self.inner().calls.push((PartitionId(partition), call));
+        self.ring(partition);
+    }
+
+    /// An entry is on no disk any more.
+    pub(crate) fn loses(&self, partition: u16, seq: u64) {
+        self.inner().logs[usize::from(partition)].gone.insert(seq);
+    }
+
+    /// From now on whoever reads a whole page of a log waits.
+    pub(crate) fn reads_wait(&self) {
+        self.inner().pages = Some(Arc::new(Semaphore::new(0)));
+    }
+
+    /// One of them goes on, if one waits.
+    pub(crate) fn read_one(&self) {
+        let inner = self.inner();
+        let waits = inner.reading.load(Ordering::SeqCst) > 0;
+        inner.pages.iter().filter(|_| waits).for_each(|pages| pages.add_permits(1));
+    }
+
+    /// All of them do, and nobody waits any more.
+    pub(crate) fn reads_go_on(&self) {
+        self.inner().pages.take().into_iter().for_each(|pages| pages.add_permits(1000));
+    }
+
+    /// How many wait.
+    pub(crate) fn reading(&self) -> usize {
+        self.inner().reading.load(Ordering::SeqCst)
+    }
+
+    /// What plugins were told.
+    pub(crate) fn replies(&self) -> Vec<Reply> {
+        self.inner().replies.clone()
+    }
+
     fn ring(&self, partition: u16) {
         let services = self.inner().services.clone();
         services.iter().for_each(|services| services.ring(PartitionId(partition)));
@@ -253,6 +306,10 @@ impl Seat {
 impl Desk for Seat {
     fn node(&self) -> NodeId {
         self.node.clone()
+    }
+
+    fn hook(&self) -> Option<&Hook> {
+        self.hook.as_ref()
     }
 
     fn others(&self) -> Vec<NodeId> {
@@ -301,11 +358,22 @@ impl Desk for Seat {
         seq
     }
 
-    fn calls(&self, _partition: PartitionId, _epoch: u64, _service: &str) -> Vec<Call> {
-        Vec::new()
+    fn calls(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        wanted: &dyn Fn(&Outcall) -> bool,
+    ) -> Vec<Call> {
+        let calls = self.ledger.inner().calls.clone();
+        let of = calls.into_iter().filter(|(place, it)| *place == partition && wanted(&it.outcall));
+        self.led(partition, epoch, |_log| of.map(|(_, call)| call).collect()).unwrap_or_default()
     }
 
-    fn reply(&self, _reply: Reply) -> Later<'_, bool> {
+    fn reply(&self, reply: Reply) -> Later<'_, bool> {
+        let mut inner = self.ledger.inner();
+        let same = |call: &Call| (call.chat, call.number) == (reply.chat, reply.number);
+        inner.calls.retain(|(_, call)| !same(call));
+        inner.replies.push(reply);
         Box::pin(async { true })
     }
 
@@ -335,11 +403,12 @@ impl Desk for Seat {
         partition: PartitionId,
         from: u64,
         entries_max: usize,
-        _bytes_max: usize,
+        bytes_max: usize,
     ) -> Later<'_, Option<Vec<LogEntry>>> {
         let inner = self.ledger.inner();
         let log = &inner.logs[usize::from(partition.0)];
-        let entries = (1..).zip(&log.entries[..log.committed]).filter(|(seq, _)| *seq >= from);
+        let there = |seq: &u64| *seq >= from && !log.gone.contains(seq);
+        let entries = (1..).zip(&log.entries[..log.committed]).filter(|(seq, _)| there(seq));
         let page = entries.take(entries_max).map(|(seq, (epoch, payload))| LogEntry {
             epoch: *epoch,
             seq,
@@ -347,6 +416,15 @@ impl Desk for Seat {
             payload: payload.clone(),
         });
         let page = page.collect();
-        Box::pin(async move { Some(page) })
+        let waits = inner.pages.clone().filter(|_| bytes_max >= 1 << 20);
+        let reading = Arc::clone(&inner.reading);
+        Box::pin(async move {
+            if let Some(pages) = waits {
+                reading.fetch_add(1, Ordering::SeqCst);
+                pages.acquire().await.expect("nobody closes it").forget();
+                reading.fetch_sub(1, Ordering::SeqCst);
+            }
+            Some(page)
+        })
     }
 }

@@ -2,6 +2,7 @@
 //! the clock is moved by hand. Nothing here waits for real time.
 
 mod bad_services;
+mod changing;
 mod ledger;
 #[expect(dead_code, reason = "other stories need the rest of it")]
 #[path = "../../../transaction/tests/services/outside.rs"]

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::Dialect;
-use outbox::{Keep, Order, ServiceConfig, ServiceView, Services};
+use outbox::{Hook, Keep, Order, ServiceConfig, ServiceView, Services};
 use runtime::{EnteredClock, SimulatedClock, Stop, Tasks};
 use transaction::{BatchLimits, Names, Retry, Sender, SenderConfig};
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Seat};
 use crate::service::Service;
 
 /// The clock is moved by so much: little beside every time that an attempt has, so that what goes over a
@@ -62,10 +62,18 @@ impl Rig {
         configs: Vec<ServiceConfig>,
         sends: SenderConfig,
     ) -> Node {
+        self.start_at(self.ledger.seat(name, None), configs, sends)
+    }
+
+    /// Starts a node that waits for this between its steps.
+    pub(crate) fn start_hooked(&self, name: &str, configs: Vec<ServiceConfig>, hook: Hook) -> Node {
+        self.start_at(self.ledger.seat(name, Some(hook)), configs, SenderConfig::default())
+    }
+
+    fn start_at(&self, seat: Arc<Seat>, configs: Vec<ServiceConfig>, sends: SenderConfig) -> Node {
         let tasks = Tasks::current(Stop::default());
         let sender = Sender::new(sends).unwrap();
         let names = Names { cluster: "example.org".to_owned() };
-        let seat = self.ledger.seat(name);
         let services = Services::start(seat, Arc::new(sender), configs, &names, &tasks);
         self.ledger.tells(&services);
         Node { services, tasks }

@@ -251,12 +251,12 @@ async fn what_was_put_aside_is_sent_again_once_under_its_id() {
     })
     .await;
     let letters = node.services.letters_everywhere(CRM).await.unwrap();
-    assert_eq!((letters.len(), letters[0].status), (1, Some(422)));
+    assert_eq!((letters.all.len(), letters.all[0].status), (1, Some(422)));
     let refused = service.seen()[0].clone();
     service.does(|_| Does::Status(200));
     let wanted = || node.services.replay_everywhere(CRM, None);
     let (one, other) = tokio::join!(wanted(), wanted());
-    assert!(one.unwrap() + other.unwrap() >= 1);
+    assert!(one.unwrap().all + other.unwrap().all >= 1);
     said.extend(rig.says(0, 1..2));
     rig.arrives(&service, &said).await;
     rig.is_settled(0).await;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use model::{Dialect, EventPlace, Frozen, FrozenId, MessageId, OutboxChange, OutboxEntry, Part};
 use rand::RngExt;
 use transaction::{
-    BatchLimits, Cutting, Ended, Event, Found, Names, Owed, Settlement, Step, TransactionId, Tried,
-    VERSION, Verdict, render,
+    BatchLimits, Cutting, Ended, Event, Found, Names, Owed, Piece, Settlement, Step, TransactionId,
+    Tried, VERSION, Verdict, render,
 };
 
 use crate::SERVICE;
@@ -106,6 +106,21 @@ impl World {
         some.then_some(Part { dialect, render, events, hash, rounds })
     }
 
+    /// What is there goes again; what is gone, by itself, to be given up.
+    fn parts(&self, lane: u16, events: &[EventPlace], rounds: u8) -> Vec<Part> {
+        let log = &self.logs[usize::from(lane)];
+        let (left, gone) = events.iter().partition(|place| log.event(place).is_some());
+        let gone = Part {
+            dialect: Dialect::Webhook,
+            render: VERSION,
+            events: gone,
+            hash: [0; 32],
+            rounds,
+        };
+        let gone = Some(gone).filter(|gone| !gone.events.is_empty());
+        self.part(lane, left, rounds).into_iter().chain(gone).collect()
+    }
+
     fn cut(&mut self, lane: u16, settled: Option<FrozenId>) {
         let log = &self.logs[usize::from(lane)];
         let booked = log.fold.service(SERVICE).expect("described");
@@ -163,10 +178,13 @@ impl World {
     }
 
     fn settle(&mut self, lane: u16, settlement: Settlement) {
-        let Settlement { id, again, parked, status } = settlement;
-        let again = again.into_iter().filter_map(|it| self.part(lane, it.events, it.rounds));
-        let again = again.collect();
+        let Settlement { id, again, parked, lost, status } = settlement;
         let service = SERVICE.to_owned();
+        if lost > 0 {
+            return self.wait_for(lane, vec![OutboxChange::Abandon { service, id }]);
+        }
+        let parts = |it: Piece| self.parts(lane, &it.events, it.rounds);
+        let again = again.into_iter().flat_map(parts).collect();
         self.wait_for(lane, vec![OutboxChange::Settle { service, id, again, parked, status }]);
     }
 

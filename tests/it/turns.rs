@@ -1,0 +1,138 @@
+//! Where a service wants one transaction after another from the whole cluster, nodes take turns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::{Cluster, Receiver, eventually};
+
+use crate::services::{adds, says, texts, webhook};
+
+/// Chats that are led by different nodes, so that each node has something to send.
+async fn chats_of_all(cluster: &Cluster) -> Vec<String> {
+    let mut tokens: Vec<Option<String>> = vec![None; 3];
+    while tokens.iter().any(Option::is_none) {
+        let token = cluster.http(0).create().await;
+        let primary = cluster.primary(&token).await;
+        tokens[primary] = Some(token);
+    }
+    tokens.into_iter().flatten().collect()
+}
+
+/// Lets waiting requests go one by one, until everything has come.
+async fn one_by_one(receiver: &Receiver, wanted: usize) {
+    while texts(receiver).len() < wanted {
+        eventually("one request", async || {
+            let (waits, come) = (receiver.waiting() > 0, texts(receiver).len());
+            if waits || come >= wanted { Ok(()) } else { Err(come) }
+        })
+        .await;
+        receiver.let_go(1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_order_is_the_services_one_transaction_is_under_way_in_the_whole_cluster() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut service = webhook(&receiver, folder.path());
+    service.order = node::config::Order::Service;
+    service.from = node::config::From::Start;
+    receiver.hold();
+    let mut cluster = Cluster::start_with(3, adds(&service)).await;
+    let tokens = chats_of_all(&cluster).await;
+    let mut wanted = 0;
+    for (number, token) in tokens.iter().enumerate() {
+        wanted += says(&cluster, token, number * 10..number * 10 + 5).await.len();
+    }
+    one_by_one(&receiver, wanted).await;
+    assert_eq!(receiver.waited_at_once(), 1, "one at a time, of three nodes");
+    for (number, token) in tokens.iter().enumerate() {
+        wanted += says(&cluster, token, 100 + number * 10..105 + number * 10).await.len();
+    }
+    let holder = eventually("an attempt of a node that has the turn", async || {
+        let turn = cluster.registry().get("services/crm/turn").await.map_err(|e| e.to_string())?;
+        let turn: Value =
+            turn.and_then(|it| serde_json::from_slice(&it.data).ok()).unwrap_or_default();
+        let holder = ["n1", "n2", "n3"].iter().position(|node| turn["holder"] == *node);
+        holder.filter(|_| receiver.waiting() == 1).ok_or_else(|| turn.to_string())
+    })
+    .await;
+    // It dies in the middle of an attempt; its next life lets the others know at once that the turn is free.
+    cluster.kill(holder).await;
+    cluster.restart(holder).await;
+    one_by_one(&receiver, wanted).await;
+    assert_eq!(receiver.waited_at_once(), 1, "also after a take-over");
+    receiver.open();
+}
+
+/// Two partitions at least that each node leads, with a chat in each.
+async fn two_lanes_of_each(cluster: &Cluster) -> Vec<String> {
+    let mut lanes: [BTreeMap<u64, String>; 3] = Default::default();
+    while lanes.iter().any(|of| of.len() < 2) {
+        let token = cluster.http(0).create().await;
+        let primary = cluster.primary(&token).await;
+        let owners = cluster.http(0).get(&format!("/v1/chats/{token}/owners")).await.expect(200);
+        lanes[primary].insert(owners["partition"].as_u64().expect("a number"), token);
+    }
+    lanes.into_iter().flat_map(BTreeMap::into_values).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_is_passed_on_between_two_attempts_though_more_waits_in_other_lanes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let mut service = webhook(&receiver, folder.path());
+    service.order = node::config::Order::Service;
+    service.from = node::config::From::Start;
+    service.batch_events = 1;
+    receiver.hold();
+    let mut cluster = Cluster::start_with(3, adds(&service)).await;
+    let tokens = two_lanes_of_each(&cluster).await;
+    let mut wanted = 0;
+    for (number, token) in tokens.iter().enumerate() {
+        wanted += says(&cluster, token, number * 100..number * 100 + 8).await.len();
+    }
+    let mut holders = Vec::new();
+    let mut come = 0;
+    while come < wanted {
+        eventually("one request", async || {
+            come = texts(&receiver).len();
+            if receiver.waiting() > 0 || come >= wanted { Ok(()) } else { Err(come) }
+        })
+        .await;
+        holders.push(holder(&cluster).await);
+        // As long as the service takes for each: whoever believes that it may sends meanwhile.
+        runtime::sleep(Duration::from_millis(150)).await;
+        receiver.let_go(receiver.waiting().min(1));
+    }
+    holders.dedup();
+    assert!(holders.len() > 3, "it was passed on: {holders:?}");
+    assert_eq!(receiver.waited_at_once(), 1, "one at a time, also while it is passed on");
+    stops_in_an_attempt(&mut cluster, &receiver, &tokens).await;
+}
+
+/// A node that stops while its attempt is under way leaves the turn to those who miss it: the service may still be busy.
+async fn stops_in_an_attempt(cluster: &mut Cluster, receiver: &Receiver, tokens: &[String]) {
+    for (number, token) in tokens.iter().enumerate() {
+        says(cluster, token, 1000 + number..1001 + number).await;
+    }
+    let holder = eventually("an attempt", async || {
+        let holder = holder(cluster).await;
+        let holder = ["n1", "n2", "n3"].iter().position(|node| holder == *node);
+        holder.filter(|_| receiver.waiting() == 1).ok_or("nothing waits")
+    })
+    .await;
+    cluster.stop(holder).await;
+    let left = cluster.registry().get("services/crm/turn").await.expect("it is there");
+    let left: Value = serde_json::from_slice(&left.expect("a turn").data).expect("JSON");
+    assert_eq!(left["holder"], ["n1", "n2", "n3"][holder], "it was not given back");
+    receiver.open();
+}
+
+/// Who has the turn.
+async fn holder(cluster: &Cluster) -> String {
+    let turn = cluster.registry().get("services/crm/turn").await.ok().flatten();
+    let turn: Value = turn.and_then(|it| serde_json::from_slice(&it.data).ok()).unwrap_or_default();
+    turn["holder"].as_str().unwrap_or_default().to_owned()
+}
