@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::auth::{Caller, Denied, Grant, InChat, Needs, Public};
 use crate::body::{at_least, collect, discard};
-use crate::calling::{context, settle};
+use crate::calling::{Aside, context, settle};
 use crate::connected::Connected;
 use crate::endpoints::Edge;
 use crate::json::is_json;
@@ -251,7 +251,9 @@ impl<G: Grant> Asked<G> {
 
     /// Whom to ask, and what is said beside the request.
     fn call(self, request: &Request, wait: Duration) -> Result<(Arc<Edge>, CallContext), Problem> {
-        let context = context(&self.edge, &self.grant, request, wait, self.id(), self.seen()?)?;
+        let connection = self.parts.extensions.get().map_or(0, Connected::number);
+        let aside = Aside { wait, request_id: self.id(), seen: self.seen()?, connection };
+        let context = context(&self.edge, &self.grant, request, aside)?;
         Ok((self.edge, context))
     }
 

@@ -9,13 +9,17 @@ use runtime::{Stop, Tasks};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::crowd::Place;
+use crate::socket::Stalled;
 
 /// A connection's place, what ends it, and where work for it may run.
 #[derive(Clone, Debug)]
 pub(crate) struct Connected {
     /// Only held.
     _places: Arc<(OwnedSemaphorePermit, Place)>,
+    /// Another for every connection.
+    number: u64,
     draining: Stop,
+    stalled: Stalled,
     tasks: Tasks,
 }
 
@@ -27,12 +31,25 @@ impl Connected {
         draining: Stop,
         tasks: Tasks,
     ) -> Self {
-        Self { _places: Arc::new((slot, place)), draining, tasks }
+        let stalled = Stalled::default();
+        // 0 is no connection's.
+        let number = rand::random::<u64>().max(1);
+        Self { _places: Arc::new((slot, place)), number, draining, stalled, tasks }
     }
 
     /// Given when the listener closes: say goodbye and end.
     pub(crate) fn draining(&self) -> &Stop {
         &self.draining
+    }
+
+    /// What tells it from all others.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether its client took nothing for too long.
+    pub(crate) fn stalled(&self) -> &Stalled {
+        &self.stalled
     }
 
     /// The listener's tasks.

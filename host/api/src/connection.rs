@@ -35,6 +35,7 @@ pub(crate) async fn serve(
     connected: Connected,
 ) {
     let (draining, stop) = (connected.draining().clone(), connected.stop().clone());
+    let stalled = connected.stalled().clone();
     let first_byte = tokio::select! {
         biased;
         () = draining.stopped() => return,
@@ -45,12 +46,13 @@ pub(crate) async fn serve(
         return;
     }
     let service = service_fn(move |request| answer(router.clone(), connected.clone(), request));
+    let socket = Socket::new(stream, patience.stall, stalled);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Socket::new(stream, patience.stall)), service)
+        .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     // One signal is listened to at a time: both are looked at whenever the connection does anything.

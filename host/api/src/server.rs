@@ -18,7 +18,7 @@ use crate::crowd::Crowd;
 use crate::metrics::{self, ConnectionCounters};
 use crate::pings::NoServices;
 use crate::problem::Problem;
-use crate::socket::{Socket, alone};
+use crate::socket::{Socket, Stalled, alone};
 use crate::{
     Ask, Auth, Config, Objects, Patience, Pings, Twilio, connection, endpoints, install_metrics,
 };
@@ -291,7 +291,7 @@ fn admit(stream: TcpStream, peer: IpAddr, gate: &Arc<Gate>, router: &Router, tas
 /// Tells a connection why it is not served, unless too many are being told already.
 fn refuse(stream: TcpStream, why: &'static str, gate: &Gate, tasks: &Tasks) {
     if let Ok(slot) = Arc::clone(&gate.turned_away).try_acquire_owned() {
-        let socket = Socket::new(stream, gate.patience.stall);
+        let socket = Socket::new(stream, gate.patience.stall, Stalled::default());
         tasks.spawn("http turned away", turn_away(socket, why, slot, tasks.stop().clone()));
     }
 }

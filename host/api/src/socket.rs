@@ -8,6 +8,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +28,22 @@ const LINGER_BYTES_MAX: usize = 8 << 20;
 
 type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Whether a client took nothing for too long. Clones are the same; whoever writes through HTTP's machinery, which
+/// only drops them then, can tell by it why.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stalled(Arc<AtomicBool>);
+
+impl Stalled {
+    /// Whether it did.
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn now(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// A socket between hyper and a client.
 pub(crate) struct Socket {
     stream: TcpStream,
@@ -35,6 +53,8 @@ pub(crate) struct Socket {
     stall_max: Duration,
     /// Runs while one does.
     stall: Option<Timer>,
+    /// Told when one has.
+    stalled: Stalled,
     /// Ours, written before anything else.
     instead: Bytes,
     /// Runs while closing.
@@ -43,13 +63,14 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// A socket whose client may take nothing of an answer for `stall_max`.
-    pub(crate) fn new(stream: TcpStream, stall_max: Duration) -> Self {
+    /// A socket whose client may take nothing of an answer for `stall_max`; `stalled` is told if it does.
+    pub(crate) fn new(stream: TcpStream, stall_max: Duration, stalled: Stalled) -> Self {
         Self {
             stream,
             ended: false,
             stall_max,
             stall: None,
+            stalled,
             instead: Bytes::new(),
             linger: None,
             lingered_bytes: 0,
@@ -82,6 +103,7 @@ impl Socket {
         let within = self.stall_max;
         let stall = self.stall.get_or_insert_with(|| Box::pin(runtime::sleep(within)));
         ready!(stall.as_mut().poll(cx));
+        self.stalled.now();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 

@@ -106,7 +106,7 @@ async fn keeps(ledger: &Arc<Alone>) -> (Duration, Kept) {
 
 fn context() -> CallContext {
     let deadline = runtime::now() + LONG;
-    CallContext { deadline, request_id: String::new(), seen: None, hop: 0 }
+    CallContext { deadline, request_id: String::new(), seen: None, hop: 0, caller: 0 }
 }
 
 fn last_page(chat: u64) -> Request {

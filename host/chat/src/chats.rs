@@ -24,6 +24,7 @@ use crate::ran::{because, not_committed};
 use crate::reign::{Committed, Phase, Reign};
 use crate::replies::Replies;
 use crate::tending::TENDED_MAX;
+use crate::waiting::Waiting;
 use crate::{
     CallContext, Code, Config, Others, Owners, Refusal, Request, RequestOutcome, Response, keeper,
     loading,
@@ -64,8 +65,8 @@ pub(crate) struct Shared {
     pub(crate) reigns_changed: Notify,
     /// Given when the node is stopping.
     pub(crate) stopping: Stop,
-    /// How many more readers may wait.
-    pub(crate) waiting: Semaphore,
+    /// Places for readers who wait.
+    pub(crate) waiting: Waiting,
     /// Room for what is known of people and not written.
     pub(crate) places: Arc<Semaphore>,
     pub(crate) tasks: Tasks,
@@ -131,7 +132,7 @@ impl Chats {
             rested: (0..partitions).map(|_| Mutex::default()).collect(),
             reigns_changed: Notify::new(),
             stopping: Stop::default(),
-            waiting: Semaphore::new(config.waiting_max),
+            waiting: Waiting::new(config.waiting_max),
             places: Arc::new(Semaphore::new(PLACES_MAX)),
             tasks: tasks.clone(),
             replies: Replies::default(),

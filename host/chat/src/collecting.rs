@@ -98,6 +98,15 @@ impl Shared {
         Some(overdue).filter(|_| is_known && !is_used)
     }
 
+    /// When a chat was over that nobody ended, if its time is past and nobody has written that yet: then, or with what was
+    /// said last.
+    pub(crate) fn over_by_itself(&self, chat: &Chat) -> Option<u64> {
+        match overdue(chat, self.ledger.wall_ms(), self.config.collect, false) {
+            Some(Overdue::Expired { ended_ms }) => Some(ended_ms),
+            Some(Overdue::Idle | Overdue::Forgotten) | None => None,
+        }
+    }
+
     /// Ends or forgets one chat, if it is still to be when its turn comes.
     async fn collect(
         &self,

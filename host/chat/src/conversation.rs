@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::{Change, Chat, ChatToken, Cursor, Entry, KeyHash, Known, Message, Outcall, Redaction};
+use model::{
+    Change, Chat, ChatStatus, ChatToken, Cursor, Entry, KeyHash, Known, Message, Outcall,
+    Redaction, Roster,
+};
 use runtime::Instant;
 use tokio::sync::{MutexGuard, Notify};
 
@@ -154,6 +157,15 @@ impl Conversation {
             head: places.head(),
             ended_at: *ended_at,
         })
+    }
+
+    /// How far the chat has come and who is in it, by what is committed; `None` for a chat whose first entry is not, and for
+    /// one of more than `most`.
+    pub(crate) fn roster(&self, most: usize) -> Option<(ChatStatus, Arc<Roster>)> {
+        let live = locked(&self.live);
+        let chat = &live.committed.chat;
+        let told = chat.turn > 0 && chat.roster.len() <= most;
+        told.then(|| (chat.status, Arc::clone(&chat.roster)))
     }
 
     /// The last committed message; `None` for a chat whose first entry is not committed.
@@ -460,6 +472,6 @@ pub(crate) fn weight(message: &Message) -> usize {
 impl Page {
     /// Nothing, to somebody who stands at `cursor`.
     pub(crate) fn empty(cursor: Cursor) -> Self {
-        Self { messages: Vec::new(), cursor, head: cursor, more: false, pulse: None }
+        Self { messages: Vec::new(), cursor, head: cursor, more: false, gap: None, pulse: None }
     }
 }

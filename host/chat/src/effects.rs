@@ -16,12 +16,6 @@ use crate::config::ROSTER_BYTES_MAX;
 /// Most pairs on one thing.
 pub(crate) const ATTRS_MAX: usize = 64;
 
-/// What a participant takes in an answer besides texts: lengths, times, the ordinal.
-const PARTICIPANT_BYTES: usize = 32;
-
-/// What a pair takes besides its texts.
-const PAIR_BYTES: usize = 6;
-
 /// The state of somebody who just joined.
 const CONNECTED: &str = "connected";
 
@@ -130,8 +124,9 @@ impl<'a> Effects<'a> {
             Effect::MemberAttr { member, name, value } => {
                 if let Some(there) = self.chat().roster.get(&member) {
                     fits(&there.attrs, &name, "a participant")?;
-                    let before = there.attrs.get(&name).map_or(0, |value| pair_bytes(&name, value));
-                    has_bytes(self.chat(), before, pair_bytes(&name, &value))?;
+                    let pair = Participant::pair_bytes;
+                    let before = there.attrs.get(&name).map_or(0, |value| pair(&name, value));
+                    has_bytes(self.chat(), before, pair(&name, &value))?;
                     self.push(Change::MemberAttr { id: member, name, value });
                 }
             }
@@ -275,32 +270,18 @@ pub(crate) fn admits(
         return Err(Full::Places);
     }
     let (status, kept_role) = there.map_or((CONNECTED, ""), |there| (&there.status, &there.role));
-    let after = text_bytes(id, role.unwrap_or(kept_role), status, attrs);
-    has_bytes(chat, there.map_or(0, participant_bytes), after)
+    let after = Participant::bytes_of(id, role.unwrap_or(kept_role), status, attrs);
+    has_bytes(chat, there.map_or(0, Participant::bytes), after)
 }
 
-/// Whether what took `before` bytes of the roster may take `after`. Everybody is only looked at if it
-/// grows, which copies the roster anyway; what shrinks always may, also in a chat that holds too much.
+/// Whether what took `before` bytes of the roster may take `after`. What shrinks always may, also in a chat that holds
+/// too much.
 fn has_bytes(chat: &Chat, before: usize, after: usize) -> Result<(), Full> {
     if after <= before {
         return Ok(());
     }
-    let all: usize = chat.roster.values().map(participant_bytes).sum();
-    if all - before + after <= ROSTER_BYTES_MAX { Ok(()) } else { Err(Full::Bytes) }
-}
-
-/// What somebody takes in an answer between nodes, at most.
-fn participant_bytes(of: &Participant) -> usize {
-    text_bytes(&of.id, &of.role, &of.status, &of.attrs)
-}
-
-fn text_bytes(id: &str, role: &str, status: &str, attrs: &Attrs) -> usize {
-    let pairs: usize = attrs.iter().map(|(name, value)| pair_bytes(name, value)).sum();
-    PARTICIPANT_BYTES + id.len() + role.len() + status.len() + pairs
-}
-
-const fn pair_bytes(name: &str, value: &str) -> usize {
-    PAIR_BYTES + name.len() + value.len()
+    let all = (chat.roster_bytes + after).saturating_sub(before);
+    if all <= ROSTER_BYTES_MAX { Ok(()) } else { Err(Full::Bytes) }
 }
 
 fn fits(attrs: &Attrs, name: &str, on: &'static str) -> Result<(), Misfit> {
@@ -331,7 +312,7 @@ mod tests {
     use model::{Change, Chat, ChatToken, Participant};
     use plugin::Effect;
 
-    use super::{ATTRS_MAX, Effects, Full, Misfit, OnMisfit, participant_bytes};
+    use super::{ATTRS_MAX, Effects, Full, Misfit, OnMisfit};
 
     fn chat(max_participants: Option<u32>) -> Chat {
         Chat { max_participants, ..Chat::new(ChatToken([1; 16])) }
@@ -390,7 +371,7 @@ mod tests {
                 attrs: (0..ATTRS_MAX).map(|n| (format!("{n}"), text.clone())).collect(),
             };
             let encoded = postcard::to_allocvec(&most).unwrap().len();
-            let counted = participant_bytes(&most);
+            let counted = most.bytes();
             assert!(encoded <= counted, "{encoded} bytes, {counted} counted");
         }
     }

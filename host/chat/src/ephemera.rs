@@ -5,7 +5,7 @@
 //! nothing here may be a claim about the past: who was not heard yet is not gone, they are given the whole time
 //! from the beginning of the reign. What changed is numbered, so that whoever follows is told each part once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use model::{Change, Chat, Cursor, Entry, Participant, Roster};
@@ -49,7 +49,7 @@ pub(crate) struct Ephemera {
     /// Whose polls are to be told.
     polled: Vec<Box<str>>,
     /// Readers that wait, and how often each does.
-    attending: Vec<(Box<str>, u32)>,
+    attending: HashMap<Box<str>, u32>,
     /// Who was unavailable and was heard.
     back: Vec<Box<str>>,
     /// When the chat is to be looked at for silence.
@@ -98,8 +98,8 @@ pub(crate) struct Moved {
     pub(crate) count: u64,
     pub(crate) typing: Option<Vec<String>>,
     pub(crate) marks: Option<BTreeMap<String, Cursor>>,
-    /// Who is there is another, or stands otherwise.
-    pub(crate) people: bool,
+    /// Who is there is another, or stands otherwise: since then.
+    pub(crate) people: Option<u64>,
 }
 
 /// How many places a name takes.
@@ -161,19 +161,21 @@ impl Ephemera {
 
     /// Somebody waits for messages: as long as they do they are not silent.
     pub(crate) fn attend(&mut self, id: &str) {
-        match self.attending.iter_mut().find(|(of, _)| **of == *id) {
-            Some((_, count)) => *count += 1,
-            None => self.attending.push((id.into(), 1)),
+        match self.attending.get_mut(id) {
+            Some(count) => *count += 1,
+            None => _ = self.attending.insert(id.into(), 1),
         }
     }
 
     /// They wait no more.
     pub(crate) fn turn_away(&mut self, id: &str, now: Instant) {
-        let Some(at) = self.attending.iter().position(|(of, _)| **of == *id) else { return };
-        if let Some((_, count)) = self.attending.get_mut(at) {
-            *count -= 1;
-            if *count == 0 {
-                self.attending.swap_remove(at);
+        let Some(count) = self.attending.get_mut(id) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.attending.remove(id);
+            // A crowd that has gone leaves no room behind that nobody needs.
+            if self.attending.capacity() > 4 * self.attending.len().max(8) {
+                self.attending.shrink_to_fit();
             }
         }
         if let Ok(at) = self.place(id)
@@ -204,7 +206,7 @@ impl Ephemera {
     }
 
     fn attends(&self, id: &str) -> bool {
-        self.attending.iter().any(|(of, _)| **of == *id)
+        self.attending.contains_key(id)
     }
 
     /// Somebody types, or goes on typing. Whether that is news; `None`: there is no room for one more.
@@ -239,15 +241,19 @@ impl Ephemera {
     }
 
     /// Somebody has read up to a message; only what is later counts. Whether that is news; `None`: there is no
-    /// room for one more.
+    /// room for one more. Whoever said so longest ago makes room, and members only for members.
     pub(crate) fn mark(
         &mut self,
-        who: &str,
-        upto: Cursor,
+        (who, upto): (&str, Cursor),
+        roster: &Roster,
         now: Instant,
         place: impl FnOnce() -> Option<Place>,
     ) -> Option<bool> {
         let at = self.marks.iter().position(|mark| *mark.who == *who);
+        let goes = match at {
+            None if self.marks.len() >= PEOPLE_MAX => Some(self.makes_room(who, roster)?),
+            _ => None,
+        };
         let mut mark = match at {
             Some(at) if self.marks.get(at).is_some_and(|mark| mark.what >= upto) => {
                 return Some(false);
@@ -256,13 +262,19 @@ impl Ephemera {
             None => Named { who: who.into(), what: upto, _place: place()? },
         };
         mark.what = upto;
-        if self.marks.len() >= PEOPLE_MAX {
-            self.marks.remove(0);
+        if let Some(goes) = goes {
+            self.marks.remove(goes);
         }
         self.marks.push(mark);
         self.marked = Some(now);
         self.marks_at = self.next();
         Some(true)
+    }
+
+    /// Whose mark goes for that of `who`.
+    fn makes_room(&self, who: &str, roster: &Roster) -> Option<usize> {
+        let stranger = self.marks.iter().position(|mark| !roster.contains_key(&*mark.who));
+        stranger.or_else(|| roster.contains_key(who).then_some(0))
     }
 
     /// Forgets how far everybody has read, if nobody said so for `keep`.
@@ -415,7 +427,7 @@ impl Ephemera {
             count: self.count,
             typing: is_news(self.typing_at).then(names),
             marks: is_news(self.marks_at).then(marks),
-            people: is_news(self.people_at),
+            people: is_news(self.people_at).then_some(self.people_at),
         }
     }
 

@@ -144,6 +144,24 @@ fn who_waits_is_not_silent_however_long() {
 }
 
 #[test]
+fn of_many_who_wait_each_is_heard_as_long_as_they_do_and_nothing_is_left_of_them() {
+    let mut story = Story::of(&["alice", "bob"]);
+    let strangers: Vec<String> = (0..5_000).map(|n| format!("p{n}")).collect();
+    for id in strangers.iter().map(String::as_str).chain(["alice", "bob"]) {
+        story.people.attend(id);
+    }
+    let now = story.after(60_000).now;
+    story.people.turn_away("bob", now);
+    strangers.iter().for_each(|id| story.people.turn_away(id, now));
+    assert_eq!(story.after(20_001).gone(), ["bob"], "alice waits on");
+    let now = story.now;
+    story.people.turn_away("alice", now);
+    assert!(story.people.attending.is_empty() && story.people.attending.capacity() < 64);
+    story.people.turn_away("alice", now);
+    assert_eq!(story.after(20_001).gone(), ["alice"]);
+}
+
+#[test]
 fn who_is_heard_again_is_back_once() {
     let mut story = Story::of(&["alice"]);
     assert_eq!(story.after(20_001).gone(), ["alice"]);
@@ -241,7 +259,7 @@ fn typing_is_told_when_it_begins_and_when_it_ends() {
     assert_eq!(story.people.types("alice", now, place), Some(true));
     let told = story.people.moved(Some(start));
     assert_eq!(told.typing, Some(vec!["alice".to_owned()]));
-    assert_eq!((told.marks, told.people), (None, false));
+    assert_eq!((told.marks, told.people), (None, None));
     let now = story.after(4_000).now;
     assert_eq!(story.people.types("alice", now, || panic!("no room is taken")), Some(false));
     let until = now + Duration::from_secs(6);
@@ -271,12 +289,19 @@ fn only_so_many_type_and_only_while_the_node_has_room() {
 fn a_mark_only_goes_forward_and_goes_with_who_set_it() {
     let mut story = Story::of(&["alice", "bob"]);
     let (start, now) = (story.people.count(), story.now);
-    assert_eq!(story.people.mark("alice", cursor(4), now, place), Some(true));
+    assert_eq!(story.people.mark(("alice", cursor(4)), &story.chat.roster, now, place), Some(true));
     for seq in [4, 3] {
-        assert_eq!(story.people.mark("alice", cursor(seq), now, place), Some(false));
+        assert_eq!(
+            story.people.mark(("alice", cursor(seq)), &story.chat.roster, now, place),
+            Some(false)
+        );
     }
-    assert_eq!(story.people.mark("alice", cursor(5), now, || None), Some(true), "it has room");
-    story.people.mark("bob", cursor(1), now, place);
+    assert_eq!(
+        story.people.mark(("alice", cursor(5)), &story.chat.roster, now, || None),
+        Some(true),
+        "it has room"
+    );
+    story.people.mark(("bob", cursor(1)), &story.chat.roster, now, place);
     let marks = |story: &Story, known| {
         let marks = story.people.moved(known).marks.unwrap_or_default().into_iter();
         marks.map(|(who, at)| (who, at.seq)).collect::<Vec<_>>()
@@ -292,14 +317,36 @@ fn a_mark_only_goes_forward_and_goes_with_who_set_it() {
 }
 
 #[test]
+fn nobody_from_outside_pushes_the_mark_of_a_member_out() {
+    let names: Vec<String> = (0..=PEOPLE_MAX).map(|n| format!("p{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut story = Story::of(&names);
+    let now = story.now;
+    let mark = |story: &mut Story, who: &str| {
+        story.people.mark((who, cursor(1)), &story.chat.roster, now, place)
+    };
+    let marks = |story: &Story| story.people.moved(None).marks.unwrap_or_default();
+    assert_eq!(mark(&mut story, "stranger"), Some(true));
+    for name in &names[..PEOPLE_MAX] {
+        assert_eq!(mark(&mut story, name), Some(true));
+    }
+    assert!(!marks(&story).contains_key("stranger"), "the one from outside goes first");
+    assert_eq!(mark(&mut story, "stranger"), None);
+    assert_eq!(marks(&story).len(), PEOPLE_MAX);
+    assert_eq!(mark(&mut story, names[PEOPLE_MAX]), Some(true));
+    assert!(!marks(&story).contains_key(names[0]), "then who said so longest ago");
+}
+
+#[test]
 fn every_part_is_told_by_itself() {
     let mut story = Story::of(&["alice"]);
     let (start, now) = (story.people.count(), story.now);
-    assert!(story.people.moved(Some(start - 1)).people && !story.people.moved(Some(start)).people);
-    story.people.mark("alice", cursor(1), now, place);
+    assert_eq!(story.people.moved(Some(start - 1)).people, Some(start));
+    assert_eq!(story.people.moved(Some(start)).people, None);
+    story.people.mark(("alice", cursor(1)), &story.chat.roster, now, place);
     story.stands("alice", "unavailable");
     let told = story.people.moved(Some(start));
-    assert_eq!((told.typing.is_none(), told.marks.is_some(), told.people), (true, true, true));
+    assert_eq!((told.typing, told.marks.is_some(), told.people), (None, true, Some(told.count)));
     assert_eq!(
         story.people.moved(Some(told.count)),
         super::Moved { count: told.count, ..Default::default() }
@@ -307,5 +354,5 @@ fn every_part_is_told_by_itself() {
     story.people.types("alice", now, place);
     story.commits(vec![Change::End { reason: String::new() }]);
     let ended = story.people.moved(Some(told.count));
-    assert_eq!((ended.typing, ended.people), (Some(Vec::new()), true));
+    assert_eq!((ended.typing, ended.people), (Some(Vec::new()), Some(ended.count)));
 }

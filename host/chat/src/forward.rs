@@ -14,7 +14,7 @@ use crate::chats::{Asked, Shared, is_read};
 use crate::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
 
 /// The version of both.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// The node that runs it has so much less time, so that its answer arrives before the asker is gone.
 const MARGIN_MS: u32 = 50;
@@ -25,6 +25,7 @@ struct Forwarded {
     request: Request,
     request_id: String,
     seen: Option<Cursor>,
+    caller: u64,
 }
 
 /// What a node says to a request.
@@ -84,6 +85,7 @@ impl Shared {
             request,
             request_id: asked.context.request_id.clone(),
             seen: asked.context.seen,
+            caller: asked.context.caller,
         };
         let wait_ms = u32::try_from(asked.left().as_millis()).unwrap_or(u32::MAX);
         let head =
@@ -115,6 +117,7 @@ impl Shared {
             request_id: forwarded.request_id,
             seen: forwarded.seen,
             hop: head.hop.max(1),
+            caller: forwarded.caller,
         };
         let answer = self.answer(&forwarded.request, &context).await;
         let bytes = encode(&answer);

@@ -70,6 +70,7 @@ mod tending;
 mod trimming;
 mod turn;
 mod twilio;
+mod waiting;
 
 pub use again::{Again, CallAgain, Outcome};
 pub use archives::{Archives, NotArchived, OverChat, Pages};

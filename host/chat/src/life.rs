@@ -62,6 +62,10 @@ impl Shared {
         let Committed { chat, head, .. } = committed.ok_or(Interrupt::Ended { appended: false })?;
         let plugins = self.chain.now().map(|chain| chain.versions()).unwrap_or_default();
         let mut view = view(&chat, head, plugins);
+        if let Some(ended_ms) = self.over_by_itself(&chat) {
+            // Nothing can be said there any more: it does not look as if it could until that is written.
+            (view.status, view.ended_ms) = (ChatStatus::Ended, Some(ended_ms));
+        }
         let heard = conversation.heard_ms(self.ledger.wall_ms());
         for person in &mut view.participants {
             let heard_ms = heard.get(&person.id).copied().unwrap_or_default();
@@ -90,7 +94,10 @@ impl Shared {
             let reason = sender.map(|sender| format!("ended by {sender}")).unwrap_or_default();
             let chain = self.chain(&seen.chat, asked).await?;
             let ends = self.ends(&chain, &seen.chat, reason);
-            let entry = Arc::new(entry(&seen.chat, self.now_ms(&seen.chat), ends, None));
+            let over_ms = self.over_by_itself(&seen.chat);
+            let time_ms = over_ms.unwrap_or_else(|| self.now_ms(&seen.chat));
+            let entry = Arc::new(entry(&seen.chat, time_ms, ends, None));
+            drop(seen);
             self.store(reign, &conversation, guard, entry, commit, asked).await?;
         }
         let committed = conversation.committed();

@@ -55,7 +55,7 @@ impl Shared {
         let scene = self.scene(reign, &seen);
         let mut turn = Turn::of_join(scene, joiner.id, joiner.role, joiner.attrs);
         let decided = self.ask(&chain, &mut turn).await.map(|()| turn.changes());
-        self.settle_member(reign, &conversation, guard, (&seen, &chain), decided, asked).await?;
+        self.settle_member(reign, &conversation, guard, (seen, &chain), decided, asked).await?;
         Ok(Response::Joined { ordinal })
     }
 
@@ -82,7 +82,7 @@ impl Shared {
             turn.left(id);
             turn.changes()
         });
-        self.settle_member(reign, &conversation, guard, (&seen, &chain), decided, asked).await?;
+        self.settle_member(reign, &conversation, guard, (seen, &chain), decided, asked).await?;
         Ok(Response::Left)
     }
 
@@ -93,7 +93,7 @@ impl Shared {
         reign: &Reign,
         conversation: &Arc<Conversation>,
         guard: TurnGuard<'_>,
-        (seen, chain): (&Appended, &Chain),
+        (seen, chain): (Appended, &Chain),
         decided: Result<Vec<Change>, Stopped>,
         asked: &Asked<'_>,
     ) -> Result<(), Interrupt> {
@@ -109,9 +109,12 @@ impl Shared {
             && let Some(refusal) = refusal
         {
             drop(guard);
-            return Err(self.refuse(reign, conversation, seen, refusal, asked).await);
+            return Err(self.refuse(reign, conversation, &seen, refusal, asked).await);
         }
         let entry = Arc::new(entry(&seen.chat, self.now_ms(&seen.chat), changes, None));
+        // What was looked at shares the roster with the chat, which is about to change it: while both look, the change
+        // would copy it.
+        drop(seen);
         self.store(reign, conversation, guard, entry, self.ledger.commit(), asked).await?;
         refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
     }

@@ -1,6 +1,6 @@
 //! What is counted. Looked up once: a send counts without searching.
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
 /// The meters of one node's chats.
 pub(crate) struct Meters {
@@ -20,8 +20,8 @@ pub(crate) struct Meters {
     pub(crate) pages: Counter,
     /// Messages read from the log, because they were not in memory any more.
     pub(crate) disk_messages: Counter,
-    /// Readers that wait.
-    pub(crate) waiting: Gauge,
+    /// Readers who were told that what they had seen was withdrawn.
+    pub(crate) gaps: Counter,
     /// Requests sent on to another node.
     pub(crate) forwarded: Counter,
     /// Requests sent on whose node had said nothing when somebody else led already.
@@ -92,7 +92,7 @@ impl Meters {
             send_seconds: histogram!("carillon_send_seconds"),
             pages: counter!("carillon_pages_total"),
             disk_messages: counter!("carillon_pages_disk_messages_total"),
-            waiting: gauge!("carillon_readers_waiting"),
+            gaps: counter!("carillon_readers_gaps_total"),
             forwarded: counter!("carillon_requests_forwarded_total"),
             overtaken: counter!("carillon_requests_overtaken_total"),
             restarted: counter!("carillon_requests_restarted_total"),

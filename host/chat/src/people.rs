@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::{Chat, ChatToken, Cursor, Entry, Roster};
+use model::{Chat, ChatStatus, ChatToken, Cursor, Entry, Roster};
 use plugin::Kind;
 use runtime::Instant;
 use tokio::sync::Notify;
@@ -32,11 +32,32 @@ pub(crate) const MARKS_FOR: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     inner: Mutex<Option<Box<Ephemera>>>,
+    /// Who was there when that was told last, for all who are told of it.
+    shown: Mutex<Option<Box<Shown>>>,
     /// Something is to be told.
     moved: Notify,
 }
 
+/// Who was there.
+#[derive(Clone, Debug)]
+struct Shown {
+    /// Since which change.
+    since: u64,
+    /// As of when.
+    at: Instant,
+    people: Arc<People>,
+}
+
 impl Crowd {
+    /// Who has been there since the change `since`, if that was put together a moment ago. However many follow a chat,
+    /// each change costs that once.
+    fn shown(&self, since: u64, now: Instant) -> Option<Arc<People>> {
+        let shown = locked(&self.shown);
+        let shown = shown.as_ref()?;
+        let fresh = shown.since == since && now.duration_since(shown.at) < TOLD_EVERY;
+        fresh.then(|| Arc::clone(&shown.people))
+    }
+
     /// Looks at it, or changes it; whoever follows wakes if something is to be told.
     pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Ephemera) -> T) -> T {
         let mut inner = locked(&self.inner);
@@ -189,8 +210,10 @@ impl Shared {
         self.hear(reign, &conversation, who);
         let upto = conversation.cursor(conversation.resolve(upto));
         let place = || self.place(who);
-        let marked =
-            conversation.people.with(|people| people.mark(who, upto, runtime::now(), place));
+        let (_, roster) = conversation.roster(usize::MAX).unwrap_or_default();
+        let marked = conversation
+            .people
+            .with(|people| people.mark((who, upto), &roster, runtime::now(), place));
         marked.map(|_news| Response::Noted).ok_or_else(|| crowded().into())
     }
 
@@ -214,7 +237,8 @@ impl Shared {
         if of_this_reign && moved.count == known.count {
             return None;
         }
-        let people = moved.people.then(|| conversation.present(self.ledger.wall_ms())).flatten();
+        let wall_ms = self.ledger.wall_ms();
+        let people = moved.people.and_then(|since| conversation.present(since, wall_ms));
         let at = PulseAt { epoch: reign.epoch, count: moved.count };
         Some(Box::new(Pulse { at, typing: moved.typing, read: moved.marks, people }))
     }
@@ -240,12 +264,20 @@ pub(crate) fn may_tell(began: Instant) -> bool {
 }
 
 impl Conversation {
-    /// Who is in the chat and how they stand; nothing of a chat of many.
-    fn present(&self, wall_ms: u64) -> Option<People> {
-        let chat = self.committed()?.chat;
-        if chat.roster.len() > PEOPLE_MAX {
-            return None;
+    /// Who has been in the chat since the change `since` and how they stand; nothing of a chat of many.
+    fn present(&self, since: u64, wall_ms: u64) -> Option<Arc<People>> {
+        let now = runtime::now();
+        if let Some(people) = self.people.shown(since, now) {
+            return Some(people);
         }
+        let (status, roster) = self.roster(PEOPLE_MAX)?;
+        let people = Arc::new(self.people_of(status, &roster, wall_ms));
+        let shown = Shown { since, at: now, people: Arc::clone(&people) };
+        *locked(&self.people.shown) = Some(Box::new(shown));
+        Some(people)
+    }
+
+    fn people_of(&self, status: ChatStatus, roster: &Roster, wall_ms: u64) -> People {
         let heard = self.heard_ms(wall_ms);
         let person = |member: &model::Participant| Person {
             id: member.id.clone(),
@@ -254,9 +286,9 @@ impl Conversation {
             heard_ms: member.heard_ms.max(heard.get(&member.id).copied().unwrap_or_default()),
             ordinal: member.ordinal,
         };
-        let mut participants: Vec<Person> = chat.roster.values().map(person).collect();
+        let mut participants: Vec<Person> = roster.values().map(person).collect();
         participants.sort_by_key(|person| person.ordinal);
-        Some(People { status: chat.status, participants })
+        People { status, participants }
     }
 
     /// When members were heard, by this node's wall clock, as far as it was not by a message.

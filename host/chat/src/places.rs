@@ -1,21 +1,42 @@
 //! Where the messages of a chat stand in its partition's log.
 //!
-//! Eight bytes a message: the log seq of the entry it is in. Its index in that entry follows from its
-//! neighbours, and its epoch from a short list of runs, because epochs only rise. Only committed messages
-//! are here.
+//! The log seq of the entry each message is in. Those only rise, mostly by little, so what is kept is the first of
+//! each 128 and by how much every other is beyond the one before it, in as few bytes as that takes: one or two for
+//! a message. Its index in the entry follows from its neighbours, and its epoch from a short list of runs, because
+//! epochs only rise. Only committed messages are here.
 
 use model::Cursor;
+
+/// Messages of a chunk: so many are looked through to find one.
+const CHUNK: usize = 128;
+
+/// Bits of a byte of a rise; the last one says that another byte follows.
+const BITS: u32 = 7;
+const MORE: u8 = 1 << BITS;
 
 /// The log places of a chat's messages 1, 2, 3 …
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Places {
-    entries: Vec<u64>,
+    full: Vec<Chunk<Box<[u8]>>>,
+    /// The last ones.
+    open: Chunk<Vec<u8>>,
+    count: usize,
+    /// The last message's.
+    last: Place,
     /// For each epoch with messages: the epoch, and its last message. Both rise.
     runs: Vec<(u64, u64)>,
 }
 
+/// Messages that follow each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Chunk<R> {
+    first: Place,
+    /// How far each of the others is from the one before it.
+    rises: R,
+}
+
 /// Where one message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The entry, by its seq in the log.
     pub(crate) entry: u64,
@@ -23,10 +44,80 @@ pub(crate) struct Place {
     pub(crate) index: usize,
 }
 
+impl Place {
+    /// The place of the next message, which is in the entry `entry`.
+    fn next(self, entry: u64) -> Self {
+        let index = if entry == self.entry { self.index + 1 } else { 0 };
+        Self { entry, index }
+    }
+}
+
+impl<R: AsRef<[u8]>> Chunk<R> {
+    fn places(&self) -> Rising<'_> {
+        Rising { next: Some(self.first), rises: self.rises.as_ref() }
+    }
+}
+
+/// The places of a chunk.
+struct Rising<'a> {
+    next: Option<Place>,
+    rises: &'a [u8],
+}
+
+impl Iterator for Rising<'_> {
+    type Item = Place;
+
+    fn next(&mut self) -> Option<Place> {
+        let place = self.next?;
+        self.next = self.rise().map(|rise| place.next(place.entry.saturating_add(rise)));
+        Some(place)
+    }
+}
+
+impl Rising<'_> {
+    fn rise(&mut self) -> Option<u64> {
+        let (mut rise, mut shift) = (0, 0);
+        loop {
+            let (byte, rest) = self.rises.split_first()?;
+            self.rises = rest;
+            rise |= u64::from(byte & !MORE).checked_shl(shift).unwrap_or_default();
+            if byte & MORE == 0 {
+                return Some(rise);
+            }
+            shift += BITS;
+        }
+    }
+}
+
+fn put(rises: &mut Vec<u8>, mut rise: u64) {
+    loop {
+        // The low bits alone.
+        let low = u8::try_from(rise & u64::from(!MORE)).unwrap_or_default();
+        rise >>= BITS;
+        if rise == 0 {
+            return rises.push(low);
+        }
+        rises.push(low | MORE);
+    }
+}
+
 impl Places {
     /// One more message, in the entry `entry` that `epoch` made. Returns its cursor.
     pub(crate) fn push(&mut self, epoch: u64, entry: u64) -> Cursor {
-        self.entries.push(entry);
+        let place = match self.count {
+            0 => Place { entry, index: 0 },
+            _ => self.last.next(entry),
+        };
+        if self.count.is_multiple_of(CHUNK) {
+            let fresh = Chunk { first: place, rises: Vec::new() };
+            let Chunk { first, rises } = std::mem::replace(&mut self.open, fresh);
+            if self.count > 0 {
+                self.full.push(Chunk { first, rises: rises.into_boxed_slice() });
+            }
+        } else {
+            put(&mut self.open.rises, entry.saturating_sub(self.last.entry));
+        }
+        (self.last, self.count) = (place, self.count + 1);
         let seq = self.count();
         match self.runs.last_mut() {
             Some((last, end)) if *last == epoch => *end = seq,
@@ -39,9 +130,9 @@ impl Places {
     /// the message before, or from 0.
     pub(crate) fn rises(&self, most: usize) -> impl Iterator<Item = (u64, Vec<u64>)> {
         let mut runs = self.runs.iter().copied().peekable();
-        let mut rises = self.entries.iter().scan(0, |before, entry| {
+        let mut rises = self.entries().scan(0, |before, entry| {
             let rise = entry - *before;
-            *before = *entry;
+            *before = entry;
             Some(rise)
         });
         let mut given = 0;
@@ -63,7 +154,7 @@ impl Places {
             return None;
         }
         for rise in rises {
-            let entry = self.entries.last().copied().unwrap_or(0).checked_add(*rise)?;
+            let entry = self.last.entry.checked_add(*rise)?;
             self.push(epoch, entry);
         }
         Some(())
@@ -71,12 +162,14 @@ impl Places {
 
     /// The entries that hold messages, rising; one that holds several comes as often.
     pub(crate) fn entries(&self) -> impl Iterator<Item = u64> {
-        self.entries.iter().copied()
+        let full = self.full.iter().flat_map(Chunk::places);
+        let open = (self.count > 0).then(|| self.open.places());
+        full.chain(open.into_iter().flatten()).map(|place| place.entry)
     }
 
     /// How many messages there are.
     pub(crate) fn count(&self) -> u64 {
-        u64::try_from(self.entries.len()).unwrap_or(u64::MAX)
+        u64::try_from(self.count).unwrap_or(u64::MAX)
     }
 
     /// The cursor of the last message; the default before the first.
@@ -95,21 +188,32 @@ impl Places {
         }
     }
 
+    /// The places of a chunk, by its number.
+    fn chunk(&self, number: usize) -> Option<Rising<'_>> {
+        match self.full.get(number) {
+            Some(full) => Some(full.places()),
+            None => (number == self.full.len() && self.count > 0).then(|| self.open.places()),
+        }
+    }
+
     /// Where message `seq` is.
     pub(crate) fn place(&self, seq: u64) -> Option<Place> {
         let at = usize::try_from(seq.checked_sub(1)?).ok()?;
-        let entry = *self.entries.get(at)?;
-        let before = self.entries.get(..at)?;
-        let index = before.iter().rev().take_while(|other| **other == entry).count();
-        Some(Place { entry, index })
+        self.chunk(at / CHUNK)?.nth(at % CHUNK)
     }
 
     /// The number of the message at `index` of the entry `entry`.
     pub(crate) fn number(&self, entry: u64, index: u32) -> Option<u64> {
-        let first = self.entries.partition_point(|other| *other < entry);
-        let at = first.checked_add(usize::try_from(index).ok()?)?;
-        let there = self.entries.get(at).is_some_and(|found| *found == entry);
-        there.then(|| u64::try_from(at + 1).ok())?
+        let wanted = Place { entry, index: usize::try_from(index).ok()? };
+        let is_after = |place: &Place| (place.entry, place.index) > (entry, wanted.index);
+        let mut after = self.full.partition_point(|chunk| !is_after(&chunk.first));
+        if after == self.full.len() && self.count > 0 && !is_after(&self.open.first) {
+            after += 1;
+        }
+        // In the last chunk that does not begin after it, if anywhere.
+        let number = after.checked_sub(1)?;
+        let at = self.chunk(number)?.position(|place| place == wanted)?;
+        u64::try_from(number * CHUNK + at + 1).ok()
     }
 
     /// After which message somebody stands who holds `cursor`. One that was withdrawn stands after the
@@ -180,5 +284,43 @@ mod tests {
         assert_eq!(resolve(4, 4), 4);
         assert_eq!(resolve(4, 2), 2, "nobody is given this one, and it skips nothing");
         assert_eq!(resolve(0, 7), 0);
+    }
+
+    /// Rises of every size, and entries with many messages, over several chunks.
+    #[test]
+    fn however_many_there_are_each_is_found_and_takes_a_byte_or_two() {
+        let mut places = Places::default();
+        let (mut entries, mut entry) = (Vec::new(), 7);
+        for number in 0..1_000_u64 {
+            entry += match number {
+                300 => 1 << 40,
+                301 => 0x7f,
+                302 => 0x80,
+                380..520 => 0,
+                _ => number % 3,
+            };
+            entries.push(entry);
+            let cursor = places.push(1, entry);
+            assert_eq!(cursor.seq, number + 1);
+        }
+        assert_eq!(places.entries().collect::<Vec<_>>(), entries);
+        for (seq, entry) in (1..).zip(&entries) {
+            let first = entries.partition_point(|other| other < entry);
+            let index = usize::try_from(seq).unwrap() - 1 - first;
+            assert_eq!(places.place(seq), Some(Place { entry: *entry, index }), "{seq}");
+            assert_eq!(places.number(*entry, u32::try_from(index).unwrap()), Some(seq));
+            let all = entries.partition_point(|other| other <= entry) - first;
+            assert_eq!(places.number(*entry, u32::try_from(all).unwrap()), None);
+        }
+        assert_eq!(
+            (places.number(0, 0), places.number(6, 0), places.number(u64::MAX, 0)),
+            (None, None, None)
+        );
+        assert_eq!(places.place(1_001), None);
+        let mut again = Places::default();
+        assert!(places.rises(90).all(|(epoch, rises)| again.extend(epoch, &rises).is_some()));
+        assert_eq!(again, places);
+        let bytes: usize = places.full.iter().map(|chunk| chunk.rises.len()).sum();
+        assert!(bytes <= 1_010, "{bytes} bytes for {} messages", 7 * 128);
     }
 }

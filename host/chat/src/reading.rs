@@ -4,13 +4,13 @@
 //! chat ends. A cursor counts hidden messages too, so a page can move a reader on and show nothing.
 
 use model::{Chat, Cursor};
-use tokio::sync::SemaphorePermit;
 
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Conversation, Found, Stretch, weight};
 use crate::people::{self, Attending};
 use crate::ran::{Interrupt, Ran, behind};
 use crate::reign::Reign;
+use crate::waiting::{NoPlace, Place};
 use crate::{Code, Page, Read, Refusal, Response, Stored, history};
 
 /// Bytes of a page, about: an answer between nodes carries it with room to spare.
@@ -38,13 +38,15 @@ impl Shared {
         let mut waiting = None;
         loop {
             let mut page = self.scan(reign, &conversation, &mut scan, read).await?;
+            page.gap = scan.gap;
             page.pulse = read.pulse.and_then(|known| self.pulse(reign, &conversation, known));
             let waits = read.before.is_none()
                 && runtime::now() < asked.waits_until
                 && !self.stopping.is_stopped();
             let is_told = page.pulse.is_some() && people::may_tell(asked.began);
-            if !page.messages.is_empty() || !waits || is_told {
+            if !page.messages.is_empty() || !waits || is_told || page.gap.is_some() {
                 self.meters.pages.increment(1);
+                self.meters.gaps.increment(page.gap.is_some().into());
                 return Ok(Response::Page(page));
             }
             if page.more {
@@ -53,7 +55,7 @@ impl Shared {
                 continue;
             }
             if waiting.is_none() {
-                waiting = Some((self.wait_place()?, Attending::begin(&conversation, read)));
+                waiting = Some((self.wait_place(asked)?, Attending::begin(&conversation, read)));
             }
             let at = scan.at;
             let news = |chat: &Chat, head: Cursor| head.seq > at || chat.forgotten;
@@ -111,12 +113,16 @@ impl Shared {
     }
 
     /// A place among those who wait.
-    fn wait_place(&self) -> Result<WaitPlace<'_>, Refusal> {
-        let permit = self.waiting.try_acquire().map_err(|_none_free| {
-            Refusal::new(Code::Overloaded, "too many readers wait on the node that leads this chat")
-        })?;
-        self.meters.waiting.increment(1.0);
-        Ok(WaitPlace { shared: self, _permit: permit })
+    fn wait_place(&self, asked: &Asked<'_>) -> Result<Place<'_>, Refusal> {
+        self.waiting.take(asked.context.caller).map_err(|none| {
+            let detail = match none {
+                NoPlace::Full => "too many readers wait on the node that leads this chat",
+                NoPlace::Greedy => {
+                    "you have as many readers waiting on the node that leads this chat as it has places left"
+                }
+            };
+            Refusal::new(Code::Overloaded, detail)
+        })
     }
 
     /// One page from where the scan stands.
@@ -150,12 +156,12 @@ impl Shared {
             }
         };
         let cursor = match read.after {
-            // Nothing was passed: the reader keeps the cursor it came with, also one that was withdrawn.
-            Some(after) if scan.at == scan.from => after,
+            // Nothing was passed: the reader keeps the cursor it came with, unless it means nothing any more.
+            Some(after) if scan.at == scan.from && scan.gap.is_none() => after,
             _ => conversation.cursor(scan.at),
         };
         let end = scan.before.map_or(head.seq, |before| head.seq.min(before.saturating_sub(1)));
-        Ok(Page { messages, cursor, head, more: scan.at < end, pulse: None })
+        Ok(Page { messages, cursor, head, more: scan.at < end, gap: None, pulse: None })
     }
 
     /// The messages of a stretch, from memory where they are there.
@@ -188,6 +194,8 @@ struct Scan {
     at: u64,
     /// Where it must not go.
     before: Option<u64>,
+    /// Where it goes on, if the cursor it came with was withdrawn.
+    gap: Option<Cursor>,
 }
 
 impl Scan {
@@ -201,18 +209,11 @@ impl Scan {
             // Of a cursor that was withdrawn, everything it goes on after comes before it.
             if conversation.cursor(at) == before { at } else { at + 1 }
         });
-        Self { from, at: from, before }
-    }
-}
-
-/// Held while somebody waits.
-struct WaitPlace<'a> {
-    shared: &'a Shared,
-    _permit: SemaphorePermit<'a>,
-}
-
-impl Drop for WaitPlace<'_> {
-    fn drop(&mut self) {
-        self.shared.meters.waiting.decrement(1.0);
+        // Before the first message there is nothing to withdraw.
+        let gap = read.after.filter(|after| after.seq > 0).and_then(|after| {
+            let there = conversation.cursor(from);
+            (there != after).then_some(there)
+        });
+        Self { from, at: from, before, gap }
     }
 }

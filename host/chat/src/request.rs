@@ -202,12 +202,15 @@ pub struct CallContext {
     pub seen: Option<Cursor>,
     /// How many nodes passed it on already.
     pub hop: u8,
+    /// Who asks, as a number that is another for everybody else: places to wait are shared out by it. 0 is nobody in
+    /// particular.
+    pub caller: u64,
 }
 
 impl CallContext {
     /// Of what the node does by itself: nobody asked, and nobody has seen anything.
     pub(crate) fn of_node(deadline: Instant) -> Self {
-        Self { deadline, request_id: String::new(), seen: None, hop: 0 }
+        Self { deadline, request_id: String::new(), seen: None, hop: 0, caller: 0 }
     }
 }
 

@@ -183,6 +183,9 @@ pub struct Page {
     pub head: Cursor,
     /// Whether there is more between `cursor` and `head`.
     pub more: bool,
+    /// The cursor that the reader came with is of a message that is not in the chat any more, if it ever was: what they have
+    /// seen after this cursor does not count, and what comes after it is new to them.
+    pub gap: Option<Cursor>,
     /// What changed of what is not written, for those who want to be told.
     pub pulse: Option<Box<Pulse>>,
 }
@@ -206,7 +209,7 @@ pub struct Pulse {
     /// How far who has read.
     pub read: Option<BTreeMap<String, Cursor>>,
     /// Who is there.
-    pub people: Option<People>,
+    pub people: Option<Arc<People>>,
 }
 
 /// Who is in a chat.

@@ -251,8 +251,9 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
         let (piece, left) = taken.map_err(|_not_one| Unused::Strange("a broken piece"))?;
         rest = left;
         match (piece, &mut *open) {
-            (Piece::Chat { chat, ended_at }, _) => {
+            (Piece::Chat { mut chat, ended_at }, _) => {
                 close(folds, open.take())?;
+                chat.weigh();
                 *open =
                     Some(Fold { chat: *chat, ended_at, ..Fold::new(model::ChatToken([0; 16])) });
             }

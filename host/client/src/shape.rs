@@ -241,6 +241,9 @@ pub struct Page {
     pub head: Cursor,
     /// Whether there is more between the two.
     pub more: bool,
+    /// The cursor that was asked for is of a message that is not in the chat any more: what was seen after this one was
+    /// withdrawn, and these messages take its place.
+    pub gap: Option<Cursor>,
 }
 
 /// A chat is over.

@@ -64,6 +64,10 @@ pub struct Chat {
     pub attrs: Arc<Attrs>,
     /// Who is in it.
     pub roster: Arc<Roster>,
+    /// What all of them take in an answer, at most ([`Participant::bytes`]), so that nobody has to add it up for somebody more.
+    /// No snapshot holds it: [`Chat::weigh`].
+    #[serde(skip)]
+    pub roster_bytes: usize,
     /// What each plugin keeps in it.
     pub notes: BTreeMap<String, Arc<Notes>>,
     /// The latest generation of the handlers that it was shown to: it is never shown to an earlier one.
@@ -110,6 +114,7 @@ impl Chat {
             joined: 0,
             attrs: Arc::default(),
             roster: Arc::default(),
+            roster_bytes: 0,
             notes: BTreeMap::new(),
             generation: 0,
             decisions: BTreeMap::new(),
@@ -155,20 +160,18 @@ impl Chat {
             }
             Change::Join { id, role, attrs } => self.join(id, role, attrs, time_ms),
             Change::Leave { id } => {
-                if self.roster.contains_key(id) {
-                    Arc::make_mut(&mut self.roster).remove(id);
+                if self.roster.contains_key(id)
+                    && let Some(gone) = Arc::make_mut(&mut self.roster).remove(id)
+                {
+                    self.roster_bytes = self.roster_bytes.saturating_sub(gone.bytes());
                 }
             }
             Change::MemberStatus { id, status } => {
-                if let Some(member) = self.member(id) {
-                    member.status.clone_from(status);
-                }
+                self.with_member(id, |member| member.status.clone_from(status));
             }
-            Change::MemberAttr { id, name, value } => {
-                if let Some(member) = self.member(id) {
-                    member.attrs.insert(name.clone(), value.clone());
-                }
-            }
+            Change::MemberAttr { id, name, value } => self.with_member(id, |member| {
+                member.attrs.insert(name.clone(), value.clone());
+            }),
             Change::ChatAttr { name, value } => {
                 Arc::make_mut(&mut self.attrs).insert(name.clone(), value.clone());
             }
@@ -356,8 +359,10 @@ impl Chat {
     fn join(&mut self, id: &str, role: &str, attrs: &Attrs, time_ms: u64) {
         let ordinal = self.joined + 1;
         let member = Arc::make_mut(&mut self.roster).entry(id.to_owned());
-        let member =
-            member.or_insert_with(|| Participant { id: id.to_owned(), ..Participant::default() });
+        let mut before = 0;
+        let member = member
+            .and_modify(|there| before = there.bytes())
+            .or_insert_with(|| Participant { id: id.to_owned(), ..Participant::default() });
         if member.ordinal == 0 {
             member.ordinal = ordinal;
             CONNECTED.clone_into(&mut member.status);
@@ -366,12 +371,27 @@ impl Chat {
         role.clone_into(&mut member.role);
         member.attrs.clone_from(attrs);
         member.heard_ms = time_ms;
+        self.roster_bytes = (self.roster_bytes + member.bytes()).saturating_sub(before);
     }
 
     fn heard(&mut self, id: &str, time_ms: u64) {
         if let Some(member) = self.member(id) {
             member.heard_ms = time_ms;
         }
+    }
+
+    /// Changes somebody who is there, and what they take.
+    fn with_member(&mut self, id: &str, change: impl FnOnce(&mut Participant)) {
+        let Some(member) = self.member(id) else { return };
+        let before = member.bytes();
+        change(member);
+        let after = member.bytes();
+        self.roster_bytes = (self.roster_bytes + after).saturating_sub(before);
+    }
+
+    /// Adds up what is not in a snapshot.
+    pub fn weigh(&mut self) {
+        self.roster_bytes = self.roster.values().map(Participant::bytes).sum();
     }
 
     fn member(&mut self, id: &str) -> Option<&mut Participant> {

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Attrs;
 
+/// What a participant takes in an answer besides texts: lengths, times, the ordinal.
+const PARTICIPANT_BYTES: usize = 32;
+
+/// What a pair takes besides its texts.
+const PAIR_BYTES: usize = 6;
+
 /// Somebody in a chat.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Participant {
@@ -21,6 +27,24 @@ pub struct Participant {
     pub ordinal: u32,
     /// Free pairs.
     pub attrs: Attrs,
+}
+
+impl Participant {
+    /// What they take in an answer between nodes, at most.
+    pub fn bytes(&self) -> usize {
+        Self::bytes_of(&self.id, &self.role, &self.status, &self.attrs)
+    }
+
+    /// The same of somebody who would be this.
+    pub fn bytes_of(id: &str, role: &str, status: &str, attrs: &Attrs) -> usize {
+        let pairs: usize = attrs.iter().map(|(name, value)| Self::pair_bytes(name, value)).sum();
+        PARTICIPANT_BYTES + id.len() + role.len() + status.len() + pairs
+    }
+
+    /// What one pair of it takes.
+    pub const fn pair_bytes(name: &str, value: &str) -> usize {
+        PAIR_BYTES + name.len() + value.len()
+    }
 }
 
 /// How far a chat has come. It only goes forward.

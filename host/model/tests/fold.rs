@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{
     Attrs, Body, Change, Chat, ChatStatus, ChatToken, Cursor, Decision, Entry, Kept, Lineup,
-    Message, MessageId, Plan, Route,
+    Message, MessageId, Participant, Plan, Route,
 };
 
 const TOKEN: ChatToken = ChatToken([1; 16]);
@@ -225,6 +225,42 @@ fn the_same_entries_make_the_same_chat() {
         assert_eq!(before, ordinals.len(), "seed {seed}");
         assert!(ordinals.iter().all(|ordinal| (1..=whole.joined).contains(ordinal)), "seed {seed}");
     }
+}
+
+#[test]
+fn what_all_participants_take_is_what_each_of_them_does() {
+    let all = |chat: &Chat| chat.roster.values().map(Participant::bytes).sum::<usize>();
+    let joins = |role: &str, attrs: &[&str]| Change::Join {
+        id: "bob".to_owned(),
+        role: role.to_owned(),
+        attrs: attrs.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect(),
+    };
+    let pair = |value: &str| Change::MemberAttr {
+        id: "bob".to_owned(),
+        name: "colour".to_owned(),
+        value: value.to_owned(),
+    };
+    let mut chat = after(vec![create(None, None), joins("guest", &["a", "b"])]);
+    let mut before = 0;
+    for change in [
+        joins("", &[]),
+        status("bob", "unavailable"),
+        status("nobody", "unavailable"),
+        pair("red"),
+        pair("a much longer one"),
+        joins("host", &["a"]),
+        status("bob", ""),
+    ] {
+        chat.change(&change, 5);
+        assert_eq!(chat.roster_bytes, all(&chat), "{change:?}");
+        before = chat.roster_bytes;
+    }
+    assert!(before > 0);
+    let mut again = Chat { roster_bytes: 0, ..chat.clone() };
+    again.weigh();
+    assert_eq!(again, chat);
+    chat.change(&leave("bob"), 6);
+    assert_eq!(chat.roster_bytes, 0);
 }
 
 #[test]

@@ -42,8 +42,6 @@ pub struct Plan {
     pub drop_kinds: Vec<String>,
     /// It is to be archived at once.
     pub archive_now: bool,
-    /// More, by name.
-    pub options: Vec<(String, String)>,
 }
 
 impl Stats {
@@ -67,6 +65,33 @@ pub(crate) fn plan(plan: wit::Plan) -> Result<Plan, Fault> {
     };
     check::at_most("kinds to drop", drop_kinds.len(), DROP_KINDS_MAX)?;
     drop_kinds.iter().try_for_each(|kind| check::kind(kind))?;
-    check::notes(&options)?;
-    Ok(Plan { durability, keep_ms, drop_kinds, archive_now, options })
+    if let Some((option, _)) = options.first() {
+        // What is not understood must not look as if it were done.
+        let detail = format!("option {option:?}: a plan has no options yet, leave them empty");
+        return Err(Fault { code: "invalid", detail });
+    }
+    Ok(Plan { durability, keep_ms, drop_kinds, archive_now })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Durability, plan, wit};
+
+    fn planned(options: Vec<(String, String)>) -> wit::Plan {
+        let (durability, drop_kinds) = ("all".to_owned(), vec!["typing".to_owned()]);
+        wit::Plan { durability, keep_ms: Some(5), drop_kinds, archive_now: true, options }
+    }
+
+    #[test]
+    fn a_plan_that_asks_for_what_nobody_does_is_refused() {
+        let good = plan(planned(Vec::new())).unwrap();
+        assert_eq!(
+            (good.durability, good.keep_ms, good.archive_now),
+            (Durability::All, Some(5), true)
+        );
+        let option = ("where".to_owned(), "abroad".to_owned());
+        let fault = plan(planned(vec![option])).unwrap_err();
+        assert_eq!(fault.code, "invalid");
+        assert!(fault.detail.contains("where"), "{}", fault.detail);
+    }
 }

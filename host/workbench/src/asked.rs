@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plugin::{CallbackReply, Durability, Plan, Stats, TwilioRequest};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// A request of Twilio, as it is after its signature was checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -88,18 +88,16 @@ pub(crate) const MOMENTS: [&str; 5] = ["committed", "idle", "ended", "zombie", "
 
 /// A plan, key by key; one that says nothing of `keep_ms` has none.
 pub(crate) fn plan(plan: Plan) -> Map<String, Value> {
-    let Plan { durability, keep_ms, drop_kinds, archive_now, options } = plan;
+    let Plan { durability, keep_ms, drop_kinds, archive_now } = plan;
     let durability = match durability {
         Durability::Quorum => "quorum",
         Durability::All => "all",
         Durability::Archive => "archive",
     };
-    let options: BTreeMap<String, String> = options.into_iter().collect();
     let mut plan = Map::new();
     plan.insert("durability".to_owned(), durability.into());
     plan.extend(keep_ms.map(|keep_ms| ("keep_ms".to_owned(), keep_ms.into())));
     plan.insert("drop_kinds".to_owned(), drop_kinds.into());
     plan.insert("archive_now".to_owned(), archive_now.into());
-    plan.insert("options".to_owned(), json!(options));
     plan
 }

@@ -212,6 +212,7 @@ impl Stage {
 
     fn context(&self, index: usize) -> CallContext {
         CallContext {
+            caller: 0,
             deadline: runtime::now() + STEP,
             request_id: format!("step-{}", index + 1),
             seen: None,

@@ -124,6 +124,7 @@ impl Floor {
         };
         self.spawn("client", async move {
             let context = CallContext {
+                caller: 0,
                 deadline: runtime::now() + WITHIN + wait,
                 request_id: operation.to_string(),
                 seen,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use chat::{Code, Request, SYSTEM};
 use hyper::Uri;
 use model::ChatToken;
+use sha2::{Digest, Sha256};
 
 use super::Auth;
 use super::claims::{Identity, Scope};
@@ -31,6 +32,17 @@ pub(crate) enum Caller {
     Open,
     /// Somebody with a valid token.
     Known(Arc<Identity>),
+}
+
+impl Caller {
+    /// A number that is another for everybody else, on every node the same; `None` for somebody without a name.
+    pub(crate) fn number(&self) -> Option<u64> {
+        let Self::Known(identity) = self else { return None };
+        let digest = Sha256::digest(&identity.subject);
+        let number = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+        // 0 is nobody in particular.
+        Some(number.max(1))
+    }
 }
 
 /// A request was not let through.
@@ -60,6 +72,11 @@ pub(crate) trait Grant: Debug + Send + Sized + 'static {
 
     /// The chat that it is about.
     fn about(&self) -> Option<ChatToken> {
+        None
+    }
+
+    /// Who asks, where that matters.
+    fn caller(&self) -> Option<&Caller> {
         None
     }
 }
@@ -242,6 +259,10 @@ impl<S: Needs> Grant for InChat<S> {
 
     fn about(&self) -> Option<ChatToken> {
         Some(self.chat)
+    }
+
+    fn caller(&self) -> Option<&Caller> {
+        Some(&self.caller)
     }
 }
 

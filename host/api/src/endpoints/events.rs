@@ -42,6 +42,8 @@ pub(super) struct EventsQuery {
     responses(
         (status = 200, description = "Events without end. `id:` is a cursor, `data:` a message as in \
                                       `/messages`; an `id:` alone passes messages that are not for this reader. \
+                                      `event: gap` comes first where the cursor that was named is of a message that is not in the chat any more: what was \
+                                      seen after `after` (in its data, and its `id:`) was withdrawn, and what follows takes its place. \
                                       Events with a name and without an id say the whole of what is not written, when it \
                                       has changed: `typing` (`typing`: who does), `read` (`read`: who has read up to \
                                       which cursor), `presence` (`status` of the chat, `participants`; of at most \
@@ -64,7 +66,8 @@ pub(super) async fn events(asked: Asked<InChat<Reads>>) -> Answered {
     };
     let (connected, seen, id) = (asked.connected()?, asked.seen()?, asked.id().to_owned());
     let (edge, grant) = asked.into_grant();
-    let mut follower = Follower::new(edge, grant, reader, after, seen, id.clone());
+    let mut follower =
+        Follower::new(edge, grant, reader, after, seen, (connected.number(), id.clone()));
     let first = follower.first().await?;
     let mut response = text(follower, &first, connected, id).into_response();
     let headers = response.headers_mut();

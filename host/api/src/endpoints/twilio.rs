@@ -145,7 +145,7 @@ async fn ask(
     request_id: &str,
 ) -> Result<Response, Refusal> {
     let request_id = request_id.to_owned();
-    let context = CallContext { deadline, request_id, seen: None, hop: 0 };
+    let context = CallContext { deadline, request_id, seen: None, hop: 0, caller: 0 };
     let left = deadline.saturating_duration_since(runtime::now());
     let answer = runtime::timeout(left, edge.ask.call(request, context)).await;
     answer.unwrap_or_else(|_elapsed| Err(Refusal::new(Code::Timeout, "no answer in time")))

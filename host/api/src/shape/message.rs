@@ -146,6 +146,23 @@ pub(crate) struct PageShape<'a> {
     head: Shown<Cursor>,
     /// Whether there is more between `cursor` and `head`.
     more: bool,
+    /// There only where the cursor in `after` is of a message that is not in the chat any more: what was seen after this one was
+    /// withdrawn, and these messages take its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    gap: Option<Shown<Cursor>>,
+}
+
+/// What was seen after `after` was withdrawn.
+#[derive(Debug, Serialize)]
+pub(crate) struct GapShape {
+    after: Shown<Cursor>,
+}
+
+impl GapShape {
+    pub(crate) fn new(after: Cursor) -> Self {
+        Self { after: Shown(after) }
+    }
 }
 
 /// Two words and one list, each written in one way. Serde's own would also take the words for objects with
@@ -279,6 +296,7 @@ impl<'a> PageShape<'a> {
             cursor: Shown(page.cursor),
             head: Shown(page.head),
             more: page.more,
+            gap: page.gap.map(Shown),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) use answers::{
     OwnersShape, ReadyShape, RingShape, Shown,
 };
 pub use export::{head_line, message_line};
-pub(crate) use message::{MessageShape, PageShape, RedactedShape, RouteShape, SentShape};
+pub(crate) use message::{GapShape, MessageShape, PageShape, RedactedShape, RouteShape, SentShape};
 pub(crate) use objects::{CollectionShape, ListingShape, NewCollection, StoredShape, VersionShape};
 pub(crate) use questions::{Ending, NewBody, NewChat, NewMember, NewMessage, Redacting};
 pub(crate) use signs::{NewMark, NewTyping, PeopleShape, ReadShape, TypingShape};

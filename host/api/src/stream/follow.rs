@@ -8,7 +8,7 @@ use model::Cursor;
 use runtime::{Backoff, Instant};
 
 use crate::auth::{InChat, Reads};
-use crate::calling::put;
+use crate::calling::{Aside, put};
 use crate::endpoints::Edge;
 use crate::problem::Problem;
 
@@ -32,6 +32,8 @@ pub(crate) struct Follower {
     seen: Option<Cursor>,
     /// As of when what is not written was told.
     told: PulseAt,
+    /// The number of the connection.
+    connection: u64,
     request_id: String,
 }
 
@@ -68,10 +70,10 @@ impl Follower {
         reader: Option<String>,
         after: Option<Cursor>,
         seen: Option<Cursor>,
-        request_id: String,
+        (connection, request_id): (u64, String),
     ) -> Self {
         let told = PulseAt::default();
-        Self { edge, grant, reader, at: after, seen, told, request_id }
+        Self { edge, grant, reader, at: after, seen, told, connection, request_id }
     }
 
     /// What is there already: perhaps nothing. To be asked first, and once.
@@ -109,7 +111,9 @@ impl Follower {
             match self.ask(WAIT).await {
                 Ok(mut page) => {
                     let pulse = self.pulse(&mut page);
-                    let moved = Some(page.cursor) != self.at || !page.messages.is_empty();
+                    let moved = Some(page.cursor) != self.at
+                        || !page.messages.is_empty()
+                        || page.gap.is_some();
                     if !moved && pulse.is_none() {
                         return Heard::Quiet;
                     }
@@ -139,9 +143,9 @@ impl Follower {
             confirmed: false,
             pulse: Some(self.told),
         };
-        let asking =
-            put(&self.edge, &self.grant, Request::Read(read), wait, &self.request_id, self.seen);
-        match asking.await? {
+        let Self { seen, connection, .. } = *self;
+        let aside = Aside { wait, request_id: &self.request_id, seen, connection };
+        match put(&self.edge, &self.grant, Request::Read(read), aside).await? {
             Response::Page(page) => Ok(page),
             _ => Err(crate::endpoints::mismatch()),
         }

@@ -142,6 +142,8 @@ pub(super) enum Told<'a> {
     Msg { chat: Shown<ChatToken>, message: MessageShape<'a> },
     /// Messages that are not for this reader were passed.
     Passed { chat: Shown<ChatToken>, cursor: Shown<Cursor> },
+    /// What the client has seen after this cursor was withdrawn; what follows takes its place.
+    Gap { chat: Shown<ChatToken>, after: Shown<Cursor> },
     /// Who types now.
     Typing {
         chat: Shown<ChatToken>,

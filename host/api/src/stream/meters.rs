@@ -1,4 +1,4 @@
-//! What is counted of streams.
+//! What is counted of streams, and said in the log of those that end because of what their clients did not do.
 
 use ::metrics::{Gauge, gauge};
 
@@ -21,16 +21,17 @@ pub(crate) enum Ended {
 #[derive(Debug)]
 pub(crate) struct Open {
     sort: &'static str,
+    request_id: String,
     open: Gauge,
     why: Ended,
 }
 
 impl Open {
     /// One more is open. Unless it is said otherwise, it ends because of its client.
-    pub(crate) fn new(sort: &'static str) -> Self {
+    pub(crate) fn new(sort: &'static str, request_id: String) -> Self {
         let open = gauge!("carillon_streams", "sort" => sort);
         open.increment(1.0);
-        Self { sort, open, why: Ended::Client }
+        Self { sort, request_id, open, why: Ended::Client }
     }
 
     /// It ends, and this is why.
@@ -51,5 +52,15 @@ impl Drop for Open {
         };
         ::metrics::counter!("carillon_streams_ended_total", "sort" => self.sort, "why" => why)
             .increment(1);
+        let (sort, request_id) = (self.sort, self.request_id.as_str());
+        match self.why {
+            Ended::Slow => {
+                tracing::info!(sort, request_id, "a stream ended: its client took nothing");
+            }
+            Ended::Silent => {
+                tracing::info!(sort, request_id, "a stream ended: its client was silent");
+            }
+            Ended::Client | Ended::Draining | Ended::Refused => {}
+        }
     }
 }

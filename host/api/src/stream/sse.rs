@@ -18,7 +18,7 @@ use super::follow::{First, Follower, Heard};
 use super::meters::{Ended, Open};
 use crate::connected::Connected;
 use crate::problem::Problem;
-use crate::shape::{MessageShape, PeopleShape, ReadShape, TypingShape};
+use crate::shape::{GapShape, MessageShape, PeopleShape, ReadShape, TypingShape};
 
 /// The media type.
 pub(crate) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -49,7 +49,8 @@ pub(crate) fn events(
     if let Some(pulse) = &first.pulse {
         pulse_text(pulse, &mut begin);
     }
-    let events = Events { follower, connected, request_id, open: Open::new("sse"), over: false };
+    let open = Open::new("sse", request_id.clone());
+    let events = Events { follower, connected, request_id, open, over: false };
     let rest = stream::unfold((Some(begin.freeze()), events), |(ready, mut events)| async move {
         if let Some(text) = ready {
             return Some((Ok::<Bytes, std::convert::Infallible>(text), (None, events)));
@@ -99,8 +100,21 @@ impl Events {
     }
 }
 
-/// The events of a page. Its cursor goes last, if no message shown stands there.
+impl Drop for Events {
+    /// HTTP's machinery drops what it cannot write, and says nothing.
+    fn drop(&mut self) {
+        if !self.over && self.connected.stalled().is_so() {
+            self.end(Ended::Slow);
+        }
+    }
+}
+
+/// The events of a page. That there is a gap before it goes first; its cursor goes last, if no message shown stands there.
 fn page_text(page: &Page, text: &mut BytesMut) {
+    if let Some(after) = page.gap {
+        text.put_slice(format!("id: {after}\n").as_bytes());
+        named("gap", &GapShape::new(after), text);
+    }
     let mut last = None;
     for stored in &page.messages {
         last = Some(stored.cursor);
@@ -174,9 +188,13 @@ mod tests {
     }
 
     fn text(messages: Vec<Stored>, seq: u64) -> String {
+        shown(messages, seq, None)
+    }
+
+    fn shown(messages: Vec<Stored>, seq: u64, gap: Option<Cursor>) -> String {
         let cursor = Cursor { epoch: 1, seq };
         let mut text = BytesMut::new();
-        let page = Page { messages, cursor, head: cursor, more: false, pulse: None };
+        let page = Page { messages, cursor, head: cursor, more: false, gap, pulse: None };
         page_text(&page, &mut text);
         String::from_utf8(text.to_vec()).unwrap()
     }
@@ -200,7 +218,10 @@ mod tests {
             at: PulseAt { epoch: 1, count: 3 },
             typing: Some(vec!["alice".to_owned()]),
             read: Some([("bob".to_owned(), Cursor { epoch: 1, seq: 2 })].into()),
-            people: Some(People { status: ChatStatus::Started, participants: Vec::new() }),
+            people: Some(Arc::new(People {
+                status: ChatStatus::Started,
+                participants: Vec::new(),
+            })),
         };
         let mut text = BytesMut::new();
         pulse_text(&pulse, &mut text);
@@ -218,5 +239,18 @@ mod tests {
         assert_eq!(text(vec![], 9), "id: 1-9\n\n");
         let text = text(vec![stored(8, Body::Text("a".to_owned()))], 9);
         assert!(text.starts_with("id: 1-8\ndata: ") && text.ends_with("\n\nid: 1-9\n\n"));
+    }
+
+    #[test]
+    fn a_gap_goes_before_what_takes_the_place_of_what_was_withdrawn() {
+        let gap = Some(Cursor { epoch: 1, seq: 7 });
+        let said = vec![stored(8, Body::Text("a".to_owned()))];
+        let text = shown(said, 8, gap);
+        let first = "id: 1-7\nevent: gap\ndata: {\"after\":\"1-7\"}\n\nid: 1-8\ndata: {";
+        assert!(text.starts_with(first), "{text}");
+        assert_eq!(
+            shown(vec![], 7, gap),
+            "id: 1-7\nevent: gap\ndata: {\"after\":\"1-7\"}\n\nid: 1-7\n\n"
+        );
     }
 }

@@ -32,7 +32,7 @@ use super::frame::{
 };
 use super::meters::{Ended, Open};
 use crate::auth::{Caller, Denied, Grant, InChat, Needs, Reads, Sends};
-use crate::calling::put;
+use crate::calling::{Aside, put};
 use crate::check;
 use crate::connected::Connected;
 use crate::endpoints::{Edge, Placing, follow_from, mark_request, new_send, typing_request};
@@ -80,7 +80,17 @@ pub(crate) struct Talk {
     sends: usize,
     work: FuturesUnordered<Work>,
     silences: u32,
+    /// Frames were looked for first the last time.
+    frames_first: bool,
     open: Open,
+}
+
+/// What comes next.
+enum Came {
+    /// Something has come to its end.
+    Done(Done),
+    /// A frame, or something that is none, or the end.
+    Frame(Option<Result<Message, WsError>>),
 }
 
 /// Why a socket ends, and how that is said.
@@ -100,8 +110,20 @@ impl Talk {
             .max_frame_size(Some(FRAME_BYTES_MAX));
         let io = TokioIo::new(upgraded);
         let wire = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        let (subs, work, open) = (HashMap::new(), FuturesUnordered::new(), Open::new("websocket"));
-        Self { edge, connected, request_id, caller, wire, subs, sends: 0, work, silences: 0, open }
+        let open = Open::new("websocket", request_id.clone());
+        Self {
+            edge,
+            connected,
+            request_id,
+            caller,
+            wire,
+            subs: HashMap::new(),
+            sends: 0,
+            work: FuturesUnordered::new(),
+            silences: 0,
+            frames_first: false,
+            open,
+        }
     }
 
     /// Until either side has enough.
@@ -128,19 +150,20 @@ impl Talk {
         let (draining, stop) = (self.connected.draining().clone(), self.connected.stop().clone());
         let mut alive_by = runtime::now() + ALIVE_EVERY;
         loop {
-            let may_read = self.sends < SENDS_MAX;
             let step = tokio::select! {
                 biased;
                 () = stop.stopped() => return End(Ended::Draining, None),
                 () = draining.stopped() => return self.goodbye().await,
-                Some(done) = self.work.next() => self.done(done).await,
-                frame = self.wire.next(), if may_read => {
-                    (self.silences, alive_by) = (0, runtime::now() + ALIVE_EVERY);
-                    match frame {
-                        Some(frame) => self.heard(frame).await,
-                        None => Err(End(Ended::Client, None)),
+                came = self.came() => match came {
+                    Came::Done(done) => self.done(done).await,
+                    Came::Frame(frame) => {
+                        (self.silences, alive_by) = (0, runtime::now() + ALIVE_EVERY);
+                        match frame {
+                            Some(frame) => self.heard(frame).await,
+                            None => Err(End(Ended::Client, None)),
+                        }
                     }
-                }
+                },
                 () = runtime::sleep_until(alive_by) => {
                     alive_by = runtime::now() + ALIVE_EVERY;
                     self.ask_alive().await
@@ -154,6 +177,30 @@ impl Talk {
             if let Err(end) = step {
                 return end;
             }
+        }
+    }
+
+    /// What comes next. What has come of something and what the client says are looked for first by turns: a socket over
+    /// which much is told must still hear that its client has enough. Cancel-safe.
+    async fn came(&mut self) -> Came {
+        let may_read = self.sends < SENDS_MAX;
+        self.frames_first = !self.frames_first;
+        let (work, wire) = (&mut self.work, &mut self.wire);
+        let done = async {
+            match work.next().await {
+                Some(done) => Came::Done(done),
+                None => std::future::pending().await,
+            }
+        };
+        let frame = async {
+            match may_read {
+                true => Came::Frame(wire.next().await),
+                false => std::future::pending().await,
+            }
+        };
+        match self.frames_first {
+            true => tokio::select! { biased; came = frame => came, came = done => came },
+            false => tokio::select! { biased; came = done => came, came = frame => came },
         }
     }
 
@@ -246,7 +293,8 @@ impl Talk {
         }
         let (reader, after) = follow_from(&grant, sub.r#as.clone(), sub.after.as_deref())?;
         let (edge, id) = (Arc::clone(&self.edge), self.request_id.clone());
-        let mut follower = Follower::new(edge, grant, reader, after, None, id);
+        let connection = self.connected.number();
+        let mut follower = Follower::new(edge, grant, reader, after, None, (connection, id));
         let (abort, registration) = AbortHandle::new_pair();
         self.subs.insert(chat, abort);
         let following = async move {
@@ -276,8 +324,7 @@ impl Talk {
         let (edge, id, key) = (Arc::clone(&self.edge), self.request_id.clone(), send.key);
         self.sends += 1;
         self.work.push(Box::pin(async move {
-            let answer =
-                put(&edge, &grant, Request::Send(request), Duration::ZERO, &id, None).await;
+            let answer = put(&edge, &grant, Request::Send(request), at_once(&id)).await;
             Done::Sent(Some(frame::receipt(chat, &key, answer, &id)))
         }));
         Ok(())
@@ -303,7 +350,7 @@ impl Talk {
             (Arc::clone(&self.edge), self.request_id.clone(), grant.chat().to_string());
         self.sends += 1;
         self.work.push(Box::pin(async move {
-            let answer = put(&edge, &grant, request, Duration::ZERO, &id, None).await;
+            let answer = put(&edge, &grant, request, at_once(&id)).await;
             Done::Sent(answer.err().map(|problem| frame::error(Some(&chat), None, &problem, &id)))
         }));
     }
@@ -393,6 +440,9 @@ impl Talk {
     }
 
     async fn page(&mut self, chat: ChatToken, page: &chat::Page) -> Result<(), End> {
+        if let Some(after) = page.gap {
+            self.tell(&Told::Gap { chat: Shown(chat), after: Shown(after) }).await?;
+        }
         let mut last = None;
         for stored in &page.messages {
             last = Some(stored.cursor);
@@ -480,14 +530,25 @@ impl Talk {
     }
 }
 
+/// Beside what waits for nothing, and takes no place of those who wait.
+const fn at_once(request_id: &str) -> Aside<'_> {
+    Aside { wait: Duration::ZERO, request_id, seen: None, connection: 0 }
+}
+
 /// How a write ended.
 fn written<E>(result: Result<Result<(), WsError>, E>) -> Result<(), End> {
     match result {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_gone)) => Err(End(Ended::Client, None)),
-        // There is no way to tell a client that takes nothing.
+        // There is no way to tell a client that takes nothing. The socket below is as patient, and may be the first to say so.
+        Ok(Err(error)) if is_stall(&error) => Err(End(Ended::Slow, None)),
         Err(_elapsed) => Err(End(Ended::Slow, None)),
+        Ok(Err(_gone)) => Err(End(Ended::Client, None)),
     }
+}
+
+/// Whether a client took nothing for too long.
+fn is_stall(error: &WsError) -> bool {
+    matches!(error, WsError::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }
 
 /// What was no frame, and why the socket ends.
@@ -500,6 +561,8 @@ fn refused_frame(error: &WsError) -> End {
         WsError::Protocol(_) | WsError::Utf8(_) | WsError::AttackAttempt => {
             End(Ended::Refused, closing(CloseCode::Protocol, "this is not RFC 6455"))
         }
+        // Reading writes too: answers to pings.
+        error if is_stall(error) => End(Ended::Slow, None),
         _ => End(Ended::Client, None),
     }
 }

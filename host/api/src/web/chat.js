@@ -7,6 +7,7 @@ const SEND_TRIES = 8; // under one key, before the person is asked
 const PAUSE_MS_MAX = 5000; // between two tries
 const FACTS_EVERY_MS = 5000; // who is in the chat, who leads it
 const STREAM_BEGINS_MS = 8000; // a stream that has said nothing by then is kept back by something in between
+const POLL_FOR_MS = 300000; // after such a stream; then it is tried again: perhaps the node was only slow
 const STREAM_AGAIN_MS = 500; // after one that has ended
 const STREAM_SILENT_MS = 40000; // a node says something every 15 s
 const TYPING_EVERY_MS = 3000; // said again; a node forgets it after 6 s
@@ -222,8 +223,8 @@ class Room {
   stored = new Map();
   /** After which message this page stands. */
   cursor = "";
-  /** Server-sent events do not get through. */
-  polls = false;
+  /** Server-sent events do not get through: until when they are not tried again. */
+  pollsUntil = 0;
   /** Who was here while this page was open, by id. */
   known = new Map();
   /** Who has read up to which message. */
@@ -260,12 +261,12 @@ class Room {
   async follow() {
     for (let failures = 0; ; ) {
       try {
-        if (this.polls) await this.poll(failures === 0);
+        if (this.polls()) await this.poll(failures === 0);
         else await this.stream(() => (failures = 0));
         failures = 0;
       } catch (problem) {
         if (problem.message === "blocked") {
-          this.polls = true;
+          this.pollsUntil = Date.now() + POLL_FOR_MS;
           continue;
         }
         if (!problem.retryable) {
@@ -280,6 +281,10 @@ class Room {
     }
   }
 
+  polls() {
+    return Date.now() < this.pollsUntil;
+  }
+
   /** From where this page goes on. */
   query(more) {
     const query = new URLSearchParams({ ...said({ as: this.name }), ...more });
@@ -288,7 +293,7 @@ class Room {
   }
 
   connected() {
-    state(this.polls ? "connected, by long poll" : "connected", "good");
+    state(this.polls() ? "connected, by long poll" : "connected", "good");
     this.notice("");
   }
 
@@ -298,6 +303,7 @@ class Room {
     const page = await ask("GET", `${this.path}/messages?${this.query({ wait, limit: 200 })}`);
     this.cursor = page.cursor;
     this.connected();
+    if (page.gap) this.gap(page.gap);
     for (const message of page.messages) this.show(message);
     if (page.messages.length) this.facts();
   }
@@ -315,13 +321,25 @@ class Room {
         this.facts();
       }
       if (id) this.cursor = id;
-      if (name === "message" && data) this.show(data);
+      if (name === "gap") this.gap(data.after);
+      else if (name === "message" && data) this.show(data);
       else if (name === "typing") this.typing(data.typing);
       else if (name === "read") this.read(data.read);
       else if (name === "presence") this.present(data);
       else if (name === "problem") throw new Problem(data.status, data);
     });
     await wait(STREAM_AGAIN_MS);
+  }
+
+  /** What was shown after a message was withdrawn: it stays on the page, and looks like it. */
+  gap(after) {
+    const items = [...$("messages").children].filter((item) => item.dataset.cursor);
+    const last = items.findIndex((item) => item.dataset.cursor === after);
+    // Nothing is known of an `after` that was not for this person, or is before everything.
+    const gone = last < 0 ? [] : items.slice(last + 1);
+    for (const item of gone) item.classList.add("withdrawn");
+    const words = "The cluster lost what was said last. What follows takes its place.";
+    $("messages").insertBefore(make("li", "message note gap", words), $("messages").querySelector(".waiting, .unknown"));
   }
 
   /** Shows a message where it belongs: behind all that came before, before what is still on its way. */

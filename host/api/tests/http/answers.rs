@@ -295,3 +295,14 @@ async fn a_reader_is_given_the_time_it_wants_on_top() {
     let left = context.deadline.saturating_duration_since(runtime::now());
     assert!(left > Duration::from_secs(7) && left < Duration::from_secs(9), "{left:?}");
 }
+
+#[tokio::test]
+async fn a_page_says_that_what_was_seen_was_withdrawn_and_else_nothing_of_it() {
+    let edge = edge().await;
+    let messages = format!("/v1/chats/{TOKEN}/messages");
+    let page = edge.get(&format!("{messages}?after=0-5&wait=30")).await.json();
+    assert_eq!((&page["gap"], &page["cursor"]), (&json!("0-0"), &json!("1-1")));
+    assert_eq!(page["messages"][0]["text"], "hello");
+    let page = edge.get(&messages).await.json();
+    assert!(page.get("gap").is_none(), "{page}");
+}

@@ -257,6 +257,23 @@ async fn a_chat_that_is_not_ones_own_looks_the_same_whether_it_exists_or_not() {
     assert_eq!(edge.raw(head).await.code(), "unknown-chat");
 }
 
+/// Places to wait are shared out by that.
+#[tokio::test]
+async fn who_asks_is_who_the_token_names_over_however_many_connections() {
+    let guarded = Guarded::start().await;
+    let (edge, ed) = (&guarded.edge, &guarded.ed);
+    let caller = async |who: &str| {
+        let bearer = ed.token(json!({"sub": who}));
+        let path = format!("/v1/chats/{TOKEN}/messages");
+        let head =
+            format!("GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {bearer}\r\n\r\n");
+        assert_eq!(edge.raw(head).await.status, 200);
+        edge.pretender.last().1.caller
+    };
+    let (alice, again, bob) = (caller("alice").await, caller("alice").await, caller("bob").await);
+    assert!(alice == again && alice != bob && alice != 0 && bob != 0, "{alice} {again} {bob}");
+}
+
 #[tokio::test]
 async fn the_token_says_who_sends_reads_and_joins() {
     let guarded = Guarded::start().await;

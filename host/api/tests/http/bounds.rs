@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use crate::support::{Edge, PATIENCE, TOKEN, answer, edge, edge_with, request};
 
 /// Long enough to tell from at once, short enough to wait for.
-const SHORT: Duration = Duration::from_millis(80);
+pub(crate) const SHORT: Duration = Duration::from_millis(80);
 
-fn hasty() -> Config {
+pub(crate) fn hasty() -> Config {
     let patience = Patience {
         first_byte: SHORT,
         head: SHORT,
@@ -97,6 +97,24 @@ async fn a_reader_that_hangs_up_is_not_waited_for() {
     until(|| edge.pretender.waiting() == 1).await;
     drop(stream);
     until(|| edge.pretender.waiting() == 0).await;
+}
+
+/// Where nobody needs a token; a socket and a stream are one connection, too, however many chats they follow.
+#[tokio::test]
+async fn who_asks_without_a_token_is_a_connection() {
+    let edge = edge().await;
+    let mut callers = Vec::new();
+    for _ in 0..2 {
+        let mut stream = connect(&edge).await;
+        for _ in 0..2 {
+            let poll = format!("GET /v1/chats/{TOKEN}/messages HTTP/1.1\r\nhost: a\r\n\r\n");
+            stream.write_all(poll.as_bytes()).await.unwrap();
+            assert_eq!(answer(&mut stream).await.unwrap().status, 200);
+            callers.push(edge.pretender.last().1.caller);
+        }
+    }
+    let [one, again, other, other_again] = callers[..] else { panic!("{callers:?}") };
+    assert!(one == again && other == other_again && one != other && one != 0, "{callers:?}");
 }
 
 #[tokio::test]

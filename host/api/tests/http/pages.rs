@@ -32,6 +32,17 @@ async fn the_page_has_no_script_of_its_own_and_writes_no_markup() {
 }
 
 #[tokio::test]
+async fn the_page_shows_a_gap_however_it_hears_of_it() {
+    let edge = edge().await;
+    let script = String::from_utf8(edge.get("/page/chat.js").await.body).unwrap();
+    for hears in
+        ["if (page.gap) this.gap(page.gap);", "if (name === \"gap\") this.gap(data.after);"]
+    {
+        assert!(script.contains(hears), "{hears}");
+    }
+}
+
+#[tokio::test]
 async fn the_document_is_served() {
     let edge = edge().await;
     let document = edge.get("/openapi.json").await;

@@ -9,7 +9,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use crate::support::{Edge, PATIENCE, TOKEN, edge};
+use crate::bounds::hasty;
+use crate::support::{Edge, PATIENCE, TOKEN, edge, edge_with};
 
 const HANDSHAKE: &str = "connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
                          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -288,4 +289,66 @@ async fn who_types_and_has_read_is_said_and_told_in_frames() {
     edge.pretender.refuse_next(Refusal::new(Code::ChatEnded, "the chat is over"));
     let told = socket.ask(json!({"type": "typing", "chat": TOKEN, "sender": "bob"})).await;
     assert!(is_error(&told, "chat-ended") && told["chat"] == TOKEN, "{told}");
+}
+
+#[tokio::test]
+async fn a_socket_that_is_never_read_ends_and_is_counted_as_slow() {
+    let edge = edge_with(hasty()).await;
+    let series = "carillon_streams_ended_total{sort=\"websocket\",why=\"slow\"}";
+    let before = edge.counted(series).await;
+    // More than the buffers of two sockets hold.
+    edge.pretender.answer_with_pages_of(400);
+    let mut socket = Socket::open(&edge).await;
+    socket.say(&json!({"type": "sub", "chat": TOKEN})).await;
+    edge.counts_more(series, before).await;
+    // Nothing of it goes on: neither who waits, nor its place among the connections.
+    assert_eq!(edge.pretender.waiting(), 0);
+    assert_eq!(edge.serving.drain(PATIENCE).await, api::Drained::Done);
+}
+
+#[tokio::test]
+async fn a_socket_over_which_much_is_told_hears_that_its_client_has_enough() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    socket.follow(TOKEN).await;
+    edge.pretender.never_pause();
+    edge.pretender.say("alpha");
+    // From here on something is always ready to be told.
+    assert_eq!(socket.next().await["type"], "msg");
+    socket.say(&json!({"type": "unsub", "chat": TOKEN})).await;
+    let heard =
+        async { while socket.next().await != json!({"type": "unsubbed", "chat": TOKEN}) {} };
+    runtime::timeout(PATIENCE, heard).await.expect("what the client says is heard");
+    assert_eq!(socket.ask(json!({"type": "ping"})).await, json!({"type": "pong"}));
+}
+
+#[tokio::test]
+async fn a_socket_says_that_what_was_seen_was_withdrawn_before_it_goes_on() {
+    let edge = edge().await;
+    let mut socket = Socket::open(&edge).await;
+    let told = socket.ask(json!({"type": "sub", "chat": TOKEN, "after": "0-5"})).await;
+    assert_eq!(told["type"], "subbed");
+    assert_eq!(socket.next().await, json!({"type": "gap", "chat": TOKEN, "after": "0-0"}));
+    let told = socket.next().await;
+    assert_eq!((&told["type"], &told["message"]["cursor"]), (&json!("msg"), &json!("1-1")));
+    edge.pretender.say("alpha");
+    assert_eq!(socket.next().await["message"]["text"], "alpha", "it is said once");
+}
+
+#[tokio::test]
+async fn all_that_one_socket_follows_is_of_one_caller() {
+    let edge = edge().await;
+    let mut callers = Vec::new();
+    for _ in 0..2 {
+        let mut socket = Socket::open(&edge).await;
+        edge.pretender.forget();
+        socket.follow(TOKEN).await;
+        socket.follow(&"f".repeat(32)).await;
+        let asked = edge.pretender.asked();
+        let all: std::collections::BTreeSet<u64> =
+            asked.iter().map(|(_, context)| context.caller).collect();
+        assert!(all.len() == 1 && !all.contains(&0), "{all:?}");
+        callers.extend(all);
+    }
+    assert_ne!(callers[0], callers[1]);
 }

@@ -1,11 +1,14 @@
 //! Messages as they come: server-sent events.
 
+use std::sync::Arc;
+
 use chat::{Code, People, Person, Pulse, PulseAt, Refusal, Request};
 use model::{ChatStatus, Cursor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Edge, PATIENCE, TOKEN, edge};
+use crate::bounds::hasty;
+use crate::support::{Edge, PATIENCE, TOKEN, edge, edge_with};
 
 /// A client that follows.
 struct Stream {
@@ -167,13 +170,26 @@ async fn nobody_reads_on_for_a_client_that_is_gone() {
     runtime::timeout(PATIENCE, waiting).await.expect("nobody waits any more");
 }
 
+#[tokio::test]
+async fn a_stream_that_is_never_read_ends_and_is_counted_as_slow() {
+    let edge = edge_with(hasty()).await;
+    let series = "carillon_streams_ended_total{sort=\"sse\",why=\"slow\"}";
+    let before = edge.counted(series).await;
+    // More than the buffers of two sockets hold.
+    edge.pretender.answer_with_pages_of(400);
+    let _never_read = Stream::open(&edge, "", "").await;
+    edge.counts_more(series, before).await;
+    assert_eq!(edge.pretender.waiting(), 0);
+    assert_eq!(edge.serving.drain(PATIENCE).await, api::Drained::Done);
+}
+
 /// Everything that is told and not written.
 pub(crate) fn pulse(count: u64) -> Pulse {
     Pulse {
         at: PulseAt { epoch: 1, count },
         typing: Some(vec!["alice".to_owned()]),
         read: Some([("alice".to_owned(), Cursor { epoch: 1, seq: 1 })].into()),
-        people: Some(People {
+        people: Some(Arc::new(People {
             status: ChatStatus::Started,
             participants: vec![Person {
                 id: "alice".to_owned(),
@@ -182,7 +198,7 @@ pub(crate) fn pulse(count: u64) -> Pulse {
                 heard_ms: 7,
                 ordinal: 1,
             }],
-        }),
+        })),
     }
 }
 
@@ -207,6 +223,20 @@ async fn what_is_not_written_comes_by_name_without_an_id() {
     assert!(more.contains("id: 1-2\n") && !more.contains("event: "), "told once: {more}");
     let last = reads(&edge).pop().unwrap();
     assert_eq!(last.pulse, Some(PulseAt { epoch: 1, count: 1 }));
+}
+
+#[tokio::test]
+async fn a_stream_says_that_what_was_seen_was_withdrawn_before_it_goes_on() {
+    let edge = edge().await;
+    for (query, more) in [("?after=0-5", ""), ("", "last-event-id: 0-5\r\n")] {
+        let mut stream = Stream::open(&edge, query, more).await;
+        let first = stream.until("\"stamps\":[]}\n\n").await;
+        let gap = "id: 0-0\nevent: gap\ndata: {\"after\":\"0-0\"}\n\nid: 1-1\ndata: {";
+        assert!(first.contains(gap), "{first}");
+        edge.pretender.say("alpha");
+        let more = stream.until("alpha").await;
+        assert!(!more.contains("gap"), "{more}");
+    }
 }
 
 /// Who is there is what the chat shows; a stream says what changes.

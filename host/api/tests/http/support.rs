@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ pub(crate) struct Pretender {
     /// What is not written.
     pulse: watch::Sender<Option<Pulse>>,
     waiting: AtomicUsize,
+    busy: AtomicBool,
     messages: AtomicUsize,
     drained: Stop,
 }
@@ -91,6 +92,11 @@ impl Pretender {
         });
     }
 
+    /// Somebody speaks without a pause from now on: whoever reads on is answered at once.
+    pub(crate) fn never_pause(&self) {
+        self.busy.store(true, Ordering::SeqCst);
+    }
+
     /// Something that is not written is another now.
     pub(crate) fn tell(&self, pulse: Pulse) {
         self.pulse.send_replace(Some(pulse));
@@ -126,6 +132,30 @@ impl Pretender {
     /// Messages, or the wait for one.
     async fn page(&self, read: chat::Read) -> Response {
         let here = Cursor { epoch: 1, seq: 1 };
+        // What was of an epoch before the only one there is was withdrawn.
+        if read.after.is_some_and(|after| after.epoch < here.epoch) {
+            let (messages, gap) = (vec![stored("hello")], Some(Cursor::default()));
+            return Response::Page(Page {
+                messages,
+                cursor: here,
+                head: here,
+                more: false,
+                gap,
+                pulse: None,
+            });
+        }
+        if let Some(after) = read.after.filter(|_| self.busy.load(Ordering::SeqCst)) {
+            let cursor = Cursor { seq: after.seq + 1, ..after };
+            let messages = vec![Stored { cursor, ..stored("on and on") }];
+            return Response::Page(Page {
+                messages,
+                cursor,
+                head: cursor,
+                more: true,
+                gap: None,
+                pulse: None,
+            });
+        }
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let _waiting = Waiting(&self.waiting);
         let (mut said, mut pulse) = (self.said.subscribe(), self.pulse.subscribe());
@@ -151,6 +181,7 @@ impl Pretender {
                 cursor,
                 head: cursor,
                 more: false,
+                gap: None,
                 pulse,
             });
         }
@@ -164,6 +195,7 @@ impl Pretender {
             cursor: read.after.unwrap_or(here),
             head: here,
             more: false,
+            gap: None,
             pulse,
         })
     }
@@ -386,6 +418,24 @@ impl Answer {
 }
 
 impl Edge {
+    /// What is counted in this process, of which every test's edge is a part.
+    pub(crate) async fn counted(&self, series: &str) -> u64 {
+        let text = self.get("/metrics").await.body;
+        let text = String::from_utf8(text).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.map_or(0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Waits until more is counted than `before`.
+    pub(crate) async fn counts_more(&self, series: &str, before: u64) {
+        let counting = async {
+            while self.counted(series).await <= before {
+                tokio::task::yield_now().await;
+            }
+        };
+        runtime::timeout(PATIENCE, counting).await.expect("it is counted");
+    }
+
     /// Sends these bytes on a connection of their own, and reads the one answer.
     pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();

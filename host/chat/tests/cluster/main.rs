@@ -84,6 +84,7 @@ mod tests {
                     let chats = cluster.chats(reader);
                     let request = read(token, None, 20_000);
                     let context = chat::CallContext {
+                        caller: 0,
                         deadline: runtime::now() + Duration::from_secs(30),
                         request_id: String::new(),
                         seen: None,

@@ -210,6 +210,7 @@ pub(crate) async fn persist(chats: &Chats, request: &Request) -> Result<Response
     let deadline = runtime::now() + PATIENCE;
     loop {
         let context = CallContext {
+            caller: 0,
             deadline: runtime::now() + Duration::from_secs(8),
             request_id: String::new(),
             seen: None,

@@ -190,6 +190,27 @@ async fn a_chat_past_its_time_is_ended_once_and_those_who_listen_are_told() {
 }
 
 #[tokio::test]
+async fn a_chat_whose_time_is_past_looks_over_and_is_ended_as_of_then_before_any_sweep() {
+    let starters = [starter(), starter()];
+    let never = Collect { every: Duration::from_secs(3_600), ..often() };
+    let stage = ending(&starters, never);
+    let token = stage.chat_with(Some(600), None).await;
+    stage.say(token, "k1", "start").await;
+    stage.world.look().wall_ms = 1_960_000;
+    let open = show(&stage, 1, token).await;
+    assert_eq!((open.status, open.ended_ms), (ChatStatus::Started, None));
+    stage.world.look().wall_ms = 1_970_000;
+    let over = show(&stage, 1, token).await;
+    assert_eq!((over.status, over.ended_ms), (ChatStatus::Ended, Some(1_600_000)));
+    assert_eq!(endings(&stage.world.look(), token), [""; 0], "nobody has written it");
+    match stage.ask(1, Request::End { token, sender: Some("alice".into()) }).await {
+        Ok(Response::Ended { ended_ms, .. }) => assert_eq!(ended_ms, 1_600_000),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(endings(&stage.world.look(), token), ["ended by alice"]);
+}
+
+#[tokio::test]
 async fn a_chat_that_has_no_end_is_not_ended() {
     let starters = [starter(), starter()];
     let collect = Collect { idle: Some(Duration::from_millis(DAY_MS)), ..often() };

@@ -1,6 +1,7 @@
 //! Who is there, who types, how far they have read: told to those who follow, and written only where somebody
 //! stands otherwise than before.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat::{Chain, ChatView, Code, Config, Page, Pulse, PulseAt, Read, Request, Response};
@@ -130,6 +131,36 @@ async fn who_types_is_told_on_every_node_and_nothing_is_written() {
         assert_eq!((told.read, told.people), (None, None));
     }
     assert_eq!(stage.world.look().entries(), entries);
+}
+
+#[tokio::test]
+async fn who_is_there_is_put_together_once_for_all_who_follow() {
+    let clock = SimulatedClock::new();
+    let _entered = clock.enter();
+    let stage = stage();
+    let token = stage.chat().await;
+    let (cursor, begin) = first(&stage, 0, token).await;
+    let mut known = begin.at;
+    let mut before = None;
+    for (name, now) in [("alice", SOON), ("bob", 2 * SOON)] {
+        let mut followers: Vec<Asking<'_>> =
+            (0..3).map(|_| follow(&stage, 0, token, cursor, known)).collect();
+        for follower in &mut followers {
+            waits(follower).await;
+        }
+        join(&stage, token, name).await;
+        clock.set(now);
+        let mut told = Vec::new();
+        for follower in followers {
+            let pulse = pulse(page(follower.await));
+            known = pulse.at;
+            told.push(pulse.people.expect("who is there"));
+        }
+        let one = Arc::clone(&told[0]);
+        assert!(told.iter().all(|people| Arc::ptr_eq(people, &one)), "it is the same");
+        assert!(one.participants.iter().any(|person| person.id == name), "{one:?}");
+        assert!(before.replace(one).is_none_or(|before| !Arc::ptr_eq(&before, &told[0])));
+    }
 }
 
 #[tokio::test]

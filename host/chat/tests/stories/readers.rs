@@ -311,3 +311,66 @@ async fn only_so_many_readers_wait() {
     waits(&mut third).await;
     assert!(stage.texts(0, token).await.is_empty(), "who does not wait needs no place");
 }
+
+#[tokio::test]
+async fn nobody_who_has_many_readers_waiting_takes_the_places_of_those_who_have_none() {
+    let config = Config { waiting_max: 4, ..Config::default() };
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], config);
+    let token = stage.chat().await;
+    // Also from another node: who asks goes with what they ask.
+    let of = |at: usize, caller: u64| {
+        let context = CallContext { caller, ..context() };
+        let asking = stage.chats[at].call(wait(token, None), context);
+        Box::pin(asking) as Asking<'_>
+    };
+    let mut greedy = [of(0, 1), of(1, 1)];
+    for reader in &mut greedy {
+        waits(reader).await;
+    }
+    for at in [0, 1] {
+        let refusal = refused(of(at, 1).await);
+        assert_eq!((refusal.code, refusal.retryable), (Code::Overloaded, true));
+        assert!(refusal.detail.contains("you have"), "{}", refusal.detail);
+    }
+    let mut other = of(1, 2);
+    waits(&mut other).await;
+    // Whoever waits is told all the same.
+    stage.say(token, "k1", "hello").await;
+    let [first, second] = greedy;
+    for reader in [first, second, other] {
+        assert_eq!(texts(&page(reader.await)), ["hello"]);
+    }
+}
+
+#[tokio::test]
+async fn who_has_seen_what_was_withdrawn_is_told_after_which_message_it_was() {
+    let stage = Stage::new(vec![Chain::default(), Chain::default()], Config::default());
+    let token = stage.chat().await;
+    let kept = stage.say(token, "k1", "kept").await.cursor;
+    assert_eq!(page(stage.ask(0, read(token, Some(kept))).await).gap, None);
+    let gone = Cursor { seq: kept.seq + 1, ..kept };
+    stage.world.close();
+    stage.world.open(1, Keeps::Committed);
+    // At once: they need not wait for something to be said to hear that.
+    let mut asking = stage.ask(1, wait(token, Some(gone)));
+    let mut told = None;
+    for _turn in 0..200 {
+        tokio::select! {
+            biased;
+            answer = &mut asking, if told.is_none() => told = Some(page(answer)),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    let told = told.expect("an answer, and no wait");
+    assert_eq!((told.gap, told.cursor, told.messages.len()), (Some(kept), kept, 0));
+    let mut on = stage.ask(1, wait(token, Some(told.cursor)));
+    waits(&mut on).await;
+    sent(stage.ask(1, send(token, "k2", "instead")).await);
+    let told = page(on.await);
+    assert_eq!((told.gap, texts(&told)), (None, vec!["instead".to_owned()]));
+    let told = page(stage.ask(0, read(token, Some(gone))).await);
+    assert_eq!((told.gap, texts(&told)), (Some(kept), vec!["instead".to_owned()]));
+    for start in [None, Some(Cursor::default())] {
+        assert_eq!(page(stage.ask(1, read(token, start)).await).gap, None, "{start:?}");
+    }
+}

@@ -122,7 +122,7 @@ async fn s10_a_bare_refusal_survives_a_take_over() {
 async fn s11_a_reader_with_a_withdrawn_cursor_misses_nothing() {
     let stage = two();
     let token = stage.chat().await;
-    stage.say(token, "k1", "one").await;
+    let one = stage.say(token, "k1", "one").await.cursor;
     stage.hold();
     let local = Send { acks: Some(1), ..message(token, "k2", "two") };
     let withdrawn = sent(stage.ask(0, Request::Send(local)).await).cursor;
@@ -131,10 +131,11 @@ async fn s11_a_reader_with_a_withdrawn_cursor_misses_nothing() {
     stage.world.look().commits = true;
     stage.world.open(1, Keeps::Committed);
     let nothing = page(stage.ask(1, read(token, Some(withdrawn))).await);
-    assert_eq!((nothing.messages.len(), nothing.cursor, nothing.more), (0, withdrawn, false));
+    assert_eq!((nothing.messages.len(), nothing.cursor, nothing.more), (0, one, false));
+    assert_eq!(nothing.gap, Some(one), "and is told after which message theirs is gone");
     sent(stage.ask(1, send(token, "k3", "other two")).await);
     let after = page(stage.ask(0, read(token, Some(withdrawn))).await);
-    assert_eq!(texts(&after), ["other two"]);
+    assert_eq!((texts(&after), after.gap), (vec!["other two".to_owned()], Some(one)));
     assert_eq!((after.cursor.epoch, after.cursor.seq), (2, 2));
 }
 

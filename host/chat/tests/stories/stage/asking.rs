@@ -16,7 +16,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send + 'a>>;
 
 pub(crate) fn context() -> CallContext {
-    CallContext { deadline: runtime::now() + LONG, request_id: "r".into(), seen: None, hop: 0 }
+    let deadline = runtime::now() + LONG;
+    CallContext { deadline, request_id: "r".into(), seen: None, hop: 0, caller: 0 }
 }
 
 /// A chat without limits.
