@@ -336,7 +336,7 @@ async fn as_many_calls_as_a_conference_takes_are_known_within_the_limits() {
     let mut dearest = 0;
     for index in 0..250 {
         let sid = format!("CA{index:032x}");
-        let begun = telephone(&voice, &mut attrs, "", &[("CallSid", &sid)]).await;
+        let begun = telephone(&voice, &mut attrs, "", &[("CallSid", &*sid)]).await;
         let left = [("CallSid", &*sid), ("RecordingUrl", &*url), ("CallDuration", "3600")];
         let over = telephone(&voice, &mut attrs, "end", &left).await;
         dearest = dearest.max(begun).max(over);
@@ -425,7 +425,7 @@ async fn markers_are_recorded_for_nobody_and_start_and_end_the_chat() {
     assert_eq!(ask(&meeting, end.clone()).await.effects, [Effect::EndChat { reason }]);
     let mut early = end;
     early.context.status = ChatStatus::Pending;
-    assert_eq!(code(&ask(&meeting, early.clone()).await), "illegal-transition");
+    assert_eq!(code(&ask(&meeting, early).await), "illegal-transition");
     let mut start = of_a_meeting("marker", &json!({"type": "started"}), true);
     start.context.status = ChatStatus::Pending;
     assert_eq!(ask(&meeting, start).await.effects, [Effect::StartChat]);
