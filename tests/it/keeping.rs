@@ -12,7 +12,7 @@ use tests::versions::version;
 use tests::{Cluster, Http, component, eventually, shipped};
 
 /// What the nodes of these stories are told: they look often, and keep archived chats for `keep`.
-fn kept_for(keep: &str) -> impl Fn(&mut Config) + use<> {
+pub(crate) fn kept_for(keep: &str) -> impl Fn(&mut Config) + use<> {
     let keep = json!({ "keep": keep });
     move |config| {
         shipped(config);
@@ -35,12 +35,12 @@ async fn lines(archive: &Archive, token: &str) -> Vec<Value> {
     json_lines(std::str::from_utf8(&bytes).expect("text"))
 }
 
-fn json_lines(text: &str) -> Vec<Value> {
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
 }
 
 /// What a chat is archived as, once it is; also if it is forgotten by then.
-async fn archived(http: &Http, token: &str) -> Value {
+pub(crate) async fn archived(http: &Http, token: &str) -> Value {
     eventually("the chat to be archived", async || {
         let shown = http.ask("GET", &format!("/v1/chats/{token}"), &[], None).await?;
         let archive = &shown.body["archive"];
@@ -49,7 +49,7 @@ async fn archived(http: &Http, token: &str) -> Value {
     .await
 }
 
-async fn end(http: &Http, token: &str) {
+pub(crate) async fn end(http: &Http, token: &str) {
     let path = format!("/v1/chats/{token}/end");
     eventually("the chat to be ended", async || {
         http.ask("POST", &path, &[], Some(&json!({"sender": "alice"}))).await?.only(200)
@@ -58,7 +58,7 @@ async fn end(http: &Http, token: &str) {
 }
 
 /// How many versions of a chat's archive there are.
-async fn versions(archive: &Archive, token: &str) -> usize {
+pub(crate) async fn versions(archive: &Archive, token: &str) -> usize {
     let list = List {
         collection: "chats".parse().expect("a name"),
         prefix: token.to_owned(),

@@ -17,6 +17,7 @@ mod case;
 mod certificates;
 mod clients;
 mod comings;
+mod conversation;
 mod disk;
 mod drift;
 mod following;

@@ -300,6 +300,138 @@ fn what_the_fixtures_of_shipped_plugins_expect_comes_of_them() {
     plays("voice");
     plays("sms");
     plays("archive");
+    plays("meeting");
+}
+
+/// What Twilio asks `voice` in a chat with these attributes; they are changed as it wants.
+async fn telephone(voice: &Plugin, attrs: &mut Attrs, path: &str, params: &[(&str, &str)]) -> u64 {
+    let mut call = call();
+    call.context.chat_attrs = Arc::new(attrs.clone());
+    call.context.max_participants = None;
+    let sid = params.first().map_or("", |(_, sid)| *sid);
+    let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let request = plugin::TwilioRequest {
+        channel: "voice".to_owned(),
+        path: path.to_owned(),
+        sid: sid.to_owned(),
+        caller: format!("+49{sid}"),
+        callee: "+4930".to_owned(),
+        params: params.iter().map(pair).collect(),
+        idempotency: None,
+    };
+    let answered = voice.on_request(call, request).await.expect("it answers");
+    for effect in answered.effects {
+        let Effect::ChatAttr { name, value } = effect else { panic!("{effect:?}") };
+        attrs.insert(name, value);
+    }
+    answered.fuel
+}
+
+#[tokio::test]
+async fn as_many_calls_as_a_conference_takes_are_known_within_the_limits() {
+    let voice = load("voice", json!({})).await.expect("voice loads");
+    let mut attrs = Attrs::new();
+    let url =
+        format!("https://api.twilio.com/2010-04-01/Accounts/{0}/Recordings/{0}", "0".repeat(34));
+    let mut dearest = 0;
+    for index in 0..250 {
+        let sid = format!("CA{index:032x}");
+        let begun = telephone(&voice, &mut attrs, "", &[("CallSid", &*sid)]).await;
+        let left = [("CallSid", &*sid), ("RecordingUrl", &*url), ("CallDuration", "3600")];
+        let over = telephone(&voice, &mut attrs, "end", &left).await;
+        dearest = dearest.max(begun).max(over);
+    }
+    let known: Vec<&String> = attrs.values().collect();
+    assert_eq!(known.iter().map(|part| part.matches(&url).count()).sum::<usize>(), 250);
+    assert!(known.iter().all(|part| !part.contains("left_out")));
+    let most = voice.limits().fuel;
+    println!("{} attributes, {dearest} fuel of {most}", attrs.len());
+    assert!(dearest < most / 2, "{dearest} fuel of {most}");
+}
+
+/// Alice sends a message of a meeting, that nobody is shown if it is `hidden`.
+fn of_a_meeting(kind: &str, body: &Value, hidden: bool) -> Asking {
+    let mut asking = json_call(kind, body, ChatStatus::Started);
+    let mut message = model::Message::clone(&asking.said.message);
+    message.route = if hidden { Route::Nobody } else { Route::Everyone };
+    asking.said.message = Arc::new(message);
+    asking
+}
+
+/// The body that is stored.
+fn rewritten(reply: &Reply) -> Value {
+    match &reply.verdict {
+        Verdict::Rewrite(Body::Json(text)) => serde_json::from_str(text).expect("it is JSON"),
+        other => panic!("it was to be rewritten: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_a_message_of_a_meeting_makes_has_its_id_from_the_server() {
+    let meeting = load("meeting", json!({})).await.expect("meeting loads");
+    assert_eq!(meeting.on_failure(), OnFailure::Reject);
+    let minute = of_a_meeting("minute.create", &json!({"topic_id": 7}), false);
+    let id = minute.said.message.id.to_string();
+    let made = ask(&meeting, minute).await;
+    let stored = rewritten(&made);
+    assert_eq!(
+        (&stored["minute_id"], &stored["start_ms"]),
+        (&json!(id), &json!(call().context.now_ms))
+    );
+    let key = format!("minute/{id}");
+    assert_eq!(made.effects, [Effect::Note { key: key.clone(), value: Some(b"1".to_vec()) }]);
+
+    let tag = json!({"minute_id": id, "name": "budget"});
+    let mut tag = of_a_meeting("tag.create", &tag, false);
+    assert_eq!(code(&ask(&meeting, tag.clone()).await), "unknown-id");
+    tag.notes = Arc::new(Notes::from([(key, b"1".to_vec())]));
+    let tag_id = tag.said.message.id.to_string();
+    let tagged = ask(&meeting, tag).await;
+    assert_eq!(rewritten(&tagged), json!({"minute_id": id, "name": "budget", "tag_id": tag_id}));
+
+    let own = json!({"name": "plan", "whiteboard_id": id});
+    let own = ask(&meeting, of_a_meeting("whiteboard.create", &own, false)).await;
+    assert_eq!((code(&own), own.effects.as_slice()), ("invalid-fields", &[][..]));
+}
+
+#[tokio::test]
+async fn a_meeting_has_so_many_things_and_says_when_it_is_full() {
+    let meeting = load("meeting", json!({})).await.expect("meeting loads");
+    let board = json!({"name": "plan"});
+    let mut one = of_a_meeting("whiteboard.create", &board, false);
+    let kept = |count: usize| {
+        let all = (0..count).map(|n| (format!("tag/{n:032x}"), b"1".to_vec()));
+        Arc::new(all.collect::<Notes>())
+    };
+    one.notes = kept(1_000);
+    assert_eq!(rewritten(&ask(&meeting, one.clone()).await)["name"], "plan");
+    one.notes = kept(64 * 1024 / 37);
+    let full = ask(&meeting, one).await;
+    assert_eq!((code(&full), full.effects.as_slice()), ("full", &[][..]));
+}
+
+#[tokio::test]
+async fn markers_are_recorded_for_nobody_and_start_and_end_the_chat() {
+    let meeting = load("meeting", json!({})).await.expect("meeting loads");
+    let skew = json!({"type": "skew", "user_ms": call().context.now_ms - 400});
+    let shown = ask(&meeting, of_a_meeting("marker", &skew, false)).await;
+    assert_eq!(code(&shown), "wrong-route");
+    let hidden = rewritten(&ask(&meeting, of_a_meeting("marker", &skew, true)).await);
+    assert_eq!((&hidden["skew_ms"], &hidden["user"]), (&json!(-400), &json!("alice")));
+    assert_eq!(hidden["system_ms"], json!(call().context.now_ms));
+
+    let end = of_a_meeting("marker", &json!({"type": "ended"}), true);
+    let reason = "ended by alice".to_owned();
+    assert_eq!(ask(&meeting, end.clone()).await.effects, [Effect::EndChat { reason }]);
+    let mut early = end;
+    early.context.status = ChatStatus::Pending;
+    assert_eq!(code(&ask(&meeting, early).await), "illegal-transition");
+    let mut start = of_a_meeting("marker", &json!({"type": "started"}), true);
+    start.context.status = ChatStatus::Pending;
+    assert_eq!(ask(&meeting, start).await.effects, [Effect::StartChat]);
+
+    let talk = case::say(&*meeting, "hello").await.expect("it answers");
+    assert_eq!((talk.verdict, talk.effects), (Verdict::Pass, vec![]));
 }
 
 /// What the shipped policy plans under `config` for a chat with so many messages.

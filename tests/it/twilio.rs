@@ -9,7 +9,7 @@ use tests::twilio::Signer;
 use tests::{Answer, Cluster, Http, shipped};
 
 const URL: &str = "https://chat.example.com";
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const OTHER: &str = "fedcba9876543210fedcba9876543210";
 const FALLBACK: &str = "<Response><Say>later</Say></Response>";
 
@@ -19,23 +19,38 @@ async fn telephones(folder: &std::path::Path) -> Cluster {
     std::fs::write(&file, TOKEN).expect("it is written");
     Cluster::start_with(3, |config: &mut Config| {
         shipped(config);
-        config.twilio.public_url = URL.to_owned();
-        config.twilio.auth_token_file.clone_from(&file);
-        FALLBACK.clone_into(&mut config.twilio.fallback_twiml);
-        // Long enough for others to take over on a busy machine.
-        config.twilio.deadline = Span(Duration::from_secs(14));
+        answering(config, &file);
     })
     .await
 }
 
+/// Twilio may ask, and signs with what is in `file`.
+pub(crate) fn answering(config: &mut Config, file: &std::path::Path) {
+    config.twilio.public_url = URL.to_owned();
+    config.twilio.auth_token_file = file.to_owned();
+    FALLBACK.clone_into(&mut config.twilio.fallback_twiml);
+    // Long enough for others to take over on a busy machine.
+    config.twilio.deadline = Span(Duration::from_secs(14));
+}
+
 /// Twilio, as far as it asks.
-struct Twilio {
+pub(crate) struct Twilio {
     signer: Signer,
     token: &'static str,
 }
 
 impl Twilio {
-    async fn post(&mut self, http: &Http, target: &str, form: &[(&str, &str)]) -> Answer {
+    /// Twilio, who signs with `token`.
+    pub(crate) async fn with(token: &'static str) -> Self {
+        Self { signer: Signer::start().await, token }
+    }
+
+    pub(crate) async fn post(
+        &mut self,
+        http: &Http,
+        target: &str,
+        form: &[(&str, &str)],
+    ) -> Answer {
         let signature = self.signer.sign(self.token, &format!("{URL}{target}"), form).await;
         let body = Signer::encoded(form);
         let headers = [
@@ -47,7 +62,7 @@ impl Twilio {
     }
 }
 
-fn xml(answer: Answer) -> String {
+pub(crate) fn xml(answer: Answer) -> String {
     let text = answer.expect(200);
     text.as_str().unwrap_or_else(|| panic!("{text}")).to_owned()
 }
@@ -69,7 +84,7 @@ async fn calls(http: &Http, token: &str) -> Value {
 async fn a_call_goes_on_when_the_node_that_leads_its_chat_dies() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut cluster = telephones(folder.path()).await;
-    let mut twilio = Twilio { signer: Signer::start().await, token: TOKEN };
+    let mut twilio = Twilio::with(TOKEN).await;
     let token = chat(cluster.http(0), &json!({"max_participants": 1, "max_duration_s": 60})).await;
     let primary = cluster.primary(&token).await;
     let other = (primary + 1) % 3;
@@ -123,7 +138,7 @@ async fn a_call_goes_on_when_the_node_that_leads_its_chat_dies() {
 async fn who_texts_talks_with_who_is_in_the_chat_and_a_repeat_says_nothing_twice() {
     let folder = tempfile::tempdir().expect("a folder");
     let cluster = telephones(folder.path()).await;
-    let mut twilio = Twilio { signer: Signer::start().await, token: TOKEN };
+    let mut twilio = Twilio::with(TOKEN).await;
     let token = chat(cluster.http(0), &json!({})).await;
     let sms = format!("/v1/twilio/sms?chat_token={token}");
     let first = [("MessageSid", "SM1"), ("From", "+49 170"), ("Body", "grüße & co? a+b=c")];
@@ -161,7 +176,7 @@ async fn who_texts_talks_with_who_is_in_the_chat_and_a_repeat_says_nothing_twice
 async fn a_new_token_counts_without_a_restart_and_a_forged_request_reaches_nobody() {
     let folder = tempfile::tempdir().expect("a folder");
     let cluster = telephones(folder.path()).await;
-    let mut twilio = Twilio { signer: Signer::start().await, token: OTHER };
+    let mut twilio = Twilio::with(OTHER).await;
     let token = chat(cluster.http(0), &json!({})).await;
     let voice = format!("/v1/twilio/voice?chat_token={token}");
     let call = [("CallSid", "CA1"), ("From", "+49")];

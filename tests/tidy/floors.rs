@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{none, root};
 
 /// A crate and those of ours it may use.
-const FLOORS: [(&str, &[&str]); 25] = [
+const FLOORS: [(&str, &[&str]); 26] = [
     ("hashring", &[]),
     ("model", &[]),
     ("wire", &["hashring", "model"]),
@@ -87,6 +87,7 @@ const FLOORS: [(&str, &[&str]); 25] = [
     ("plugin-voice", &[]),
     ("plugin-sms", &[]),
     ("plugin-archive", &[]),
+    ("plugin-meeting", &[]),
 ];
 
 /// A heavy dependency and its home. Two homes need a reason.

@@ -79,6 +79,10 @@ fn conference(conference: &Conference, to: &mut String) {
     if let Some(action) = action {
         attributes.extend([("statusCallback", &**action), ("statusCallbackEvent", "end")]);
     }
+    // That a conference is over does not say where its recording is: that comes when it can be fetched.
+    if let Some(action) = action.as_ref().filter(|_| *recorded) {
+        attributes.push(("recordingStatusCallback", action));
+    }
     words("Conference", &attributes, name, to);
 }
 
@@ -176,13 +180,19 @@ mod tests {
 
     #[test]
     fn a_conference_is_dialled_with_what_was_asked_for() {
-        let action = Some("over".to_owned());
-        let name = "a".to_owned();
-        let conference = Conference { name, max_participants: Some(2), recorded: true, action };
+        let conference = |recorded| {
+            let (name, action) = ("a".to_owned(), Some("over".to_owned()));
+            let it = Conference { name, max_participants: Some(2), recorded, action };
+            twiml(&[Verb::Conference(it)])
+        };
         assert_eq!(
-            twiml(&[Verb::Conference(conference)]),
+            conference(true),
             "<Response><Dial><Conference maxParticipants=\"2\" record=\"record-from-start\" \
-             statusCallback=\"over\" statusCallbackEvent=\"end\">a</Conference></Dial></Response>"
+             statusCallback=\"over\" statusCallbackEvent=\"end\" recordingStatusCallback=\"over\">\
+             a</Conference></Dial></Response>"
         );
+        let unrecorded = conference(false);
+        assert!(unrecorded.contains(" statusCallback=\"over\""), "{unrecorded}");
+        assert!(!unrecorded.contains("ecord"), "there is no recording to tell of: {unrecorded}");
     }
 }

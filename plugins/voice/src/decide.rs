@@ -1,6 +1,6 @@
 //! What Twilio is to do with a call, and what is kept of it.
 
-use crate::calls::{self, News};
+use crate::calls::{Calls, Kept, News};
 
 /// How long a chat that is past its duration is still open, in seconds: a call may last as long.
 const GRACE_S: u64 = 360;
@@ -16,6 +16,9 @@ const SILENCE_S: u32 = 30;
 
 /// The most that Twilio lets into a conference.
 const CONFERENCE_MAX: u32 = 250;
+
+/// What Twilio calls the end of a conference.
+const CONFERENCE_END: &str = "conference-end";
 
 /// Bytes of what a caller is called here.
 const USER_BYTES_MAX: usize = 128;
@@ -46,8 +49,8 @@ pub struct Chat<'a> {
     pub max_duration_ms: Option<u64>,
     /// How many may be in it.
     pub max_participants: Option<u32>,
-    /// What is known of its calls.
-    pub data: Option<&'a str>,
+    /// What is known of it, and so of its calls.
+    pub attrs: &'a [(String, String)],
 }
 
 /// One thing that Twilio is to do.
@@ -68,7 +71,7 @@ pub enum Step {
         name: String,
         /// How many may be in it.
         max_participants: Option<u32>,
-        /// What is asked at the end.
+        /// What is asked at the end, and when its recording can be fetched.
         action: String,
     },
     /// The caller is thanked.
@@ -82,8 +85,8 @@ pub enum Step {
 pub struct Decision {
     /// In this order.
     pub steps: Vec<Step>,
-    /// What is known of the chat's calls from now on, if that has changed.
-    pub data: Option<String>,
+    /// What is known of the chat's calls from now on, where that has changed.
+    pub kept: Kept,
 }
 
 /// Nobody can answer that.
@@ -100,18 +103,35 @@ pub enum NotAnswered {
 /// # Errors
 /// [`NotAnswered`]; nothing is kept then.
 pub fn decide(asked: Asked<'_>, chat: Chat<'_>) -> Result<Decision, NotAnswered> {
+    let over = |steps| Ok(Decision { steps, kept: hear(asked, chat) });
     match (asked.channel, asked.path) {
-        ("status", _) | (_, "status") => {
-            let data = calls::hear(chat.data, asked.sid, &news(asked));
-            Ok(Decision { steps: Vec::new(), data })
-        }
+        ("status", _) | (_, "status") => over(Vec::new()),
         (_, "") => begin(asked, chat),
-        (_, "end") => {
-            let data = calls::hear(chat.data, asked.sid, &news(asked));
-            Ok(Decision { steps: vec![Step::Thanks, Step::Hangup], data })
-        }
+        // Nobody listens to what is answered about a conference.
+        (_, "end") if conference(asked).is_some() => over(Vec::new()),
+        (_, "end") => over(vec![Step::Thanks, Step::Hangup]),
         _ => Err(NotAnswered::Path),
     }
+}
+
+/// What is heard of a call that goes on, or of a conference: that it is over, or where its recording is. That says the
+/// conference, and no call.
+fn hear(asked: Asked<'_>, chat: Chat<'_>) -> Kept {
+    let mut calls = Calls::read(chat.attrs);
+    match conference(asked) {
+        Some(sid) => {
+            let ended = param(asked.params, "StatusCallbackEvent") == Some(CONFERENCE_END);
+            let ended_ms = ended.then_some(chat.now_ms);
+            calls.hear_of_conference(sid, &News { ended_ms, ..news(asked) });
+        }
+        None => calls.hear(asked.sid, &news(asked)),
+    }
+    calls.kept()
+}
+
+/// The conference that a request is about.
+fn conference(asked: Asked<'_>) -> Option<&str> {
+    param(asked.params, "ConferenceSid").filter(|sid| !sid.is_empty())
 }
 
 fn begin(asked: Asked<'_>, chat: Chat<'_>) -> Result<Decision, NotAnswered> {
@@ -130,8 +150,9 @@ fn begin(asked: Asked<'_>, chat: Chat<'_>) -> Result<Decision, NotAnswered> {
         // Whoever is left when the conference is over hears the rest.
         vec![Step::Conference { name, max_participants, action }, Step::Thanks, Step::Hangup]
     };
-    let data = calls::begin(chat.data, user, asked.sid, chat.now_ms);
-    Ok(Decision { steps, data: Some(data) })
+    let mut calls = Calls::read(chat.attrs);
+    calls.begin(user, asked.sid, chat.now_ms);
+    Ok(Decision { steps, kept: calls.kept() })
 }
 
 /// Who calls: as the address says, or else the number.
@@ -149,6 +170,7 @@ fn news(asked: Asked<'_>) -> News<'_> {
         status: param(asked.params, "CallStatus"),
         duration_s: number("CallDuration").or_else(|| number("RecordingDuration")),
         recording: param(asked.params, "RecordingUrl"),
+        ended_ms: None,
     }
 }
 
@@ -178,7 +200,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asked, Chat, Decision, NotAnswered, Step, decide};
+    use super::{Asked, Chat, Decision, Kept, NotAnswered, Step, decide};
     use serde_json::{Value, json};
 
     const CHAT: Chat<'_> = Chat {
@@ -186,7 +208,7 @@ mod tests {
         now_ms: 7,
         max_duration_ms: Some(600_000),
         max_participants: Some(1),
-        data: None,
+        attrs: &[],
     };
 
     fn asked<'a>(path: &'a str, params: &'a [(String, String)]) -> Asked<'a> {
@@ -198,7 +220,9 @@ mod tests {
     }
 
     fn data(decision: &Decision) -> Value {
-        serde_json::from_str(decision.data.as_deref().unwrap()).unwrap()
+        let [(name, data)] = &decision.kept.attrs[..] else { panic!("{:?}", decision.kept) };
+        assert_eq!(name, "twilio_data");
+        serde_json::from_str(data).unwrap()
     }
 
     #[test]
@@ -233,8 +257,8 @@ mod tests {
 
     #[test]
     fn the_end_of_a_call_is_thanked_for_and_what_it_left_is_kept() {
-        let first = decide(asked("", &[]), CHAT).unwrap().data;
-        let chat = Chat { data: first.as_deref(), ..CHAT };
+        let first = decide(asked("", &[]), CHAT).unwrap().kept.attrs;
+        let chat = Chat { attrs: &first, ..CHAT };
         let left = params(&[("RecordingUrl", "https://r"), ("RecordingDuration", "12")]);
         let decision = decide(asked("end", &left), chat).unwrap();
         assert_eq!(decision.steps, [Step::Thanks, Step::Hangup]);
@@ -245,13 +269,42 @@ mod tests {
         );
         // A call that nobody knows leaves nothing.
         let other = Asked { sid: "CA2", ..asked("end", &left) };
-        assert_eq!(decide(other, chat).unwrap().data, None);
+        assert_eq!(decide(other, chat).unwrap().kept, Kept::default());
+    }
+
+    #[test]
+    fn the_recording_of_a_conference_is_kept_with_the_chat() {
+        let together = Chat { max_participants: Some(2), ..CHAT };
+        let first = decide(asked("", &[]), together).unwrap().kept.attrs;
+        // As Twilio says it: the conference, and no call.
+        let recorded = params(&[
+            ("ConferenceSid", "CF1"),
+            ("RecordingSid", "RE1"),
+            ("RecordingUrl", "https://r"),
+            ("RecordingStatus", "completed"),
+            ("RecordingDuration", "12"),
+        ]);
+        let chat = Chat { attrs: &first, ..together };
+        let recorded = Asked { sid: "CF1", ..asked("end", &recorded) };
+        let decision = decide(recorded, chat).unwrap();
+        assert_eq!(decision.steps, [], "nobody is on the line");
+        let conference =
+            json!({"conference_sid": "CF1", "duration_s": 12, "recording_url": "https://r"});
+        let known = data(&decision);
+        assert_eq!(known["conferences"], json!({"CF1": conference}));
+        assert!(known["users"]["+49 1"]["calls"]["CA1"].is_object());
+        let ended = params(&[("ConferenceSid", "CF1"), ("StatusCallbackEvent", "conference-end")]);
+        let ended = Asked { sid: "CF1", ..asked("end", &ended) };
+        let chat = Chat { attrs: &decision.kept.attrs, ..together };
+        let over = data(&decide(ended, chat).unwrap());
+        assert_eq!(over["conferences"]["CF1"]["ended_ms"], 7);
+        assert_eq!(over["conferences"]["CF1"]["recording_url"], "https://r");
     }
 
     #[test]
     fn how_a_call_goes_is_kept_and_needs_no_answer() {
-        let first = decide(asked("", &[]), CHAT).unwrap().data;
-        let chat = Chat { data: first.as_deref(), ..CHAT };
+        let first = decide(asked("", &[]), CHAT).unwrap().kept.attrs;
+        let chat = Chat { attrs: &first, ..CHAT };
         let over = params(&[("CallStatus", "completed"), ("CallDuration", "61")]);
         let by_channel = Asked { channel: "status", ..asked("", &over) };
         let decision = decide(by_channel, chat).unwrap();

@@ -1,5 +1,6 @@
 //! The component: from the WIT's types to ours and back.
 
+use crate::bindings::carillon::plugin::log::{self, Level};
 use crate::bindings::carillon::plugin::{chat_control, settings};
 use crate::bindings::exports::carillon::plugin::lifecycle;
 use crate::bindings::exports::carillon::plugin::twilio_handler::{
@@ -7,8 +8,9 @@ use crate::bindings::exports::carillon::plugin::twilio_handler::{
 };
 use crate::{Asked, Chat, Decision, NotAnswered, Step, THANKS, check, decide};
 
-/// The chat's attribute with what is known of its calls.
-const DATA: &str = "twilio_data";
+/// What an operator is told when the attributes of a chat are full.
+const LEFT_OUT: &str = "something of this call is not kept: what is known of the calls fills the chat's attributes, \
+                        and is counted in twilio_data as left_out";
 
 /// What the component exports.
 pub(crate) struct Voice;
@@ -22,13 +24,12 @@ impl lifecycle::Guest for Voice {
 
 impl twilio_handler::Guest for Voice {
     fn on_request(context: Context, request: Request) -> Result<Vec<Verb>, Failure> {
-        let data = context.chat_attrs.iter().find(|(name, _)| name == DATA);
         let chat = Chat {
             token: &context.chat,
             now_ms: context.now_ms,
             max_duration_ms: context.max_duration_ms,
             max_participants: context.max_participants,
-            data: data.map(|(_, data)| data.as_str()),
+            attrs: &context.chat_attrs,
         };
         let asked = Asked {
             channel: &request.channel,
@@ -37,10 +38,12 @@ impl twilio_handler::Guest for Voice {
             caller: &request.caller,
             params: &request.params,
         };
-        let Decision { steps, data } = decide(asked, chat).map_err(failed)?;
-        if let Some(data) = data {
-            let kept = chat_control::set_attr(&(DATA.to_owned(), data));
-            kept.map_err(|error| failure(error.code, error.detail))?;
+        let Decision { steps, kept } = decide(asked, chat).map_err(failed)?;
+        if kept.left_out {
+            log::emit(Level::Warn, LEFT_OUT, &[("sid".to_owned(), request.sid.clone())]);
+        }
+        for pair in &kept.attrs {
+            chat_control::set_attr(pair).map_err(|error| failure(error.code, error.detail))?;
         }
         Ok(steps.into_iter().map(verb).collect())
     }
