@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -23,6 +24,8 @@ pub struct Carillon {
     saying: JoinHandle<()>,
     /// Where its nodes answer.
     pub nodes: Vec<Http>,
+    /// What it takes for the system's folder of temporary files: who is killed does not tidy up.
+    _temporary: TempDir,
 }
 
 /// What a `carillon` that has ended said.
@@ -54,7 +57,10 @@ impl Carillon {
 
     /// Starts it and waits for nothing.
     pub fn spawn(args: &[&str]) -> Self {
-        let mut child = command(args).spawn().unwrap_or_else(|error| panic!("{error}"));
+        let temporary = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
+        let mut command = command(args);
+        command.env("TMPDIR", temporary.path());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{error}"));
         let stderr = child.stderr.take().unwrap_or_else(|| panic!("no standard error"));
         let said: Arc<Mutex<String>> = Arc::default();
         let heard = Arc::clone(&said);
@@ -66,7 +72,7 @@ impl Carillon {
                 said.push('\n');
             }
         });
-        Self { child, said, saying, nodes: Vec::new() }
+        Self { child, said, saying, nodes: Vec::new(), _temporary: temporary }
     }
 
     /// What it has said on standard error so far.
