@@ -430,7 +430,7 @@ async fn markers_are_recorded_for_nobody_and_start_and_end_the_chat() {
     start.context.status = ChatStatus::Pending;
     assert_eq!(ask(&meeting, start).await.effects, [Effect::StartChat]);
 
-    let talk = case::say(&*meeting, "hello").await.expect("it answers");
+    let talk = case::say(&meeting, "hello").await.expect("it answers");
     assert_eq!((talk.verdict, talk.effects), (Verdict::Pass, vec![]));
 }
 

@@ -18,8 +18,8 @@ use crate::request::Name;
 use crate::shared::{Shared, locked, told};
 use crate::spoken::{self, Strange, begun, decode, encode, is_stream};
 use crate::{
-    Config, Delete, Found, List, Listing, Refusal, applying, holding, left, paying, question, serving,
-    undecided, unfinished,
+    Config, Delete, Found, List, Listing, Refusal, applying, holding, left, paying, question,
+    serving, undecided, unfinished,
 };
 
 /// Appends to the log of a partition, beside what the chats append.

@@ -12,9 +12,9 @@ use replication::core::Role;
 use segment::LogEnd;
 use segment::archive::ReadError;
 
-use crate::shared::Shared;
 use crate::meters;
 use crate::question::{Answer, Question, Reply};
+use crate::shared::Shared;
 
 /// So long a member may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);

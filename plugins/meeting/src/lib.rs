@@ -18,7 +18,7 @@
 //! Markers are recorded and shown to nobody: their route is `nobody`. Of `started` and `ended` the chat starts and ends, of the
 //! first `connected` and `publishing` it gets the attributes `connected_ms` and `publishing_ms`.
 //!
-//! [`read`] tells what a message asks, [`decide`] what comes of it; both are plain functions, and `guest` is what a component
+//! [`read()`] tells what a message asks, [`decide()`] what comes of it; both are plain functions, and `guest` is what a component
 //! needs beside them.
 
 mod decide;

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::{
-    About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, Doing, ErrorInfo, Going,
-    LineInfo, LinesInfo, LinkInfo, LogHealth, Movement, NodeProgressInfo, Operate, PartitionInfo,
-    Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo, RegistryInfo, ReplayedInfo,
-    ServiceWish, ServicesInfo, TrialInfo, TrialWanted, WhyInfo, With,
+    About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, Doing,
+    ErrorInfo, Going, LineInfo, LinesInfo, LinkInfo, LogHealth, Movement, NodeProgressInfo,
+    Operate, PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo,
+    RegistryInfo, ReplayedInfo, ServiceWish, ServicesInfo, TrialInfo, TrialWanted, WhyInfo, With,
 };
 use api::{Config, Patience, Server, Serving};
 use bytes::Bytes;
