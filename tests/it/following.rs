@@ -92,7 +92,7 @@ impl Speaker {
                 // The chat is not followed any more: it is followed again from where this one stands.
                 "error" if told["key"].is_null() => return Ok(false),
                 "error" => break,
-                "subbed" | "presence" => {}
+                "subbed" | "presence" | "typing" | "read" => {}
                 other => panic!("{other}: {told}"),
             }
         }

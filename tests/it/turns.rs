@@ -27,7 +27,17 @@ async fn one_by_one(receiver: &Receiver, wanted: usize) {
             if waits || come >= wanted { Ok(()) } else { Err(come) }
         })
         .await;
+        if texts(receiver).len() >= wanted {
+            return;
+        }
+        // No more than wait may go: who comes later waits too.
+        let before = receiver.received().len();
         receiver.let_go(1);
+        eventually("it to go", async || {
+            let (gone, waits) = (receiver.received().len() > before, receiver.waiting());
+            if gone || waits == 0 { Ok(()) } else { Err(waits) }
+        })
+        .await;
     }
 }
 

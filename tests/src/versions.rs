@@ -21,7 +21,15 @@ impl Http {
 
     /// Pushes a component, and makes it live on every node.
     pub async fn swap_in(&self, name: &str, component: &[u8]) -> Value {
-        let pushed = self.push(name, component).await;
+        // A node that is busy says so, and that asking again is right.
+        let pushed = crate::eventually("a version that is taken", async || {
+            let pushed = self.push(name, component).await;
+            match pushed.status {
+                503 if pushed.body["retryable"] == true => Err(pushed.body.to_string()),
+                _ => Ok(pushed),
+            }
+        })
+        .await;
         assert!((200..=201).contains(&pushed.status), "{}", pushed.body);
         let body = json!({"digest": pushed.text("digest"), "wait": true});
         let swapped = self.post(&format!("/admin/v1/plugins/{name}/swap"), &body).await.expect(200);

@@ -38,18 +38,9 @@ impl Ensemble {
     /// Starts `servers` of them, one or three, and waits until they serve. `None`: they cannot be had on
     /// this machine, which has been said; the test is skipped.
     pub async fn start(servers: usize) -> Option<Self> {
-        Self::start_as(servers, "").await
-    }
-
-    /// The same; a server that has lost its quorum lets everybody read.
-    pub async fn start_readable(servers: usize) -> Option<Self> {
-        Self::start_as(servers, "-Dreadonlymode.enabled=true").await
-    }
-
-    async fn start_as(servers: usize, java: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
         let count = servers.to_string();
-        let output = script_as(&["start", text(folder.path()), &count], java).await;
+        let output = script(&["start", text(folder.path()), &count]).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.code() == Some(MISSING) {
             let what = format!("a test that needs ZooKeeper did not run. {said}");
@@ -155,13 +146,7 @@ pub fn registry(config: ZooKeeperConfig) -> Registry {
 }
 
 async fn script(args: &[&str]) -> std::process::Output {
-    script_as(args, "").await
-}
-
-/// With something that is said to Java.
-async fn script_as(args: &[&str], java: &str) -> std::process::Output {
     let mut command = Command::new(path());
-    command.env("ZOOKEEPER_JAVA", java);
     // Should this process be killed, its servers end too.
     command.args(args).env("ZOOKEEPER_OWNER", std::process::id().to_string()).stdin(Stdio::null());
     command.output().await.unwrap_or_else(|error| panic!("{}: {error}", path().display()))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ensemble::{Ensemble, registry, session};
 use crate::wait::eventually;
-use registry::{Error, Problem, SessionState};
+use registry::{Error, SessionState};
 
 use crate::{put, told, until, write};
 
@@ -36,26 +36,6 @@ async fn watches_go_on_after_the_server_was_killed_and_nothing_that_happened_is_
         if matches!(&found, Ok(Some(_))) { Ok(()) } else { Err(found) }
     })
     .await;
-}
-
-#[tokio::test]
-async fn an_ensemble_that_only_lets_read_is_called_that_and_is_no_session() {
-    let Some(ensemble) = Ensemble::start_readable(3).await else { return };
-    ensemble.kill(1).await;
-    ensemble.kill(2).await;
-    let registry = registry(ensemble.config("/t"));
-    let a = registry.session(&"a".parse().unwrap());
-    let words = eventually("words about it", async || {
-        let problem = a.problem();
-        let found = problem.iter().find(|it| matches!(it, Problem::ReadOnly { .. }));
-        found.map(ToString::to_string).ok_or(problem)
-    })
-    .await;
-    assert!(words.contains("read-only: they have lost their quorum. Start the others"), "{words}");
-    assert_eq!(a.get("k").await, Err(Error::Unreachable));
-    ensemble.restart(1).await;
-    until(&a, SessionState::Connected).await;
-    assert_eq!(a.problem(), None);
 }
 
 #[tokio::test]

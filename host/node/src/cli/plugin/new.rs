@@ -33,6 +33,7 @@ enum Kind {
     Message,
     Events,
     Twilio,
+    Callback,
     Policy,
 }
 
@@ -42,6 +43,7 @@ impl From<Kind> for plugin::Kind {
             Kind::Message => Self::Message,
             Kind::Events => Self::Events,
             Kind::Twilio => Self::Twilio,
+            Kind::Callback => Self::Callback,
             Kind::Policy => Self::Policy,
         }
     }
