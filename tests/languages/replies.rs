@@ -55,8 +55,8 @@ async fn what_a_service_answers_comes_to_who_asked_it_and_is_said() {
     .await;
     let token = cluster.http(0).create().await;
     cluster.http(0).send_surely(&token, "alice", "k1", "?how high is it").await;
-    // The receiver answers without a body.
-    said(&cluster, &token, "alice, ").await;
+    // An empty object is all that the receiver ever answers.
+    said(&cluster, &token, "alice, {}").await;
     cluster.http(1).send_surely(&token, "bob", "k2", "?how low is it").await;
     said(&cluster, &token, "bob, nobody knows").await;
     let asked: Vec<Vec<u8>> = receiver.received().into_iter().map(|it| it.body).collect();
