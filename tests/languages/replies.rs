@@ -29,7 +29,6 @@ async fn what_a_service_answers_comes_to_who_asked_it_and_is_said() {
     let secret = parent.path().join("secret");
     std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("written");
     let receiver = Receiver::start().await;
-    receiver.answer(|asked| if asked.body == b"how high is it" { 200 } else { 404 });
     let url = receiver.url();
     let cluster = Cluster::start_with(3, |config: &mut Config| {
         let service = ServiceConfig {
@@ -57,8 +56,6 @@ async fn what_a_service_answers_comes_to_who_asked_it_and_is_said() {
     cluster.http(0).send_surely(&token, "alice", "k1", "?how high is it").await;
     // An empty object is all that the receiver ever answers.
     said(&cluster, &token, "alice, {}").await;
-    cluster.http(1).send_surely(&token, "bob", "k2", "?how low is it").await;
-    said(&cluster, &token, "bob, nobody knows").await;
     let asked: Vec<Vec<u8>> = receiver.received().into_iter().map(|it| it.body).collect();
-    assert_eq!(asked, [&b"how high is it"[..], b"how low is it"], "each once");
+    assert_eq!(asked, [b"how high is it"], "once");
 }
