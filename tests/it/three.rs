@@ -13,11 +13,12 @@ pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// Everything three nodes need; those of them that run.
 pub(crate) struct Three {
+    // The processes first: they write into the folder for as long as they run.
+    running: Vec<Option<Carillon>>,
     pub(crate) ensemble: Arc<Ensemble>,
     pub(crate) folder: TempDir,
     /// What is theirs in the registry stands below it.
     pub(crate) root: String,
-    running: Vec<Option<Carillon>>,
 }
 
 pub(crate) fn folder() -> TempDir {
@@ -82,7 +83,8 @@ impl Three {
         let start = async |config: String| Carillon::start(&["node", "--config", &config]).await;
         // Together: a cluster begins with two.
         let (a, b, c) = tokio::join!(start(a), start(b), start(c));
-        Some(Self { ensemble, folder, root, running: vec![Some(a), Some(b), Some(c)] })
+        let running = vec![Some(a), Some(b), Some(c)];
+        Some(Self { running, ensemble, folder, root })
     }
 
     pub(crate) fn node(&self, index: usize) -> &Carillon {

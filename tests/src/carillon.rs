@@ -128,6 +128,19 @@ impl Carillon {
     }
 }
 
+/// What is dropped is dead before its folder is taken away: a process that still writes leaves files behind.
+impl Drop for Carillon {
+    fn drop(&mut self) {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let Some(pid) = id.and_then(Pid::from_raw) else { return };
+        if self.child.start_kill().is_ok() {
+            // Its end is left for tokio to collect, which owns the process.
+            _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        }
+    }
+}
+
 /// Runs it to its end.
 pub async fn run(args: &[&str]) -> Ended {
     let output = runtime::timeout(PATIENCE, command(args).output()).await;

@@ -22,7 +22,7 @@ use crate::archive::inbox::{Ending, Inbox, Reply};
 use crate::archive::index::{Index, Usage};
 use crate::archive::keeper::{self, Keeping};
 use crate::archive::name::CollectionName;
-use crate::archive::operation::{Answer, Operation, Refused};
+use crate::archive::operation::{Answer, Digests, Operation, Refused};
 use crate::archive::pace::Bell;
 use crate::archive::spaces::{SpaceConfig, Spaces};
 use crate::archive::undecided::Undecided;
@@ -207,8 +207,17 @@ impl Archive {
     /// writer's, and always once. Digests are computed here, which takes some milliseconds for each MiB:
     /// call it where that hurts nobody.
     pub fn submit(&self, operation: Operation, reply: impl FnOnce(Answer) + Send + 'static) {
-        let reply: Reply = Box::new(reply);
-        match operation.verify() {
+        self.submit_with(Digests::Told, operation, Box::new(reply));
+    }
+
+    /// The same for bytes of which this process has just computed the digests itself, and has had them in memory ever
+    /// since: they are not computed again. What came from anywhere else must be given to [`Archive::submit`].
+    pub fn submit_own(&self, operation: Operation, reply: impl FnOnce(Answer) + Send + 'static) {
+        self.submit_with(Digests::Own, operation, Box::new(reply));
+    }
+
+    fn submit_with(&self, whose: Digests, operation: Operation, reply: Reply) {
+        match operation.verify(whose) {
             Ok(()) => self.running.shared.inbox.submit(operation, reply),
             Err(refused) => {
                 measure::refused();
