@@ -187,7 +187,11 @@ fn take(archive: &Archive, is_own: bool, operations: &Receiver<Operation>) {
         let reply = move |answer| {
             let _heard = reply.send(answer);
         };
-        if is_own { archive.submit_own(operation, reply) } else { archive.submit(operation, reply) }
+        if is_own {
+            archive.submit_own(operation, reply)
+        } else {
+            archive.submit(operation, reply)
+        }
         before.replace(answer).into_iter().for_each(written);
     }
     before.into_iter().for_each(written);
