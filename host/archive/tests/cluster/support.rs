@@ -401,8 +401,8 @@ pub(crate) fn engine_at(
     let config = ArchiveConfig {
         node: node.clone(),
         store,
-        spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d") }],
-        reserve_bytes,
+        spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d"), takes: true }],
+        reserve: Reserve::Bytes(reserve_bytes),
         value_file_bytes_max: 64 << 20,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),
