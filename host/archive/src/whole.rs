@@ -70,6 +70,10 @@ async fn whole(
 ) -> BTreeSet<NodeId> {
     let mut whole = BTreeSet::new();
     let Reply::Has { seq: wanted, owed } = shared.has(partition).await else { return whole };
+    if wanted == 0 {
+        // It does not know the objects itself yet.
+        return whole;
+    }
     if owed == Some(0) {
         whole.insert(shared.node.clone());
     }

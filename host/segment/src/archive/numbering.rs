@@ -120,7 +120,7 @@ impl Folders<'_> {
 
     /// A folder that another node has spaces in is not ours, whatever else is in it.
     fn refuse_others(&self, folder: &Path) -> Result<(), OpenError> {
-        if !folder.exists() {
+        if !folder.is_dir() {
             return Ok(());
         }
         for store in subfolders(folder)? {
