@@ -43,6 +43,7 @@ mod service_registry;
 mod services;
 mod shipped_plugins;
 mod signed;
+mod spaces;
 mod stopping;
 mod strangers;
 mod swaps;

@@ -19,7 +19,7 @@ use crate::shared::{Shared, locked, told};
 use crate::spoken::{self, Strange, begun, decode, encode, is_stream};
 use crate::{
     Config, Delete, Found, List, Listing, Refusal, applying, holding, left, paying, question,
-    serving, undecided, unfinished,
+    serving, undecided, unfinished, whole,
 };
 
 /// Appends to the log of a partition, beside what the chats append.
@@ -61,6 +61,7 @@ impl Archive {
         archive.begin("archive-undecided", undecided::decide);
         archive.begin("archive-unfinished", unfinished::give_up);
         archive.begin("archive-left", left::give_back);
+        archive.begin("archive-whole", whole::tell);
         archive
     }
 

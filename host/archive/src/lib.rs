@@ -51,6 +51,7 @@ mod spoken;
 mod undecided;
 mod unfinished;
 mod uploading;
+mod whole;
 
 pub use archive::{Append, Archive};
 pub use config::{Config, Sabotage};

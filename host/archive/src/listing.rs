@@ -298,6 +298,7 @@ fn place(key: &Key, version: Option<UnifiedId>) -> (Vec<u8>, UnifiedId) {
 mod tests {
     use std::time::Duration;
 
+    use segment::Reserve;
     use segment::archive::{Archive as Engine, ArchiveConfig, At, Operation, SpaceConfig};
 
     use super::*;
@@ -365,8 +366,8 @@ mod tests {
             home: folder.path().to_owned(),
             node: "n1".parse().unwrap(),
             store: 1,
-            spaces: vec![SpaceConfig { id: 1, root: folder.path().join("spaces.d") }],
-            reserve_bytes: 0,
+            spaces: vec![SpaceConfig { id: 1, root: folder.path().join("spaces.d"), takes: true }],
+            reserve: Reserve::Bytes(0),
             value_file_bytes_max: 1 << 20,
             idle_max: Duration::from_secs(1800),
             hidden_for: Duration::from_secs(3600),

@@ -12,6 +12,7 @@ mod listed;
 mod lost;
 mod memory;
 mod mended;
+mod moved;
 mod objects;
 mod schedules;
 mod stalled;

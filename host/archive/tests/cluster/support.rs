@@ -35,6 +35,8 @@ pub(crate) struct Cluster {
     registry: Registry,
     authority: Arc<Authority>,
     copies: u8,
+    /// How long the ring must be the same before partitions follow it.
+    settle: Duration,
     /// What must stay free on each node's disk.
     reserves: Vec<u64>,
     /// How their archives are set up, but for their process lives.
@@ -140,10 +142,28 @@ impl Cluster {
         Self::start_on(Arc::new(SystemDisk), nodes, change).await
     }
 
+    /// Whose partitions follow the ring once it was the same for so long.
+    pub(crate) async fn start_moving(
+        nodes: usize,
+        settle: Duration,
+        change: impl Fn(&mut archive::Config),
+    ) -> Self {
+        Self::start_all(Arc::new(SystemDisk), nodes, settle, change).await
+    }
+
     /// With archives on another disk.
     pub(crate) async fn start_on(
         disk: Arc<dyn Disk>,
         nodes: usize,
+        change: impl Fn(&mut archive::Config),
+    ) -> Self {
+        Self::start_all(disk, nodes, Timings::default().settle, change).await
+    }
+
+    async fn start_all(
+        disk: Arc<dyn Disk>,
+        nodes: usize,
+        settle: Duration,
         change: impl Fn(&mut archive::Config),
     ) -> Self {
         let mut config = archive::Config { undecided: UNDECIDED, ..archive::Config::default() };
@@ -154,6 +174,7 @@ impl Cluster {
             registry,
             authority: Arc::new(Authority::new("test").unwrap()),
             copies: u8::try_from(nodes.min(3)).unwrap(),
+            settle,
             reserves: vec![0; nodes],
             config,
             disk,
@@ -183,6 +204,12 @@ impl Cluster {
         self.restart(index).await;
     }
 
+    /// Starts a node whose disk has room again.
+    pub(crate) async fn restart_roomy(&mut self, index: usize) {
+        self.reserves[index] = 0;
+        self.restart(index).await;
+    }
+
     /// Starts a node, as a process would: folder, registry, log, archive, sockets, tasks.
     pub(crate) async fn restart(&mut self, index: usize) {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -190,6 +217,7 @@ impl Cluster {
         let session = self.registry.session(&node);
         let (path, copies, reserve) = (self.data(index), self.copies, self.reserves[index]);
         let (authority, config_of) = (Arc::clone(&self.authority), self.config);
+        let settle = self.settle;
         let disk = Arc::clone(&self.disk);
         let started = runtime.spawn(async move {
             let count: Partitions = PARTITIONS.try_into().unwrap();
@@ -202,7 +230,8 @@ impl Cluster {
             let positions = folder.positions().to_vec();
             let credentials = Credentials::new(&authority.issue(&node).unwrap()).unwrap();
             let parts = Parts { session, credentials, folder, log: log.clone(), restored, notices };
-            let config = config(node, count, copies, positions);
+            let mut config = config(node, count, copies, positions);
+            config.timings.settle = settle;
             let (replication, driver) = replication::bind(config, parts).unwrap();
             let tasks = Tasks::current(Stop::default());
             let numbers = Arc::new(Numbers {
@@ -401,8 +430,8 @@ pub(crate) fn engine_at(
     let config = ArchiveConfig {
         node: node.clone(),
         store,
-        spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d") }],
-        reserve_bytes,
+        spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d"), takes: true }],
+        reserve: Reserve::Bytes(reserve_bytes),
         value_file_bytes_max: 64 << 20,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! pure     visibility   unified_id   name   digest   active
-//! bytes    fact   footer   run   data_file   spaces
+//! bytes    fact   footer   run   data_file   marker   spaces   numbering
 //! rows     index
 //! threads  inbox → writer (decide)   reading   recovery
 //! keeping  keeper (pace)   collectable (pure)   judge   compaction   scrub
@@ -29,8 +29,10 @@ mod index;
 mod judge;
 mod keeper;
 mod left;
+mod marker;
 mod measure;
 mod name;
+mod numbering;
 mod operation;
 mod pace;
 mod reading;
@@ -53,6 +55,8 @@ pub use fact::{At, Fact, Final, Held};
 pub use index::Usage;
 pub use keeper::Keeping;
 pub use name::{COLLECTION_BYTES_MAX, CollectionName, InvalidName, KEY_BYTES_MAX, Key, Upload};
+pub use numbering::Folders;
+pub(crate) use numbering::outside;
 pub use operation::{
     Adopted, Answer, Closing, Done, META_BYTES_MAX, Opening, Operation, PARTS_MAX, Refused,
     SEGMENT_BYTES_MAX, SEQUENCE_BYTES_MAX, Slice,

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use hashring::NodeId;
 
+use crate::Reserve;
 use crate::archive::applied::Applied;
 use crate::archive::debt::Debts;
 use crate::archive::inbox::{Ending, Inbox, Reply};
@@ -45,8 +46,8 @@ pub struct ArchiveConfig {
     pub store: u64,
     /// Where its value files are.
     pub spaces: Vec<SpaceConfig>,
-    /// What stays free on each space, in bytes.
-    pub reserve_bytes: u64,
+    /// What stays free on the disk of each space.
+    pub reserve: Reserve,
     /// A value file is rolled over before it would become larger, in bytes.
     pub value_file_bytes_max: u64,
     /// An upload of which nothing came for so long is given up.
@@ -333,6 +334,17 @@ impl Shared {
     pub(crate) fn path(&self, file: u32) -> Option<PathBuf> {
         let space = self.placed().get(&file).copied()?;
         self.spaces.path(space, file)
+    }
+
+    /// Tells the figures of each space.
+    pub(crate) fn tell_spaces(&self) {
+        let mut files = BTreeMap::<u32, usize>::new();
+        for space in self.placed().values() {
+            *files.entry(*space).or_default() += 1;
+        }
+        for (space, free) in self.spaces.free(self.disk.as_ref()) {
+            measure::space(space, files.get(&space).copied().unwrap_or(0), free);
+        }
     }
 
     /// Something is not what was written.
