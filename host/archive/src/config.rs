@@ -38,6 +38,12 @@ pub struct Config {
 pub struct Sabotage {
     /// What is held for long is given up here, and the log is not asked.
     pub held_by_age: bool,
+    /// A final is asked for before the members have said that they hold all of it.
+    pub final_before_held: bool,
+    /// A member says that it holds all of it before that is synced.
+    pub held_unsynced: bool,
+    /// A node that has left a partition gives back at once what it held, and asks nobody.
+    pub left_at_once: bool,
 }
 
 impl Default for Config {

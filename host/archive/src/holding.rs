@@ -88,8 +88,13 @@ async fn take(shared: &Shared, begin: &Begin, stream: &mut Stream) -> Result<(),
                 let (version, meta) = (UnifiedId(0), Vec::new());
                 let closing = Closing { version, size, md5, adler32, meta, time_ms };
                 let (upload, opening) = (begin.upload.clone(), begin.opening());
-                written(shared.begin_operation(Operation::Hold { upload, opening, closing }).await)
-                    .await?;
+                let holding = Operation::Hold { upload, opening, closing };
+                let holding = shared.begin_operation(holding).await;
+                if shared.config.sabotage.held_unsynced {
+                    tell(shared, stream, &Said::Held { store: shared.engine.store() }).await?;
+                    return Ok(());
+                }
+                written(holding).await?;
                 if !is_held(shared, begin, table).await {
                     let why = "the sequences are not those that were announced".to_owned();
                     return Err(Some(Lost { full: false, why }));

@@ -45,7 +45,8 @@ pub(crate) async fn give_back(shared: Arc<Shared>) {
 
 async fn give_back_one(shared: &Shared, partition: PartitionId) {
     let Some((epoch, primary, others)) = members(shared, partition) else { return };
-    if !have_all(shared, partition, &primary, &others).await {
+    let asks = !shared.config.sabotage.left_at_once;
+    if asks && !have_all(shared, partition, &primary, &others).await {
         return;
     }
     let Some(one) = shared.catching_up.get(usize::from(partition.0)) else { return };
