@@ -13,9 +13,9 @@ pub struct Config {
     pub slack: Duration,
     /// So long a client may send nothing of a body.
     pub silence: Duration,
-    /// So old must an upload that is held be before anybody asks what becomes of it.
+    /// So long must an upload be held, in this process life, before anybody asks what becomes of it.
     pub undecided: Duration,
-    /// So old must it be to be given up although its coordinator cannot be asked.
+    /// And so long to be given up although its coordinator cannot be asked.
     pub abandoned: Duration,
     /// So long another node may say nothing in the middle of what it brings or reads. Longer than a slow client
     /// can make a coordinator wait.

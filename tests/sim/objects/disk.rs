@@ -3,7 +3,6 @@
 //! What was written since the last sync is remembered with what stood there before. A process that dies leaves
 //! it; a loss of power leaves any of its sectors, and not others.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -21,12 +20,14 @@ const BYTES: u64 = 1 << 40;
 /// A disk that remembers what a loss of power could undo.
 #[derive(Debug, Default)]
 pub(crate) struct Volatile {
-    unsynced: Mutex<BTreeMap<u64, Unsynced>>,
+    /// In the order in which they were written to.
+    unsynced: Mutex<Vec<Unsynced>>,
 }
 
 /// What was written to a file since its last sync.
 #[derive(Debug)]
 struct Unsynced {
+    inode: u64,
     file: File,
     /// Parts of one sector each, with what stood there before.
     before: Vec<(u64, Vec<u8>)>,
@@ -37,7 +38,7 @@ impl Volatile {
     pub(crate) fn lose_power(&self, random: &mut StdRng) -> bool {
         let unsynced = std::mem::take(&mut *self.unsynced());
         let mut lost = false;
-        for Unsynced { file, before } in unsynced.into_values() {
+        for Unsynced { file, before, .. } in unsynced {
             for (offset, bytes) in before.iter().rev() {
                 if random.random_bool(0.5) {
                     file.write_all_at(bytes, *offset).expect("it was written before");
@@ -48,7 +49,7 @@ impl Volatile {
         lost
     }
 
-    fn unsynced(&self) -> MutexGuard<'_, BTreeMap<u64, Unsynced>> {
+    fn unsynced(&self) -> MutexGuard<'_, Vec<Unsynced>> {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,12 +58,10 @@ impl Disk for Volatile {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut unsynced = self.unsynced();
         let inode = file.metadata()?.ino();
-        let of = match unsynced.entry(inode) {
-            std::collections::btree_map::Entry::Occupied(of) => of.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                free.insert(Unsynced { file: file.try_clone()?, before: Vec::new() })
-            }
-        };
+        if !unsynced.iter().any(|of| of.inode == inode) {
+            unsynced.push(Unsynced { inode, file: file.try_clone()?, before: Vec::new() });
+        }
+        let of = unsynced.iter_mut().find(|of| of.inode == inode).expect("it is there");
         let (mut at, end) = (offset, offset + bytes.len() as u64);
         while at < end {
             let until = ((at / SECTOR + 1) * SECTOR).min(end);
@@ -82,7 +81,8 @@ impl Disk for Volatile {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
-        self.unsynced().remove(&file.metadata()?.ino());
+        let inode = file.metadata()?.ino();
+        self.unsynced().retain(|of| of.inode != inode);
         Ok(())
     }
 

@@ -442,19 +442,30 @@ impl World {
         Ok(())
     }
 
-    /// G-I9: when a node that left a partition gives back what it held, its members have all of it.
+    /// G-I9: when a node that left a partition gives back what it held, the members that it knows of, and that run, have
+    /// all of that.
     fn check_left(&mut self, node: usize) -> Verdict {
         let Some(life) = &mut self.nodes[node].life else { return Ok(()) };
         let Some(vault) = &mut life.vault else { return Ok(()) };
         let left = vault.engine.left();
         let before = std::mem::replace(&mut vault.left, left.clone());
+        let (Some(vault), Some(shelf)) = (self.vault(node), &self.shelf) else { return Ok(()) };
         for partition in left.difference(&before).map(|shard| PartitionId(*shard)) {
-            let id = &self.nodes[node].id;
-            for (upload, holders) in self.copies_of(partition) {
-                let commit = self.registry.current(partition).commit;
-                must(holders >= usize::from(commit), "G-I9", || {
-                    format!("{id} gives {partition:?} back, {holders} members have {upload}")
-                })?;
+            let epoch = self.view(node, partition).epoch;
+            let Some(record) = self.registry.of_epoch(partition, epoch) else { continue };
+            for key in self.keys_of(partition) {
+                let shown = shelf.oracle.shown(&key, u64::MAX);
+                for made in shown.iter().flat_map(|(_, parts)| parts) {
+                    let lacks = |(member, life): &(usize, &crate::node::Life)| {
+                        record.names(&self.nodes[*member].id, life.store)
+                            && life.vault.as_ref().is_some_and(|vault| !settle::has(vault, made))
+                    };
+                    let lacks = self.lives().find(lacks).filter(|_| settle::has(vault, made));
+                    must(lacks.is_none(), "G-I9", || {
+                        let by = lacks.map(|(member, _)| member + 1);
+                        format!("n{} gives {partition:?} back, n{by:?} lacks {made:?}", node + 1)
+                    })?;
+                }
             }
         }
         Ok(())

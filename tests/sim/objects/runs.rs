@@ -16,7 +16,7 @@ use crate::run::{Report, live_world, spread};
 use crate::setup::{Setup, pick};
 
 /// As many as the gate runs.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 
 impl Setup {
     /// The world of a seed with objects in it.

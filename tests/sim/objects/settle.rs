@@ -96,7 +96,8 @@ impl World {
         })
     }
 
-    fn keys_of(&self, partition: PartitionId) -> Vec<OfKey> {
+    /// Keys of a partition of which something was decided.
+    pub(super) fn keys_of(&self, partition: PartitionId) -> Vec<OfKey> {
         let Some(shelf) = &self.shelf else { return Vec::new() };
         let all = partitions(&self.setup);
         let of = |key: &&OfKey| {
