@@ -85,6 +85,16 @@ pub(crate) enum Happening {
     Person { person: usize },
     /// A node learns which generation of the handlers is live.
     Learn { node: usize, boot: u64 },
+    /// The archive of a node goes on.
+    Vault { node: usize, boot: u64 },
+    /// The writer of a node's archive does what waits.
+    Shelve { node: usize, boot: u64 },
+    /// A frame of a stream would arrive on its side, 0 or 1.
+    Carried { way: u64, side: usize },
+    /// A log was read for an archive.
+    ObjectsRead { read: u64 },
+    /// A client of the archive does something.
+    Keeper { keeper: usize },
     /// A client of the chats is told.
     Heard { operation: u64, heard: Box<Heard> },
 }

@@ -37,6 +37,8 @@ mod network;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod objects;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod registry;

@@ -15,6 +15,7 @@ use crate::agenda::Time;
 use crate::chats::{self, Floor};
 use crate::disk::{Disk, Image, image};
 use crate::invariants::{Process, Verdict, Violation, must};
+use crate::objects::{self, Home, Vault};
 use crate::setup::Setup;
 
 /// Steps that one turn may lead to; more means that it never ends.
@@ -88,6 +89,8 @@ pub(crate) struct Life {
     restless: u32,
     /// Its chats, if the world has any.
     pub(crate) floor: Option<Floor>,
+    /// Its archive, if the world has objects.
+    pub(crate) vault: Option<Vault>,
     /// Who of them waits for an answer of the core.
     pub(crate) replies: BTreeMap<u64, oneshot::Sender<Outcome>>,
 }
@@ -119,7 +122,9 @@ pub(crate) struct Turn {
 }
 
 impl Life {
-    fn new(node: &NodeId, disk: &Disk, setup: &Setup, commit: u8, now: Time) -> Self {
+    fn new(of: &Node, setup: &Setup, now: Time) -> Self {
+        let Node { id: node, disk, commit, home, .. } = of;
+        let commit = *commit;
         let config = CoreConfig {
             node: node.clone(),
             store: disk.store,
@@ -149,6 +154,7 @@ impl Life {
             epochs: BTreeMap::new(),
             restless: 0,
             floor: chats::floor(node, disk, setup, commit),
+            vault: home.as_ref().and_then(|home| objects::vault(of, home, setup, now)),
             replies: BTreeMap::new(),
         }
     }
@@ -260,18 +266,21 @@ pub(crate) struct Node {
     pub(crate) commit: u8,
     pub(crate) wall: Wall,
     pub(crate) life: Option<Life>,
+    /// Where its archive is, if the world has objects.
+    pub(crate) home: Option<Home>,
 }
 
 impl Node {
     pub(crate) fn new(index: usize, commit: u8) -> Self {
         let id = format!("n{}", index + 1).parse().expect("a label");
-        Self { id, disk: Disk::new(index as u64 + 1), commit, wall: Wall::default(), life: None }
+        let disk = Disk::new(index as u64 + 1);
+        Self { id, disk, commit, wall: Wall::default(), life: None, home: None }
     }
 
     /// Starts a process; the one before is gone.
     pub(crate) fn start(&mut self, setup: &Setup, now: Time) -> u64 {
         self.disk.boot += 1;
-        self.life = Some(Life::new(&self.id, &self.disk, setup, self.commit, now));
+        self.life = Some(Life::new(self, setup, now));
         self.disk.boot
     }
 

@@ -28,12 +28,14 @@ impl World {
         self.busy = false;
         let until = self.agenda.now() + OPEN_MAX;
         self.settle_chats()?;
+        self.keepers_rest();
         let mut probes = BTreeMap::new();
         while self.agenda.now() < until && !self.probed(&mut probes) {
             self.run_for(LOOK_EVERY)?;
         }
         must(self.probed(&mut probes), "I16", || format!("not open: {}", self.describe()))?;
         self.settle_ring()?;
+        self.settle_shelf()?;
         let rotten = self.nodes.iter().any(|it| it.disk.is_rotten());
         let patience = if rotten { MENDED_MAX } else { EQUAL_MAX };
         let until = self.agenda.now() + patience;
@@ -47,6 +49,7 @@ impl World {
             self.run_for(ms(100))?;
         }
         self.read_everything()?;
+        self.check_shelf()?;
         self.check_quiet()?;
         self.check_refusals()
     }
@@ -78,8 +81,8 @@ impl World {
     /// Whether each partition has committed an entry that was sent since the healing. Where none is
     /// under way, one is sent.
     fn probed(&mut self, probes: &mut BTreeMap<PartitionId, u64>) -> bool {
-        if self.talk.is_some() {
-            // The chats alone number the entries; they took messages by now.
+        if self.talk.is_some() || self.shelf.is_some() {
+            // The chats, or the archive, alone number the entries.
             return self.partitions().all(|partition| self.leader(partition).is_some());
         }
         let mut all = true;

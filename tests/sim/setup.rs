@@ -13,6 +13,7 @@ use crate::chats::ChatSetup;
 use crate::chats::people::Habits;
 use crate::faults::{self, Kind};
 use crate::network::Travel;
+use crate::objects::ObjectSetup;
 use crate::registry::Manners;
 
 /// Everything that decides a run.
@@ -51,6 +52,8 @@ pub(crate) struct Setup {
     pub(crate) readable: bool,
     /// Chats and their clients, instead of entries that nobody reads.
     pub(crate) chats: Option<ChatSetup>,
+    /// Objects and their clients instead.
+    pub(crate) objects: Option<ObjectSetup>,
 }
 
 impl Setup {
@@ -77,6 +80,7 @@ impl Setup {
             unnamed: false,
             readable: true,
             chats: None,
+            objects: None,
         }
     }
 
@@ -133,6 +137,7 @@ impl Setup {
             unnamed: false,
             readable: false,
             chats: None,
+            objects: None,
         }
     }
 }
@@ -158,7 +163,7 @@ impl Setup {
     }
 
     /// The same with a ring: more nodes than hold a partition, that come, go and leave.
-    fn with_ring(self, seed: u64) -> Self {
+    pub(crate) fn with_ring(self, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed ^ 0x7269_6e67);
         let nodes = random.random_range(4..7);
         let copies = 3;
@@ -248,6 +253,6 @@ fn limits(random: &mut StdRng) -> Limits {
     }
 }
 
-fn pick<'a, T>(random: &mut StdRng, of: &'a [T]) -> &'a T {
+pub(crate) fn pick<'a, T>(random: &mut StdRng, of: &'a [T]) -> &'a T {
     &of[random.random_range(0..of.len())]
 }

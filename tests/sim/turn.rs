@@ -62,7 +62,9 @@ impl World {
     fn look(&mut self, node: usize) -> Verdict {
         // Chats ask before their handlers run: as many as are being answered may come on top.
         let chats = self.setup.chats.as_ref().map_or(0, |chats| 2 * chats.habits.persons + 8);
-        let limit = self.setup.limits.uncommitted_entries_max + chats;
+        // So does an archive, of each request that waits for a decision.
+        let objects = self.setup.objects.as_ref().map_or(0, |_| 64);
+        let limit = self.setup.limits.uncommitted_entries_max + chats + objects;
         for partition in self.partitions() {
             let it = &mut self.nodes[node];
             let Some(life) = &mut it.life else { return Ok(()) };
@@ -118,15 +120,14 @@ impl World {
                 if let Some(floor) = self.floor(node) {
                     floor.closed(partition, epoch);
                 }
+                if let Some(vault) = self.vault(node) {
+                    vault.closed(partition, epoch);
+                }
                 must(led, "I5", || format!("{by:?} closed {partition:?} {epoch}, not open"))
             }
             Step::Answer { token, outcome } => self.answered(node, &by, token, outcome, refused),
             Step::Viewed { partition } => {
-                if let Some(life) = &self.nodes[node].life
-                    && let Some(floor) = &life.floor
-                {
-                    floor.show(partition, life.core.view(partition));
-                }
+                self.show(node, partition);
                 Ok(())
             }
             Step::Moving { how, .. } => {
@@ -294,6 +295,9 @@ impl World {
         if let Some(floor) = self.floor(node) {
             floor.opened(partition, epoch, seq);
         }
+        if let Some(vault) = self.vault(node) {
+            vault.opened(partition, epoch, seq);
+        }
         let reign = Reign { epoch, next: seq + 1, given: seq, committed: seq };
         let life = self.nodes[node].life.as_mut();
         let before = life.and_then(|life| life.reigns.insert(partition, reign));
@@ -318,7 +322,21 @@ impl World {
         if let Some(floor) = self.floor(node) {
             floor.committed(partition, epoch, seq);
         }
+        if let Some(vault) = self.vault(node) {
+            vault.committed(partition, epoch, seq);
+        }
         Ok(())
+    }
+
+    /// Those above the core see another view.
+    fn show(&self, node: usize, partition: PartitionId) {
+        let Some(life) = &self.nodes[node].life else { return };
+        if let Some(floor) = &life.floor {
+            floor.show(partition, life.core.view(partition));
+        }
+        if let Some(vault) = &life.vault {
+            vault.show(partition, life.core.view(partition));
+        }
     }
 
     /// The chats of a node that runs.

@@ -126,12 +126,16 @@ impl World {
         let it = &mut self.nodes[node];
         let Some(life) = it.life.take() else { return Ok(()) };
         let boot = life.boot;
+        if let Some(vault) = &life.vault {
+            vault.abandon();
+        }
         drop(life);
         self.counts.crashes += 1;
         let done = it.disk.crash(&mut self.random);
         self.registry.disconnect(node);
         self.network.crashed(&mut self.agenda, node);
         self.floor_gone(node, boot);
+        self.vault_gone(node, boot);
         self.book(node, &done)
     }
 

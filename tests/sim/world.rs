@@ -15,12 +15,14 @@ use segment::{LogEnd, LogOp};
 use crate::agenda::{Agenda, Happening, Time, ms};
 use crate::bases::BaseFile;
 use crate::chats::Talk;
+use crate::chats::calls::Calls;
 use crate::client::{Ask, Asks, Wish, payload};
 use crate::disk::Durable;
 use crate::faults::Fault;
 use crate::invariants::{History, Process, Verdict, Violation};
 use crate::network::Network;
 use crate::node::{Came, Life, Node};
+use crate::objects::Shelf;
 use crate::registry::Registry;
 use crate::ring::Ring;
 use crate::setup::Setup;
@@ -77,6 +79,10 @@ pub(crate) struct World {
     pub(crate) next_store: u64,
     /// The chats, if there are any.
     pub(crate) talk: Option<Box<Talk>>,
+    /// The objects, if there are any.
+    pub(crate) shelf: Option<Box<Shelf>>,
+    /// What nodes ask each other.
+    pub(crate) calls: Calls,
     pub(crate) ring: Ring,
     /// Every base file that was ever written, by its digest.
     pub(crate) files: BTreeMap<(PartitionId, [u8; 32]), BaseFile>,
@@ -110,9 +116,12 @@ impl World {
             ring: Ring::default(),
             files: BTreeMap::new(),
             talk: setup.chats.as_ref().map(|chats| Box::new(Talk::new(chats))),
+            shelf: setup.objects.as_ref().map(|objects| Box::new(Shelf::new(objects))),
+            calls: Calls::default(),
             nodes,
             setup,
         };
+        world.furnish();
         world.write_first_records();
         for node in 0..count {
             let delay = world.random.random_range(0..ms(50));
@@ -204,6 +213,7 @@ impl World {
             }
             Happening::Unlinked { node, peer, generation } => {
                 self.calls_lost(node, peer, generation);
+                self.ways_lost(node, peer, generation);
                 let event = Event::PeerDown { node: self.nodes[peer].id.clone() };
                 self.tell(node, Came::Unlinked { peer, generation, event });
                 Ok(())

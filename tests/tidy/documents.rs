@@ -98,7 +98,7 @@ fn tests_that_a_document_of_the_archive_names_exist_and_no_defect_is_left_out() 
     let named = rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2));
     let named: BTreeSet<&str> = named.filter(|name| name.matches('_').count() > 2).collect();
     assert!(named.len() > 30, "there is a table of tests");
-    let folders = ["host/segment", "host/archive"];
+    let folders = ["host/segment", "host/archive", "tests/sim/objects"];
     let sources: Vec<String> = folders
         .iter()
         .flat_map(|folder| files(&root().join(folder), "rs"))
@@ -114,6 +114,12 @@ fn tests_that_a_document_of_the_archive_names_exist_and_no_defect_is_left_out() 
         let row = format!("| N{number} |");
         if !rows.iter().any(|line| line.starts_with(&row)) {
             findings.push(format!("N{number} is not in the table"));
+        }
+    }
+    let names = (1..=18).map(|number| format!("G-S{number}"));
+    for name in names.chain((1..=11).map(|number| format!("G-I{number}"))) {
+        if !rows.iter().any(|line| line.starts_with(&format!("| {name} |"))) {
+            findings.push(format!("{name} is not in the table"));
         }
     }
     none("the tests of docs/segments.md", &findings);

@@ -70,7 +70,7 @@ async fn apply_ready(shared: &Shared) -> bool {
         let Some(partition) = locked(&shared.ready).pop_first() else { break };
         let Some(reign) = shared.reign_now(partition) else { continue };
         let committed = reign.committed.load(std::sync::atomic::Ordering::SeqCst);
-        if *reign.applied.borrow() < reign.opened {
+        if reign.applied() < reign.opened {
             // It is read from the log first, and rings when that is done.
             continue;
         }
@@ -127,7 +127,7 @@ impl Shared {
             Some(reign) => {
                 // Nothing is appended meanwhile: what is pending is all there is that is not applied.
                 let appended = reign.appended.lock().await;
-                if *reign.applied.borrow() < reign.opened {
+                if reign.applied() < reign.opened {
                     return 0;
                 }
                 let committed = reign.committed.load(std::sync::atomic::Ordering::SeqCst);
@@ -188,7 +188,7 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
                 continue;
             }
             if let Some(reign) = shared.reign_now(partition) {
-                let upto = *reign.applied.borrow();
+                let upto = reign.applied();
                 let first = reign.first_pending.load(std::sync::atomic::Ordering::SeqCst);
                 let nothing = upto >= reign.opened && first > committed.seq;
                 if nothing && committed.seq - known >= MARK_EVERY {

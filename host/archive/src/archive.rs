@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use replication::core::Outcome;
-use replication::{Answering, NotRun, Replication, RequestHead, Stream, Streaming};
+use replication::{Answering, NotRun, RequestHead, Stream, Streaming};
 use runtime::{Instant, Tasks};
 use segment::LogEnd;
 use segment::archive::{self as engine, CollectionName, UnifiedId, Versioning};
 use tokio::sync::oneshot;
 
+use crate::ground::Ground;
 use crate::question::{Ask, Question, Reply, Stream as Opening};
 use crate::reign::Reign;
 use crate::request::Name;
@@ -47,13 +48,13 @@ impl Archive {
     /// The archive that stands on these; its tasks are among `tasks`. Tell it of what becomes of partitions,
     /// and let it answer other nodes: nothing is answered here before that.
     pub fn new(
-        replication: Replication,
+        replication: impl Ground,
         append: Arc<dyn Append>,
         engine: engine::Archive,
         config: Config,
         tasks: &Tasks,
     ) -> Self {
-        let shared = Arc::new(Shared::new(replication, append, engine, config, tasks));
+        let shared = Arc::new(Shared::new(Arc::new(replication), append, engine, config, tasks));
         let archive = Self { shared };
         archive.begin("archive-apply", applying::apply);
         archive.begin("archive-follow", applying::follow);

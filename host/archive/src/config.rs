@@ -13,9 +13,9 @@ pub struct Config {
     pub slack: Duration,
     /// So long a client may send nothing of a body.
     pub silence: Duration,
-    /// So old must an upload that is held be before anybody asks what becomes of it.
+    /// So long must an upload be held, in this process life, before anybody asks what becomes of it.
     pub undecided: Duration,
-    /// So old must it be to be given up although its coordinator cannot be asked.
+    /// And so long to be given up although its coordinator cannot be asked.
     pub abandoned: Duration,
     /// So long another node may say nothing in the middle of what it brings or reads. Longer than a slow client
     /// can make a coordinator wait.
@@ -38,6 +38,12 @@ pub struct Config {
 pub struct Sabotage {
     /// What is held for long is given up here, and the log is not asked.
     pub held_by_age: bool,
+    /// A final is asked for before the members have said that they hold all of it.
+    pub final_before_held: bool,
+    /// A member says that it holds all of it before that is synced.
+    pub held_unsynced: bool,
+    /// A node that has left a partition gives back at once what it held, and asks nobody.
+    pub left_at_once: bool,
 }
 
 impl Default for Config {

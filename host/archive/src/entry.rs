@@ -57,6 +57,11 @@ pub fn without_bytes(payload: &[u8]) -> Option<Bytes> {
     ObjectEntry::decode(payload).ok()?.without_bytes().map(|entry| entry.encode())
 }
 
+/// What an entry about an object decides, for whoever reads logs. `None` if it is none that this version knows.
+pub fn decided(payload: &[u8]) -> Option<Fact> {
+    ObjectEntry::decode(payload).ok().map(|entry| entry.fact)
+}
+
 #[cfg(test)]
 mod tests {
     use segment::archive::UnifiedId;

@@ -79,7 +79,11 @@ async fn take(
     let Sum { size, md5, adler32, table, time_ms } = sum;
     let closing = Closing { version, size, md5, adler32, meta, time_ms };
     let (upload, opening) = (begin.upload.clone(), begin.opening());
-    written(shared.begin_operation(Operation::Hold { upload, opening, closing }).await).await?;
+    let holding = shared.begin_operation(Operation::Hold { upload, opening, closing }).await;
+    if shared.config.sabotage.held_unsynced {
+        return tell(shared, sending, &Said::Held { store: shared.engine.store() }).await;
+    }
+    written(holding).await?;
     if !is_held(shared, begin, table).await {
         let why = "the sequences are not those that were announced".to_owned();
         return Err(Some(Lost { full: false, why }));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashring::NodeId;
 use replication::Stream;
-use segment::archive::{Adler32, Closing, Md5, Operation, Refused, Slice, Table, UnifiedId};
+use segment::archive::{Adler32, Closing, Fact, Md5, Operation, Refused, Slice, Table, UnifiedId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::holding::learn;
@@ -188,9 +188,18 @@ async fn within<T>(
     })
 }
 
+/// The time of a cancel that only this node's archive knows, and no log decided.
+const HERE_MS: u64 = 0;
+
+/// Whether a node's archive has given up an upload for itself: it is none of those that hold it, and whoever decides what
+/// becomes of it is not bound by that.
+pub(crate) fn is_given_up_here(fact: &Fact) -> bool {
+    matches!(fact, Fact::Cancelled { time_ms: HERE_MS, .. })
+}
+
 /// An upload that this node does not hold all of is not under way here any more.
 pub(crate) async fn give_up(shared: &Shared, upload: &Begin) {
-    let (upload, time_ms) = (upload.upload.clone(), runtime::wall_ms());
+    let (upload, time_ms) = (upload.upload.clone(), HERE_MS);
     match shared.perform(Operation::Cancel { upload, time_ms }).await {
         Ok(_) | Err(Refused::UnknownSegment(_) | Refused::AlreadyFinal(_)) => {}
         Err(refused) => tracing::warn!(%refused, "an upload was not given up here: its end is"),

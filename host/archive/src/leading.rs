@@ -13,6 +13,7 @@ use segment::archive::{
 };
 
 use crate::decide::{Decision, Known, decide, events};
+use crate::lane::is_given_up_here;
 use crate::question::{Answer, Ask, Holder, Reply};
 use crate::reign::{Appended, Reign, note};
 use crate::request::Name;
@@ -206,6 +207,8 @@ impl Shared {
             }
             if let Some(upload) = &upload {
                 known.upload = engine.facts_of_upload(upload)?;
+                // This node may have dropped out of it while enough others have not.
+                known.upload.retain(|fact| !is_given_up_here(fact));
                 let of = |fact: &&Fact| fact.upload() == Some(upload);
                 known.upload.extend(pending.iter().filter(of).cloned());
             }

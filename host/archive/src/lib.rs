@@ -7,6 +7,7 @@
 //! decides; the primary says what can be seen, and any member that has the bytes gives them.
 //!
 //! ```text
+//! below    ground
 //! pure     place   entry   decide   question   compact   spoken   governor
 //! leading  reign   leading (one request)   applying (the log into this node's archive)
 //! asking   routing   listing
@@ -27,6 +28,7 @@ mod decide;
 mod entry;
 mod gather;
 mod governor;
+mod ground;
 mod holding;
 mod lane;
 mod leading;
@@ -55,7 +57,8 @@ mod whole;
 
 pub use archive::{Append, Archive};
 pub use config::{Config, Sabotage};
-pub use entry::without_bytes;
+pub use entry::{decided, without_bytes};
+pub use ground::{Ground, Later};
 pub use reading::Reading;
 pub use refusal::{Code, Outcome, Refusal};
 pub use request::{

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashring::PartitionId;
 use runtime::Stop;
 use segment::archive::{Fact, UnifiedId, UnifiedIds};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify};
 
 use crate::entry::ObjectEntry;
 
@@ -25,7 +25,9 @@ pub(crate) struct Reign {
     /// The first entry about objects that is not applied; `u64::MAX`: none.
     pub(crate) first_pending: AtomicU64,
     /// Everything up to here is in this node's archive.
-    pub(crate) applied: watch::Sender<u64>,
+    applied: AtomicU64,
+    /// That is another place: whoever waits is woken in order.
+    applied_rung: Notify,
 }
 
 /// What was appended in it.
@@ -64,7 +66,8 @@ impl Reign {
             }),
             committed: AtomicU64::new(opened),
             first_pending: AtomicU64::new(u64::MAX),
-            applied: watch::Sender::new(0),
+            applied: AtomicU64::new(0),
+            applied_rung: Notify::new(),
         }
     }
 
@@ -89,15 +92,27 @@ impl Reign {
         appended.pending.retain(|(at, _)| *at > seq);
         let first = appended.pending.front().map_or(u64::MAX, |(at, _)| *at);
         self.first_pending.store(first, Ordering::SeqCst);
-        self.applied.send_modify(|applied| *applied = seq.max(*applied));
+        self.applied.fetch_max(seq, Ordering::SeqCst);
+        self.applied_rung.notify_waiters();
+    }
+
+    /// Up to where everything is in this node's archive.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::SeqCst)
     }
 
     /// Waits until everything up to `seq` is applied; `false` if the reign ends before.
     pub(crate) async fn until(&self, seq: u64) -> bool {
-        let mut applied = self.applied.subscribe();
-        tokio::select! { biased;
-            reached = applied.wait_for(|applied| *applied >= seq) => reached.is_ok(),
-            () = self.closed.stopped() => *self.applied.borrow() >= seq,
+        loop {
+            let mut rung = std::pin::pin!(self.applied_rung.notified());
+            rung.as_mut().enable();
+            if self.applied() >= seq {
+                return true;
+            }
+            tokio::select! { biased;
+                () = rung => {}
+                () = self.closed.stopped() => return self.applied() >= seq,
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::leading::{Interrupt, left};
 use crate::question::{Answer, Ask, Question, Reply};
 use crate::shared::Shared;
 use crate::spoken::{decode, encode};
-use crate::{Code, Refusal};
+use crate::{Code, Outcome, Refusal};
 
 /// So long a leader that could not be asked is given before somebody is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -53,18 +53,20 @@ impl Shared {
                 {
                     match self.lead(&reign, &ask, until).await {
                         Ok(reply) => return Ok(reply),
-                        Err(Interrupt::Refused(refusal)) => return Err(refusal),
+                        Err(Interrupt::Refused(refusal)) => {
+                            return Err(refused(refusal, appended));
+                        }
                         Err(Interrupt::Moved { appended: maybe }) => appended |= maybe,
                     }
                 }
             } else if let Some(node) = there {
                 match self.ask_there(&node, partition, &ask, until).await {
-                    Ok(Answer::Done(Err(refusal)))
-                        if refusal.outcome == Some(crate::Outcome::Unknown) =>
-                    {
+                    Ok(Answer::Done(Err(refusal))) if refusal.outcome == Some(Outcome::Unknown) => {
                         appended = true;
                     }
-                    Ok(Answer::Done(done)) => return done,
+                    Ok(Answer::Done(done)) => {
+                        return done.map_err(|refusal| refused(refusal, appended));
+                    }
                     Ok(Answer::Elsewhere(other)) => {
                         hint = other.filter(|other| *other != node && *other != self.node);
                         if hint.is_some() {
@@ -131,5 +133,33 @@ impl Shared {
             self.strange(node, strange);
             Answer::Done(Err(strange.refusal(node)))
         }))
+    }
+}
+
+/// A refusal of who was asked last. That nothing was done is no longer known if somebody was asked before who may have
+/// done it, and did not say so.
+fn refused(refusal: Refusal, maybe_before: bool) -> Refusal {
+    match refusal.outcome {
+        Some(Outcome::NotCommitted) if maybe_before => {
+            Refusal { outcome: Some(Outcome::Unknown), ..refusal }
+        }
+        _ => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The primary appended and was lost; the next one had too few members yet, and its refusal was told as if nothing
+    /// could have been done. The entry was committed.
+    #[test]
+    fn that_nothing_was_done_is_not_said_when_somebody_before_may_have_done_it() {
+        let refusal = || Refusal::not_committed(Code::NoQuorum, "too few");
+        assert_eq!(refused(refusal(), false), refusal());
+        let after = refused(refusal(), true);
+        assert_eq!((after.code, after.outcome), (Code::NoQuorum, Some(Outcome::Unknown)));
+        let certain = Refusal::new(Code::AlreadyFinal, "it is there");
+        assert_eq!(refused(certain.clone(), true), certain);
     }
 }

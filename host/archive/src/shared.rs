@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashring::{NodeId, PartitionId};
-use replication::Replication;
 use runtime::{Instant, Tasks};
 use segment::LogEnd;
 use segment::archive::{self as engine, CollectionName, UnifiedId, Upload, Versioning};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::archive::Append;
+use crate::ground::Ground;
 use crate::pace::Pace;
 use crate::question::{Ask, Reply};
 use crate::reign::Reign;
@@ -38,7 +38,7 @@ fn digests() -> usize {
 
 /// What the parts share.
 pub(crate) struct Shared {
-    pub(crate) replication: Replication,
+    pub(crate) replication: Arc<dyn Ground>,
     pub(crate) node: NodeId,
     pub(crate) append: Arc<dyn Append>,
     /// This node's own archive.
@@ -79,7 +79,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        replication: Replication,
+        replication: Arc<dyn Ground>,
         append: Arc<dyn Append>,
         engine: engine::Archive,
         config: Config,

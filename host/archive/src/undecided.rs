@@ -27,8 +27,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) async fn decide(shared: Arc<Shared>) {
     loop {
         runtime::sleep(LOOK_EVERY.min(shared.config.undecided)).await;
-        let held = shared.engine.held(HELD_MAX);
-        for held in held.iter().filter(|held| is_old(held, shared.config.undecided)) {
+        let undecided = shared.engine.undecided(HELD_MAX);
+        let old = undecided.iter().filter(|(_, age)| *age >= shared.config.undecided);
+        for (held, age) in old {
             if shared.config.sabotage.held_by_age {
                 let (upload, time_ms) = (held.upload.clone(), runtime::wall_ms());
                 let fact = Fact::Cancelled { upload, time_ms };
@@ -37,17 +38,12 @@ pub(crate) async fn decide(shared: Arc<Shared>) {
                 drop(shared.perform(given_up).await);
                 continue;
             }
-            decide_one(&shared, held).await;
+            decide_one(&shared, held, *age).await;
         }
     }
 }
 
-fn is_old(held: &Held, age: Duration) -> bool {
-    let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    held.time_ms.saturating_add(age) <= runtime::wall_ms()
-}
-
-async fn decide_one(shared: &Shared, held: &Held) {
+async fn decide_one(shared: &Shared, held: &Held, age: Duration) {
     let upload = &held.upload;
     let (boot, under_way) = if upload.node == shared.node {
         let mine = shared.config.boot == upload.boot;
@@ -57,7 +53,7 @@ async fn decide_one(shared: &Shared, held: &Held) {
         match shared.question(&upload.node, &question, ANSWER_MAX).await {
             Ok(Answer::Done(Ok(Reply::Upload { boot, under_way }))) => (boot, under_way),
             // Nobody knows: it is asked again, but not for ever.
-            Ok(_) | Err(_) if is_old(held, shared.config.abandoned) => (upload.boot, false),
+            Ok(_) | Err(_) if age >= shared.config.abandoned => (upload.boot, false),
             Ok(_) | Err(_) => return,
         }
     };

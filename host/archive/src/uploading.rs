@@ -120,7 +120,10 @@ impl Shared {
         let (size, (md5, adler32)) = (whole.size(), whole.finish());
         is_as_said(put, md5)?;
         let sum = Sum { size, md5, adler32, table, time_ms: runtime::wall_ms() };
-        let held = lanes.hold(sum).await;
+        let held = match self.config.sabotage.final_before_held {
+            true => Ok(lanes.hold_later(self, at.partition, sum)),
+            false => lanes.hold(sum).await,
+        };
         // From here on the members know what only the log may decide.
         let held = match held {
             Ok(held) => held,
@@ -372,6 +375,16 @@ impl Lanes {
         self.keep(&kept);
         self.enough()?;
         Ok(held)
+    }
+
+    /// A rule broken on purpose: all members are taken to hold what they have not said they do.
+    fn hold_later(mut self, shared: &Arc<Shared>, partition: PartitionId, sum: Sum) -> Vec<Holder> {
+        let view = shared.replication.view(partition);
+        let has = |node: &NodeId| self.lanes.iter().any(|lane| lane.node == *node);
+        let members = view.members().filter(|(node, _)| has(node));
+        let held = members.map(|(node, store)| Holder { node: node.clone(), store }).collect();
+        shared.tasks.spawn("archive-hold", async move { drop(self.hold(sum).await) });
+        held
     }
 
     fn keep(&mut self, done: &[Option<bool>]) {

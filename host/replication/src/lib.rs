@@ -59,7 +59,7 @@ pub use handle::{Answering, ForwardError, Host, Replication, RingMember, RingVie
 pub use inbox::Notices;
 pub use membership::{enlist, set_leaving};
 pub use start::{Driver, StartError, bind, host};
-pub use stream::{Receiving, Sending, Stream, StreamEnded, Streaming};
+pub use stream::{Carried, Receiving, Sending, Stream, StreamEnded, Streaming};
 pub use tls::{Credentials, Pem, TlsError};
 pub use transport::EndpointError;
 pub use trimming::Anew;

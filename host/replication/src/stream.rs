@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, SendStream};
+use tokio::sync::mpsc;
 use wire::limits::FRAME_BYTES_MAX;
 use wire::{Kind, RequestHead, codec};
 
@@ -41,14 +42,37 @@ pub struct Stream {
 
 /// The way out. Dropping it without [`Sending::finish`] tells the other side that it was cut.
 pub struct Sending {
-    out: SendStream,
+    out: Out,
     finished: bool,
 }
 
 /// The way in.
 #[derive(Debug)]
 pub struct Receiving {
-    incoming: Incoming,
+    incoming: In,
+}
+
+/// What a stream that somebody else carries is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// A frame.
+    Frame(Bytes),
+    /// Nothing follows.
+    End,
+}
+
+/// Where frames go to.
+enum Out {
+    Connection(SendStream),
+    Carrier(mpsc::Sender<Carried>),
+}
+
+/// Where they come from.
+#[derive(Debug)]
+enum In {
+    Connection(Incoming),
+    /// Whether the end came.
+    Carrier(mpsc::Receiver<Carried>, bool),
 }
 
 /// Begins a stream.
@@ -71,8 +95,15 @@ impl Stream {
     pub(crate) fn new(out: SendStream, incoming: Incoming) -> Self {
         // Of a stream that is gone already the next send tells.
         drop(out.set_priority(PRIORITY));
-        let sending = Sending { out, finished: false };
-        Self { sending, receiving: Receiving { incoming } }
+        let sending = Sending { out: Out::Connection(out), finished: false };
+        Self { sending, receiving: Receiving { incoming: In::Connection(incoming) } }
+    }
+
+    /// One whose frames somebody carries by hand, as a simulation does. A channel that is dropped without
+    /// [`Carried::End`] is a way that was cut.
+    pub fn carried(out: mpsc::Sender<Carried>, incoming: mpsc::Receiver<Carried>) -> Self {
+        let sending = Sending { out: Out::Carrier(out), finished: false };
+        Self { sending, receiving: Receiving { incoming: In::Carrier(incoming, false) } }
     }
 
     /// One half each.
@@ -114,11 +145,18 @@ impl Sending {
         if length > FRAME_BYTES_MAX {
             return Err(StreamEnded);
         }
+        let out = match &mut self.out {
+            Out::Connection(out) => out,
+            Out::Carrier(out) => {
+                let frame = Carried::Frame(body.concat().into());
+                return out.send(frame).await.map_err(|_gone| StreamEnded);
+            }
+        };
         let length = u32::try_from(length).map_err(|_long| StreamEnded)?;
         frame.extend_from_slice(&length.to_le_bytes());
         frame.extend_from_slice(&[wire::VERSION, Kind::Bulk.into()]);
         body.iter().for_each(|part| frame.extend_from_slice(part));
-        let written = self.out.write_chunk(frame.freeze()).await;
+        let written = out.write_chunk(frame.freeze()).await;
         written.map_err(|_ended| StreamEnded)
     }
 
@@ -126,14 +164,17 @@ impl Sending {
     pub fn finish(&mut self) {
         self.finished = true;
         // If it is gone, so is whoever would be told.
-        drop(self.out.finish());
+        match &mut self.out {
+            Out::Connection(out) => drop(out.finish()),
+            Out::Carrier(out) => drop(out.try_send(Carried::End)),
+        }
     }
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        if !self.finished {
-            drop(self.out.reset(code::SILENT));
+        if let (false, Out::Connection(out)) = (self.finished, &mut self.out) {
+            drop(out.reset(code::SILENT));
         }
     }
 }
@@ -144,7 +185,21 @@ impl Receiving {
     /// # Errors
     /// [`StreamEnded`], also when what came is no frame of a stream.
     pub async fn next(&mut self) -> Result<Option<Bytes>, StreamEnded> {
-        match self.incoming.next().await {
+        let incoming = match &mut self.incoming {
+            In::Connection(incoming) => incoming,
+            In::Carrier(_, true) => return Ok(None),
+            In::Carrier(carrier, ended) => {
+                return match carrier.recv().await {
+                    Some(Carried::Frame(frame)) => Ok(Some(frame)),
+                    Some(Carried::End) => {
+                        *ended = true;
+                        Ok(None)
+                    }
+                    None => Err(StreamEnded),
+                };
+            }
+        };
+        match incoming.next().await {
             Ok(Some(frame)) if frame.kind == Kind::Bulk => Ok(Some(frame.body)),
             Ok(None) => Ok(None),
             Ok(Some(_)) | Err(_) => Err(StreamEnded),
@@ -155,5 +210,35 @@ impl Receiving {
 impl fmt::Debug for Sending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sending").field("finished", &self.finished).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever carries frames is told of an end and of a cut as a connection tells of them.
+    #[tokio::test]
+    async fn what_is_carried_by_hand_ends_and_is_cut_as_on_a_connection() {
+        let (there, said) = mpsc::channel(4);
+        let (says, here) = mpsc::channel(4);
+        let mut one = Stream::carried(there, here);
+        one.send(b"a", b"b").await.unwrap();
+        one.finish();
+        let mut said = said;
+        assert_eq!(said.recv().await, Some(Carried::Frame(Bytes::from_static(b"ab"))));
+        assert_eq!(said.recv().await, Some(Carried::End));
+        says.send(Carried::Frame(Bytes::from_static(b"c"))).await.unwrap();
+        says.send(Carried::End).await.unwrap();
+        assert_eq!(one.next().await, Ok(Some(Bytes::from_static(b"c"))));
+        assert_eq!((one.next().await, one.next().await), (Ok(None), Ok(None)));
+        let long = vec![0; FRAME_BYTES_MAX];
+        assert_eq!(one.send(&long, &[]).await, Err(StreamEnded), "as on a connection");
+        let (there, said) = mpsc::channel(4);
+        let (says, here) = mpsc::channel::<Carried>(4);
+        let mut cut = Stream::carried(there, here);
+        drop((says, said));
+        assert_eq!(cut.next().await, Err(StreamEnded));
+        assert_eq!(cut.send(b"x", &[]).await, Err(StreamEnded));
     }
 }

@@ -25,8 +25,12 @@ pub fn now() -> Instant {
     simulated::current().map_or_else(Instant::now, |clock| clock.now())
 }
 
-/// Unix milliseconds, UTC. For display and logs: no decision may depend on it.
+/// Unix milliseconds, UTC, or what the simulation says that this thread is in. For display and logs: no decision
+/// may depend on it.
 pub fn wall_ms() -> u64 {
+    if let Some(wall_ms) = simulated::current().and_then(|clock| clock.wall_ms()) {
+        return wall_ms;
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -27,6 +27,8 @@ pub struct SimulatedClock {
 struct Inner {
     began: Instant,
     now: Instant,
+    /// What the wall clock says, if that is simulated too.
+    wall_ms: Option<u64>,
     /// Who waits, by deadline and then by the order of waiting.
     sleepers: BTreeMap<(Instant, u64), Waker>,
     count: u64,
@@ -53,7 +55,7 @@ impl SimulatedClock {
     )]
     pub fn new() -> Self {
         let began = Instant::now();
-        let inner = Inner { began, now: began, sleepers: BTreeMap::new(), count: 0 };
+        let inner = Inner { began, now: began, wall_ms: None, sleepers: BTreeMap::new(), count: 0 };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -75,6 +77,11 @@ impl SimulatedClock {
         due.into_values().for_each(Waker::wake);
     }
 
+    /// From now on the wall clock says this, whatever it said before.
+    pub fn set_wall(&self, wall_ms: u64) {
+        self.inner().wall_ms = Some(wall_ms);
+    }
+
     /// How long after zero somebody wants to be woken next.
     pub fn next(&self) -> Option<Duration> {
         let inner = self.inner();
@@ -84,6 +91,10 @@ impl SimulatedClock {
 
     pub(crate) fn now(&self) -> Instant {
         self.inner().now
+    }
+
+    pub(crate) fn wall_ms(&self) -> Option<u64> {
+        self.inner().wall_ms
     }
 
     pub(crate) fn sleep_until(self, deadline: Instant) -> Sleep {
@@ -195,6 +206,30 @@ mod tests {
         let there = crate::now();
         drop(entered);
         assert!(crate::now() < there);
+    }
+
+    #[test]
+    fn the_wall_clock_says_what_it_is_told_to_and_may_go_back() {
+        let clock = SimulatedClock::new();
+        let entered = clock.enter();
+        let real = crate::wall_ms();
+        assert!(real > 1_600_000_000_000, "until it is told: {real}");
+        for told in [90_000_000, 5] {
+            clock.set_wall(told);
+            assert_eq!(crate::wall_ms(), told);
+        }
+        drop(entered);
+        assert!(crate::wall_ms() >= real);
+    }
+
+    #[test]
+    fn work_that_blocks_is_done_at_once_and_here() {
+        let clock = SimulatedClock::new();
+        let _entered = clock.enter();
+        let here = std::thread::current().id();
+        let mut work = Box::pin(crate::blocking(move || std::thread::current().id() == here));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(work.as_mut().poll(&mut cx), Poll::Ready(Some(true)));
     }
 
     #[test]

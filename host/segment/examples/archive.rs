@@ -189,9 +189,9 @@ fn take(archive: &Archive, is_own: bool, operations: &Receiver<Operation>) {
             let _heard = reply.send(answer);
         };
         if is_own {
-            archive.submit_own(operation, reply)
+            archive.submit_own(operation, reply);
         } else {
-            archive.submit(operation, reply)
+            archive.submit(operation, reply);
         }
         before.replace(answer).into_iter().for_each(written);
     }

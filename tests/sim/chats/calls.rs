@@ -3,6 +3,8 @@
 //! As in service: before it left, nothing can have happened; after that, only an answer tells. A call ends
 //! with its connection, and with the time its asker has.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hashring::NodeId;
 use rand::RngExt;
@@ -16,13 +18,32 @@ use crate::world::World;
 /// How many of a thousand calls find a node busy.
 const BUSY_PER_MILLE: u32 = 3;
 
+/// All that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    pub(super) open: BTreeMap<u64, Call>,
+    count: u64,
+}
+
+impl Calls {
+    fn number(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    /// Nobody waits any more for what a process asked.
+    pub(super) fn gone(&mut self, node: usize, boot: u64) {
+        self.open.retain(|_, call| (call.from, call.from_boot) != (node, boot));
+    }
+}
+
 type Reply = oneshot::Sender<Result<Bytes, ForwardError>>;
 
 /// One call.
 #[derive(Debug)]
-pub(super) struct Call {
-    pub(super) from: usize,
-    pub(super) from_boot: u64,
+pub(crate) struct Call {
+    from: usize,
+    from_boot: u64,
     to: usize,
     generation: u64,
     head: RequestHead,
@@ -33,7 +54,7 @@ pub(super) struct Call {
 
 impl World {
     /// A node sends a request on.
-    pub(super) fn call(
+    pub(crate) fn call(
         &mut self,
         node: usize,
         boot: u64,
@@ -49,10 +70,9 @@ impl World {
             self.stir(node);
             return;
         };
-        let Some(talk) = &mut self.talk else { return };
-        let call = talk.number();
+        let call = self.calls.number();
         let wait = ms(head.wait_ms.into());
-        talk.calls.insert(
+        self.calls.open.insert(
             call,
             Call {
                 from: node,
@@ -72,8 +92,7 @@ impl World {
 
     /// It would arrive now.
     pub(super) fn call_arrives(&mut self, number: u64) {
-        let Some(talk) = &mut self.talk else { return };
-        let Some(call) = talk.calls.get_mut(&number) else { return };
+        let Some(call) = self.calls.open.get_mut(&number) else { return };
         let (from, to) = (call.from, call.to);
         match self.network.passage(from, to, call.generation) {
             Passage::Lost => return,
@@ -92,14 +111,15 @@ impl World {
         }
         if let Some(floor) = &life.floor {
             floor.answer(number, asker, head, body);
+        } else if let Some(vault) = &life.vault {
+            vault.answer(number, asker, head, body);
         }
         self.stir(to);
     }
 
     /// The other node answers.
-    pub(super) fn call_answered(&mut self, number: u64, answer: Result<Bytes, NotRun>) {
-        let Some(talk) = &mut self.talk else { return };
-        let Some(call) = talk.calls.get_mut(&number) else { return };
+    pub(crate) fn call_answered(&mut self, number: u64, answer: Result<Bytes, NotRun>) {
+        let Some(call) = self.calls.open.get_mut(&number) else { return };
         call.answer = Some(answer);
         let delay = self.network.delay();
         self.agenda.after(delay, Happening::CallReturns { call: number });
@@ -107,8 +127,7 @@ impl World {
 
     /// The answer would arrive now.
     pub(super) fn call_returns(&mut self, number: u64) {
-        let Some(talk) = &mut self.talk else { return };
-        let Some(call) = talk.calls.get(&number) else { return };
+        let Some(call) = self.calls.open.get(&number) else { return };
         match self.network.passage(call.to, call.from, call.generation) {
             Passage::Lost => return,
             Passage::Held => {
@@ -119,7 +138,7 @@ impl World {
             Passage::Free => {}
         }
         let to = self.nodes[call.to].id.clone();
-        let answer = talk.calls.get_mut(&number).and_then(|call| call.answer.take());
+        let answer = self.calls.open.get_mut(&number).and_then(|call| call.answer.take());
         let answer = match answer {
             Some(Ok(bytes)) if bytes.len() <= ANSWER_BYTES_MAX => Ok(bytes),
             Some(Err(why)) => Err(ForwardError::NotRun { to, why: Some(why) }),
@@ -130,15 +149,14 @@ impl World {
 
     /// Its asker has no more time.
     pub(super) fn call_late(&mut self, number: u64) {
-        let call = self.talk.as_ref().and_then(|talk| talk.calls.get(&number));
+        let call = self.calls.open.get(&number);
         let Some(to) = call.map(|call| self.nodes[call.to].id.clone()) else { return };
         self.call_ends(number, Err(ForwardError::Late { to }));
     }
 
     /// A connection of a node ended, and its calls with it.
     pub(crate) fn calls_lost(&mut self, node: usize, peer: usize, generation: u64) {
-        let Some(talk) = &self.talk else { return };
-        let over = talk.calls.iter().filter(|(_, call)| {
+        let over = self.calls.open.iter().filter(|(_, call)| {
             (call.from, call.to) == (node, peer) && call.generation <= generation
         });
         let over: Vec<u64> = over.map(|(number, _)| *number).collect();
@@ -149,8 +167,7 @@ impl World {
     }
 
     fn call_ends(&mut self, number: u64, answer: Result<Bytes, ForwardError>) {
-        let Some(talk) = &mut self.talk else { return };
-        let Some(mut call) = talk.calls.remove(&number) else { return };
+        let Some(mut call) = self.calls.open.remove(&number) else { return };
         if let Some(reply) = call.reply.take() {
             drop(reply.send(answer));
         }

@@ -4,7 +4,7 @@
 //! what the core tells is told in its order. What chats want of the world is carried out here.
 
 pub(crate) mod book;
-mod calls;
+pub(crate) mod calls;
 mod floor;
 mod handlers;
 pub(crate) mod oracle;
@@ -24,7 +24,6 @@ use segment::{LogEntry, Snapshot};
 use tokio::sync::oneshot;
 
 use self::book::{Heard, Operation};
-use self::calls::Call;
 pub(crate) use self::floor::Floor;
 use self::oracle::Oracle;
 use self::people::{Habits, People};
@@ -61,7 +60,6 @@ pub(crate) struct Talk {
     pub(crate) people: People,
     pub(crate) oracle: Oracle,
     record: Record,
-    calls: BTreeMap<u64, Call>,
     works: BTreeMap<u64, DiskWork>,
     /// What the snapshots of each place say.
     folds: BTreeMap<(PartitionId, u64), Vec<Bytes>>,
@@ -101,7 +99,6 @@ impl Talk {
             people: People::new(setup.habits),
             oracle: Oracle::default(),
             record: Record::default(),
-            calls: BTreeMap::new(),
             works: BTreeMap::new(),
             folds: BTreeMap::new(),
             generation: 1,
@@ -136,6 +133,7 @@ pub(crate) fn floor(
 impl World {
     /// The chats of a node have something to do: they do it within moments.
     pub(crate) fn stir(&mut self, node: usize) {
+        self.stir_vault(node);
         if self.talk.is_some() {
             let delay = self.random.random_range(1..60);
             self.plan_floor(node, self.agenda.now() + delay);
@@ -245,7 +243,12 @@ impl World {
         self.agenda.after(delay, Happening::DiskWorked { work });
     }
 
-    fn await_answer(&mut self, node: usize, token: u64, reply: oneshot::Sender<Outcome>) {
+    pub(crate) fn await_answer(
+        &mut self,
+        node: usize,
+        token: u64,
+        reply: oneshot::Sender<Outcome>,
+    ) {
         if let Some(life) = &mut self.nodes[node].life {
             life.replies.insert(token, reply);
         }
@@ -287,7 +290,7 @@ impl World {
             }
             Happening::Trims => self.trims(),
             Happening::BaseWorked { node, boot, work } => self.base_worked(node, boot, work),
-            _ => Ok(()),
+            _ => self.object_happens(happening),
         }
     }
 
@@ -498,8 +501,8 @@ impl World {
 
     /// A process is gone, and with it what was asked of its chats.
     pub(crate) fn floor_gone(&mut self, node: usize, boot: u64) {
+        self.calls.gone(node, boot);
         let Some(talk) = &mut self.talk else { return };
-        talk.calls.retain(|_, call| (call.from, call.from_boot) != (node, boot));
         let asked = |operation: &Operation| (operation.node, operation.boot) == (node, boot);
         for (number, (operation, _)) in &talk.people.open {
             if asked(operation) && operation.answered.is_none() {
@@ -512,6 +515,7 @@ impl World {
 
     /// Gives the fold of what is committed whatever is new of a partition.
     pub(crate) fn feed(&mut self, partition: PartitionId) -> Verdict {
+        self.feed_shelf(partition)?;
         let Some(talk) = &mut self.talk else { return Ok(()) };
         for seq in talk.oracle.fed(partition) + 1..=self.history.shown(partition) {
             let Some((epoch, payload)) = self.history.entry(partition, seq) else { continue };

@@ -457,6 +457,7 @@ impl<'a> Copy<'a> {
             let _heard = reply.send(done);
         });
         self.shared.inbox.command(Command::Relocate(relocation, reply));
+        self.shared.nudge();
         let done = answer.recv();
         let done = done.unwrap_or_else(|_gone| Err(Refused::Stopped("it is gone".to_owned())));
         done.map_err(|refused| match refused {

@@ -96,6 +96,11 @@ impl Inbox {
         self.wake.notify_one();
     }
 
+    /// Whether anything waits.
+    pub(crate) fn waits(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
     /// Takes everything that waits. Waits until there is something, the writer should end, or `patience`
     /// is over.
     pub(crate) fn take(&self, patience: Duration) -> (Vec<Command>, Ending) {

@@ -8,13 +8,14 @@
 //! pure     visibility   unified_id   name   digest   active
 //! bytes    fact   footer   run   data_file   marker   spaces   numbering
 //! rows     index
-//! threads  inbox → writer (decide)   reading   recovery
+//! threads  inbox → writer (decide)   reading   recovery   by_hand (none)
 //! keeping  keeper (pace)   collectable (pure)   judge   compaction   scrub
 //! ```
 
 mod active;
 mod adopting;
 mod applied;
+mod by_hand;
 mod collectable;
 mod compaction;
 mod data_file;

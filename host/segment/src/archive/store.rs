@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use hashring::NodeId;
 
 use crate::Reserve;
 use crate::archive::applied::Applied;
+use crate::archive::by_hand::Hand;
 use crate::archive::debt::Debts;
 use crate::archive::inbox::{Ending, Inbox, Reply};
 use crate::archive::index::{Index, Usage};
@@ -127,6 +128,8 @@ pub(crate) struct Shared {
     /// How far the scrub came, once it has begun.
     pub(crate) scrub: Mutex<Option<Position>>,
     pub(crate) bell: Bell,
+    /// The writer, if it has no thread.
+    pub(crate) hand: OnceLock<Weak<Hand>>,
     retrieved: AtomicU64,
 }
 
@@ -136,6 +139,16 @@ struct Running {
     writer: Mutex<Option<JoinHandle<()>>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
     ended: Arc<Mutex<Ended>>,
+    /// It ends with the last handle.
+    _hand: Option<Arc<Hand>>,
+}
+
+/// An archive that is recovered, and whose writer does not work yet.
+struct Ready<F> {
+    shared: Arc<Shared>,
+    writer: Writer<F>,
+    ended: Arc<Mutex<Ended>>,
+    found: Found,
 }
 
 impl Archive {
@@ -162,6 +175,46 @@ impl Archive {
     ) -> Result<(Self, Found), OpenError> {
         let home = config.home.clone();
         let refused = |source| OpenError::Disk { file: home.clone(), source };
+        let Ready { shared, mut writer, ended, found } = Self::ready(disk, config, failed)?;
+        let thread = runtime::thread("archive-writer", move || writer.run()).map_err(refused)?;
+        let writer = Mutex::new(Some(thread));
+        let keeping = shared.config.keeping;
+        let running = Running { shared, writer, keeper: Mutex::default(), ended, _hand: None };
+        if let Some(keeping) = keeping {
+            let shared = Arc::clone(&running.shared);
+            let keep = move || keeper::run(&shared, keeping);
+            let thread = runtime::thread("archive-keeper", keep).map_err(refused)?;
+            *running.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        }
+        Ok((Self { running: Arc::new(running) }, found))
+    }
+
+    /// The same without threads: it does what waits when [`Archive::turn`] says so, and keeps nothing in the
+    /// background.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_by_hand(
+        disk: Arc<dyn Disk>,
+        config: ArchiveConfig,
+        failed: impl Fn(&str) + Send + 'static,
+    ) -> Result<(Self, Found), OpenError> {
+        let Ready { shared, writer, ended, found } = Self::ready(disk, config, failed)?;
+        let hand = Hand::new(Box::new(writer));
+        // It is new: nobody has set it.
+        drop(shared.hand.set(Arc::downgrade(&hand)));
+        let (writer, keeper) = (Mutex::default(), Mutex::default());
+        let running = Running { shared, writer, keeper, ended, _hand: Some(hand) };
+        Ok((Self { running: Arc::new(running) }, found))
+    }
+
+    fn ready<F: Fn(&str) + Send + 'static>(
+        disk: Arc<dyn Disk>,
+        config: ArchiveConfig,
+        failed: F,
+    ) -> Result<Ready<F>, OpenError> {
+        let home = config.home.clone();
+        let refused = |source| OpenError::Disk { file: home.clone(), source };
         fs::create_dir_all(&home).map_err(refused)?;
         let ready = recovery::recover(disk.as_ref(), &config)?;
         let filling = |source| OpenError::Filling { source };
@@ -185,23 +238,14 @@ impl Archive {
             spared: Mutex::default(),
             scrub: Mutex::default(),
             bell: Bell::default(),
+            hand: OnceLock::new(),
             retrieved: AtomicU64::new(0),
             config,
         });
         let ended = Arc::new(Mutex::new(Ended::default()));
-        let mut writer =
+        let writer =
             Writer::new(Arc::clone(&shared), ready.writer, fences, Arc::clone(&ended), failed);
-        let thread = runtime::thread("archive-writer", move || writer.run()).map_err(refused)?;
-        let writer = Mutex::new(Some(thread));
-        let keeping = shared.config.keeping;
-        let running = Running { shared, writer, keeper: Mutex::default(), ended };
-        if let Some(keeping) = keeping {
-            let shared = Arc::clone(&running.shared);
-            let keep = move || keeper::run(&shared, keeping);
-            let thread = runtime::thread("archive-keeper", keep).map_err(refused)?;
-            *running.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        }
-        Ok((Self { running: Arc::new(running) }, ready.found))
+        Ok(Ready { shared, writer, ended, found: ready.found })
     }
 
     /// Does an operation, and tells `reply` what became of it: at once or later, on this thread or the
@@ -237,6 +281,7 @@ impl Archive {
             // Nobody else has the other end, and it waits.
             let _heard = reply.send(answer);
         });
+        self.shared().nudge();
         answer.recv().unwrap_or_else(|_gone| Err(Refused::Stopped("it is gone".to_owned())))
     }
 
@@ -378,6 +423,7 @@ impl Running {
         }
         let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.inbox.end(ending);
+        self.shared.nudge();
         let Some(thread) = thread else { return };
         // The last handle may have been dropped by whom the writer told something.
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {

@@ -131,12 +131,18 @@ impl<F: Fn(&str)> Writer<F> {
 
     /// Works until it is told to end or the disk fails.
     pub(crate) fn run(&mut self) {
+        self.until_ended(Self::work);
+    }
+
+    /// Works; if that is the end, whoever waits is told why. Whether it goes on.
+    pub(crate) fn until_ended(&mut self, work: impl FnOnce(&mut Self) -> Result<(), End>) -> bool {
         // A panic is a bug in us, and leaves the files as a failed write does.
-        let work = AssertUnwindSafe(|| self.work());
+        let work = AssertUnwindSafe(|| work(self));
         let ended = std::panic::catch_unwind(work)
             .unwrap_or_else(|_panic| Err(End::Failed("the archive's writer panicked".to_owned())));
         let why = match ended {
-            Ok(()) | Err(End::Asked) => "it is closed".to_owned(),
+            Ok(()) => return true,
+            Err(End::Asked) => "it is closed".to_owned(),
             Err(End::Abandoned) => "it was abandoned".to_owned(),
             Err(End::Failed(text)) => {
                 tracing::error!(%text, "the archive cannot be written");
@@ -145,6 +151,7 @@ impl<F: Fn(&str)> Writer<F> {
             }
         };
         self.leave(&why);
+        false
     }
 
     /// Answers everybody who still waits, and tells what is lost.
@@ -169,21 +176,27 @@ impl<F: Fn(&str)> Writer<F> {
         loop {
             let now = runtime::now();
             let due = self.sync_due.map(|due| due.saturating_duration_since(now));
-            let (taken, ending) = self.shared.inbox.take(due.map_or(IDLE, |due| due.min(IDLE)));
-            if ending == Ending::Abandon {
-                return Err(End::Abandoned);
-            }
-            for command in taken {
-                self.command(command)?;
-            }
-            self.finish_batch()?;
-            self.expire();
-            if ending == Ending::Drain {
-                self.close_file()?;
-                self.sync()?;
-                return Err(End::Asked);
-            }
+            self.batch(due.map_or(IDLE, |due| due.min(IDLE)))?;
         }
+    }
+
+    /// Does everything that waits, or that comes within a while.
+    pub(crate) fn batch(&mut self, patience: Duration) -> Result<(), End> {
+        let (taken, ending) = self.shared.inbox.take(patience);
+        if ending == Ending::Abandon {
+            return Err(End::Abandoned);
+        }
+        for command in taken {
+            self.command(command)?;
+        }
+        self.finish_batch()?;
+        self.expire();
+        if ending == Ending::Drain {
+            self.close_file()?;
+            self.sync()?;
+            return Err(End::Asked);
+        }
+        Ok(())
     }
 
     fn command(&mut self, command: Command) -> Result<(), End> {

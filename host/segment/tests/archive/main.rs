@@ -9,6 +9,7 @@
 
 mod support;
 
+mod by_hand;
 mod conjoined;
 mod contents;
 mod damage;
