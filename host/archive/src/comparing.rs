@@ -18,6 +18,7 @@ use segment::archive::{Applied, Catalogue, Operation};
 use crate::meters;
 use crate::question::{Answer, Question, Reply};
 use crate::shared::Shared;
+use crate::{Code, Refusal};
 
 /// A difference is looked at so often before it is one.
 const LOOKS: u32 = 3;
@@ -114,14 +115,14 @@ async fn take_over_again(shared: &Shared, partition: PartitionId) {
 
 impl Shared {
     /// What this node shows of a partition, and how far it knew the log before it looked.
-    pub(crate) async fn catalogue(&self, partition: PartitionId) -> Result<Reply, crate::Refusal> {
+    pub(crate) async fn catalogue(&self, partition: PartitionId) -> Result<Reply, Refusal> {
         let seq = self.applied_to(partition).await;
         let engine = self.engine.clone();
         let looked = runtime::blocking(move || engine.catalogue(partition.0)).await;
         match looked {
             Some(Ok(catalogue)) => Ok(Reply::Catalogue { seq, catalogue }),
-            Some(Err(error)) => Err(crate::Refusal::new(crate::Code::Internal, error.to_string())),
-            None => Err(crate::Refusal::new(crate::Code::NotReady, "this node is stopping")),
+            Some(Err(error)) => Err(Refusal::new(Code::Internal, error.to_string())),
+            None => Err(Refusal::new(Code::NotReady, "this node is stopping")),
         }
     }
 }

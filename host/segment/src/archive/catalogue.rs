@@ -4,6 +4,7 @@
 //! is a sum, so in whatever order versions are come upon it is the same.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use db::Value;
 use sha2::{Digest, Sha256};
@@ -69,20 +70,25 @@ impl Archive {
             let mut seen: BTreeMap<(String, Vec<u8>), Vec<Listed>> = BTreeMap::new();
             for (version, collection, key) in rows {
                 let Ok(name) = collection.parse::<CollectionName>() else { continue };
-                let place = (collection, key);
-                if !seen.contains_key(&place) {
-                    let versions = self.versions_of(&name, &place.1)?;
-                    seen.insert(place.clone(), versions);
+                let of_key = match seen.entry((collection, key)) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let versions = self.versions_of(&name, &new.key().1)?;
+                        new.insert(versions)
+                    }
+                };
+                for listed in of_key.iter().filter(|it| it.version == UnifiedId(version)) {
+                    catalogue.add(&name, listed);
                 }
-                let of_key = seen.get(&place).into_iter().flatten();
-                let found = of_key.filter(|listed| listed.version == UnifiedId(version));
-                found.for_each(|listed| catalogue.add(&name, listed));
             }
         }
     }
 
     fn versions_of(&self, name: &CollectionName, key: &[u8]) -> Result<Vec<Listed>, ReadError> {
         let key = std::str::from_utf8(key).ok().and_then(|key| key.parse::<Key>().ok());
-        key.map_or_else(|| Ok(Vec::new()), |key| self.versions(name, &key))
+        match key.map(|key| self.versions(name, &key)) {
+            None | Some(Err(ReadError::UnknownCollection(_))) => Ok(Vec::new()),
+            Some(found) => found,
+        }
     }
 }
