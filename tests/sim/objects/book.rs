@@ -12,7 +12,6 @@ use segment::archive::Fact;
 
 use super::clients::{Heard, Putting, What, noise};
 use super::oracle::{OfKey, Oracle, of_key};
-use crate::agenda::Time;
 use crate::invariants::{Verdict, must};
 
 /// Something asked.
@@ -21,7 +20,6 @@ pub(crate) struct Operation {
     pub(crate) node: usize,
     pub(crate) boot: u64,
     pub(crate) what: What,
-    pub(crate) asked: Time,
     /// Up to which place of each partition anybody was told by then.
     floor: BTreeMap<PartitionId, u64>,
 }
@@ -50,13 +48,13 @@ fn digest(putting: &Putting) -> [u8; 16] {
 
 impl Book {
     /// Somebody asks.
-    pub(crate) fn asks(&mut self, (node, boot): (usize, u64), what: What, now: Time) -> u64 {
+    pub(crate) fn asks(&mut self, (node, boot): (usize, u64), what: What) -> u64 {
         if let What::Put(putting) = &what {
             self.sent.insert(digest(putting), (putting.size as u64, false));
         }
         self.count += 1;
         let floor = self.told.clone();
-        self.open.insert(self.count, Operation { node, boot, what, asked: now, floor });
+        self.open.insert(self.count, Operation { node, boot, what, floor });
         self.count
     }
 

@@ -328,7 +328,7 @@ impl World {
         let now = self.agenda.now();
         let life = self.nodes[node].life.as_ref()?;
         let (vault, shelf) = (life.vault.as_ref()?, self.shelf.as_mut()?);
-        let number = shelf.book.asks((node, life.boot), what.clone(), now);
+        let number = shelf.book.asks((node, life.boot), what.clone());
         self.trace.note(now, &[40, node as u64, number], || {
             format!("somebody asks n{}, {number}: {what:?}", node + 1)
         });

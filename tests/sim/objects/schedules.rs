@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use archive::{Code, Config, Name, UnifiedId};
+use archive::{Code, Config, Name, Sabotage, UnifiedId};
 use replication::core::Timings;
 use segment::archive::Fact;
 
@@ -11,6 +11,7 @@ use super::clients::{COLLECTIONS, Habits, Heard, Putting, What, make, name};
 use super::oracle::of_key;
 use crate::agenda::ms;
 use crate::disk::Pace;
+use crate::invariants::{Verdict, must};
 use crate::node::Wall;
 use crate::setup::Setup;
 use crate::stage::{P, Stage};
@@ -20,6 +21,10 @@ const DAY_MS: i64 = 24 * 3_600_000;
 
 /// A calm world with collections, in which nobody asks anything by themselves.
 fn stage(setup: Setup) -> Stage {
+    stage_with(setup, Sabotage::default())
+}
+
+fn stage_with(setup: Setup, sabotage: Sabotage) -> Stage {
     let habits = Habits {
         keepers: 0,
         keys: 0,
@@ -33,6 +38,7 @@ fn stage(setup: Setup) -> Stage {
         undecided: Duration::from_millis(300),
         abandoned: Duration::from_secs(3),
         left: Duration::from_secs(1),
+        sabotage,
         ..Config::default()
     };
     let objects = Some(ObjectSetup { config, habits, power_percent: 100 });
@@ -50,12 +56,16 @@ fn three() -> Stage {
 
 /// Five nodes of which three hold the partition, and the ring decides which.
 fn ring(nodes: usize) -> Stage {
+    ring_with(nodes, Sabotage::default())
+}
+
+fn ring_with(nodes: usize, sabotage: Sabotage) -> Stage {
     let timings = Timings {
         settle: Duration::from_millis(300),
         dead: Duration::from_secs(4),
         ..Timings::default()
     };
-    stage(Setup { ring: true, timings, ..Setup::calm(nodes, 2) })
+    stage_with(Setup { ring: true, timings, ..Setup::calm(nodes, 2) }, sabotage)
 }
 
 fn putting(name: &Name, seed: u64, size: usize) -> Putting {
@@ -482,6 +492,31 @@ fn a_primary_that_dropped_out_of_an_upload_makes_it_a_version() {
     });
     stage.good(held_by == Some(2), &format!("{held_by:?}"));
     stage.heal();
+}
+
+/// A member leaves, and who comes in its place is slow to fetch what it owes. What the one that left holds it gives back
+/// when that is done, and not before.
+pub(super) fn a_move_to_a_slow_node(sabotage: Sabotage) -> Verdict {
+    let mut stage = ring_with(4, sabotage);
+    let before = members(&stage);
+    for number in 0..20 {
+        let key = name("plain", &format!("k{number}"));
+        stored(&mut stage, before[0], What::Put(putting(&key, 70 + number, 70_000)));
+    }
+    let comes = (0..4).find(|node| !before.contains(node)).unwrap_or_default();
+    let world = &mut stage.world;
+    world.pace(comes, Pace::Slow);
+    world.set_leaving(before[0], true);
+    let gives =
+        |world: &World| world.vault(before[0]).is_some_and(|vault| !vault.engine.left().is_empty());
+    let mut given = false;
+    for _ in 0..20 {
+        given = given || world.run_until(ms(12_000), gives)?;
+    }
+    must(given, "schedule", || "nothing is ever given back".to_owned())?;
+    let copies = world.copies_of(P);
+    let all = copies.len() == 20 && copies.iter().all(|(_, holders)| *holders == 3);
+    must(all, "schedule", || format!("{copies:?}"))
 }
 
 fn members(stage: &Stage) -> Vec<usize> {
