@@ -129,9 +129,9 @@ impl Archives for Shelf {
         _until: Instant,
     ) -> Later<'a, Result<Option<u64>, NotArchived>> {
         let attachments = self.attachments.lock().unwrap();
-        let of_key = attachments.iter().filter(|(of, _)| of == key).map(|(_, version)| *version);
-        let found =
-            of_key.filter(|found| version.is_none_or(|wanted| wanted == *found)).next_back();
+        let mut of_key =
+            attachments.iter().filter(|(of, _)| of == key).map(|(_, version)| *version);
+        let found = of_key.rfind(|found| version.is_none_or(|wanted| wanted == *found));
         Box::pin(std::future::ready(Ok(found)))
     }
 
