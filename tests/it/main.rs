@@ -10,6 +10,7 @@
 
 mod announcing;
 mod archive;
+mod attachments;
 mod backup;
 mod calls;
 #[path = "../../host/plugin/tests/case/mod.rs"]

@@ -124,6 +124,20 @@ impl Shared {
         Ok(Reply::Listed(listing, led.into_keys().collect()))
     }
 
+    /// What a partition that this node leads shows, once everything that is committed can be seen.
+    pub(crate) async fn look_here(
+        &self,
+        reign: &Reign,
+        list: List,
+        until: Instant,
+    ) -> Result<Listing, Refusal> {
+        self.is_settled(reign, until).await?;
+        let engine = self.engine.clone();
+        let look = move || look(&engine, &list, |_any| true, LOOKED_MAX);
+        let looked = runtime::blocking(look).await.ok_or_else(stopping)?;
+        looked.map_err(|error| unreadable(&error))
+    }
+
     /// Which of these this node leads, as of now.
     async fn confirmed(
         &self,

@@ -37,7 +37,7 @@ pub use floor::{HttpFloor, floor_http};
 pub use object::{ObjectEntry, ObjectPage, Objects, ReadObject, StoredObject};
 pub use shape::{
     Body, Chat, Created, Cursor, Ended, Message, NewChat, NewMessage, Owners, Page, Participant,
-    ReadOptions, Ring, RingNode, RingPosition, Route, Sent, Stamp,
+    ReadOptions, Reference, Ring, RingNode, RingPosition, Route, Sent, Stamp,
 };
 pub use tail::Tail;
 pub use target::{InvalidUrl, Target};

@@ -8,6 +8,7 @@ use archive::{Append, Archive};
 use bytes::Bytes;
 use chat::{Chats, Later, Others};
 use hashring::PartitionId;
+use model::ChatToken;
 use replication::core::Outcome;
 use replication::{Notices, Replication};
 use runtime::Tasks;
@@ -49,6 +50,10 @@ impl Append for Beside {
 
     fn give_up(&self, partition: PartitionId, epoch: u64) {
         self.0.give_up(partition, epoch);
+    }
+
+    fn has_chat(&self, partition: PartitionId, epoch: u64, chat: ChatToken) -> Option<bool> {
+        self.0.has(partition, epoch, chat)
     }
 }
 

@@ -586,6 +586,40 @@ function heading(sender, timeMs, route) {
 
 function content(message) {
   if (message.redacted) return make("p", "text taken", takenBack(message.redacted));
+  if (message.archive) return attached(message);
+  return body(message);
+}
+
+/** What a message says, with a link to what it refers to. */
+function attached({ archive, ...rest }) {
+  const part = make("div", "");
+  if (rest.text !== "") part.append(body(rest));
+  const name = archive.key.split("/").pop();
+  const link = make("a", "text", name);
+  const key = archive.key.split("/").map(encodeURIComponent).join("/");
+  link.href = `/v1/archive/${encodeURIComponent(archive.collection)}/${key}?version=${archive.version}`;
+  link.download = name;
+  link.addEventListener("click", (event) => {
+    if (!authorized().Authorization) return;
+    event.preventDefault();
+    fetchFile(link.href, name).catch((problem) => link.replaceChildren(`${name} (${problem.message})`));
+  });
+  part.append(link);
+  return part;
+}
+
+/** Saves what only somebody with a token is given. */
+async function fetchFile(path, name) {
+  const answer = await fetch(path, { headers: authorized() });
+  if (!answer.ok) throw new Error(answer.status === 404 ? "it is gone" : "it cannot be read");
+  const saving = make("a", "");
+  saving.href = URL.createObjectURL(await answer.blob());
+  saving.download = name;
+  saving.click();
+  URL.revokeObjectURL(saving.href);
+}
+
+function body(message) {
   if (message.text !== undefined) return make("p", "text", message.text);
   if ("json" in message) return make("pre", "text", JSON.stringify(message.json, null, 2));
   return make("p", "text", `${message.media_type}, ${Math.floor((message.base64.length * 3) / 4)} bytes`);

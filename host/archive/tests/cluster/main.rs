@@ -8,6 +8,7 @@
     reason = "a test ends where a step fails"
 )]
 
+mod cleared;
 mod compared;
 mod listed;
 mod lost;

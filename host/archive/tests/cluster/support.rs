@@ -1,7 +1,7 @@
 //! Nodes of one process on real sockets and files, each with a runtime of its own, so that one can be killed: no
 //! goodbye, nothing flushed. They have archives and no chats; their logs are numbered here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use archive::{Append, Archive};
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions, Position, Spread};
+use model::ChatToken;
 use registry::Registry;
 use replication::core::{Outcome, Timings};
 use replication::{
@@ -63,6 +64,8 @@ struct Numbers {
     replication: Replication,
     next: Mutex<BTreeMap<PartitionId, (u64, u64)>>,
     archive: OnceLock<Archive>,
+    /// The chats that there are.
+    chats: Mutex<BTreeSet<ChatToken>>,
 }
 
 impl Append for Numbers {
@@ -83,6 +86,10 @@ impl Append for Numbers {
 
     fn give_up(&self, partition: PartitionId, _epoch: u64) {
         self.next.lock().unwrap().remove(&partition);
+    }
+
+    fn has_chat(&self, _: PartitionId, _: u64, chat: ChatToken) -> Option<bool> {
+        Some(self.chats.lock().unwrap().contains(&chat))
     }
 }
 
@@ -238,6 +245,7 @@ impl Cluster {
                 replication: replication.clone(),
                 next: Mutex::default(),
                 archive: OnceLock::new(),
+                chats: Mutex::default(),
             });
             let config = archive::Config { boot, ..config_of };
             let append = Arc::<Numbers>::clone(&numbers);
@@ -273,7 +281,7 @@ impl Cluster {
 
     /// Which node leads the partition of a chat's objects.
     pub(crate) fn primary(&self, token: &str) -> usize {
-        let token: model::ChatToken = token.parse().expect("a token");
+        let token: ChatToken = token.parse().expect("a token");
         let node = self.nodes.iter().flatten().next().expect("somebody lives");
         let partition = node.replication.partitions().of_key(&token.key());
         let view = node.replication.view(partition);
@@ -332,6 +340,17 @@ impl Cluster {
 impl Node {
     pub(crate) fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// From now on there is a chat of this token, or none any more.
+    pub(crate) fn has_chat(&self, token: &str, there: bool) {
+        let token: ChatToken = token.parse().expect("a token");
+        let mut chats = self.numbers.chats.lock().unwrap();
+        if there {
+            chats.insert(token)
+        } else {
+            chats.remove(&token)
+        };
     }
 
     /// From now on it takes streams, and says nothing on them.

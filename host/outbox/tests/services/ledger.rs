@@ -136,6 +136,7 @@ impl Ledger {
             kind: "text".to_owned(),
             route: Route::Everyone,
             body: Body::Text(text.to_owned()),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: turn,
             sent_ms: None,
