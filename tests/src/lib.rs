@@ -9,6 +9,7 @@
 
 mod ambush;
 mod artefacts;
+mod browser;
 pub mod carillon;
 mod cluster;
 pub mod ensemble;
@@ -27,6 +28,7 @@ mod wait;
 
 pub use ambush::Ambush;
 pub use artefacts::{binary, component};
+pub use browser::{Browser, Window};
 pub use cluster::{Cluster, shipped};
 pub use events::Events;
 pub use expiry::expire_session;
