@@ -72,6 +72,8 @@ bench: build
 	$(TARGET)/release/examples/archive
 	$(TARGET)/release/examples/keeping
 	$(TARGET)/release/examples/services
+	$(TARGET)/release/examples/telephones
+	$(TARGET)/release/examples/idle
 
 # Five GiB into the archive and out again while a node is killed: some minutes, and 25 GB of disk.
 archive-large: build

@@ -15,6 +15,7 @@ mod cluster;
 pub mod ensemble;
 mod events;
 mod expiry;
+pub mod figures;
 pub mod guests;
 pub mod history;
 mod http;
