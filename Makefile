@@ -73,6 +73,8 @@ bench: build
 	$(TARGET)/release/examples/keeping
 	$(TARGET)/release/examples/services
 	$(TARGET)/release/examples/uploads
+	$(TARGET)/release/examples/telephones
+	$(TARGET)/release/examples/idle
 
 # Five GiB into the archive and out again while a node is killed: some minutes, and 25 GB of disk.
 archive-large: build

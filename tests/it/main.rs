@@ -33,6 +33,7 @@ mod killed_in_a_transaction;
 mod loading;
 mod objects;
 mod operators;
+mod page;
 mod presence;
 mod process;
 mod processes;
