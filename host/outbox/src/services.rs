@@ -19,6 +19,7 @@ use crate::bell::Bell;
 use crate::config::ServiceConfig;
 use crate::courier::Courier;
 use crate::desk::Desk;
+use crate::draining::Drain;
 use crate::meters::Meters;
 use crate::question::Wish;
 use crate::reading;
@@ -219,8 +220,8 @@ impl Services {
                 stopped_ms: None,
             };
             let (bell, seen) = (Bell::default(), Mutex::new(seen));
-            let running =
-                Arc::new(Running { work, bell, seen, commands, pinged: Mutex::default() });
+            let (pinged, drain) = (Mutex::default(), Drain::default());
+            let running = Arc::new(Running { work, bell, seen, commands, pinged, drain });
             all.insert(name, Arc::clone(&running));
             let stop = tasks.stop().clone();
             tasks.spawn("outbox", running::run(running, agreed, stirred, wishes, stop));
@@ -379,6 +380,10 @@ impl Services {
             *pinged = Some(now);
         }
         counts
+    }
+
+    pub(crate) fn running(&self) -> &BTreeMap<String, Arc<Running>> {
+        &self.running
     }
 
     pub(crate) fn desk(&self) -> &Arc<dyn Desk> {
