@@ -9,6 +9,8 @@ use tests::carillon::{Carillon, run};
 use tests::ensemble::Ensemble;
 use tests::{Http, eventually};
 
+use crate::hooked;
+
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// Everything three nodes need; those of them that run.
@@ -18,6 +20,7 @@ pub(crate) struct Three {
     /// What is theirs in the registry stands below it.
     pub(crate) root: String,
     running: Vec<Option<Carillon>>,
+    hooked: bool,
 }
 
 pub(crate) fn folder() -> TempDir {
@@ -70,6 +73,15 @@ impl Three {
 
     /// The same with more lines in their configurations.
     pub(crate) async fn start_with(lines: &str) -> Option<Self> {
+        Self::start_as(false, lines).await
+    }
+
+    /// The same of processes that end, or stand still, between the steps of a transaction where they are told.
+    pub(crate) async fn start_hooked(lines: &str) -> Option<Self> {
+        Self::start_as(true, lines).await
+    }
+
+    async fn start_as(hooked: bool, lines: &str) -> Option<Self> {
         let ensemble = Ensemble::shared().await?;
         let folder = folder();
         certificates(folder.path(), &NAMES).await;
@@ -79,10 +91,14 @@ impl Three {
             append(&file, lines);
             file
         });
-        let start = async |config: String| Carillon::start(&["node", "--config", &config]).await;
         // Together: a cluster begins with two.
-        let (a, b, c) = tokio::join!(start(a), start(b), start(c));
-        Some(Self { ensemble, folder, root, running: vec![Some(a), Some(b), Some(c)] })
+        let (a, b, c) = tokio::join!(begun(hooked, &a), begun(hooked, &b), begun(hooked, &c));
+        Some(Self { ensemble, folder, root, running: vec![Some(a), Some(b), Some(c)], hooked })
+    }
+
+    /// The file of node `index`.
+    pub(crate) fn config(&self, index: usize) -> String {
+        text(&self.folder.path().join(format!("{}.toml", NAMES[index])))
     }
 
     pub(crate) fn node(&self, index: usize) -> &Carillon {
@@ -98,8 +114,7 @@ impl Three {
     }
 
     pub(crate) async fn restart(&mut self, index: usize) {
-        let config = text(&self.folder.path().join(format!("{}.toml", NAMES[index])));
-        self.running[index] = Some(Carillon::start(&["node", "--config", &config]).await);
+        self.running[index] = Some(begun(self.hooked, &self.config(index)).await);
     }
 
     /// Which one leads a chat's partition, and the partition, as node `asked` knows it.
@@ -114,6 +129,13 @@ impl Three {
             index.zip(partition).ok_or_else(|| owners.to_string())
         })
         .await
+    }
+}
+
+async fn begun(hooked: bool, config: &str) -> Carillon {
+    match hooked {
+        true => hooked::start(config).await,
+        false => Carillon::start(&["node", "--config", config]).await,
     }
 }
 
