@@ -13,15 +13,19 @@ use plugin::Compiler;
 use rustix::process::{Signal, getpid, kill_process};
 use tests::carillon::Carillon;
 
+use crate::three::Starting;
+
 /// Names the node's configuration to its process.
 const CONFIG: &str = "CARILLON_HOOKED_NODE";
 const NAME: &str = "hooked::a_node_that_ends_or_stands_still_where_it_is_told";
 
 /// Starts it and waits until it is ready.
-pub(crate) async fn start(config: &str) -> Carillon {
-    let me = std::env::current_exe().expect("a test has an executable");
-    let args = [NAME, "--exact", "--ignored", "--nocapture"];
-    Carillon::start_other(&me, &args, (CONFIG, config)).await
+pub(crate) fn start(config: &str) -> Starting<'_> {
+    Box::pin(async move {
+        let me = std::env::current_exe().expect("a test has an executable");
+        let args = [NAME, "--exact", "--ignored", "--nocapture"];
+        Carillon::start_other(&me, &args, (CONFIG, config)).await
+    })
 }
 
 /// The next time it is there it kills itself.

@@ -61,7 +61,7 @@ async fn a_process_dies_at_every_step_of_a_transaction() {
     let folder = tempfile::tempdir().expect("a folder");
     let receiver = Receiver::start().await;
     let lines = section(&receiver, folder.path(), "");
-    let Some(mut three) = Three::start_hooked(&lines).await else { return };
+    let Some(mut three) = Three::start_by(&lines, hooked::start).await else { return };
     let token = three.http(0).create().await;
     let mut said = Vec::new();
     for (round, point) in POINTS.into_iter().enumerate() {

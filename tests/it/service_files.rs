@@ -111,7 +111,7 @@ async fn where_the_files_differ_one_of_them_counts_whoever_leads() {
     cluster.restart(1).await;
     cluster.led().await;
     let mut said = Vec::new();
-    let mut lanes = [const { Vec::new() }; 3];
+    let mut lanes: [Vec<String>; 3] = Default::default();
     while lanes.iter().any(Vec::is_empty) {
         let token = cluster.http(0).create().await;
         let leader = cluster.primary(&token).await;

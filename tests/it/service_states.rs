@@ -155,7 +155,7 @@ async fn what_is_told_of_a_service_names_the_nodes_that_did_not_answer() {
 }
 
 /// What all nodes say of the service together.
-async fn told(cluster: &Cluster) -> Value {
+async fn crm(cluster: &Cluster) -> Value {
     let told = cluster.admin(cluster.alive()[0]).get("/admin/v1/services").await.expect(200);
     told["services"][0].clone()
 }
@@ -176,7 +176,7 @@ async fn what_is_down_is_so_since_then_after_a_restart_of_all_nodes_and_is_not_t
         stands.and_then(|it| serde_json::from_slice::<Value>(&it.data).ok())
     };
     let outage = eventually("the outage to be noted", async || {
-        let (outage, told) = (stands(&cluster).await, told(&cluster).await);
+        let (outage, told) = (stands(&cluster).await, crm(&cluster).await);
         outage.filter(|_| told["state"] == "down").ok_or_else(|| told.to_string())
     })
     .await;
@@ -185,7 +185,7 @@ async fn what_is_down_is_so_since_then_after_a_restart_of_all_nodes_and_is_not_t
     let tries = receiver.received().len();
 
     let told = eventually("all nodes to say that it is down", async || {
-        let told = told(&cluster).await;
+        let told = crm(&cluster).await;
         let nodes = told["nodes"].as_array().cloned().unwrap_or_default();
         let down = nodes.iter().filter(|node| node["state"] == "down").count();
         if down == 3 { Ok(told) } else { Err(told) }
@@ -213,7 +213,7 @@ async fn what_is_down_is_so_since_then_after_a_restart_of_all_nodes_and_is_not_t
     })
     .await;
     eventually("all nodes to say so, with something to send or without", async || {
-        let told = told(&cluster).await;
+        let told = crm(&cluster).await;
         if told["state"] == "up" { Ok(()) } else { Err(told) }
     })
     .await;

@@ -1,6 +1,7 @@
 //! Three nodes that are processes, with certificates of one authority, on a real ZooKeeper.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,8 +9,6 @@ use tempfile::TempDir;
 use tests::carillon::{Carillon, run};
 use tests::ensemble::Ensemble;
 use tests::{Http, eventually};
-
-use crate::hooked;
 
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -20,8 +19,12 @@ pub(crate) struct Three {
     /// What is theirs in the registry stands below it.
     pub(crate) root: String,
     running: Vec<Option<Carillon>>,
-    hooked: bool,
+    starts: Starts,
 }
+
+/// How a process is begun with a configuration.
+pub(crate) type Starts = fn(&str) -> Starting<'_>;
+pub(crate) type Starting<'a> = Pin<Box<dyn Future<Output = Carillon> + Send + 'a>>;
 
 pub(crate) fn folder() -> TempDir {
     TempDir::new().unwrap_or_else(|error| panic!("{error}"))
@@ -73,15 +76,11 @@ impl Three {
 
     /// The same with more lines in their configurations.
     pub(crate) async fn start_with(lines: &str) -> Option<Self> {
-        Self::start_as(false, lines).await
+        Self::start_by(lines, shipped).await
     }
 
-    /// The same of processes that end, or stand still, between the steps of a transaction where they are told.
-    pub(crate) async fn start_hooked(lines: &str) -> Option<Self> {
-        Self::start_as(true, lines).await
-    }
-
-    async fn start_as(hooked: bool, lines: &str) -> Option<Self> {
+    /// The same of other processes.
+    pub(crate) async fn start_by(lines: &str, starts: Starts) -> Option<Self> {
         let ensemble = Ensemble::shared().await?;
         let folder = folder();
         certificates(folder.path(), &NAMES).await;
@@ -92,8 +91,8 @@ impl Three {
             file
         });
         // Together: a cluster begins with two.
-        let (a, b, c) = tokio::join!(begun(hooked, &a), begun(hooked, &b), begun(hooked, &c));
-        Some(Self { ensemble, folder, root, running: vec![Some(a), Some(b), Some(c)], hooked })
+        let (a, b, c) = tokio::join!(starts(&a), starts(&b), starts(&c));
+        Some(Self { ensemble, folder, root, running: vec![Some(a), Some(b), Some(c)], starts })
     }
 
     /// The file of node `index`.
@@ -114,7 +113,8 @@ impl Three {
     }
 
     pub(crate) async fn restart(&mut self, index: usize) {
-        self.running[index] = Some(begun(self.hooked, &self.config(index)).await);
+        let config = self.config(index);
+        self.running[index] = Some((self.starts)(&config).await);
     }
 
     /// Which one leads a chat's partition, and the partition, as node `asked` knows it.
@@ -132,11 +132,9 @@ impl Three {
     }
 }
 
-async fn begun(hooked: bool, config: &str) -> Carillon {
-    match hooked {
-        true => hooked::start(config).await,
-        false => Carillon::start(&["node", "--config", config]).await,
-    }
+/// The binary that is shipped.
+fn shipped(config: &str) -> Starting<'_> {
+    Box::pin(async move { Carillon::start(&["node", "--config", config]).await })
 }
 
 /// A partition as a node's operators see it.

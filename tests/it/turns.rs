@@ -162,7 +162,7 @@ async fn a_process_that_stood_still_before_its_first_byte_sends_what_others_have
     let folder = tempfile::tempdir().expect("a folder");
     let receiver = Receiver::start().await;
     let lines = section(&receiver, folder.path(), "order = \"service\"\n");
-    let Some(three) = Three::start_hooked(&lines).await else { return };
+    let Some(three) = Three::start_by(&lines, hooked::start).await else { return };
     let token = three.http(0).create().await;
     let mut said = vec!["before".to_owned()];
     three.http(0).send_surely(&token, "alice", "k0", "before").await;

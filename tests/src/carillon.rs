@@ -70,6 +70,8 @@ impl Carillon {
             };
             if let Some((_, urls)) = line.split_once("ready: ") {
                 carillon.nodes = urls.split(' ').map(Http::new).collect();
+                // It may go on saying something, and would end if nobody listened.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
                 return carillon;
             }
         }
