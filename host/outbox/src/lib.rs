@@ -41,6 +41,7 @@ mod running;
 mod services;
 mod turning;
 mod unserved;
+mod view;
 mod working;
 
 pub use agreed::Order;
@@ -52,6 +53,5 @@ pub use everywhere::{Gathered, Heard};
 pub use hook::{Hook, Point, Says};
 pub use keeping::Keep;
 pub use question::is_question;
-pub use services::{
-    Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown, WishError,
-};
+pub use services::{LETTERS_MAX, Services, Unknown, WishError};
+pub use view::{Condition, DeadLetter, Letter, ServiceView};
