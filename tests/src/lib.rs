@@ -37,4 +37,4 @@ pub use http::{Answer, Http, texts};
 pub use receiver::{HANGS, Received, Receiver};
 pub use skip::{skipped, without};
 pub use socket::Socket;
-pub use wait::{Deadline, eventually};
+pub use wait::{Deadline, eventually, until};
