@@ -4,7 +4,7 @@
 //! cargo run --release -p tests --example uploads [UPLOADS] [GIB]
 //! ```
 //!
-//! UPLOADS (default 100) objects of a GiB each are on their way at once, and so are sends at an even pace, which
+//! UPLOADS (default 100) objects of 256 MiB each are on their way at once, and so are sends at an even pace, which
 //! were measured alone before. The uploads are broken off when GIB (default 3) have been taken of all of them
 //! together, since nobody has the disk for the rest; three copies are kept, so the folder of temporary files
 //! (TMPDIR) needs room for four times that. Then objects of 64 MiB go in one after the other and two at once, beside the bare writes of the same bytes in
@@ -12,6 +12,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::cast_precision_loss,
     reason = "a measurement ends where a step fails, and prints"
@@ -31,7 +32,7 @@ use tokio::net::TcpStream;
 
 const MIB: u64 = 1 << 20;
 /// What each of the many uploads says it is going to send.
-const UPLOAD_BYTES: u64 = 1 << 30;
+const UPLOAD_BYTES: u64 = 256 * MIB;
 const OBJECT_BYTES: u64 = 64 * MIB;
 /// Objects that are measured.
 const OBJECTS: u64 = 8;
@@ -74,7 +75,7 @@ async fn run(uploads: u64, most: u64) {
     let before = resident(demo.id());
     let many = many(&demo, &nodes, &chats, uploads, most).await;
     println!(
-        "{uploads} uploads of 1 GiB at once: {:.0} MiB/s of objects taken (three copies), {} MiB resident before and at most \
+        "{uploads} uploads of 256 MiB at once: {:.0} MiB/s of objects taken (three copies), {} MiB resident before and at most \
          {} MiB for three nodes; sends alone p50 {:.1} ms, p99 {:.1} ms, beside them p50 {:.1} ms, p99 {:.1} ms ({:.1} times)",
         many.mib_per_second,
         before / MIB,

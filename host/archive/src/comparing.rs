@@ -108,7 +108,7 @@ async fn take_over_again(shared: &Shared, partition: PartitionId) {
     match shared.perform(forgotten).await {
         Ok(_) => tracing::info!(%partition, "its objects are taken over from the log again"),
         Err(refused) => {
-            tracing::error!(%partition, %refused, "its objects are not taken over again")
+            tracing::error!(%partition, %refused, "its objects are not taken over again");
         }
     }
 }
