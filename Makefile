@@ -7,7 +7,7 @@ CARILLON := $(TARGET)/release/carillon
 PLUGINS  := $(patsubst plugins/%/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
 FLAGS    := --release --locked --workspace
 
-.PHONY: build host plugins languages demo test models bench archive-large faults faults-tools
+.PHONY: build host plugins languages demo test models bench archive-large faults faults-services faults-tools
 
 build: host plugins
 
@@ -72,6 +72,9 @@ bench: build
 	$(TARGET)/release/examples/archive
 	$(TARGET)/release/examples/keeping
 	$(TARGET)/release/examples/services
+	$(TARGET)/release/examples/uploads
+	$(TARGET)/release/examples/telephones
+	$(TARGET)/release/examples/idle
 
 # Five GiB into the archive and out again while a node is killed: some minutes, and 25 GB of disk.
 archive-large: build
@@ -85,6 +88,11 @@ FAULTS_SECONDS ?= 840
 faults: build
 	FAULTS_SECONDS=$(FAULTS_SECONDS) $(CARGO) test $(FLAGS) --test faults -- \
 	  a_cluster_of_processes_survives_a_long_run_of_faults --exact --nocapture
+
+# A thousand faults between processes and an application service, and what the service notices of them: some minutes.
+# FAULTS=200 are fewer, SEED=7 is another order.
+faults-services: build
+	$(CARGO) test $(FLAGS) --test it -- through_a_thousand_faults --ignored --nocapture
 
 # What the faults need beside a Linux with root. Without one of them its faults are skipped, aloud.
 FAULTS_TOOLS := strace iptables iproute2 faketime

@@ -10,7 +10,7 @@ use tests::{Http, eventually, texts};
 
 use crate::three::{NAMES, Three, folder, text};
 
-async fn backup(args: &[&str]) -> Ended {
+pub(crate) async fn backup(args: &[&str]) -> Ended {
     let done = run(&[&["backup"], args].concat()).await;
     assert_eq!(done.code, Some(0), "{args:?}: {done:?}");
     done
@@ -22,13 +22,13 @@ async fn refused(args: &[&str], code: i32, words: &str) {
     assert!(refused.err.contains(words), "{args:?}: {refused:?}");
 }
 
-async fn stop(running: Carillon) {
+pub(crate) async fn stop(running: Carillon) {
     running.signal(Signal::TERM);
     let ended = running.end().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
-fn remove(folder: &Path) {
+pub(crate) fn remove(folder: &Path) {
     std::fs::remove_dir_all(folder).unwrap_or_else(|error| panic!("{error}"));
 }
 

@@ -88,6 +88,7 @@ impl Speaker {
                     self.after = message["cursor"].as_str().map(str::to_owned);
                     self.heard.push(message["text"].as_str().unwrap_or_default().to_owned());
                 }
+                "passed" => self.after = told["cursor"].as_str().map(str::to_owned),
                 "receipt" => *answered |= told["key"] == text,
                 // The chat is not followed any more: it is followed again from where this one stands.
                 "error" if told["key"].is_null() => return Ok(false),
@@ -143,4 +144,24 @@ async fn a_socket_goes_on_after_its_cursor_when_the_primary_dies_and_nothing_is_
     assert_eq!(elsewhere.opened, 1, "a socket outlives the node that leads its chat");
     let stored = cluster.http((primary + 1) % 3).all(&token).await;
     assert_eq!(texts(&stored), said);
+}
+
+/// What is said to nobody moves a reader on, and they are told how far: coming back, they need not go over it again.
+#[tokio::test]
+async fn a_socket_is_told_where_its_reader_stands_when_nothing_was_for_them() {
+    let cluster = Cluster::start(3).await;
+    let token = cluster.http(0).create().await;
+    let mut socket = Socket::open(cluster.http(1)).await.expect("a socket");
+    let sub = json!({"type": "sub", "chat": token, "as": "bob"});
+    socket.say(&sub).await.expect("it is followed");
+    let message = json!({"sender": "alice", "route": "nobody", "text": "a secret"});
+    let sent = cluster.http(2).send_with(&token, "", "k", &message).await;
+    let sent = sent.expect("an answer").expect(201);
+    loop {
+        let told = socket.hear().await.expect("it goes on");
+        assert_ne!(told["type"], "msg", "{told}");
+        if told["type"] == "passed" && told["cursor"] == sent["cursor"] {
+            break;
+        }
+    }
 }

@@ -44,7 +44,7 @@ fn swap(admin: &Http, name: &str) -> JoinHandle<Result<Answer, String>> {
 }
 
 /// What the system says of a process: its state, and who started it.
-fn stat(id: u32) -> Option<(char, u32)> {
+pub(crate) fn stat(id: u32) -> Option<(char, u32)> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     // Behind the name, which may hold anything.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();

@@ -1,6 +1,7 @@
 //! Three nodes that are processes, with certificates of one authority, on a real ZooKeeper.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -13,12 +14,18 @@ pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
 /// Everything three nodes need; those of them that run.
 pub(crate) struct Three {
+    // The processes first: they write into the folder for as long as they run.
+    running: Vec<Option<Carillon>>,
     pub(crate) ensemble: Arc<Ensemble>,
     pub(crate) folder: TempDir,
     /// What is theirs in the registry stands below it.
     pub(crate) root: String,
-    running: Vec<Option<Carillon>>,
+    starts: Starts,
 }
+
+/// How a process is begun with a configuration.
+pub(crate) type Starts = fn(&str) -> Starting<'_>;
+pub(crate) type Starting<'a> = Pin<Box<dyn Future<Output = Carillon> + Send + 'a>>;
 
 pub(crate) fn folder() -> TempDir {
     TempDir::new().unwrap_or_else(|error| panic!("{error}"))
@@ -70,6 +77,11 @@ impl Three {
 
     /// The same with more lines in their configurations.
     pub(crate) async fn start_with(lines: &str) -> Option<Self> {
+        Self::start_by(lines, shipped).await
+    }
+
+    /// The same of other processes.
+    pub(crate) async fn start_by(lines: &str, starts: Starts) -> Option<Self> {
         let ensemble = Ensemble::shared().await?;
         let folder = folder();
         certificates(folder.path(), &NAMES).await;
@@ -79,10 +91,15 @@ impl Three {
             append(&file, lines);
             file
         });
-        let start = async |config: String| Carillon::start(&["node", "--config", &config]).await;
         // Together: a cluster begins with two.
-        let (a, b, c) = tokio::join!(start(a), start(b), start(c));
-        Some(Self { ensemble, folder, root, running: vec![Some(a), Some(b), Some(c)] })
+        let (a, b, c) = tokio::join!(starts(&a), starts(&b), starts(&c));
+        let running = vec![Some(a), Some(b), Some(c)];
+        Some(Self { running, ensemble, folder, root, starts })
+    }
+
+    /// The file of node `index`.
+    pub(crate) fn config(&self, index: usize) -> String {
+        text(&self.folder.path().join(format!("{}.toml", NAMES[index])))
     }
 
     pub(crate) fn node(&self, index: usize) -> &Carillon {
@@ -98,8 +115,8 @@ impl Three {
     }
 
     pub(crate) async fn restart(&mut self, index: usize) {
-        let config = text(&self.folder.path().join(format!("{}.toml", NAMES[index])));
-        self.running[index] = Some(Carillon::start(&["node", "--config", &config]).await);
+        let config = self.config(index);
+        self.running[index] = Some((self.starts)(&config).await);
     }
 
     /// Which one leads a chat's partition, and the partition, as node `asked` knows it.
@@ -115,6 +132,11 @@ impl Three {
         })
         .await
     }
+}
+
+/// The binary that is shipped.
+fn shipped(config: &str) -> Starting<'_> {
+    Box::pin(async move { Carillon::start(&["node", "--config", config]).await })
 }
 
 /// A partition as a node's operators see it.

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use outbox::Point;
+use rustix::process::Signal;
 use serde_json::Value;
-use tests::{Cluster, Receiver, eventually};
+use tests::{Cluster, Deadline, Receiver, eventually, until};
 
-use crate::services::{adds, says, texts, webhook};
+use crate::hooked;
+use crate::killed_compiling::stat;
+use crate::services::{adds, checks_ids, gets, says, section, texts, webhook};
+use crate::three::Three;
 
 /// Chats that are led by different nodes, so that each node has something to send.
 async fn chats_of_all(cluster: &Cluster) -> Vec<String> {
@@ -145,4 +150,61 @@ async fn holder(cluster: &Cluster) -> String {
     let turn = cluster.registry().get("services/crm/turn").await.ok().flatten();
     let turn: Value = turn.and_then(|it| serde_json::from_slice(&it.data).ok()).unwrap_or_default();
     turn["holder"].as_str().unwrap_or_default().to_owned()
+}
+
+/// T-S11, of a process that stands still between its last look at the clock and its first byte, and is believed to be dead
+/// meanwhile. The rule cannot keep it from sending when it goes on. What it sends is what the log froze: the same bytes
+/// under the same id as whoever took over, so that nobody is told two things.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_stood_still_before_its_first_byte_sends_what_others_have_sent() {
+    /// The others miss a holder after 45 s, and before that its session and what it leads.
+    const MISSED: Duration = Duration::from_secs(120);
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let lines = section(&receiver, folder.path(), "order = \"service\"\n");
+    let Some(three) = Three::start_by(&lines, hooked::start).await else { return };
+    let token = three.http(0).create().await;
+    let mut said = vec!["before".to_owned()];
+    three.http(0).send_surely(&token, "alice", "k0", "before").await;
+    gets(&receiver, &said).await;
+    let (holder, _) = three.primary(0, &token).await;
+    let other = (holder + 1) % 3;
+    hooked::stands_still_at(&three.config(holder), Point::Allowed);
+    three.http(other).send_surely(&token, "alice", "k1", "in its hands").await;
+    let process = three.node(holder).id();
+    eventually("the holder to stand still", async || match stat(process) {
+        Some(('T', _)) => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    assert_eq!(texts(&receiver), said, "nothing was sent");
+    three.http(other).send_surely(&token, "alice", "k2", "meanwhile").await;
+    said.extend(["in its hands", "meanwhile"].map(str::to_owned));
+    until(Deadline::after(MISSED), "another one to send it", async || {
+        let texts = texts(&receiver);
+        if texts.len() >= said.len() { Ok(()) } else { Err(texts) }
+    })
+    .await;
+    three.node(holder).signal(Signal::CONT);
+    let again = |it: &tests::Received| {
+        it.events().iter().any(|event| event["data"]["text"] == "in its hands")
+    };
+    eventually("what it had in its hands", async || {
+        let came = receiver.received().iter().filter(|it| again(it)).count();
+        if came == 2 { Ok(()) } else { Err(came) }
+    })
+    .await;
+    three.http(other).send_surely(&token, "alice", "k3", "after").await;
+    said.push("after".to_owned());
+    until(Deadline::after(MISSED), "everything", async || {
+        let texts = texts(&receiver);
+        if texts.len() >= said.len() { Ok(()) } else { Err(texts) }
+    })
+    .await;
+    assert_eq!(texts(&receiver), said, "in order");
+    let received = receiver.received();
+    let id = |request: &tests::Received| request.header("webhook-id").unwrap_or("").to_owned();
+    checks_ids(&received, id);
+    let ids: Vec<_> = received.iter().filter(|it| again(it)).map(id).collect();
+    assert!(ids.iter().all(|one| *one == ids[0]), "{ids:?}");
 }

@@ -55,11 +55,37 @@ impl Carillon {
         carillon
     }
 
+    /// Starts another program that says `ready:` as it does, among other things.
+    pub async fn start_other(program: &Path, args: &[&str], variable: (&str, &str)) -> Self {
+        let mut command = Command::new(program);
+        command.args(args).env(variable.0, variable.1);
+        let mut carillon = Self::spawn_as(&mut command);
+        let out = carillon.child.stdout.take().unwrap_or_else(|| panic!("no output"));
+        let mut lines = BufReader::new(out).lines();
+        loop {
+            let line = runtime::timeout(PATIENCE, lines.next_line()).await;
+            let Ok(Ok(Some(line))) = line else {
+                let said = carillon.said();
+                panic!("{program:?} {args:?} was not ready: {line:?}\n{said}");
+            };
+            if let Some((_, urls)) = line.split_once("ready: ") {
+                carillon.nodes = urls.split(' ').map(Http::new).collect();
+                // It may go on saying something, and would end if nobody listened.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return carillon;
+            }
+        }
+    }
+
     /// Starts it and waits for nothing.
     pub fn spawn(args: &[&str]) -> Self {
+        let mut command = Command::new(binary("carillon"));
+        Self::spawn_as(command.args(args))
+    }
+
+    fn spawn_as(command: &mut Command) -> Self {
         let temporary = TempDir::new().unwrap_or_else(|error| panic!("{error}"));
-        let mut command = command(args);
-        command.env("TMPDIR", temporary.path());
+        let command = piped(command).env("TMPDIR", temporary.path());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{error}"));
         let stderr = child.stderr.take().unwrap_or_else(|| panic!("no standard error"));
         let said: Arc<Mutex<String>> = Arc::default();
@@ -128,23 +154,30 @@ impl Carillon {
     }
 }
 
+/// What is dropped is dead before its folder is taken away: a process that still writes leaves files behind.
+impl Drop for Carillon {
+    fn drop(&mut self) {
+        use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        let Some(pid) = id.and_then(Pid::from_raw) else { return };
+        if self.child.start_kill().is_ok() {
+            // Its end is left for tokio to collect, which owns the process.
+            _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        }
+    }
+}
+
 /// Runs it to its end.
 pub async fn run(args: &[&str]) -> Ended {
-    let output = runtime::timeout(PATIENCE, command(args).output()).await;
+    let mut command = Command::new(binary("carillon"));
+    let output = runtime::timeout(PATIENCE, piped(command.args(args)).output()).await;
     let Ok(Ok(output)) = output else { panic!("carillon {args:?} does not end: {output:?}") };
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(binary("carillon"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
+fn piped(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true)
 }
 
 /// A configuration of one node in `folder`, with more lines.

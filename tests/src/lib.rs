@@ -9,11 +9,13 @@
 
 mod ambush;
 mod artefacts;
+mod browser;
 pub mod carillon;
 mod cluster;
 pub mod ensemble;
 mod events;
 mod expiry;
+pub mod figures;
 pub mod guests;
 pub mod history;
 mod http;
@@ -27,6 +29,7 @@ mod wait;
 
 pub use ambush::Ambush;
 pub use artefacts::{binary, component};
+pub use browser::{Browser, Window};
 pub use cluster::{Cluster, shipped};
 pub use events::Events;
 pub use expiry::expire_session;
@@ -34,4 +37,4 @@ pub use http::{Answer, Http, texts};
 pub use receiver::{HANGS, Received, Receiver};
 pub use skip::{skipped, without};
 pub use socket::Socket;
-pub use wait::{Deadline, eventually};
+pub use wait::{Deadline, eventually, until};

@@ -19,6 +19,11 @@ impl Default for Deadline {
 }
 
 impl Deadline {
+    /// Until so much later.
+    pub fn after(patience: Duration) -> Self {
+        Self(runtime::now() + patience)
+    }
+
     /// Fails the test when time is up, saying what it waited for and what it saw last.
     pub fn check(self, what: &str, seen: &impl Debug) {
         assert!(runtime::now() < self.0, "waited in vain for {what}; last seen: {seen:?}");
@@ -26,8 +31,16 @@ impl Deadline {
 }
 
 /// Asks until `ask` gives an `Ok`, and fails the test with the last `Err` when it never does.
-pub async fn eventually<T, E: Debug>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let deadline = Deadline::default();
+pub async fn eventually<T, E: Debug>(what: &str, ask: impl AsyncFnMut() -> Result<T, E>) -> T {
+    until(Deadline::default(), what, ask).await
+}
+
+/// The same, for what takes longer by its own rules.
+pub async fn until<T, E: Debug>(
+    deadline: Deadline,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
     loop {
         match ask().await {
             Ok(answer) => return answer,

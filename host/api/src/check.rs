@@ -4,13 +4,16 @@
 //! Names are for people of any language, so they are any text without control characters; kinds are for
 //! programs, so they are ASCII.
 
+use std::fmt::Display;
+
+use archive::{CollectionName, InvalidName, InvalidVersion, Key, UnifiedId};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::{Attrs, Body, Route};
 
 use crate::problem::Problem;
-use crate::shape::NewBody;
-use chat::{Code, SYSTEM};
+use crate::shape::{NewBody, NewReference};
+use chat::{Code, Naming, SYSTEM};
 
 /// Bytes of the name of a sender, reader or member.
 pub(crate) const NAME_BYTES_MAX: usize = 128;
@@ -123,6 +126,19 @@ pub(crate) fn attrs(attrs: &Attrs) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// What a message refers to in the archive: names that can be, and a version that can be.
+pub(crate) fn archive(new: NewReference) -> Result<Naming, Problem> {
+    let NewReference { collection, key, version } = new;
+    let wrong =
+        |field: &str, wrong: &dyn Display| Problem::invalid(format!("archive.{field}: {wrong}"));
+    let _named: CollectionName =
+        collection.parse().map_err(|error: InvalidName| wrong("collection", &error))?;
+    let _named: Key = key.parse().map_err(|error: InvalidName| wrong("key", &error))?;
+    let version = version.map(|text| text.parse::<UnifiedId>()).transpose();
+    let version = version.map_err(|error: InvalidVersion| wrong("version", &error))?;
+    Ok(Naming { collection, key, version: version.map(|version| version.0) })
 }
 
 /// An integer that has an upper end.

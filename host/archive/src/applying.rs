@@ -182,7 +182,9 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
             let view = shared.replication.view(partition);
             let Some(committed) = view.committed else { continue };
             let known = shared.engine.applied(partition.0).seq;
-            if committed.seq <= known || view.role == Role::Outside {
+            // What it gave back it does not take over again from the log that it still has.
+            let gave_back = view.role == Role::Retired && known == 0;
+            if committed.seq <= known || view.role == Role::Outside || gave_back {
                 continue;
             }
             if let Some(reign) = shared.reign_now(partition) {

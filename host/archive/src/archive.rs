@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
+use model::ChatToken;
 use replication::core::Outcome;
 use replication::{Answering, NotRun, RequestHead, Stream, Streaming};
 use runtime::{Instant, Tasks};
@@ -19,8 +20,8 @@ use crate::request::Name;
 use crate::shared::{Shared, locked, told};
 use crate::spoken::{self, Strange, begun, decode, encode, is_stream};
 use crate::{
-    Config, Delete, Found, List, Listing, Refusal, applying, holding, left, paying, question,
-    serving, undecided, unfinished,
+    Config, Delete, Found, List, Listing, Refusal, applying, comparing, holding, left, paying,
+    question, serving, undecided, unfinished, whole,
 };
 
 /// Appends to the log of a partition, beside what the chats append.
@@ -36,6 +37,8 @@ pub trait Append: Send + Sync + 'static {
     ) -> Option<(u64, oneshot::Receiver<Outcome>)>;
     /// What was appended was refused after all: nothing more must be appended in that epoch.
     fn give_up(&self, partition: PartitionId, epoch: u64);
+    /// Whether there is a chat of this token, if this node leads the partition in `epoch` and knows.
+    fn has_chat(&self, partition: PartitionId, epoch: u64, chat: ChatToken) -> Option<bool>;
 }
 
 /// The archive of a cluster, as one node answers for it. Clones are the same.
@@ -62,6 +65,8 @@ impl Archive {
         archive.begin("archive-undecided", undecided::decide);
         archive.begin("archive-unfinished", unfinished::give_up);
         archive.begin("archive-left", left::give_back);
+        archive.begin("archive-whole", whole::tell);
+        archive.begin("archive-compare", comparing::compare);
         archive
     }
 
@@ -116,6 +121,15 @@ impl Archive {
         let asked =
             asked.map(|versioning| Ask::Delete { name: name.clone(), versioning, target, repeat });
         told(self.shared.version(&name, asked, until).await)
+    }
+
+    /// Deletes every version of every attachment of a chat, if this node leads it; how many there were. Nothing else of it
+    /// is touched.
+    ///
+    /// # Errors
+    /// [`NotReady`](crate::Code::NotReady) if it does not, and those of every request. What was deleted stays so.
+    pub async fn clear(&self, chat: ChatToken, until: Instant) -> Result<u64, Refusal> {
+        told(self.shared.clear(chat, until).await)
     }
 
     /// Begins an archive of several parts; its version is told.
@@ -272,6 +286,9 @@ impl Archive {
                 }
                 Ok(Question::Has(partition)) => {
                     question::Answer::Done(Ok(shared.has(partition).await))
+                }
+                Ok(Question::Catalogue(partition)) => {
+                    question::Answer::Done(shared.catalogue(partition).await)
                 }
                 Ok(Question::Upload(upload)) => {
                     let boot = shared.config.boot;

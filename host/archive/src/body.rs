@@ -30,6 +30,11 @@ impl<'a> Coming<'a> {
         Self { body, left: size, came: 0, silence, waited: Duration::ZERO }
     }
 
+    /// Bytes that must still come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
     /// The next bytes, which are some; `None` behind the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {

@@ -7,22 +7,50 @@ use bytes::Bytes;
 use segment::archive::{Digesting, SEQUENCE_BYTES_MAX, Slice};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::Refusal;
 use crate::body::Coming;
 use crate::lane::Sheet;
 use crate::shared::Shared;
-use crate::{Code, Refusal};
 
 /// A sequence is cut short when memory is short, but not shorter than this.
 const SHORT_BYTES: usize = 256 << 10;
+/// Memory is plentiful where there is so many times what a sequence takes.
+const PLENTY: usize = 4;
 /// Or when it takes so long to come: members must hear of an upload before they take it for a dead one, and what
 /// a slow client sends must not lie in memory alone for minutes.
 const LONG: Duration = Duration::from_secs(30);
+
+/// Bytes of a sequence, with the memory that they take.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    number: u32,
+    data: Bytes,
+    room: OwnedSemaphorePermit,
+}
+
+impl Cut {
+    /// The sequence with its digests; `whole` is of all that came before, and then of this one too. `None` at the
+    /// end of the process.
+    pub(crate) async fn digested(
+        self,
+        shared: &Shared,
+        mut whole: Digesting,
+    ) -> Option<(Arc<Sheet>, Digesting)> {
+        let Self { number: sequence, data, room } = self;
+        let digested = shared.digest(move || {
+            let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            let (md5, adler32) = whole.push_apart(&data);
+            (Slice { sequence, data, size, md5, adler32 }, whole)
+        });
+        let (slice, whole) = digested.await?;
+        Some((Arc::new(Sheet { slice, _room: room }), whole))
+    }
+}
 
 /// Cuts what comes into sequences.
 pub(crate) struct Cutting<'a, 'b> {
     shared: &'a Shared,
     body: &'a mut Coming<'b>,
-    digesting: Option<Digesting>,
     number: u32,
     /// Came, and belongs to the next sequence.
     kept: Option<Bytes>,
@@ -30,23 +58,22 @@ pub(crate) struct Cutting<'a, 'b> {
 
 impl<'a, 'b> Cutting<'a, 'b> {
     pub(crate) fn new(shared: &'a Shared, body: &'a mut Coming<'b>) -> Self {
-        Self { shared, body, digesting: Some(Digesting::new()), number: 0, kept: None }
-    }
-
-    /// How many sequences there were, and the digest of all of them.
-    pub(crate) fn end(self) -> (u32, Digesting) {
-        (self.number, self.digesting.unwrap_or_default())
+        Self { shared, body, number: 0, kept: None }
     }
 
     /// The next sequence.
-    pub(crate) async fn next(&mut self) -> Result<Option<Arc<Sheet>>, Refusal> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Cut>, Refusal> {
         let mut growing = Growing::default();
         let mut until = None;
         while growing.data.len() < SEQUENCE_BYTES_MAX
             && until.is_none_or(|until| runtime::now() < until)
         {
-            if growing.left() == 0 && !growing.grow(&self.shared.upload_kib).await? {
-                break;
+            if growing.left() == 0 {
+                let likely = usize::try_from(self.body.left()).unwrap_or(usize::MAX);
+                let likely = likely.saturating_add(self.kept.as_ref().map_or(0, Bytes::len));
+                if !growing.grow(&self.shared.upload_kib, likely).await? {
+                    break;
+                }
             }
             let Some(bytes) = self.rest(growing.left()).await? else { break };
             growing.data.extend_from_slice(&bytes);
@@ -54,17 +81,9 @@ impl<'a, 'b> Cutting<'a, 'b> {
         }
         let Growing { data, room } = growing;
         let Some(room) = room.filter(|_| !data.is_empty()) else { return Ok(None) };
-        let (data, number) = (Bytes::from(data), self.number);
+        let number = self.number;
         self.number += 1;
-        let mut digesting = self.digesting.take().unwrap_or_default();
-        let digested = runtime::blocking(move || {
-            digesting.push(&data);
-            (Slice::of(number, data), digesting)
-        });
-        let stopping = || Refusal::not_committed(Code::NotReady, "this node is stopping");
-        let (slice, digesting) = digested.await.ok_or_else(stopping)?;
-        self.digesting = Some(digesting);
-        Ok(Some(Arc::new(Sheet { slice, _room: room })))
+        Ok(Some(Cut { number, data: Bytes::from(data), room }))
     }
 
     /// At most so many of the bytes that come.
@@ -96,9 +115,14 @@ impl Growing {
     }
 
     /// Makes room for twice as much, if there is memory for that beside what it has; whether there is. It waits for
-    /// the first.
-    async fn grow(&mut self, kib: &Arc<Semaphore>) -> Result<bool, Refusal> {
-        let wanted = (self.data.capacity() * 2).clamp(SHORT_BYTES, SEQUENCE_BYTES_MAX);
+    /// the first, which is for all that is likely to come where memory is plentiful.
+    async fn grow(&mut self, kib: &Arc<Semaphore>, likely: usize) -> Result<bool, Refusal> {
+        let likely = likely.clamp(SHORT_BYTES, SEQUENCE_BYTES_MAX);
+        let is_plentiful = kib.available_permits() / PLENTY >= likely / 1024;
+        let wanted = match self.room.is_none() && is_plentiful {
+            true => likely,
+            false => (self.data.capacity() * 2).clamp(SHORT_BYTES, SEQUENCE_BYTES_MAX),
+        };
         let permits = u32::try_from(wanted.div_ceil(1024)).unwrap_or(u32::MAX);
         let room = match Arc::clone(kib).try_acquire_many_owned(permits) {
             Ok(room) => room,
@@ -128,7 +152,7 @@ mod tests {
         let kib = Arc::new(Semaphore::new(4 * KIB));
         let mut growing = Growing::default();
         let mut sizes = Vec::new();
-        while growing.grow(&kib).await.unwrap() {
+        while growing.grow(&kib, usize::MAX).await.unwrap() {
             let taken = 4 * KIB - kib.available_permits();
             assert!(growing.data.capacity() <= taken * KIB, "{taken} KiB");
             growing.data.resize(growing.data.capacity(), 7);
@@ -142,11 +166,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_memory_is_plentiful_there_is_room_at_once_for_what_is_likely_to_come() {
+        let kib = Arc::new(Semaphore::new(128 * KIB));
+        for (likely, room) in [(0, SHORT_BYTES), (3 << 20, 3 << 20), (1 << 30, SEQUENCE_BYTES_MAX)]
+        {
+            let mut growing = Growing::default();
+            assert!(growing.grow(&kib, likely).await.unwrap());
+            assert_eq!(growing.left(), room, "{likely}");
+        }
+        let taken = Arc::clone(&kib).acquire_many_owned(100 * 1024).await.unwrap();
+        let mut growing = Growing::default();
+        assert!(growing.grow(&kib, usize::MAX).await.unwrap());
+        assert_eq!(growing.left(), SHORT_BYTES, "28 MiB are not plenty beside 10");
+        drop(taken);
+    }
+
+    #[tokio::test]
     async fn the_largest_sequence_takes_what_it_is_and_no_more() {
         let kib = Arc::new(Semaphore::new(128 * KIB));
         let mut growing = Growing::default();
         while growing.data.len() < SEQUENCE_BYTES_MAX {
-            assert!(growing.grow(&kib).await.unwrap());
+            assert!(growing.grow(&kib, usize::MAX).await.unwrap());
             growing.data.resize(growing.data.capacity(), 7);
         }
         assert_eq!(growing.data.len(), SEQUENCE_BYTES_MAX);

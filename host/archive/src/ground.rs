@@ -3,6 +3,7 @@
 //! In service it is [`replication::Replication`]; a simulation gives it a world in which everything that can go
 //! wrong does.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -59,6 +60,15 @@ pub trait Ground: std::fmt::Debug + Send + Sync + 'static {
     ) -> Later<'a, Result<Bytes, ForwardError>>;
     /// Begins a stream to another node.
     fn stream<'a>(&'a self, to: &'a NodeId, body: Bytes) -> Later<'a, Result<Stream, StreamEnded>>;
+    /// From now on changes of members wait for objects.
+    fn await_objects(&self) -> Later<'_, ()>;
+    /// These members have all objects of a partition that this node leads in an epoch.
+    fn set_whole(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        whole: BTreeSet<NodeId>,
+    ) -> Later<'_, ()>;
 }
 
 impl Ground for Replication {
@@ -127,5 +137,18 @@ impl Ground for Replication {
 
     fn stream<'a>(&'a self, to: &'a NodeId, body: Bytes) -> Later<'a, Result<Stream, StreamEnded>> {
         Box::pin(Self::stream(self, to, body))
+    }
+
+    fn await_objects(&self) -> Later<'_, ()> {
+        Box::pin(Self::await_objects(self))
+    }
+
+    fn set_whole(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        whole: BTreeSet<NodeId>,
+    ) -> Later<'_, ()> {
+        Box::pin(Self::set_whole(self, partition, epoch, whole))
     }
 }

@@ -1,7 +1,8 @@
 //! The way of an upload to one member: sequence by sequence, then that it hold them.
 //!
-//! One task each. The coordinator waits only until a lane takes the next sequence, and a lane has one at a
-//! time: so an upload has as many sequences in memory as fit between a slow member and a fast client, two.
+//! One task each. The coordinator waits only until a lane takes the next sequence, and a lane gives one while
+//! another waits: so an upload has as many sequences in memory as fit between a slow member and a fast client,
+//! four: one comes, one is digested, and these.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -217,7 +218,7 @@ impl Link {
                     false => Operation::Start { opening: upload.opening(), slice: slice.clone() },
                     true => Operation::Next { upload: upload.upload.clone(), slice: slice.clone() },
                 };
-                *before = Some(shared.begin_operation(operation).await);
+                *before = Some(shared.begin_own(operation).await);
                 Ok(())
             }
             Self::There(node, stream) => {
@@ -262,7 +263,7 @@ async fn tell(stream: &mut Stream, said: &Bring) -> Result<(), Lost> {
     stream.send(&say(said), &[]).await.map_err(|_ended| Lost::cut())
 }
 
-/// Waits for a word; sequences that are written meanwhile are taken note of.
+/// Waits for a word.
 async fn hear(node: &NodeId, stream: &mut Stream) -> Result<Said, Lost> {
     loop {
         let frame: Option<Bytes> = stream.next().await.map_err(|_ended| Lost::cut())?;

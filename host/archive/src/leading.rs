@@ -16,7 +16,7 @@ use crate::decide::{Decision, Known, decide, events};
 use crate::lane::is_given_up_here;
 use crate::question::{Answer, Ask, Holder, Reply};
 use crate::reign::{Appended, Reign, note};
-use crate::request::Name;
+use crate::request::{Name, is_whole_chat};
 use crate::shared::Shared;
 use crate::{Code, Found, Part, Refusal};
 
@@ -72,22 +72,30 @@ impl Shared {
         ask: &Ask,
         until: Instant,
     ) -> Result<Reply, Interrupt> {
-        let began = runtime::timeout(left(until), reign.until(reign.opened)).await;
-        match began {
-            Ok(true) => {}
-            Ok(false) => return Err(Interrupt::Moved { appended: false }),
-            Err(_late) => {
-                let detail = "the node that leads the partition does not know its objects yet";
-                return Err(Refusal::not_committed(Code::NotReady, detail).into());
-            }
-        }
+        self.begun(reign, until).await?;
         match ask {
             Ask::Find { name, version } => self.find_here(reign, name, *version, until).await,
+            Ask::Delete { name, target, .. } if is_whole_chat(name) => {
+                Box::pin(self.take_along(reign, name, *target, until)).await?;
+                self.decide_here(reign, ask, until).await
+            }
             _ => self.decide_here(reign, ask, until).await,
         }
     }
 
-    async fn decide_here(
+    /// Waits until this node knows the objects of a partition that it leads.
+    pub(crate) async fn begun(&self, reign: &Reign, until: Instant) -> Result<(), Interrupt> {
+        match runtime::timeout(left(until), reign.until(reign.opened)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Interrupt::Moved { appended: false }),
+            Err(_late) => {
+                let detail = "the node that leads the partition does not know its objects yet";
+                Err(Refusal::not_committed(Code::NotReady, detail).into())
+            }
+        }
+    }
+
+    pub(crate) async fn decide_here(
         &self,
         reign: &Reign,
         ask: &Ask,
@@ -280,7 +288,7 @@ impl Shared {
     }
 
     /// What a key shows, or a version of it.
-    async fn find_here(
+    pub(crate) async fn find_here(
         &self,
         reign: &Reign,
         name: &Name,

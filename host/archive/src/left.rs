@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
-use replication::core::Role;
+use replication::core::{PartitionView, Role};
 use segment::LogEnd;
 use segment::archive::ReadError;
 
@@ -23,8 +23,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) async fn give_back(shared: Arc<Shared>) {
     loop {
         runtime::sleep(shared.config.left).await;
+        let mut kept = 0;
         for partition in shared.replication.partitions().all() {
-            if members(&shared, partition).is_none() {
+            if !is_outside(&shared.replication.view(partition), &shared.node) {
                 continue;
             }
             let engine = shared.engine.clone();
@@ -32,7 +33,7 @@ pub(crate) async fn give_back(shared: Arc<Shared>) {
                 Ok(!engine.left().contains(&partition.0) && engine.has_any(partition.0)?)
             });
             match held.await {
-                Some(Ok(true)) => give_back_one(&shared, partition).await,
+                Some(Ok(true)) => kept += u32::from(!give_back_one(&shared, partition).await),
                 Some(Ok(false)) => {}
                 Some(Err(error)) => {
                     tracing::error!(%error, %partition, "what is held here cannot be looked up");
@@ -40,20 +41,22 @@ pub(crate) async fn give_back(shared: Arc<Shared>) {
                 None => return,
             }
         }
+        meters::kept_for_others(kept);
     }
 }
 
-async fn give_back_one(shared: &Shared, partition: PartitionId) {
-    let Some((epoch, primary, others)) = members(shared, partition) else { return };
+/// Whether it is given back.
+async fn give_back_one(shared: &Shared, partition: PartitionId) -> bool {
+    let Some((epoch, primary, others)) = members(shared, partition) else { return false };
     let asks = !shared.config.sabotage.left_at_once;
     if asks && !have_all(shared, partition, &primary, &others).await {
-        return;
+        return false;
     }
-    let Some(one) = shared.catching_up.get(usize::from(partition.0)) else { return };
+    let Some(one) = shared.catching_up.get(usize::from(partition.0)) else { return false };
     // Nothing of it is taken over meanwhile.
     let mut looked = one.lock().await;
     if members(shared, partition).is_none_or(|(now, ..)| now != epoch) {
-        return;
+        return false;
     }
     *looked = LogEnd::default();
     let engine = shared.engine.clone();
@@ -61,9 +64,13 @@ async fn give_back_one(shared: &Shared, partition: PartitionId) {
         Some(Ok(_)) => {
             meters::given_back();
             tracing::info!(%partition, "its members have every object: what is left of it here is given back");
+            true
         }
-        Some(Err(refused)) => tracing::debug!(%partition, %refused, "it is not given back yet"),
-        None => {}
+        Some(Err(refused)) => {
+            tracing::debug!(%partition, %refused, "it is not given back yet");
+            false
+        }
+        None => false,
     }
 }
 
@@ -89,10 +96,15 @@ async fn have_all(
 fn members(shared: &Shared, partition: PartitionId) -> Option<(u64, NodeId, Vec<NodeId>)> {
     let view = shared.replication.view(partition);
     let all = view.ensemble.len() == usize::from(shared.replication.copies());
-    let outside = view.role == Role::Outside && !view.ensemble.contains(&shared.node);
+    let outside = is_outside(&view, &shared.node);
     let primary = view.primary.clone().filter(|_| view.open && all && outside)?;
     let others = view.ensemble.iter().filter(|node| **node != primary).cloned().collect();
     Some((view.epoch, primary, others))
+}
+
+/// Whether a node has no part in a partition, be it that its log is there still.
+fn is_outside(view: &PartitionView, node: &NodeId) -> bool {
+    matches!(view.role, Role::Outside | Role::Retired) && !view.ensemble.contains(node)
 }
 
 /// How far a member knows the objects, if that is as far as `seq` and it has all their bytes.

@@ -9,7 +9,7 @@
 //! ```text
 //! below    ground
 //! pure     place   entry   decide   question   compact   spoken   governor
-//! leading  reign   leading (one request)   applying (the log into this node's archive)
+//! leading  reign   leading (one request)   clearing (of a chat)   applying (the log into this node's archive)
 //! asking   routing   listing
 //! bytes    uploading   body   cutting   lane   holding   room   pace   performing      reading   serving   source
 //! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
@@ -21,7 +21,9 @@
 mod applying;
 mod archive;
 mod body;
+mod clearing;
 mod compact;
+mod comparing;
 mod config;
 mod cutting;
 mod decide;
@@ -53,6 +55,7 @@ mod spoken;
 mod undecided;
 mod unfinished;
 mod uploading;
+mod whole;
 
 pub use archive::{Append, Archive};
 pub use config::{Config, Sabotage};

@@ -124,6 +124,20 @@ impl Shared {
         Ok(Reply::Listed(listing, led.into_keys().collect()))
     }
 
+    /// What a partition that this node leads shows, once everything that is committed can be seen.
+    pub(crate) async fn look_here(
+        &self,
+        reign: &Reign,
+        list: List,
+        until: Instant,
+    ) -> Result<Listing, Refusal> {
+        self.is_settled(reign, until).await?;
+        let engine = self.engine.clone();
+        let look = move || look(&engine, &list, |_any| true, LOOKED_MAX);
+        let looked = runtime::blocking(look).await.ok_or_else(stopping)?;
+        looked.map_err(|error| unreadable(&error))
+    }
+
     /// Which of these this node leads, as of now.
     async fn confirmed(
         &self,
@@ -298,6 +312,7 @@ fn place(key: &Key, version: Option<UnifiedId>) -> (Vec<u8>, UnifiedId) {
 mod tests {
     use std::time::Duration;
 
+    use segment::Reserve;
     use segment::archive::{Archive as Engine, ArchiveConfig, At, Operation, SpaceConfig};
 
     use super::*;
@@ -365,8 +380,8 @@ mod tests {
             home: folder.path().to_owned(),
             node: "n1".parse().unwrap(),
             store: 1,
-            spaces: vec![SpaceConfig { id: 1, root: folder.path().join("spaces.d") }],
-            reserve_bytes: 0,
+            spaces: vec![SpaceConfig { id: 1, root: folder.path().join("spaces.d"), takes: true }],
+            reserve: Reserve::Bytes(0),
             value_file_bytes_max: 1 << 20,
             idle_max: Duration::from_secs(1800),
             hidden_for: Duration::from_secs(3600),

@@ -66,6 +66,26 @@ pub(crate) fn strange() {
     counter!("carillon_object_entries_strange_total").increment(1);
 }
 
+/// So many changes of members may wait until others have all objects.
+pub(crate) fn changes_waiting(partitions: u32) {
+    gauge!("carillon_object_changes_waiting").set(f64::from(partitions));
+}
+
+/// So many partitions of others have something here that is not given back.
+pub(crate) fn kept_for_others(partitions: u32) {
+    gauge!("carillon_object_partitions_kept").set(f64::from(partitions));
+}
+
+/// A member showed other objects than its primary.
+pub(crate) fn catalogues_differ() {
+    counter!("carillon_object_catalogues_differed_total").increment(1);
+}
+
+/// So many partitions did when all were compared last.
+pub(crate) fn catalogues_differing(partitions: u32) {
+    gauge!("carillon_object_catalogues_differing").set(f64::from(partitions));
+}
+
 /// What was held of a partition of others is given back.
 pub(crate) fn given_back() {
     counter!("carillon_object_partitions_given_back_total").increment(1);

@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use hashring::NodeId;
-use model::ChatToken;
+use model::{ATTACHMENTS, ChatToken};
 use segment::archive::{Adler32, CollectionName, Key, Md5, Table, UnifiedId, Upload, Versioning};
 use serde::{Deserialize, Serialize};
 
@@ -190,7 +190,7 @@ pub(crate) fn clip(range: Option<Range<u64>>, size: u64) -> Option<Range<u64>> {
 
 /// Whether a collection's name is one whose keys begin with a chat's token.
 pub fn is_of_chats(collection: &CollectionName) -> bool {
-    matches!(collection.as_str(), CHATS | "attachments" | "recordings")
+    matches!(collection.as_str(), CHATS | ATTACHMENTS | "recordings")
 }
 
 /// Whether it is what a chat that is over is kept as, whole: the nodes make that, and once.

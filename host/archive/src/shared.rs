@@ -31,6 +31,11 @@ const CATCH_UPS_MAX: usize = 4;
 /// A collection is kept in mind once it is known; there are no more than that.
 const KNOWN_MAX: usize = 65_536;
 
+/// Half of the processors are left to everybody else.
+fn digests() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
+}
+
 /// What the parts share.
 pub(crate) struct Shared {
     pub(crate) replication: Arc<dyn Ground>,
@@ -63,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) held_kib: Semaphore,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) pace: Pace,
+    /// So many sequences are digested at once.
+    pub(crate) digests: Arc<Semaphore>,
     pub(crate) reads: Arc<Semaphore>,
     pub(crate) served: Semaphore,
     collections: Mutex<BTreeMap<CollectionName, Versioning>>,
@@ -102,6 +109,7 @@ impl Shared {
             held_kib: Semaphore::new(config.memory_kib),
             rooms: Arc::default(),
             pace: Pace::new(),
+            digests: Arc::new(Semaphore::new(digests())),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             served: Semaphore::new(READS_MAX),
             collections: Mutex::default(),

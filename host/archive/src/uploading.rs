@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hashring::{NodeId, PartitionId};
 use segment::archive::{Digesting, META_BYTES_MAX, SEGMENT_BYTES_MAX, Table, Upload, Versioning};
+use tokio::sync::mpsc;
 
 use crate::archive::Archive;
 use crate::body::Coming;
@@ -115,15 +116,8 @@ impl Shared {
             size: put.size,
         };
         let mut lanes = Lanes::open(self, at.partition, &begin).await?;
-        let mut cutting = Cutting::new(self, body);
-        let mut table = Table::EMPTY;
-        while let Some(sheet) = cutting.next().await? {
-            let slice = &sheet.slice;
-            table = table.with(slice.size, slice.md5, slice.adler32);
-            lanes.give(&sheet).await?;
-        }
-        let (sequences, digesting) = cutting.end();
-        let (size, (md5, adler32)) = (digesting.size(), digesting.finish());
+        let Given { sequences, table, whole } = self.give_all(&mut lanes, body).await?;
+        let (size, (md5, adler32)) = (whole.size(), whole.finish());
         is_as_said(put, md5)?;
         let sum = Sum { size, md5, adler32, table, time_ms: runtime::wall_ms() };
         let held = match self.config.sabotage.final_before_held {
@@ -140,6 +134,39 @@ impl Shared {
         };
         let proposal = proposal(put, &at, sum, sequences, held, None);
         self.finalise(at, proposal).await
+    }
+
+    /// Gives all that comes to the lanes: a sequence comes while the one before is digested and given.
+    async fn give_all(
+        self: &Arc<Self>,
+        lanes: &mut Lanes,
+        body: &mut Coming<'_>,
+    ) -> Result<Given, Refusal> {
+        let (came, mut cuts) = mpsc::channel(1);
+        let cutting = async {
+            let mut cutting = Cutting::new(self, body);
+            // No memory is taken for a sequence before the one that came last has its turn. An error is the other
+            // side's, which tells it.
+            while let Ok(turn) = came.reserve().await {
+                let Some(cut) = cutting.next().await? else { break };
+                turn.send(cut);
+            }
+            drop(came);
+            Ok(())
+        };
+        let giving = async {
+            let mut given = Given { sequences: 0, table: Table::EMPTY, whole: Digesting::new() };
+            while let Some(cut) = cuts.recv().await {
+                let stopping = || Refusal::not_committed(Code::NotReady, "this node is stopping");
+                let (sheet, whole) = cut.digested(self, given.whole).await.ok_or_else(stopping)?;
+                let slice = &sheet.slice;
+                let table = given.table.with(slice.size, slice.md5, slice.adler32);
+                given = Given { sequences: given.sequences + 1, table, whole };
+                lanes.give(&sheet).await?;
+            }
+            Ok(given)
+        };
+        tokio::try_join!(cutting, giving).map(|((), given)| given)
     }
 
     /// Asks the primary to make it a version. That goes on when nobody waits any more: what was asked for
@@ -279,6 +306,13 @@ impl Drop for UnderWay<'_> {
             }
         }
     }
+}
+
+/// What was given to the lanes.
+struct Given {
+    sequences: u32,
+    table: Table,
+    whole: Digesting,
 }
 
 /// The lanes of an upload.

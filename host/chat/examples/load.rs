@@ -181,6 +181,7 @@ fn entry(chat: u64, turn: u64) -> Entry {
             kind: "text".to_owned(),
             route: Route::Everyone,
             body: Body::Text("x".repeat(TEXT_BYTES)),
+            archive: None,
             attrs: Attrs::new(),
             time_ms,
             sent_ms: None,

@@ -257,7 +257,9 @@ fn words(change: &Change, record: &Record) -> Option<String> {
         | Change::Planned(_)
         | Change::Kept { .. }
         | Change::Redact { .. }
-        | Change::Standing(_) => None,
+        | Change::Standing(_)
+        | Change::Detach { .. }
+        | Change::Detached { .. } => None,
     }
 }
 

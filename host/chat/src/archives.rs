@@ -1,5 +1,5 @@
-//! Where chats that are over are kept for good: what the chats need of an archive, as a trait, and what it is
-//! given of a chat.
+//! Where chats that are over are kept for good, and what messages refer to: what the chats need of an archive, as a trait,
+//! and what it is given of a chat.
 //!
 //! In service it is the archive of the cluster, which the node puts beside the chats; in tests it is a map. How a
 //! chat is written there is no matter of this crate.
@@ -18,13 +18,31 @@ use crate::{ChatView, Stored, history};
 /// Messages that are read at once: with the largest that there can be it is 16 MiB.
 const PAGE_MAX: usize = 16;
 
-/// Keeps chats that are over, each at most once.
+/// Keeps chats that are over, each at most once, and what belongs to messages. That lies in the log of its chat: who leads the
+/// one decides about the other.
 pub trait Archives: fmt::Debug + Send + Sync + 'static {
     /// The version under which a chat is archived, if it is.
     fn find(&self, chat: ChatToken, until: Instant) -> Later<'_, Result<Option<u64>, NotArchived>>;
     /// Archives a chat, and gives the version. The same again is the same version. Dropping the future gives it up,
     /// unless it was about to become true.
     fn put<'a>(&'a self, over: &'a OverChat<'a>) -> Later<'a, Result<u64, NotArchived>>;
+    /// The version of an attachment that can be seen now: this one, or the newest if none is named.
+    fn look<'a>(
+        &'a self,
+        key: &'a str,
+        version: Option<u64>,
+        until: Instant,
+    ) -> Later<'a, Result<Option<u64>, NotArchived>>;
+    /// Deletes a version of an attachment. The same again, and what was never there, changes nothing.
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        version: u64,
+        until: Instant,
+    ) -> Later<'a, Result<(), NotArchived>>;
+    /// Deletes all attachments of a chat that is about to be forgotten, unless it is archived: then they belong to
+    /// its archive.
+    fn clear(&self, chat: ChatToken, until: Instant) -> Later<'_, Result<(), NotArchived>>;
 }
 
 /// A chat was not archived, or it is not known whether it is.

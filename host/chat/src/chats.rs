@@ -216,6 +216,14 @@ impl Chats {
         reign.append_other(&*self.shared.ledger, payload, acks).ok()
     }
 
+    /// Whether there is a chat of this token, if this node leads the partition in `epoch` and knows its chats. One that is being
+    /// forgotten is none.
+    pub fn has(&self, partition: PartitionId, epoch: u64, token: ChatToken) -> Option<bool> {
+        let reign = self.shared.reign(partition, epoch).filter(|reign| reign.serves())?;
+        let found = reign.conversation(token);
+        Some(found.is_some_and(|chat| chat.head().is_some() && !chat.forgotten().0))
+    }
+
     /// An entry that was appended was refused after all: nothing more is appended in that epoch here.
     pub fn give_up(&self, partition: PartitionId, epoch: u64) {
         if let Some(reign) = self.shared.reign(partition, epoch) {

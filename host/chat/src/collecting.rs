@@ -4,7 +4,7 @@
 //! The node that leads a chat looks now and then, and stores an entry; so every node ends and forgets the same
 //! chat at the same place of the log. A chat past its duration and its grace takes nothing any more from that moment
 //! on: the entry only writes it down, and has those who listen told. From the entry on that forgets it, its token
-//! means nothing, and nothing of it is kept in memory or in a snapshot. Age is what the leader's wall clock says
+//! means nothing, and nothing of it is kept in memory or in a snapshot. Its attachments are deleted before that entry is stored. Age is what the leader's wall clock says
 //! against the times in the chat.
 
 use std::sync::Arc;
@@ -113,6 +113,9 @@ impl Shared {
         reign: &Reign,
         conversation: &Arc<Conversation>,
     ) -> Result<(), Interrupt> {
+        if self.is_overdue(reign, conversation) == Some(Overdue::Forgotten) {
+            self.clear(conversation.token).await?;
+        }
         let context = CallContext::of_node(runtime::now() + self.config.timeout);
         let asked = Asked::of_node(&context);
         let guard = self.turn(conversation, &asked).await?;

@@ -464,6 +464,7 @@ pub(crate) fn weight(message: &Message) -> usize {
         + message.sender.len()
         + message.kind.len()
         + message.body.len()
+        + message.archive.as_ref().map_or(0, |archive| archive.bytes())
         + pairs
         + stamps
         + names

@@ -300,6 +300,7 @@ fn post(draft: Draft, now_ms: u64) -> Message {
         kind,
         route,
         body,
+        archive: None,
         attrs,
         time_ms: now_ms,
         sent_ms: None,

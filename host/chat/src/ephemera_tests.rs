@@ -93,6 +93,7 @@ fn message(sender: &str, kind: &str) -> Message {
         kind: kind.to_owned(),
         route: Route::Everyone,
         body: Body::Text(String::new()),
+        archive: None,
         attrs: Attrs::new(),
         time_ms: 1,
         sent_ms: None,

@@ -25,7 +25,16 @@ pub(crate) fn fingerprint(send: &Send) -> [u8; 32] {
     // Cannot fail: texts, lists and maps into memory.
     let room = Vec::with_capacity(send.body.len() + ROOM_BYTES);
     let bytes = postcard::to_extend(&said, room).unwrap_or_default();
-    Sha256::new().chain_update(b"carillon body 1").chain_update(bytes).finalize().into()
+    // What refers to nothing has the hash it had before anything could.
+    let Some(archive) = &send.archive else {
+        return Sha256::new()
+            .chain_update(b"carillon body 1")
+            .chain_update(bytes)
+            .finalize()
+            .into();
+    };
+    let bytes = postcard::to_extend(archive, bytes).unwrap_or_default();
+    Sha256::new().chain_update(b"carillon body 2").chain_update(bytes).finalize().into()
 }
 
 #[cfg(test)]
@@ -33,7 +42,7 @@ mod tests {
     use model::{Attrs, Body, ChatToken, Route};
 
     use super::fingerprint;
-    use crate::Send;
+    use crate::{Naming, Send};
 
     fn send() -> Send {
         Send {
@@ -45,6 +54,7 @@ mod tests {
             kind: "text".into(),
             route: Route::Everyone,
             body: Body::Text("hello".into()),
+            archive: None,
             attrs: Attrs::new(),
             sent_ms: None,
         }
@@ -55,6 +65,26 @@ mod tests {
     fn what_was_said_has_the_hash_it_always_had() {
         let hex: String = fingerprint(&send()).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "f538ebe592b6304f4578257d0f5edc866854ddfc7b7a5c03554ab10f14d852fa");
+    }
+
+    #[test]
+    fn what_it_refers_to_is_said_and_leaving_a_version_out_is_another_thing() {
+        let refers = |key: &str, version| {
+            let (collection, key) = ("attachments".into(), key.into());
+            let archive = Some(Box::new(Naming { collection, key, version }));
+            fingerprint(&Send { archive, ..send() })
+        };
+        let all = [
+            fingerprint(&send()),
+            refers("a", None),
+            refers("a", Some(0)),
+            refers("a", Some(1)),
+            refers("b", Some(1)),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[at + 1..].contains(one), "{at}");
+        }
+        assert_eq!(refers("a", None), refers("a", None));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::chats::{Asked, Shared, is_read};
 use crate::{CallContext, Code, Refusal, Request, RequestOutcome, Response};
 
 /// The version of both.
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 
 /// The node that runs it has so much less time, so that its answer arrives before the asker is gone.
 const MARGIN_MS: u32 = 50;

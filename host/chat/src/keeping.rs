@@ -76,7 +76,7 @@ impl Default for KeepConfig {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     config: KeepConfig,
-    archives: Arc<dyn Archives>,
+    pub(crate) archives: Arc<dyn Archives>,
     agenda: Agenda,
     places: Arc<Semaphore>,
     /// Chats that are being kept, or were not kept in their last attempt.
@@ -92,7 +92,7 @@ struct Attempts {
 
 /// Why a chat is not kept yet. It is tried again.
 #[derive(Debug, thiserror::Error)]
-enum NotKept {
+pub(crate) enum NotKept {
     /// No plugin of that name and kind is live. Nothing was asked.
     #[error("no policy {0} is live")]
     Absent(String),
@@ -105,6 +105,9 @@ enum NotKept {
     /// It is not archived, or not known to be. The chat is as it was.
     #[error("it was not archived: {0}")]
     NotArchived(#[from] NotArchived),
+    /// An attachment that is to go is not deleted, or not known to be. It is still to go.
+    #[error("an attachment of it was not deleted: {0}")]
+    NotRemoved(NotArchived),
     /// An entry was not stored. What was archived stays archived.
     #[error("it was not stored: {0}")]
     NotStored(Refusal),
@@ -280,14 +283,15 @@ impl Shared {
     ) -> (Duration, u32) {
         self.meters.keep_failed.increment(1);
         if tried <= keeper.config.retries {
-            tracing::warn!(chat = ?token, %why, "a chat is not planned for or not kept yet: tried again");
+            tracing::warn!(chat = ?token, %why, "a chat is not planned for, not kept or not rid of an attachment yet: tried again");
             return (keeper.pause(token, tried), tried);
         }
         self.meters.unkept.increment(1);
         let rest_s = REST.as_secs();
         tracing::error!(
             chat = ?token, %why, tried, rest_s,
-            "ALARM: a chat is not planned for or not kept; it is not forgotten, and tried again later"
+            "ALARM: a chat is not planned for, not kept or not rid of an attachment; it is not forgotten, and tried again \
+             later"
         );
         (REST, 0)
     }
@@ -301,6 +305,9 @@ impl Shared {
     ) -> Result<Option<Instant>, NotKept> {
         loop {
             let Some(committed) = conversation.committed() else { return Ok(None) };
+            if self.detach(keeper, reign, conversation, &committed.chat).await? {
+                continue;
+            }
             match next(&committed.chat, self.plans()) {
                 Next::Nothing => {
                     let now_ms = self.now_ms(&committed.chat);

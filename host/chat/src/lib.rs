@@ -21,6 +21,7 @@
 mod again;
 mod agenda;
 mod archives;
+mod attaching;
 mod chain;
 mod chats;
 mod collecting;
@@ -85,7 +86,7 @@ pub use others::Others;
 pub use plugin::TwilioRequest;
 pub use record::Record;
 pub use refusal::{Code, Refusal, RequestOutcome};
-pub use request::{CallContext, OutcallDone, Read, Redact, Request, Send, Telephone};
+pub use request::{CallContext, Naming, OutcallDone, Read, Redact, Request, Send, Telephone};
 pub use response::{
     ChatView, Created, Durability, Owners, Page, Pending, People, Person, Pulse, PulseAt, Response,
     Sent, Stored,

@@ -48,6 +48,8 @@ pub(crate) struct Meters {
     pub(crate) twilio_failed: Counter,
     /// Messages that were taken back.
     pub(crate) redacted: Counter,
+    /// Attachments that were deleted, because no message names them any more.
+    pub(crate) detached: Counter,
     /// Participants who were silent for too long.
     pub(crate) silent: Counter,
     /// Looks at what is due in a chat that did not end in an entry.
@@ -106,6 +108,7 @@ impl Meters {
             twilio_repeated: twilio("repeated"),
             twilio_failed: twilio("failed"),
             redacted: counter!("carillon_messages_redacted_total"),
+            detached: counter!("carillon_attachments_removed_total"),
             silent: counter!("carillon_participants_silent_total"),
             tended_again: counter!("carillon_chats_tended_again_total"),
             expired_chats: counter!("carillon_chats_collected_total", "why" => "expired"),

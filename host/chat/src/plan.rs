@@ -35,7 +35,7 @@ pub(crate) fn next(chat: &Chat, plans: bool) -> Next {
 
 /// Whether something is to be done for it.
 pub(crate) fn is_to_be_kept(chat: &Chat, plans: bool) -> bool {
-    next(chat, plans) != Next::Nothing
+    next(chat, plans) != Next::Nothing || chat.attached.going().next().is_some()
 }
 
 /// When the policy is asked about a chat that is over: when somebody ended it, or when its time had.
@@ -186,6 +186,7 @@ mod tests {
             kind: "text".to_owned(),
             route: model::Route::Everyone,
             body: model::Body::Text("hello".to_owned()),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: at_ms,
             sent_ms: None,

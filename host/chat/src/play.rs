@@ -91,6 +91,7 @@ impl<'a> Play<'a> {
             kind: kind.to_owned(),
             route: Route::Everyone,
             body: Body::Json(what.to_string()),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: self.scene.now_ms,
             sent_ms: None,

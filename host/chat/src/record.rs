@@ -299,6 +299,7 @@ fn sent(came: &Message, kept: &Remembered, token: ChatToken) -> Send {
         kind: came.kind.clone(),
         route: came.route.clone(),
         body: came.body.clone(),
+        archive: came.archive.as_deref().map(|archive| Box::new(archive.into())),
         attrs: came.attrs.clone(),
         sent_ms: came.sent_ms,
     }

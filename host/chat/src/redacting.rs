@@ -1,7 +1,7 @@
 //! Taking back what a message said.
 //!
 //! One entry, that says which message, who and why. A chat that is over takes it too, until it is forgotten: what must not
-//! be read must not be read there either. The same again is the same answer, and nothing is written. Handlers are
+//! be read must not be read there either, and what belongs to it in the archive goes afterwards (`attaching.rs`). The same again is the same answer, and nothing is written. Handlers are
 //! not asked, and nobody is told: it is not a message. A policy is asked what it plans then, and may have something taken
 //! back elsewhere; it has no say in this.
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use model::{Change, MessageId, REDACTED_MAX};
 
+use crate::attaching::detaches;
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Conversation, Found};
 use crate::duty::Duty;
@@ -30,7 +31,7 @@ impl Shared {
         let stored = self.meant(reign, &conversation, redact, asked).await?;
         may(redact, &stored)?;
         if stored.message.redaction().is_none() {
-            self.take_back(reign, &conversation, redact, stored.cursor.seq, asked).await?;
+            self.take_back(reign, &conversation, redact, &stored, asked).await?;
         }
         let number = stored.cursor.seq;
         let message = conversation.redacted(|all| shown(&stored.message, all.find(number)));
@@ -101,15 +102,16 @@ impl Shared {
         Ok(stored.into_iter().find(|stored| stored.message.id == id))
     }
 
-    /// Writes that message `number` is taken back.
+    /// Writes that a message is taken back, and what goes with it.
     async fn take_back(
         &self,
         reign: &Reign,
         conversation: &Arc<Conversation>,
         redact: &Redact,
-        number: u64,
+        stored: &Stored,
         asked: &Asked<'_>,
     ) -> Result<(), Interrupt> {
+        let number = stored.cursor.seq;
         let guard = self.turn(conversation, asked).await?;
         let seen = conversation.appended(None, reign.epoch);
         let commit = self.ledger.commit();
@@ -125,6 +127,7 @@ impl Shared {
         let (id, reason) = (redact.id, redact.reason.clone());
         let by = redact.by.clone().unwrap_or_default();
         let mut changes = vec![Change::Redact { id, number, reason, by }];
+        changes.extend(detaches(&seen.chat, number, &stored.message));
         let now_ms = self.now_ms(&seen.chat);
         if self.plans() {
             let chain = self.chain(&seen.chat, asked).await?;
@@ -185,6 +188,7 @@ mod tests {
             kind: "text".into(),
             route,
             body: Body::Text("hello".into()),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: 1,
             sent_ms: None,

@@ -100,7 +100,8 @@ struct Recent {
 pub(crate) struct Committed {
     /// Chats that do something by themselves, and when.
     pub(crate) due: Vec<(ChatToken, Instant)>,
-    /// Chats that ended and are not kept yet, and chats in which something was said for the first time.
+    /// Chats that ended and are not kept yet, chats in which something was said for the first time, and chats of which an
+    /// attachment is to go.
     pub(crate) moments: Vec<Arc<Conversation>>,
 }
 
@@ -325,8 +326,9 @@ impl Reign {
                 continue;
             }
             committed.due.extend(wake.map(|at| (conversation.token, at)));
-            let is_end = |change: &Change| matches!(change, Change::End { .. });
-            if first || entry.changes.iter().any(is_end) {
+            let is_moment =
+                |change: &Change| matches!(change, Change::End { .. } | Change::Detach { .. });
+            if first || entry.changes.iter().any(is_moment) {
                 committed.moments.push(conversation);
             }
         }

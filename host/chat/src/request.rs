@@ -4,9 +4,10 @@
 //! as it is, in postcard, to the node that can. Shape was checked at the edge (lengths, alphabets, one
 //! body); what a chat alone can know is checked where it is led.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use model::{Attrs, Body, ChatToken, Cursor, MessageId, Route};
+use model::{Attrs, Body, ChatToken, Cursor, MessageId, Reference, Route};
 use plugin::{CallbackReply, TwilioRequest};
 use serde::{Deserialize, Serialize};
 
@@ -140,10 +141,38 @@ pub struct Send {
     pub route: Route,
     /// What it says.
     pub body: Body,
+    /// What it refers to in the archive.
+    pub archive: Option<Box<Naming>>,
     /// Free pairs.
     pub attrs: Attrs,
     /// The sender's clock, in Unix milliseconds. No part of "the same body".
     pub sent_ms: Option<u64>,
+}
+
+/// What a message is to refer to in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Naming {
+    /// The collection.
+    pub collection: String,
+    /// The key.
+    pub key: String,
+    /// The version; the newest that can be seen if nothing was said, which only an attachment of the chat may leave out.
+    pub version: Option<u64>,
+}
+
+impl Naming {
+    /// The reference, if it names a version.
+    pub(crate) fn exact(&self) -> Option<Arc<Reference>> {
+        let Self { collection, key, version } = self.clone();
+        Some(Arc::new(Reference { collection, key, version: version? }))
+    }
+}
+
+impl From<&Reference> for Naming {
+    fn from(reference: &Reference) -> Self {
+        let Reference { collection, key, version } = reference.clone();
+        Self { collection, key, version: Some(version) }
+    }
 }
 
 /// What became of a call out.

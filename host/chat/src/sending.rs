@@ -6,6 +6,7 @@ use model::{
     Answer, Change, Cursor, Dropped, Entry, KeyHash, Known, Message, MessageId, Remembered,
 };
 
+use crate::attaching;
 use crate::chats::{Asked, Shared};
 use crate::config::ROSTER_BYTES_MAX;
 use crate::conversation::{Appended, Conversation, TurnGuard};
@@ -44,6 +45,11 @@ impl Shared {
             drop(turn);
             return Err(self.refuse(reign, &conversation, &seen, refusal, asked).await);
         }
+        let exact = match &send.archive {
+            Some(naming) => Box::pin(self.refer(&seen, send, naming, asked)).await?,
+            None => None,
+        };
+        let send = exact.as_deref().unwrap_or(send);
         self.play(reign, &conversation, turn, seen, (send, said, acks), asked).await
     }
 
@@ -210,6 +216,9 @@ impl Shared {
     fn forbids(&self, seen: &Appended, send: &Send) -> Option<Refusal> {
         if self.is_over(&seen.chat) {
             return Some(chat_ended());
+        }
+        if let Some(full) = attaching::is_full(&seen.chat, send) {
+            return Some(full);
         }
         if !joins(seen, send) {
             return None;

@@ -7,6 +7,8 @@
 //! Each part begins with the version. Then come pieces: a chat, then what belongs to the chat before, in
 //! pieces of a bounded size. `docs/formats.md` has them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hashring::PartitionId;
 use metrics::counter;
@@ -21,12 +23,15 @@ use crate::redacted::TakenBack;
 
 /// The version of the pieces, and of what the fold makes of an entry: a snapshot of another one is not used.
 /// Raised whenever one of them changes. What logs stand on has it too, and nothing else has what is in there: from
-/// 4 on, whoever raises it goes on reading the one before.
-const VERSION: u8 = 5;
+/// 4 on, whoever raises it goes on reading those before.
+const VERSION: u8 = 6;
 
-/// The version before, which knows all pieces up to the shelf. It is written where it can say everything, so that a
-/// node of the version before reads it.
-const BEFORE: u8 = 4;
+/// Knows all pieces up to what is planned for a chat that goes on, and no message that refers to the archive. It is written
+/// where it can say everything, so that a node of that version reads it.
+const FIFTH: u8 = 5;
+
+/// Likewise; it knows all pieces up to the shelf.
+const FOURTH: u8 = 4;
 
 /// A part is full when it is so long: it is decoded in about a millisecond.
 const PART_BYTES: usize = 256 << 10;
@@ -60,6 +65,10 @@ enum Piece {
     Absent(Vec<String>),
     /// What is planned for it while it goes on.
     Standing(Box<Standing>),
+    /// More of its messages that have attachments: each with its number, and the version that it names.
+    Attached(Vec<(u64, u64)>),
+    /// More of its attachments that are to go: version and key.
+    Going(Vec<(u64, String)>),
 }
 
 /// Why a snapshot is not used.
@@ -193,7 +202,7 @@ pub(crate) fn parts(folds: &Folds) -> impl Iterator<Item = Bytes> {
     let services = folds.outbox.services().map(|booked| Piece::Service(Box::new(booked.clone())));
     let shelf = climbing(&folds.shelf).map(Piece::Shelf);
     let mut pieces = pieces.chain(others).chain(services).chain(shelf);
-    let version = if folds.chats.values().any(is_news) { VERSION } else { BEFORE };
+    let version = folds.chats.values().map(least).max().unwrap_or(FOURTH);
     std::iter::from_fn(move || {
         let mut part = vec![version];
         while part.len() < PART_BYTES
@@ -214,7 +223,9 @@ fn pieces(fold: &Fold) -> impl Iterator<Item = Piece> {
     let beside = in_pieces(redacted, WORDS_MAX, Piece::Redacted)
         .chain(in_pieces(keys.told(), PIECE_MAX, Piece::Told))
         .chain(in_pieces(chat.absent.iter().cloned(), PIECE_MAX, Piece::Absent))
-        .chain(chat.standing.clone().map(Piece::Standing));
+        .chain(chat.standing.clone().map(Piece::Standing))
+        .chain(in_pieces(chat.attached.named(), PIECE_MAX, Piece::Attached))
+        .chain(in_pieces(going(chat), WORDS_MAX, Piece::Going));
     std::iter::once(begin)
         .chain(places)
         .chain(in_pieces(keys.iter(), PIECE_MAX, Piece::Keys))
@@ -233,17 +244,26 @@ fn in_pieces<T>(
     })
 }
 
-/// Whether the version before cannot say it.
-fn is_news(fold: &Fold) -> bool {
+fn going(chat: &Chat) -> impl Iterator<Item = (u64, String)> {
+    chat.attached.going().map(|(version, key)| (version, key.to_owned()))
+}
+
+/// The lowest version that can say it.
+fn least(fold: &Fold) -> u8 {
     let Fold { chat, keys, redacted, .. } = fold;
+    let mut held = chat.waiting.iter().flat_map(|waiting| waiting.held.values());
+    if !chat.attached.is_empty() || held.any(|held| held.message.archive.is_some()) {
+        return VERSION;
+    }
     let beside = !chat.absent.is_empty() || chat.standing.is_some();
-    beside || !redacted.is_empty() || keys.told().next().is_some()
+    let fifth = beside || !redacted.is_empty() || keys.told().next().is_some();
+    if fifth { FIFTH } else { FOURTH }
 }
 
 /// Adds the pieces of a part. The chat that is `open` may go on in the next one.
 fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(), Unused> {
     let (version, mut rest) = part.split_first().ok_or(Unused::Strange("an empty part"))?;
-    if !(BEFORE..=VERSION).contains(version) {
+    if !(FOURTH..=VERSION).contains(version) {
         return Err(Unused::Version(*version));
     }
     while !rest.is_empty() {
@@ -271,6 +291,14 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
             }
             (Piece::Absent(ids), Some(fold)) => fold.chat.absent.extend(ids),
             (Piece::Standing(standing), Some(fold)) => fold.chat.standing = Some(standing),
+            (Piece::Attached(named), Some(fold)) => {
+                let attached = Arc::make_mut(&mut fold.chat.attached);
+                named.into_iter().for_each(|(number, version)| attached.name(number, version));
+            }
+            (Piece::Going(going), Some(fold)) => {
+                let attached = Arc::make_mut(&mut fold.chat.attached);
+                going.into_iter().for_each(|(version, key)| attached.go(version, key));
+            }
             (Piece::Others(rises), _) => {
                 close(folds, open.take())?;
                 climb(&mut folds.others, rises)?;
@@ -289,7 +317,9 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
                 | Piece::Redacted(_)
                 | Piece::Told(_)
                 | Piece::Absent(_)
-                | Piece::Standing(_),
+                | Piece::Standing(_)
+                | Piece::Attached(_)
+                | Piece::Going(_),
                 None,
             ) => {
                 return Err(Unused::Strange("something of no chat"));

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use model::encode;
 use model::{
     Answer, Attrs, Body, Change, ChatToken, Dialect, Entry, EventPlace, KEYS_MAX, Lineup, Message,
-    MessageId, Outbox, OutboxChange, OutboxEntry, Part, Plan, Remembered, Route, ServiceRecord,
+    MessageId, Outbox, OutboxChange, OutboxEntry, Part, Plan, Reference, Remembered, Route,
+    ServiceRecord,
 };
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -112,8 +113,11 @@ impl Log {
 
     fn change(&mut self) -> Change {
         let (id, name, value) = (self.name(), self.name(), self.name());
-        match self.random.random_range(0..40) {
-            0..20 => Change::Message(Arc::new(message(id))),
+        match self.random.random_range(0..44) {
+            0..18 => Change::Message(Arc::new(message(id))),
+            18..20 => Change::Message(Arc::new(showing(id, self.random.random_range(1..5)))),
+            40..42 => Change::Detach { key: value, version: self.random.random_range(1..5) },
+            42 => Change::Detached { version: self.random.random_range(1..5) },
             20..25 => Change::Join { id, role: name, attrs: Attrs::new() },
             25..28 => Change::Leave { id },
             28 => {
@@ -152,11 +156,19 @@ fn message(sender: String) -> Message {
         kind: "text".to_owned(),
         route: Route::Everyone,
         body: Body::Text("hello".to_owned()),
+        archive: None,
         attrs: Attrs::new(),
         time_ms: 0,
         sent_ms: None,
         stamps: Vec::new(),
     }
+}
+
+/// A message with an attachment.
+fn showing(sender: String, version: u64) -> Message {
+    let (collection, key) = ("attachments".to_owned(), "t/bell.jpg".to_owned());
+    let archive = Some(Arc::new(Reference { collection, key, version }));
+    Message { archive, ..message(sender) }
 }
 
 fn fold(folds: &mut Folds, log: &[LogEntry]) {
@@ -295,7 +307,25 @@ fn a_snapshot_has_the_bytes_it_always_had() {
         let entry = Entry { chat: fold.chat.token, turn, time_ms: 100 * turn, changes, remembered };
         fold.apply(2, 7 + 200 * turn, &entry);
     }
-    assert_eq!(of(fold), include_str!("../tests/golden/snapshot.v5.hex").trim());
+    assert_eq!(of(fold.clone()), include_str!("../tests/golden/snapshot.v5.hex").trim());
+    let held = || Change::Hold {
+        message: Arc::new(showing("eve".to_owned(), 9)),
+        key: "k9".to_owned(),
+        holds: Vec::new(),
+    };
+    let bob = || Change::Message(Arc::new(showing("bob".to_owned(), 7)));
+    let going = Change::Detach { key: "t/tower.jpg".to_owned(), version: 8 };
+    for (turn, changes) in (9..).zip([vec![held(), bob()], vec![bob(), going]]) {
+        let entry =
+            Entry { chat: fold.chat.token, turn, time_ms: 100 * turn, changes, remembered: None };
+        fold.apply(2, 7 + 200 * turn, &entry);
+    }
+    assert_eq!(of(fold), include_str!("../tests/golden/snapshot.v6.hex").trim());
+    // One that is kept back is reason enough.
+    let mut fold = chat();
+    fold.chat.change(&held(), 1);
+    let folds = Folds { chats: [(fold.chat.token, fold)].into(), ..Folds::default() };
+    assert_eq!(parts(&folds).next().unwrap()[0], VERSION);
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn send(sender: &str) -> Send {
         kind: "text".into(),
         route: Route::Everyone,
         body: Body::Text("hello".into()),
+        archive: None,
         attrs: Attrs::new(),
         sent_ms: None,
     }

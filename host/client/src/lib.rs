@@ -2,7 +2,7 @@
 //!
 //! [`Client`] is for programs: it knows which node leads a chat and who else holds it, sends under a key so
 //! that trying again is safe, and carries how far it has seen so that changing nodes never takes it back. Below it are [`Connection`]s, one
-//! request at a time each, kept open between requests; the load generator uses them directly. HTTP/1.1
+//! request at a time each, kept open between requests, and [`Socket`]s; the load generator uses them directly. HTTP/1.1
 //! without TLS: what terminates TLS stands in front of the nodes.
 //!
 //! Objects of the archive go in whole or in parts, each as often as it takes, and come out as a stream that goes on at the
@@ -24,6 +24,7 @@ mod path;
 mod pool;
 mod seen;
 mod shape;
+mod socket;
 mod tail;
 mod target;
 mod tries;
@@ -37,7 +38,8 @@ pub use floor::{HttpFloor, floor_http};
 pub use object::{ObjectEntry, ObjectPage, Objects, ReadObject, StoredObject};
 pub use shape::{
     Body, Chat, Created, Cursor, Ended, Message, NewChat, NewMessage, Owners, Page, Participant,
-    ReadOptions, Ring, RingNode, RingPosition, Route, Sent, Stamp,
+    ReadOptions, Reference, Ring, RingNode, RingPosition, Route, Sent, Stamp,
 };
+pub use socket::Socket;
 pub use tail::Tail;
 pub use target::{InvalidUrl, Target};

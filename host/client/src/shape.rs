@@ -135,6 +135,18 @@ pub enum Body {
     },
 }
 
+/// An object of the archive that a message refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The collection.
+    pub collection: String,
+    /// The key.
+    pub key: String,
+    /// The version, in decimal. Of an attachment to be sent it may be left out; what is stored has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
@@ -146,6 +158,8 @@ pub struct NewMessage {
     pub route: Route,
     /// What it says.
     pub body: Body,
+    /// What it refers to in the archive.
+    pub archive: Option<Reference>,
     /// Free pairs.
     pub attrs: Attrs,
     /// The sender's clock, in Unix milliseconds.
@@ -182,6 +196,8 @@ pub struct Message {
     pub route: Route,
     /// What it says.
     pub body: Body,
+    /// What it refers to in the archive.
+    pub archive: Option<Reference>,
     /// Free pairs.
     pub attrs: Attrs,
     /// The chat's clock, in Unix milliseconds.
@@ -328,6 +344,8 @@ struct Outgoing<'a> {
     base64: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<&'a Reference>,
     #[serde(skip_serializing_if = "Attrs::is_empty")]
     attrs: &'a Attrs,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -357,6 +375,7 @@ struct Incoming<'a> {
     base64: Option<String>,
     media_type: Option<String>,
     redacted: Option<Redacted>,
+    archive: Option<Reference>,
     #[serde(default)]
     attrs: Attrs,
     time_ms: u64,
@@ -373,6 +392,7 @@ impl NewMessage {
             kind: None,
             route: Route::Everyone,
             body: Body::Text(text.into()),
+            archive: None,
             attrs: Attrs::new(),
             sent_ms: None,
             key: None,
@@ -394,6 +414,7 @@ impl NewMessage {
             json: None,
             base64: None,
             media_type: None,
+            archive: self.archive.as_ref(),
             attrs: &self.attrs,
             sent_ms: self.sent_ms,
         };
@@ -454,6 +475,7 @@ impl<'de> Deserialize<'de> for Message {
             kind: incoming.kind,
             route: incoming.route,
             body,
+            archive: incoming.archive,
             attrs: incoming.attrs,
             time_ms: incoming.time_ms,
             sent_ms: incoming.sent_ms,
@@ -483,7 +505,7 @@ fn message_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MessageId, D
 
 #[cfg(test)]
 mod tests {
-    use super::{Body, Message, NewMessage, Route};
+    use super::{Body, Message, NewMessage, Reference, Route};
     use serde_json::json;
 
     #[test]
@@ -504,6 +526,9 @@ mod tests {
         for body in bodies {
             let mut message = NewMessage::text("alice", "");
             message.body = body;
+            let (collection, key) = ("attachments".to_owned(), "t/bell.jpg".to_owned());
+            let version = Some("7".to_owned());
+            message.archive = Some(Reference { collection, key, version });
             message.route = Route::Only(vec!["bob".to_owned()]);
             let mut shown = serde_json::to_value(&message).unwrap();
             shown["id"] = json!("00".repeat(16));
@@ -513,6 +538,7 @@ mod tests {
             shown["newer_field"] = json!({});
             let read: Message = serde_json::from_str(&shown.to_string()).unwrap();
             assert_eq!((read.body, read.route), (message.body, message.route));
+            assert_eq!(read.archive, message.archive);
         }
     }
 }

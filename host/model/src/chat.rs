@@ -15,8 +15,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attrs, Change, ChatStatus, ChatToken, Decisions, Entry, Held, Keeping, Kept, Message,
-    NOTICES_MAX, Notice, Participant, Standing, Timer, Waiting, decided,
+    Attached, Attrs, Change, ChatStatus, ChatToken, Decisions, Entry, Held, Keeping, Kept, Message,
+    MessageId, NOTICES_MAX, Notice, Participant, Standing, Timer, Waiting, attachment, decided,
 };
 
 /// What one plugin keeps in a chat.
@@ -95,6 +95,9 @@ pub struct Chat {
     /// What was planned for it while it goes on, if anything was. Snapshots hold it beside the chat.
     #[serde(skip)]
     pub standing: Option<Box<Standing>>,
+    /// What its messages refer to that belongs to them. Snapshots hold it beside the chat.
+    #[serde(skip)]
+    pub attached: Arc<Attached>,
 }
 
 impl Chat {
@@ -127,6 +130,7 @@ impl Chat {
             keeping: None,
             absent: BTreeSet::new(),
             standing: None,
+            attached: Arc::default(),
         }
     }
 
@@ -153,6 +157,7 @@ impl Chat {
             }
             Change::Message(message) => {
                 self.messages += 1;
+                attachment::follow(&mut self.attached, self.messages, message);
                 let bytes = u64::try_from(message.body.len()).unwrap_or(u64::MAX);
                 self.bytes = self.bytes.saturating_add(bytes);
                 self.said_ms = time_ms;
@@ -260,14 +265,24 @@ impl Chat {
                 let said_ms = self.said_ms;
                 self.standing.get_or_insert_default().take(plan, said_ms);
             }
-            Change::Redact { id, .. } => {
-                for decisions in self.decisions.values_mut() {
-                    if decisions.iter().any(|decision| decision.message == *id) {
-                        decided::redact(Arc::make_mut(decisions), *id);
-                    }
-                }
+            Change::Redact { id, number, .. } => self.redact(*id, *number),
+            Change::Detach { key, version } => {
+                Arc::make_mut(&mut self.attached).go(*version, key.clone());
             }
+            Change::Detached { version } => Arc::make_mut(&mut self.attached).gone(*version),
             _ => {}
+        }
+    }
+
+    /// What message `number` said is taken back: nothing that was noted about it stays, and it names nothing.
+    fn redact(&mut self, id: MessageId, number: u64) {
+        if !self.attached.is_empty() {
+            Arc::make_mut(&mut self.attached).unname(number);
+        }
+        for decisions in self.decisions.values_mut() {
+            if decisions.iter().any(|decision| decision.message == id) {
+                decided::redact(Arc::make_mut(decisions), id);
+            }
         }
     }
 
@@ -325,7 +340,7 @@ impl Chat {
     }
 
     /// Whether it may be forgotten at `now_ms`: it has ended as long ago as the node keeps chats (`forget_ms`, which
-    /// is for ever if nothing is there) and its plan says, the plan is carried out, and nothing is still to be told.
+    /// is for ever if nothing is there) and its plan says, the plan is carried out, and nothing is still to be told or to go.
     /// Where a policy `plans`, a chat without a plan is not forgotten.
     pub fn may_be_forgotten(&self, now_ms: u64, forget_ms: Option<u64>, plans: bool) -> bool {
         let kept_for = match &self.keeping {
@@ -333,7 +348,9 @@ impl Chat {
             None => forget_ms.filter(|_| !plans),
         };
         let (Some(ended), Some(kept_for)) = (self.ended_ms, kept_for) else { return false };
-        now_ms >= ended.saturating_add(kept_for) && !self.is_due()
+        now_ms >= ended.saturating_add(kept_for)
+            && !self.is_due()
+            && self.attached.going().next().is_none()
     }
 
     /// Whether there was a plan for it, and all of that is done.

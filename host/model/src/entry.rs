@@ -193,6 +193,18 @@ pub enum Change {
     },
     /// What is planned for the chat while it goes on.
     Standing(Arc<Plan>),
+    /// No message names this attachment any more: it is to be deleted.
+    Detach {
+        /// Its key in the collection of attachments.
+        key: String,
+        /// Its version.
+        version: u64,
+    },
+    /// It is.
+    Detached {
+        /// Its version.
+        version: u64,
+    },
 }
 
 /// Why a message that was kept back is stored nowhere.

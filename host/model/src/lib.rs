@@ -1,5 +1,6 @@
 //! Chats, messages and entries, and the fold from entries to a chat. Pure: no I/O, no clock.
 
+mod attachment;
 mod chat;
 mod chat_token;
 mod cursor;
@@ -14,7 +15,9 @@ mod outbox;
 mod participant;
 mod redaction;
 mod waiting;
+mod written;
 
+pub use attachment::{ATTACHED_MAX, ATTACHMENTS, Attached, Reference, is_key_of};
 pub use chat::{Chat, Notes, Roster};
 pub use chat_token::{ChatToken, InvalidToken};
 pub use cursor::{Cursor, InvalidCursor};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::chat_token::{hex16, write_digits};
-use crate::{ChatToken, Redaction};
+use crate::{ChatToken, Redaction, Reference};
 
 /// Free pairs of text on a message, a participant or a chat.
 pub type Attrs = BTreeMap<String, String>;
@@ -140,8 +140,8 @@ pub struct Stamp {
     pub verdict: String,
 }
 
-/// A message as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A message as it is stored. How it is written: `written.rs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Its id.
     pub id: MessageId,
@@ -153,6 +153,8 @@ pub struct Message {
     pub route: Route,
     /// What it says.
     pub body: Body,
+    /// What it refers to in the archive: nothing that its sender did not say, and no handler changes it.
+    pub archive: Option<Arc<Reference>>,
     /// Free pairs.
     pub attrs: Attrs,
     /// Unix milliseconds on the chat's clock: never decreasing within a chat, for display only.

@@ -34,6 +34,7 @@ impl Message {
             kind: self.kind.clone(),
             route: self.route.clone(),
             body: Body::Redacted(Arc::clone(redaction)),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: self.time_ms,
             sent_ms: self.sent_ms,
@@ -94,7 +95,8 @@ mod tests {
 
     use super::Redaction;
     use crate::{
-        Attrs, Body, Change, ChatToken, Cursor, Decision, Entry, Message, MessageId, Route, encode,
+        Attrs, Body, Change, ChatToken, Cursor, Decision, Entry, Message, MessageId, Reference,
+        Route, encode,
     };
 
     fn message(id: u8) -> Arc<Message> {
@@ -104,6 +106,11 @@ mod tests {
             kind: "text".into(),
             route: Route::Everyone,
             body: Body::Text("a secret".into()),
+            archive: Some(Arc::new(Reference {
+                collection: "attachments".into(),
+                key: "t/secret".into(),
+                version: 7,
+            })),
             attrs: Attrs::from([("note".into(), "a secret".into())]),
             time_ms: 300,
             sent_ms: None,
@@ -143,7 +150,7 @@ mod tests {
         assert_eq!(shown, [true, false]);
         let first = entry.messages().next().unwrap();
         assert_eq!((first.sender.as_str(), first.time_ms), ("alice", 300));
-        assert!(first.attrs.is_empty());
+        assert!(first.attrs.is_empty() && first.archive.is_none());
         assert!(without(&mut entry, &[3]));
         let bytes = encode::encode(&entry).unwrap();
         assert!(!bytes.windows(6).any(|six| six == b"secret"));

@@ -185,5 +185,6 @@ impl Outcall {
 /// What a held message takes, about.
 fn held_bytes(message: &Message) -> usize {
     let pairs: usize = message.attrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-    message.sender.len() + message.kind.len() + message.body.len() + pairs
+    let archive = message.archive.as_ref().map_or(0, |archive| archive.bytes());
+    message.sender.len() + message.kind.len() + message.body.len() + archive + pairs
 }

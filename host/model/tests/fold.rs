@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{
     Attrs, Body, Change, Chat, ChatStatus, ChatToken, Cursor, Decision, Entry, Kept, Lineup,
-    Message, MessageId, Participant, Plan, Route,
+    Message, MessageId, Participant, Plan, Reference, Route,
 };
 
 const TOKEN: ChatToken = ChatToken([1; 16]);
@@ -55,6 +55,7 @@ fn said(sender: &str, kind: &str) -> Change {
         kind: kind.to_owned(),
         route: Route::Everyone,
         body: Body::Text("hello".to_owned()),
+        archive: None,
         attrs: Attrs::new(),
         time_ms: 0,
         sent_ms: None,
@@ -365,4 +366,42 @@ fn who_is_unavailable_because_that_was_said_is_told_from_who_is_silent() {
         entry(2, 3, vec![status("alice", "connected"), leave("carol")]),
     ]);
     assert!(later.absent.is_empty());
+}
+
+#[test]
+fn a_chat_knows_which_messages_have_attachments_and_what_is_to_go() {
+    let showing = |collection: &str, version| {
+        let Change::Message(plain) = message("alice") else { unreachable!() };
+        let (collection, key) = (collection.to_owned(), "t/bell.jpg".to_owned());
+        let archive = Some(Arc::new(Reference { collection, key, version }));
+        Change::Message(Arc::new(Message { archive, ..Message::clone(&plain) }))
+    };
+    let redact = |number| Change::Redact {
+        id: MessageId([0; 16]),
+        number,
+        reason: String::new(),
+        by: String::new(),
+    };
+    let detach = |version| Change::Detach { key: "t/bell.jpg".to_owned(), version };
+    let mut changes = vec![
+        create(None, None),
+        message("alice"),
+        showing("attachments", 7),
+        showing("photos", 7),
+        showing("attachments", 7),
+        showing("attachments", 8),
+    ];
+    let named = |chat: &Chat| chat.attached.named().collect::<Vec<_>>();
+    let chat = after(changes.clone());
+    assert_eq!(named(&chat), [(2, 7), (4, 7), (5, 8)]);
+    assert!(chat.attached.is_named_beside(2, 7) && !chat.attached.is_named_beside(5, 8));
+    changes.extend([redact(2), redact(3), redact(9), redact(5), detach(8), end()]);
+    let chat = after(changes.clone());
+    assert_eq!((named(&chat), chat.attached.is_going(8)), (vec![(4, 7)], true));
+    assert!(!chat.attached.is_named_beside(4, 7));
+    assert!(!chat.may_be_forgotten(u64::MAX, Some(0), false), "something is to go");
+    changes.extend([Change::Detached { version: 8 }, Change::Detached { version: 7 }]);
+    let chat = after(changes);
+    assert_eq!(chat.attached.going().count(), 0);
+    assert!(chat.may_be_forgotten(u64::MAX, Some(0), false));
 }

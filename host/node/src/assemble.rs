@@ -47,6 +47,7 @@ pub struct Node {
     pub(crate) announcement: Announcement,
     pub(crate) chats: Chats,
     pub(crate) archive: Archive,
+    pub(crate) services: Services,
     pub(crate) replication: Replication,
     pub(crate) log: Log,
 }
@@ -75,7 +76,7 @@ impl Node {
         let pings = Arc::new(serving::Told(works.services.clone()));
         let http = http.with_pings(pings).serve(ask, objects, auth, twilio, &works.tasks);
         let admin = admin.serve_operators(Arc::new(operator), &works.tasks);
-        let Works { tasks, chats, archive, replication, log, rollout, .. } = works;
+        let Works { tasks, chats, archive, services, replication, log, rollout, .. } = works;
         let node = Self {
             name: config.node.id.to_string(),
             grace: config.node.drain.0,
@@ -86,6 +87,7 @@ impl Node {
             announcement: Announcement::default(),
             chats,
             archive,
+            services,
             replication,
             log,
         };

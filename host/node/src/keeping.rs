@@ -1,4 +1,5 @@
-//! Chats that are over, as objects of the archive: where the chats' need of one meets the archive of the cluster.
+//! Chats that are over, as objects of the archive, and what belongs to messages: where the chats' need of one meets the archive of
+//! the cluster.
 //!
 //! A chat is one object of the collection `chats` under its token: lines of JSON. They are read from the log twice,
 //! because an object's size is said first, and never all at once; but a short chat is read once. Which archive of a
@@ -6,11 +7,12 @@
 
 use bytes::{Bytes, BytesMut};
 use chat::{Archives, Chats, KeepConfig, Later, NotArchived, OverChat, Pages};
-use model::ChatToken;
+use model::{ATTACHMENTS, ChatToken};
 use runtime::Instant;
 
 use archive::{
-    Archive, Body, BodyEnded, Code, InvalidName, Name, Next, Put, Refusal, Versioning, Whole,
+    Archive, Body, BodyEnded, Code, Delete, InvalidName, Name, Next, Put, Refusal, UnifiedId,
+    Versioning, Whole,
 };
 
 use crate::config::Config;
@@ -45,11 +47,8 @@ pub(crate) fn keep(config: &Config, chats: &Chats, archive: &Archive) {
 impl Archives for Kept {
     fn find(&self, chat: ChatToken, until: Instant) -> Later<'_, Result<Option<u64>, NotArchived>> {
         Box::pin(async move {
-            match self.0.find(&name(chat)?, None, until).await {
-                Ok(found) => Ok(Some(found.version.0)),
-                Err(Refusal { code: Code::NotFound | Code::UnknownCollection, .. }) => Ok(None),
-                Err(refusal) => Err(failed(&refusal)),
-            }
+            let found = self.0.find(&name(chat)?, None, until).await;
+            shown(found.map(|found| found.version.0))
         })
     }
 
@@ -71,6 +70,49 @@ impl Archives for Kept {
                 }
                 stored => stored.map_err(|refusal| failed(&refusal)),
             }
+        })
+    }
+
+    fn look<'a>(
+        &'a self,
+        key: &'a str,
+        version: Option<u64>,
+        until: Instant,
+    ) -> Later<'a, Result<Option<u64>, NotArchived>> {
+        Box::pin(async move {
+            let name = attachment(key)?;
+            let found = self.0.find(&name, version.map(UnifiedId), until).await;
+            shown(found.map(|found| found.version.0))
+        })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        version: u64,
+        until: Instant,
+    ) -> Later<'a, Result<(), NotArchived>> {
+        Box::pin(async move {
+            let (name, version) = (attachment(key)?, Some(UnifiedId(version)));
+            let deleted = self.0.delete(Delete { name, version, repeat: None }, until).await;
+            shown(deleted.map(|version| version.0)).map(drop)
+        })
+    }
+
+    fn clear(&self, chat: ChatToken, until: Instant) -> Later<'_, Result<(), NotArchived>> {
+        Box::pin(async move {
+            if self.find(chat, until).await?.is_some() {
+                return Ok(());
+            }
+            let cleared = self.0.clear(chat, until).await.map_err(|refusal| failed(&refusal))?;
+            if cleared > 0 {
+                tracing::info!(
+                    ?chat,
+                    cleared,
+                    "attachments of a chat that is to be forgotten are deleted"
+                );
+            }
+            Ok(())
         })
     }
 }
@@ -102,9 +144,32 @@ impl Kept {
 
 /// The name of a chat's archive.
 fn name(chat: ChatToken) -> Result<Name, NotArchived> {
+    named(archive::CHATS, &chat.to_string())
+}
+
+/// The name of what belongs to a message.
+fn attachment(key: &str) -> Result<Name, NotArchived> {
+    named(ATTACHMENTS, key)
+}
+
+fn named(collection: &str, key: &str) -> Result<Name, NotArchived> {
     let no_name = |error: InvalidName| NotArchived::Failed(error.to_string());
-    let collection = archive::CHATS.parse().map_err(no_name)?;
-    Ok(Name { collection, key: chat.to_string().parse().map_err(no_name)? })
+    Ok(Name {
+        collection: collection.parse().map_err(no_name)?,
+        key: key.parse().map_err(no_name)?,
+    })
+}
+
+/// What there is, if there is anything.
+fn shown(found: Result<u64, Refusal>) -> Result<Option<u64>, NotArchived> {
+    match found {
+        Ok(version) => Ok(Some(version)),
+        Err(Refusal {
+            code: Code::NotFound | Code::UnknownCollection | Code::UnknownVersion,
+            ..
+        }) => Ok(None),
+        Err(refusal) => Err(failed(&refusal)),
+    }
 }
 
 fn failed(refusal: &Refusal) -> NotArchived {

@@ -54,10 +54,7 @@ pub(crate) async fn log(
         store: folder.store(),
         partitions: config.cluster.partitions,
         value_file_bytes_max: config.storage.value_file.0,
-        reserve: match config.storage.reserve {
-            Reserve::Percent(percent) => segment::Reserve::Percent(percent),
-            Reserve::Bytes(size) => segment::Reserve::Bytes(size.0),
-        },
+        reserve: reserve(config),
     };
     let told = notices.clone();
     let opened = runtime::blocking(move || Log::open(log, move |notice| told.tell(notice))).await;
@@ -65,6 +62,14 @@ pub(crate) async fn log(
     let (log, recovered) = opened.ok_or_else(ended)??;
     tell(config, &recovered);
     Ok((log, recovered))
+}
+
+/// What stays free on each disk.
+pub(crate) fn reserve(config: &Config) -> segment::Reserve {
+    match config.storage.reserve {
+        Reserve::Percent(percent) => segment::Reserve::Percent(percent),
+        Reserve::Bytes(size) => segment::Reserve::Bytes(size.0),
+    }
 }
 
 /// Says what recovery found.

@@ -26,6 +26,7 @@ use runtime::Instant;
 
 use crate::config::RegistryKind;
 use crate::going::{Company, Held};
+use crate::shutdown::SERVICES_MAX;
 use crate::{decision, looking, serving, told};
 
 /// One node's answers to its operators.
@@ -176,7 +177,11 @@ impl Operate for Operator {
         Box::pin(async move {
             match going {
                 Going::Staying => self.stay().await,
-                Going::Going | Going::Anyway if self.draining.load(Ordering::Relaxed) => Ok(()),
+                Going::Going | Going::Anyway if self.draining.load(Ordering::Relaxed) => {
+                    // Whoever asked before may have gone before it began.
+                    self.replication.begin_drain().await;
+                    Ok(())
+                }
                 Going::Going => self.give_away().await,
                 Going::Anyway => {
                     // Told to the others if that can be: without a registry nobody takes over anyway.
@@ -237,6 +242,11 @@ impl Operator {
     async fn begin_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         tracing::info!(node = %self.replication.node(), "an operator has this node give everything away");
+        if runtime::timeout(SERVICES_MAX, self.services.drain()).await.is_err() {
+            tracing::warn!(
+                "a service has not answered: whoever leads next sends it the same again"
+            );
+        }
         self.replication.begin_drain().await;
     }
 
@@ -244,6 +254,7 @@ impl Operator {
         self.reaches_registry()?;
         self.replication.set_draining(false).await.map_err(not_written)?;
         self.replication.end_drain().await;
+        self.services.go_on();
         self.draining.store(false, Ordering::Relaxed);
         tracing::info!(node = %self.replication.node(), "an operator has this node lead again");
         Ok(())

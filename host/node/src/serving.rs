@@ -231,16 +231,9 @@ mod tests {
 
     fn view(name: &str, state: Condition, for_ms: u64, pending: u64) -> ServiceView {
         ServiceView {
-            name: name.to_owned(),
             url: "http://crm".to_owned(),
-            dialect: model::Dialect::Webhook,
             state,
-            cause: None,
             for_ms,
-            next_ms: None,
-            failing: 0,
-            failing_ms: None,
-            lag_ms: None,
             in_flight: 1,
             pending,
             done: 2,
@@ -248,6 +241,7 @@ mod tests {
             abandoned: 5,
             partitions: 4,
             configured: true,
+            ..ServiceView::unconfigured(name.to_owned(), model::Dialect::Webhook)
         }
     }
 

@@ -6,10 +6,11 @@
 //! 2. readers who wait are answered with their cursor, nothing new is accepted, and requests that have
 //!    begun are finished ([`api::Serving::drain`], which drains [`chat::Chats`] too);
 //! 3. what other nodes asked of this one is finished;
-//! 4. what this node leads is handed to nodes that stay, if there are any; until then operators are
+//! 4. services are sent nothing more, and what they have taken is written down ([`outbox::Services::drain`]);
+//! 5. what this node leads is handed to nodes that stay, if there are any; until then operators are
 //!    answered, and now they are not any more;
-//! 5. the tasks end, and with them the connections to peers and the session with the registry;
-//! 6. the writers of the archive and of the log write and sync what is queued, and the folder's lock is given
+//! 6. the tasks end, and with them the connections to peers and the session with the registry;
+//! 7. the writers of the archive and of the log write and sync what is queued, and the folder's lock is given
 //!    back.
 //!
 //! All of it takes at most the grace period. What was not done by then is cut and named. A second
@@ -23,6 +24,9 @@ use crate::assemble::Node;
 use crate::cli::Problem;
 use crate::signals::Signals;
 
+/// How long services may take to answer what is under way: one that hangs has not taken it, and is sent the same again by
+/// whoever leads next.
+pub(crate) const SERVICES_MAX: Duration = Duration::from_secs(5);
 /// How long others may take to take over: longer than they need, and not the whole grace, because what
 /// is not handed on is taken over anyway, some seconds later.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
@@ -84,7 +88,17 @@ impl Node {
     /// Ends the node by `deadline`; returns what had to be cut.
     pub async fn stop(self, deadline: Instant, leaving: Leaving) -> Vec<String> {
         let Self {
-            name, tasks, http, admin, announcement, chats, archive, replication, log, ..
+            name,
+            tasks,
+            http,
+            admin,
+            announcement,
+            chats,
+            archive,
+            services,
+            replication,
+            log,
+            ..
         } = self;
         let left = || deadline.saturating_duration_since(runtime::now());
         let mut cut = Vec::new();
@@ -99,6 +113,10 @@ impl Node {
         if runtime::timeout(within, chats.drained()).await.is_err() {
             cut.push(format!("requests of other nodes to {name}"));
         }
+        let within = left().saturating_sub(LAST_STEPS).min(SERVICES_MAX);
+        if runtime::timeout(within, services.drain()).await.is_err() {
+            tracing::warn!(node = name, "a service has not answered: it is sent the same again");
+        }
         if leaving == Leaving::Alone {
             let within = left().saturating_sub(LAST_STEPS).min(HAND_OVER_MAX);
             if runtime::timeout(within, replication.drain()).await.is_err() {
@@ -112,7 +130,7 @@ impl Node {
             cut.push(format!("tasks of {name}"));
         }
         let engine = archive.engine().clone();
-        drop((http, admin, chats, archive, replication));
+        drop((http, admin, chats, archive, services, replication));
         if runtime::blocking(move || engine.close()).await.is_none() {
             cut.push(format!("the archive of {name}"));
         }

@@ -196,6 +196,11 @@ impl Calls {
         self.all.values().filter(works).count()
     }
 
+    /// Whether one is being made, or its plugin has not heard yet what came of it.
+    pub(crate) fn are_under_way(&self) -> bool {
+        self.all.values().any(|one| !matches!(one.stage, Stage::Waits(_)))
+    }
+
     /// When [`Calls::poll`] has something to say at the latest, if nothing happens.
     pub(crate) fn next_timeout(&self, may_send: bool) -> Option<Instant> {
         let until = self.all.values().filter_map(|one| match &one.stage {

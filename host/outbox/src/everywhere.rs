@@ -10,7 +10,8 @@ use crate::agreed::{Agreed, Stopped};
 use crate::attempts::AttemptRecord;
 use crate::desk::Desk;
 use crate::question::{Answer, Question, Wish, decode, encode, question};
-use crate::services::{DeadLetter, ServiceView, Services, Unknown, WishError};
+use crate::services::{Services, Unknown, WishError};
+use crate::view::{DeadLetter, ServiceView};
 
 /// Attempts that one node tells of: they fit an answer with room to spare.
 const TOLD_MAX: usize = 500;

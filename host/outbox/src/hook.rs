@@ -25,6 +25,8 @@ pub enum Point {
     Committed(Says),
     /// A transaction is about to be sent.
     Sending,
+    /// It was looked whether it may be, and the next thing is its first byte.
+    Allowed,
     /// It was answered, and nobody knows that yet.
     Answered,
 }

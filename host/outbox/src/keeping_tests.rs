@@ -47,6 +47,7 @@ impl Alone {
             kind: "text".to_owned(),
             route: Route::Everyone,
             body: Body::Text("hello".to_owned()),
+            archive: None,
             attrs: Attrs::new(),
             time_ms,
             sent_ms: None,

@@ -14,8 +14,9 @@
 //!
 //! A service is one thing for the cluster. What it is, and that it is stopped, stands in the registry (`agreed`,
 //! `agreeing`, `obeying`): no node sends before it knows that. Where its transactions follow one another, a node sends
-//! while it has the turn (`turning`). What is wanted of it on one node is wanted on all, and
-//! what one node finds out is told to the others (`everywhere`).
+//! while it has the turn (`turning`). Since when it is down, and how far the waits are, outlives the nodes there too
+//! (`outage`). What is wanted of it on one node is wanted on all, and
+//! what one node finds out is told to the others (`everywhere`). A node that goes finishes what it has begun (`draining`).
 
 mod agreed;
 mod agreeing;
@@ -26,18 +27,21 @@ mod config;
 mod courier;
 mod delivering;
 mod desk;
+mod draining;
 mod everywhere;
 mod hook;
 mod keeping;
 mod lagging;
 mod meters;
 mod obeying;
+mod outage;
 mod question;
 mod reading;
 mod running;
 mod services;
 mod turning;
 mod unserved;
+mod view;
 mod working;
 
 pub use agreed::Order;
@@ -49,6 +53,5 @@ pub use everywhere::{Gathered, Heard};
 pub use hook::{Hook, Point, Says};
 pub use keeping::Keep;
 pub use question::is_question;
-pub use services::{
-    Condition, DeadLetter, LETTERS_MAX, Letter, ServiceView, Services, Unknown, WishError,
-};
+pub use services::{LETTERS_MAX, Services, Unknown, WishError};
+pub use view::{Condition, DeadLetter, Letter, ServiceView};

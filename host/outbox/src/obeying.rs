@@ -16,9 +16,9 @@ use crate::running::Task;
 use crate::working::{Happened, Work};
 
 impl Task {
-    /// Whether it is known what the cluster has agreed on.
+    /// Whether it is known what the cluster has agreed on, and what was before this node began.
     pub(crate) fn knows(&self) -> bool {
-        self.known.is_some()
+        self.known.is_some() && self.memory.is_read()
     }
 
     /// Does what was agreed on last.
@@ -38,6 +38,7 @@ impl Task {
             self.engine.service_mut().obey(stopped, now);
         }
         self.known = Some(latest);
+        self.recall();
         self.tell();
     }
 
@@ -46,6 +47,9 @@ impl Task {
         let now = runtime::now();
         self.obey(now);
         let stopped = self.stopped().is_some();
+        if matches!(wish, Wish::Wake | Wish::Resume) {
+            self.memory.is_needless();
+        }
         let service = self.engine.service_mut();
         match wish {
             Wish::Wake if looked && stopped => {}
@@ -60,8 +64,8 @@ impl Task {
             }
             // The record says so, or already something else.
             Wish::Pause | Wish::Resume => {}
-            Wish::IsUp => service.hear(true, now),
-            Wish::IsDown => service.hear(false, now),
+            Wish::IsUp => self.engine.hear(true, now),
+            Wish::IsDown => self.engine.hear(false, now),
         }
         self.tell();
     }
@@ -86,10 +90,12 @@ impl Task {
             }
             Some(Told::Recovered) => {
                 tracing::info!(service, "the service is up again");
+                self.memory.ends();
                 self.doing.push(Box::pin(Arc::clone(&work).spread(Wish::IsUp)));
             }
             Some(Told::Stopped(cause)) => {
                 work.meters.stopped(service, cause);
+                self.memory.ends();
                 if self.stopped().is_none_or(|stopped| stopped.cause != cause) {
                     // A pause is only written by whoever wants it.
                     self.unwritten = Some(cause).filter(|cause| *cause != Cause::Paused);

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::attempts::AttemptRecord;
-use crate::services::{DeadLetter, ServiceView};
+use crate::view::{DeadLetter, ServiceView};
 
 /// What a question and its answer begin with.
 const MARK: [u8; 2] = [b'T', 3];

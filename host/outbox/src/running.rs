@@ -16,8 +16,10 @@ use crate::agreeing::Known;
 use crate::bell::Bell;
 use crate::calls::{Calls, Todo};
 use crate::desk::Call;
+use crate::draining::Drain;
 use crate::keeping::Keeping;
 use crate::lagging::Lagging;
+use crate::outage::Memory;
 use crate::question::Wish;
 use crate::working::{Chance, Happened, Work, ended};
 
@@ -57,13 +59,15 @@ pub(crate) struct Running {
     pub(crate) commands: mpsc::Sender<Command>,
     /// When the service said last that it is there.
     pub(crate) pinged: Mutex<Option<Instant>>,
+    /// Whether this node goes.
+    pub(crate) drain: Drain,
 }
 
 /// What its task owns.
 pub(crate) struct Task {
     pub(crate) running: Arc<Running>,
     pub(crate) engine: Engine,
-    calls: Calls,
+    pub(crate) calls: Calls,
     pub(crate) doing: FuturesUnordered<Doing>,
     describing: BTreeSet<PartitionId>,
     /// Where that could not be done: not before all are looked at again.
@@ -79,6 +83,8 @@ pub(crate) struct Task {
     pub(crate) turn: Option<Turn>,
     pub(crate) keeping: Keeping,
     pub(crate) lagging: Lagging,
+    /// What outlives this node of an outage.
+    pub(crate) memory: Memory,
 }
 
 impl Running {
@@ -102,6 +108,7 @@ pub(crate) async fn run(
     let config = &running.work.config;
     let calls = Calls::new(config.retry, config.outcall_give_up);
     let (known, unwritten, noting, turn) = (None, None, false, None);
+    let mut drains = running.drain.subscribe();
     let mut task = Task {
         running,
         engine,
@@ -116,24 +123,30 @@ pub(crate) async fn run(
         turn,
         keeping: Keeping::default(),
         lagging: Lagging::default(),
+        memory: Memory::default(),
     };
     let mut look = now;
     loop {
         let now = runtime::now();
         task.obey(now);
+        task.drains(now);
         if now >= look {
             look = now + LOOK_EVERY;
             task.look_at_all(now);
             task.look_for_lag(now);
             task.note_stop();
+            task.remember(now);
         }
         if task.knows() {
             task.begin_all(now);
         }
         task.show();
-        let calls = task.calls.next_timeout(task.engine.service().may_send());
+        task.tell_quiet();
+        let calls = task.calls.next_timeout(task.engine.may_send());
         let turn = task.turn.as_ref().and_then(Turn::next_timeout);
         let next = task.engine.next_timeout().into_iter().chain(calls).chain(turn).min();
+        // Before it knows it begins nothing, whatever is due.
+        let next = next.filter(|_due| task.knows());
         let until = next.map_or(look, |next| next.min(look));
         tokio::select! { biased;
             () = stop.stopped() => return task.give_turn_back().await,
@@ -145,6 +158,7 @@ pub(crate) async fn run(
                 let _heard = told.send(());
             }
             Ok(()) = task.agreed.changed() => {}
+            Ok(()) = drains.changed() => {}
             () = stirred.notified() => task.stirred(),
             () = task.running.bell.rung() => {}
             () = runtime::sleep_until(until.max(now)) => {}
@@ -241,7 +255,7 @@ impl Task {
     fn begin_calls(&mut self, now: Instant) {
         self.calls.handle_wakes(self.engine.service().wakes());
         let wall_ms = runtime::wall_ms();
-        while let Some(todo) = self.calls.poll(self.engine.service().may_send(), now, wall_ms) {
+        while let Some(todo) = self.calls.poll(self.engine.may_send(), now, wall_ms) {
             let work = Arc::clone(&self.running.work);
             self.doing.push(match todo {
                 Todo::Make(partition, call) => {
@@ -285,6 +299,7 @@ impl Task {
             Happened::Spread => {}
             Happened::Aged(ages) => self.lagging.aged(ages),
             Happened::Noted { written } => self.noted(written),
+            Happened::Remembered(remembered) => self.remembered(remembered, now),
             Happened::Judged(judged) => self.judged(&judged),
             Happened::Turned(turned) => self.turned(turned, now),
             Happened::Made { partition, call, attempt } => {
@@ -333,7 +348,8 @@ impl Task {
         meters.failing.set(u32::try_from(failing.lanes).map_or(f64::MAX, f64::from));
         meters.in_flight.set(u32::try_from(in_flight).map_or(f64::MAX, f64::from));
         self.running.work.halt(matches!(state, State::Stopped(_)));
-        self.running.bell.set_deaf(matches!(state, State::Down { .. } | State::Stopped(_)));
+        let waits = matches!(state, State::Down { .. } | State::Stopped(_));
+        self.running.bell.set_deaf(waits || !self.knows());
         let mut seen = self.running.seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = Seen { state, since, in_flight, failing, lag_ms, stopped_ms };
     }

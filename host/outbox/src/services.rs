@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashring::{NodeId, PartitionId};
-use model::{ChatToken, Cursor, Dead, Dialect, FrozenId, MessageId, OutboxChange};
+use model::{Dead, FrozenId, OutboxChange};
 use runtime::{Instant, Tasks};
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use transaction::{Cause, Failing, Names, State, TransactionId};
+use transaction::{Failing, Names, State, TransactionId};
 
 use crate::agreed::Agreed;
 use crate::agreeing::Agreements;
@@ -19,11 +18,13 @@ use crate::bell::Bell;
 use crate::config::ServiceConfig;
 use crate::courier::Courier;
 use crate::desk::Desk;
+use crate::draining::Drain;
 use crate::meters::Meters;
 use crate::question::Wish;
 use crate::reading;
 use crate::running::{self, Running, Seen};
 use crate::unserved;
+use crate::view::{Condition, DeadLetter, Letter, ServiceView};
 use crate::working::Work;
 
 /// Attempts under way on a node, over all services; beside them each service has one of its own, so that one
@@ -69,96 +70,6 @@ pub enum WishError {
     /// What stands in the registry is no record of a service. An operator mends or removes it.
     #[error("what stands in the registry of this service cannot be used: {0}")]
     Broken(String),
-}
-
-/// What a service is taken for, as it is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Condition {
-    /// Its events are sent.
-    Up,
-    /// It is tried.
-    Recovering,
-    /// Nothing is sent for a while.
-    Down,
-    /// Nothing is sent until somebody says so.
-    Stopped,
-}
-
-impl Condition {
-    /// In a word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Recovering => "recovering",
-            Self::Down => "down",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// A service, as a node sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceView {
-    /// Its name.
-    pub name: String,
-    /// Where it is.
-    pub url: String,
-    /// In whose words it is spoken to.
-    pub dialect: Dialect,
-    /// What it is taken for there.
-    pub state: Condition,
-    /// Why it is stopped.
-    pub cause: Option<Cause>,
-    /// For how long, in milliseconds; what is down, or tried, since it was first found down.
-    pub for_ms: u64,
-    /// In how long it is tried again, in milliseconds, if it waits, or the first of its failing lanes does.
-    pub next_ms: Option<u64>,
-    /// Partitions whose first transaction was tried and not taken.
-    pub failing: u64,
-    /// For how long the one fails that does so longest, in milliseconds.
-    pub failing_ms: Option<u64>,
-    /// How long the oldest event waits, in milliseconds, as it was seen a few seconds ago.
-    pub lag_ms: Option<u64>,
-    /// Attempts under way.
-    pub in_flight: u64,
-    /// Events that it is owed by the partitions that node leads.
-    pub pending: u64,
-    /// Events it took of them.
-    pub done: u64,
-    /// Events put aside.
-    pub parked: u64,
-    /// Events given up.
-    pub abandoned: u64,
-    /// Of how many partitions that is.
-    pub partitions: u64,
-    /// Whether that node has it in its file: otherwise what it owes waits.
-    pub configured: bool,
-}
-
-/// An event that was put aside, or how many a partition has given up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeadLetter {
-    /// What it was sent under last.
-    pub id: TransactionId,
-    /// What the service said to it last.
-    pub status: Option<u16>,
-    /// When it was put aside, in Unix milliseconds.
-    pub time_ms: u64,
-    /// The event, if the log gives it.
-    pub event: Option<Letter>,
-    /// So many events of the partition were given up; 0: this is an event that was put aside.
-    pub abandoned: u64,
-}
-
-/// An event, as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Letter {
-    /// The message.
-    pub message: MessageId,
-    /// Its chat.
-    pub chat: ChatToken,
-    /// Where it stands there.
-    pub cursor: Cursor,
 }
 
 /// The services of this node. Clones are the same.
@@ -219,8 +130,8 @@ impl Services {
                 stopped_ms: None,
             };
             let (bell, seen) = (Bell::default(), Mutex::new(seen));
-            let running =
-                Arc::new(Running { work, bell, seen, commands, pinged: Mutex::default() });
+            let (pinged, drain) = (Mutex::default(), Drain::default());
+            let running = Arc::new(Running { work, bell, seen, commands, pinged, drain });
             all.insert(name, Arc::clone(&running));
             let stop = tasks.stop().clone();
             tasks.spawn("outbox", running::run(running, agreed, stirred, wishes, stop));
@@ -381,6 +292,10 @@ impl Services {
         counts
     }
 
+    pub(crate) fn running(&self) -> &BTreeMap<String, Arc<Running>> {
+        &self.running
+    }
+
     pub(crate) fn desk(&self) -> &Arc<dyn Desk> {
         &self.desk
     }
@@ -416,9 +331,7 @@ impl Services {
         let ago = |then: Instant| whole(now.saturating_duration_since(then));
         let until = |then: Instant| whole(then.saturating_duration_since(now));
         let mut view = ServiceView {
-            name: config.name.clone(),
             url: config.url.clone(),
-            dialect: running.work.terms().dialect,
             state: match state {
                 State::Up => Condition::Up,
                 State::Recovering => Condition::Recovering,
@@ -442,12 +355,8 @@ impl Services {
             failing_ms: failing.since.map(ago),
             lag_ms,
             in_flight: u64::try_from(in_flight).unwrap_or(u64::MAX),
-            pending: 0,
-            done: 0,
-            parked: 0,
-            abandoned: 0,
-            partitions: 0,
             configured: true,
+            ..ServiceView::unconfigured(config.name.clone(), running.work.terms().dialect)
         };
         self.count(&mut view);
         view.lag_ms.take_if(|_lag_ms| view.pending == 0);
@@ -456,25 +365,7 @@ impl Services {
 
     /// A service that this node does not have in its file.
     fn stranger(&self, name: String, agreed: &Agreed) -> ServiceView {
-        let mut view = ServiceView {
-            name,
-            url: String::new(),
-            dialect: agreed.terms.dialect,
-            state: Condition::Stopped,
-            cause: None,
-            for_ms: 0,
-            next_ms: None,
-            failing: 0,
-            failing_ms: None,
-            lag_ms: None,
-            in_flight: 0,
-            pending: 0,
-            done: 0,
-            parked: 0,
-            abandoned: 0,
-            partitions: 0,
-            configured: false,
-        };
+        let mut view = ServiceView::unconfigured(name, agreed.terms.dialect);
         self.count(&mut view);
         view
     }

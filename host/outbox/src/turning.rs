@@ -55,7 +55,8 @@ impl Task {
         });
         // Who waits for the service itself need not have the turn meanwhile.
         let tries = matches!(self.engine.service().state(), State::Up | State::Recovering);
-        turn.handle_work(self.engine.working() > 0 && tries, self.engine.sending() == 0);
+        let wants = self.engine.working() > 0 && tries && !self.engine.is_draining();
+        turn.handle_work(wants, self.engine.sending() == 0);
         if let Some(step) = turn.poll(now) {
             self.doing.push(Box::pin(Arc::clone(work).turn(step)));
         }

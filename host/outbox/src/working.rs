@@ -27,6 +27,7 @@ use crate::hook::{Point, Says};
 use crate::keeping::Judged;
 use crate::lagging::Ages;
 use crate::meters::Meters;
+use crate::outage::Remembered;
 use crate::question::{Question, Wish};
 use crate::reading;
 use crate::turning::Turned;
@@ -47,6 +48,8 @@ pub(crate) enum Happened {
     Spread,
     /// The cluster's record was to say that the service is stopped; whether it does.
     Noted { written: bool },
+    /// What outlives this node of an outage was read or written.
+    Remembered(Remembered),
     /// It was looked how long things have waited.
     Judged(Vec<Judged>),
     /// It was looked how old what is owed is.
@@ -369,6 +372,7 @@ impl Work {
         if self.is_halted() || !self.may_begin(partition, chance) {
             return cancelled(Verdict::Later);
         }
+        self.reached(Point::Allowed).await;
         let attempt = self.deliver(&target, &rendered, chance.until).await;
         self.reached(Point::Answered).await;
         self.tell(id, &events, &attempt)

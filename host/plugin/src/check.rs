@@ -106,6 +106,9 @@ pub(crate) fn body(body: &Body) -> Checked {
     }
 }
 
+/// The pair under which a handler is shown what a message refers to in the archive. Nobody writes it.
+pub(crate) const ARCHIVE: &str = "carillon.archive";
+
 /// One pair.
 pub(crate) fn attr(name: &str, value: &str) -> Checked {
     at_most("bytes of an attribute's name", name.len(), ATTR_NAME_BYTES_MAX)?;

@@ -1,6 +1,6 @@
 //! Between our types and those of the WIT.
 
-use model::{Attrs, Body, Cursor, Message, Participant, Route};
+use model::{Attrs, Body, Cursor, Message, Participant, Reference, Route};
 
 use crate::bindings::carillon::plugin::types as wit;
 use crate::check::{self, Fault};
@@ -52,7 +52,7 @@ pub(crate) fn message(
         },
         attrs: match message.redaction() {
             Some(why) => vec![(REDACTED.to_owned(), why.reason.clone())],
-            None => pairs(&message.attrs),
+            None => pairs_of(message),
         },
         sent_ms: message.sent_ms,
         time_ms: message.time_ms,
@@ -137,10 +137,65 @@ pub(crate) fn verdict(verdict: wit::Verdict) -> Result<Verdict, Fault> {
     })
 }
 
+/// The pairs of a message, and what it refers to: never what somebody wrote there.
+fn pairs_of(message: &Message) -> Vec<wit::Attr> {
+    let mut pairs = pairs(&message.attrs);
+    pairs.retain(|(name, _)| name != check::ARCHIVE);
+    pairs.extend(message.archive.as_deref().map(|archive| {
+        let Reference { collection, key, version } = archive;
+        let json = serde_json::json!({
+            "collection": collection, "key": key, "version": version.to_string(),
+        });
+        (check::ARCHIVE.to_owned(), json.to_string())
+    }));
+    pairs
+}
+
 fn pairs(attrs: &Attrs) -> Vec<wit::Attr> {
     attrs.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn content(media_type: &str, bytes: &[u8]) -> wit::Content {
     wit::Content { media_type: media_type.to_owned(), body: bytes.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{Attrs, Body, Message, MessageId, Participant, Redaction, Reference, Route};
+
+    use super::{message, participant};
+
+    fn shown(archive: Option<Reference>, body: Body) -> Vec<(String, String)> {
+        let attrs = ["a", "carillon.archive"].map(|name| (name.to_owned(), "forged".to_owned()));
+        let told = Message {
+            id: MessageId([1; 16]),
+            sender: "alice".to_owned(),
+            kind: "text".to_owned(),
+            route: Route::Everyone,
+            body,
+            archive: archive.map(Arc::new),
+            attrs: Attrs::from(attrs),
+            time_ms: 1,
+            sent_ms: None,
+            stamps: Vec::new(),
+        };
+        message(None, &told, participant(&Participant::default())).attrs
+    }
+
+    #[test]
+    fn a_handler_is_shown_what_a_message_refers_to_and_nothing_that_looks_like_it() {
+        let text = || Body::Text("look".to_owned());
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(shown(None, text()), [pair("a", "forged")]);
+        let (collection, key) = ("attachments".to_owned(), "t/bell.jpg".to_owned());
+        let archive = Some(Reference { collection, key, version: 7 });
+        let json = r#"{"collection":"attachments","key":"t/bell.jpg","version":"7"}"#;
+        let expected = [pair("a", "forged"), pair("carillon.archive", json)];
+        assert_eq!(shown(archive.clone(), text()), expected);
+        let why = Redaction { reason: "private".to_owned(), ..Redaction::default() };
+        let redacted = shown(archive, Body::Redacted(Arc::new(why)));
+        assert_eq!(redacted, [pair("redacted", "private")]);
+    }
 }

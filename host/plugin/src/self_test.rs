@@ -93,6 +93,7 @@ fn message() -> Message {
         kind: "text".to_owned(),
         route: Route::Everyone,
         body: Body::Text("hello".to_owned()),
+        archive: None,
         attrs: Default::default(),
         time_ms: 0,
         sent_ms: None,

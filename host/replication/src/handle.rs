@@ -447,6 +447,20 @@ impl Replication {
         drop(self.shared.inbox.send(Command::Event(Event::Ready(ready))).await);
     }
 
+    /// From now on a member that is there is dropped only once enough of the others have all objects, as
+    /// [`Replication::set_whole`] says; [`PartitionView::awaits_objects`](crate::core::PartitionView::awaits_objects) asks
+    /// for that.
+    pub async fn await_objects(&self) {
+        // Once the driver has ended it changes nothing.
+        drop(self.shared.inbox.send(Command::Event(Event::AwaitObjects)).await);
+    }
+
+    /// Says which members have all objects of a partition that this node leads in an epoch.
+    pub async fn set_whole(&self, partition: PartitionId, epoch: u64, whole: BTreeSet<NodeId>) {
+        let event = Event::Objects { partition, epoch, whole };
+        drop(self.shared.inbox.send(Command::Event(event)).await);
+    }
+
     /// What stands of every node that was ever here. Asks the registry until it answers.
     ///
     /// # Errors

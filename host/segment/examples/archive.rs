@@ -17,12 +17,13 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use bytes::Bytes;
+use segment::Reserve;
 use segment::archive::{
-    Adler32, Archive, ArchiveConfig, Closing, Digesting, Md5, Opening, Operation,
+    Adler32, Answer, Archive, ArchiveConfig, Closing, Digesting, Md5, Opening, Operation,
     SEQUENCE_BYTES_MAX, Slice, SpaceConfig, UnifiedId, Upload, Versioning,
 };
 
@@ -73,8 +74,8 @@ fn open(folder: &Path) -> Archive {
         home: folder.to_owned(),
         node: "n1".parse().expect("a name"),
         store: 1,
-        spaces: vec![SpaceConfig { id: 1, root: folder.join("data") }],
-        reserve_bytes: 0,
+        spaces: vec![SpaceConfig { id: 1, root: folder.join("data"), takes: true }],
+        reserve: Reserve::Bytes(0),
         value_file_bytes_max: 1 << 30,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),
@@ -138,8 +139,8 @@ fn closing(version: u64, size: u64, md5: Md5, adler32: Adler32) -> Closing {
     Closing { version: UnifiedId(version), size, md5, adler32, meta: Vec::new(), time_ms: 1 }
 }
 
-/// As a coordinator cuts them and members take them: each sequence is digested once, sent to every copy, and verified
-/// there while the next is cut; then final.
+/// As a coordinator cuts them and members take them: each sequence is digested, sent to every copy, and verified by all
+/// but the first, which is the coordinator's own, while the next is cut and the one before is written; then final.
 fn large_objects(folder: &Path, data: &Bytes, objects: u64, copies: u32) -> f64 {
     let folders: Vec<PathBuf> =
         (0..copies).map(|copy| folder.join(format!("large.{copies}.{copy}"))).collect();
@@ -148,13 +149,10 @@ fn large_objects(folder: &Path, data: &Bytes, objects: u64, copies: u32) -> f64 
     std::thread::scope(|scope| {
         let members: Vec<SyncSender<Operation>> = archives
             .iter()
-            .map(|archive| {
+            .enumerate()
+            .map(|(copy, archive)| {
                 let (member, operations) = sync_channel(1);
-                scope.spawn(move || {
-                    for operation in operations {
-                        archive.perform(operation).expect("it is written");
-                    }
-                });
+                scope.spawn(move || take(archive, copy == 0, &operations));
                 member
             })
             .collect();
@@ -179,6 +177,27 @@ fn large_objects(folder: &Path, data: &Bytes, objects: u64, copies: u32) -> f64 
     rate
 }
 
+/// One copy: one operation is written while the next one is verified.
+fn take(archive: &Archive, is_own: bool, operations: &Receiver<Operation>) {
+    let mut before: Option<Receiver<Answer>> = None;
+    let written = |before: Receiver<Answer>| {
+        before.recv().expect("it is answered").expect("it is written");
+    };
+    for operation in operations {
+        let (reply, answer) = channel();
+        let reply = move |answer| {
+            let _heard = reply.send(answer);
+        };
+        if is_own {
+            archive.submit_own(operation, reply);
+        } else {
+            archive.submit(operation, reply);
+        }
+        before.replace(answer).into_iter().for_each(written);
+    }
+    before.into_iter().for_each(written);
+}
+
 fn large_object(data: &Bytes, count: u64, perform: impl Fn(Operation)) {
     let mut digesting = Digesting::new();
     let mut begun = None;
@@ -188,8 +207,10 @@ fn large_object(data: &Bytes, count: u64, perform: impl Fn(Operation)) {
         if at == end {
             break;
         }
-        let slice = Slice::of(sequence, data.slice(at..end));
-        digesting.push(&slice.data);
+        let data = data.slice(at..end);
+        let size = u64::try_from(data.len()).expect("small");
+        let (md5, adler32) = digesting.push_apart(&data);
+        let slice = Slice { sequence, data, size, md5, adler32 };
         at = end;
         perform(match begun.replace(()) {
             None => Operation::Start { opening: opening(count), slice },

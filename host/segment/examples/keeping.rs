@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
+use segment::Reserve;
 use segment::archive::{
     Archive, ArchiveConfig, At, Closing, Opening, Operation, SEQUENCE_BYTES_MAX, Slice,
     SpaceConfig, UnifiedId, Upload, Versioning,
@@ -67,8 +68,8 @@ fn open(folder: &Path) -> Archive {
         home: folder.to_owned(),
         node: "n1".parse().expect("a name"),
         store: 1,
-        spaces: vec![SpaceConfig { id: 1, root: folder.join("data") }],
-        reserve_bytes: 0,
+        spaces: vec![SpaceConfig { id: 1, root: folder.join("data"), takes: true }],
+        reserve: Reserve::Bytes(0),
         value_file_bytes_max: 1 << 30,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),

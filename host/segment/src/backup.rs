@@ -22,6 +22,7 @@ use hashring::{NodeId, Position};
 use runtime::KeptFile;
 use serde::{Deserialize, Serialize};
 
+use crate::archive::{OpenError, outside};
 use crate::backup_copy::{Digest, copy, digest};
 use crate::disk::sync_folder;
 use crate::folder::Folder;
@@ -133,6 +134,9 @@ pub enum BackupError {
         /// The number that is wanted.
         wanted: u16,
     },
+    /// It is not known where all value files are, or a disk with some is not there. Nothing was copied; mount it.
+    #[error("the spaces of its archive")]
+    Spaces(#[from] OpenError),
     /// The disk refused. What was written so far is not used by anything.
     #[error("{path}")]
     Disk {
@@ -158,14 +162,17 @@ impl Backup {
         let from = folder.path();
         let real = |path: &Path| fs::canonicalize(path).map_err(|source| failed(path, source));
         make_empty(to)?;
-        if real(to)?.starts_with(real(from)?) {
-            // Empty, and perhaps made just now; if it stays it is nothing.
-            drop(fs::remove_dir(to));
-            return Err(BackupError::Inside { path: to.to_owned() });
+        let spaces = spaces(from, folder.store())?;
+        for copied in spaces.iter().map(|(space, _)| space.as_path()).chain([from]) {
+            if real(to)?.starts_with(real(copied)?) {
+                // Empty, and perhaps made just now; if it stays it is nothing.
+                drop(fs::remove_dir(to));
+                return Err(BackupError::Inside { path: to.to_owned() });
+            }
         }
         let mut files = Vec::new();
-        for name in kept(from, folder.store())? {
-            let (source, beside) = (from.join(&name), to.join("files").join(&name));
+        for (source, name) in kept(from, folder.store(), &spaces)? {
+            let beside = to.join("files").join(&name);
             make(beside.parent().unwrap_or(to))?;
             let digest = copy(&source, &beside).map_err(|error| failed(&source, error))?;
             let name = name.to_string_lossy().into_owned();
@@ -343,8 +350,41 @@ impl Road {
     }
 }
 
-/// The files of a data folder that belong into a copy, by name.
-fn kept(folder: &Path, store: u64) -> Result<Vec<PathBuf>, BackupError> {
+/// The folders outside of a data folder in which the archive of a store has value files, each with the name that it
+/// has in a copy: there they are below the data folder, as whoever restores it may have other disks.
+fn spaces(folder: &Path, store: u64) -> Result<Vec<(PathBuf, PathBuf)>, BackupError> {
+    let name = Path::new("archive").join(format!("{store:016x}"));
+    let found = outside(&folder.join(&name))?;
+    if let Some((folder, _)) = found.iter().find(|(folder, _)| !folder.is_dir()) {
+        return Err(OpenError::SpaceMissing { folder: folder.clone() }.into());
+    }
+    Ok(found.into_iter().map(|(folder, space)| (folder, name.join(space))).collect())
+}
+
+/// The files that belong into a copy of a data folder and of those outside of it: where they are and their names,
+/// which rise.
+fn kept(
+    folder: &Path,
+    store: u64,
+    spaces: &[(PathBuf, PathBuf)],
+) -> Result<Vec<(PathBuf, PathBuf)>, BackupError> {
+    let mut found: Vec<_> =
+        kept_inside(folder, store)?.into_iter().map(|name| (folder.join(&name), name)).collect();
+    for (space, named) in spaces {
+        let mut files = walk(space)?;
+        files.retain(|file| !is_new(file));
+        found.extend(files.into_iter().map(|file| (space.join(&file), named.join(file))));
+    }
+    found.sort_by(|(_, name), (_, other)| name.cmp(other));
+    Ok(found)
+}
+
+/// A file that never got its name.
+fn is_new(file: &Path) -> bool {
+    file.extension().is_some_and(|last| last == "new")
+}
+
+fn kept_inside(folder: &Path, store: u64) -> Result<Vec<PathBuf>, BackupError> {
     let archive = PathBuf::from("archive").join(format!("{store:016x}"));
     let mut names = walk(folder)?;
     names.retain(|name| {
@@ -355,7 +395,7 @@ fn kept(folder: &Path, store: u64) -> Result<Vec<PathBuf>, BackupError> {
         let anew =
             matches!(&*top, "lock" | "identity" | "registry" | "registry.cache" | "compiled")
                 || last.starts_with("index.")
-                || last.ends_with(".new");
+                || is_new(name);
         !others && !anew
     });
     Ok(names)

@@ -151,6 +151,11 @@ impl Folder {
         Ok(Self { path: path.to_owned(), identity, first, _lock: lock })
     }
 
+    /// Whose a data directory is and its store, without taking it; `None` if that cannot be told, or there is none.
+    pub fn look(path: &Path) -> Option<(NodeId, u64)> {
+        Identity::read(path).ok().map(|identity| (identity.node, identity.store))
+    }
+
     /// Keeps to which cluster the folder belongs.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ impl SpaceWatch {
 }
 
 impl Reserve {
-    fn of(self, space: Space) -> u64 {
+    pub(crate) fn of(self, space: Space) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
             Self::Percent(percent) => (space.total / 100).saturating_mul(u64::from(percent)),

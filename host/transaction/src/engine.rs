@@ -14,7 +14,8 @@ use runtime::Instant;
 
 use crate::lane::{After, Lane, May, Next, Owed, Settlement, Verdict};
 use crate::schedule::Retry;
-use crate::service::{Cause, Ended, Service, State};
+use crate::service::Service;
+use crate::state::{Cause, Ended, State};
 
 /// Events that may be put aside by one service, in the partitions that one node leads. Then somebody should
 /// look before more are.
@@ -106,6 +107,8 @@ pub struct Engine {
     asked: u16,
     /// Where one transaction follows another in the whole cluster: whether it is this node's turn.
     turn: Option<bool>,
+    /// Nothing is begun any more but what finishes what was.
+    draining: bool,
     told: State,
 }
 
@@ -113,7 +116,8 @@ impl Engine {
     /// Before anything is known.
     pub fn new(config: EngineConfig, now: Instant) -> Self {
         let service = Service::new(config.retry, config.parallel, now);
-        Self { config, service, lanes: BTreeMap::new(), asked: 0, turn: None, told: State::Up }
+        let (lanes, told) = (BTreeMap::new(), State::Up);
+        Self { config, service, lanes, asked: 0, turn: None, draining: false, told }
     }
 
     /// This node leads a lane in `epoch`, and that is what it owes.
@@ -225,6 +229,26 @@ impl Engine {
         self.turn = turn;
     }
 
+    /// Whether this node is about to go: nothing is cut or sent, and the log hears at once of what was taken.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Whether it is.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Whether nothing is under way, and the log knows what became of everything that was.
+    pub fn is_quiet(&self) -> bool {
+        self.service.in_flight() == 0 && self.lanes.values().all(Lane::is_quiet)
+    }
+
+    /// Whether an attempt may begin that is no lane's.
+    pub fn may_send(&self) -> bool {
+        !self.draining && self.service.may_send()
+    }
+
     /// Transactions under way.
     pub fn sending(&self) -> usize {
         self.lanes.values().filter(|lane| lane.sending.is_some()).count()
@@ -288,8 +312,9 @@ impl Engine {
             Some(turn) => (self.sending() == 0, turn),
         };
         May {
-            send: self.service.may_send() && alone && turn,
-            cut: self.service.may_cut(!sendable && !cutting) && turn,
+            send: self.may_send() && alone && turn,
+            cut: !self.draining && self.service.may_cut(!sendable && !cutting) && turn,
+            ends: self.draining,
             probe: recovering,
             linger: self.config.linger,
             wakes: self.service.wakes(),
@@ -340,6 +365,24 @@ impl Engine {
             State::Down { .. } if !matches!(before, State::Recovering) => Some(Told::Down),
             State::Stopped(cause) => Some(Told::Stopped(cause)),
             State::Down { .. } | State::Recovering => None,
+        }
+    }
+
+    /// The service was down before this process began: what is known of that ([`Service::restore`]). It is nothing new.
+    pub fn restore(&mut self, since: Instant, step: u32, until: Instant, now: Instant) {
+        self.service.restore(since, step, until, now);
+        self.told = self.service.state();
+    }
+
+    /// Another node found the service up, or down ([`Service::hear`]); where nothing waits here it is believed. That it is
+    /// up the other one has told already.
+    pub fn hear(&mut self, up: bool, now: Instant) {
+        self.service.hear(up, now);
+        if up && self.working() == 0 {
+            self.service.believe(now);
+        }
+        if up && self.service.state() == State::Up {
+            self.told = State::Up;
         }
     }
 

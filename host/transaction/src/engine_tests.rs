@@ -294,3 +294,47 @@ fn lanes_that_fail_beside_a_service_that_is_up_are_seen() {
     engine.handle_closed(lane);
     assert_eq!(engine.failing().lanes, 1, "somebody else leads it");
 }
+
+#[test]
+fn where_nothing_waits_another_node_is_believed_and_it_is_no_news() {
+    let (mut engine, now) = engine(1);
+    let until = now + 60 * SECOND;
+    engine.restore(now - SECOND, 5, until, now);
+    assert_eq!((engine.told(), engine.service().state()), (None, State::Down { until }));
+    engine.hear(true, now);
+    assert_eq!((engine.told(), engine.service().state()), (None, State::Up));
+    engine.hear(false, now + 10 * SECOND);
+    engine.handle_owed(3, 7, owes(9), now);
+    engine.hear(true, now + 20 * SECOND);
+    assert_eq!(engine.service().state(), State::Recovering, "it has a probe of its own");
+    let Some(Step::Send { frozen, .. }) = engine.poll(now + 20 * SECOND) else {
+        panic!("the probe")
+    };
+    engine.told();
+    engine.handle_tried(3, &frozen, &taken(), now + 20 * SECOND, 0);
+    assert_eq!(engine.told(), Some(Told::Recovered), "that is news");
+}
+
+#[test]
+fn a_node_that_goes_begins_nothing_and_has_the_log_say_at_once_what_was_taken() {
+    let (mut engine, now) = engine(4);
+    engine.handle_owed(3, 7, owes(9), now);
+    engine.handle_owed(4, 7, Owed { ripe: true, ..Owed::default() }, now);
+    let Some(Step::Send { frozen, .. }) = engine.poll(now) else { panic!("it is sent") };
+    engine.set_draining(true);
+    assert_eq!(
+        (engine.poll(now), engine.is_quiet()),
+        (None, false),
+        "nothing is cut, and one is out"
+    );
+    engine.handle_tried(3, &frozen, &taken(), now, 0);
+    assert!(engine.next_timeout().is_some_and(|next| next <= now), "at once");
+    let Some(Step::Settle { lane: 3, settlement, .. }) = engine.poll(now) else {
+        panic!("the log hears of it")
+    };
+    assert_eq!((settlement.id, engine.is_quiet()), (frozen.id, false));
+    engine.handle_appended(3, 7, Some(owes(11)), now);
+    assert_eq!((engine.poll(now), engine.is_quiet()), (None, true), "what comes next is another's");
+    engine.set_draining(false);
+    assert!(matches!(engine.poll(now), Some(Step::Send { .. } | Step::Cut { .. })), "it stayed");
+}

@@ -178,6 +178,8 @@ const REST: Duration = Duration::from_millis(250);
 pub(crate) struct May {
     pub(crate) send: bool,
     pub(crate) cut: bool,
+    /// Whether the log is to hear at once of what was taken.
+    pub(crate) ends: bool,
     /// Whether a lane that waits may go as well.
     pub(crate) probe: bool,
     pub(crate) linger: Duration,
@@ -258,7 +260,7 @@ impl Lane {
         match self.delivered {
             None => cuts.then_some(Next::Cut { settled: None }),
             Some((id, _)) if cuts && !self.owed.more => Some(Next::Cut { settled: Some(id) }),
-            Some((id, since)) if self.owed.more || now >= since + SETTLE_AFTER => {
+            Some((id, since)) if self.owed.more || may.ends || now >= since + SETTLE_AFTER => {
                 let (again, parked) = (Vec::new(), Vec::new());
                 Some(Next::Settle(Settlement { id, again, parked, lost: 0, status: None }))
             }
@@ -281,10 +283,17 @@ impl Lane {
         if self.settlement.is_some() {
             return self.rests_until;
         }
-        let settle = self.delivered.map(|(_, since)| since + SETTLE_AFTER);
+        let after = if may.ends { Duration::ZERO } else { SETTLE_AFTER };
+        let settle = self.delivered.map(|(_, since)| since + after);
         let cut = self.ripe_since.map(|since| since + may.linger).filter(|_| may.cut);
         let due = settle.into_iter().chain(cut).min()?;
         Some(self.rests_until.map_or(due, |rests| rests.max(due)))
+    }
+
+    /// Whether nothing of it is under way that the log should hear of. Of what is not led here it hears from others.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let told = !self.appending && self.delivered.is_none() && self.settlement.is_none();
+        self.sending.is_none() && (told || self.epoch == 0)
     }
 
     /// Since when it fails, and when it is tried again, if it does.

@@ -30,6 +30,7 @@ mod engine;
 mod lane;
 mod schedule;
 mod service;
+mod state;
 mod turn;
 
 pub mod address;
@@ -63,7 +64,8 @@ pub use outcall::render_outcall;
 pub use resolver::{Resolve, Resolving, SystemResolver};
 pub use schedule::{Retry, Schedule};
 pub use sender::{Sender, SenderConfig, Times};
-pub use service::{Cause, Ended, PARKED_IN_A_ROW, Service, State};
+pub use service::{PARKED_IN_A_ROW, Service};
 pub use service_url::{InvalidUrl, ServiceUrl};
+pub use state::{Cause, Ended, State};
 pub use trust::TrustError;
 pub use turn::{TURN, TURN_LEFT, Turn, TurnRecord, TurnSeen, TurnStep};

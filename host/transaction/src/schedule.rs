@@ -31,6 +31,21 @@ impl Default for Retry {
     }
 }
 
+impl Retry {
+    /// After so many failures in a row the waits grow no more.
+    pub fn steps(&self) -> u32 {
+        let mut ceiling = self.first.max(Duration::from_millis(1));
+        let mut steps = 1;
+        while ceiling < self.cap && steps < STEPS_MAX {
+            (ceiling, steps) = (ceiling.saturating_mul(2), steps + 1);
+        }
+        steps
+    }
+}
+
+/// Doublings that are counted: a millisecond is longer than any cap by then.
+const STEPS_MAX: u32 = 64;
+
 /// The waits of one series of failures.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -42,6 +57,15 @@ impl Schedule {
     /// Before the first failure.
     pub fn new(retry: Retry) -> Self {
         Self { backoff: Backoff::new(retry.first, retry.cap), step: 0 }
+    }
+
+    /// After so many failures in a row that were counted elsewhere.
+    pub fn at(retry: Retry, step: u32) -> Self {
+        let mut schedule = Self::new(retry);
+        for _failure in 0..step.min(STEPS_MAX) {
+            schedule.backoff.next(0);
+        }
+        Self { step, ..schedule }
     }
 
     /// The wait after one more failure. The same `dice` gives the same wait; the highest gives the ceiling
@@ -89,6 +113,17 @@ mod tests {
         assert_eq!(schedule.step(), 2);
         schedule.reset();
         assert_eq!((schedule.next(u32::MAX, None), schedule.step()), (first, 1));
+    }
+
+    #[test]
+    fn what_was_counted_elsewhere_goes_on_from_there() {
+        let retry = Retry::default();
+        let mut counted = Schedule::at(retry, 3);
+        assert_eq!((counted.step(), counted.next(u32::MAX, None)), (3, retry.first * 8));
+        let longest = Schedule::at(retry, u32::MAX).next(u32::MAX, None);
+        assert_eq!((longest, retry.steps()), (retry.cap, 10), "1, 2, 4 … 256, 300 s");
+        let hours = Duration::from_secs(7200);
+        assert_eq!(Retry { first: hours, cap: hours, ..retry }.steps(), 1);
     }
 
     #[test]

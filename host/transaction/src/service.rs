@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use runtime::Instant;
-use serde::{Deserialize, Serialize};
 
 use crate::schedule::{Retry, Schedule};
+use crate::state::{Cause, Ended, State};
 
 /// So many lanes fail without a success between, and the service is down: one or two may be poisoned.
 const FAILING_LANES: usize = 3;
@@ -24,80 +24,6 @@ pub const PARKED_IN_A_ROW: u32 = 20;
 /// News of another node move the state at most this often: where nodes see a service differently, each would
 /// undo what the other found out.
 const NEWS_EVERY: Duration = Duration::from_secs(10);
-
-/// Why nothing is sent until somebody says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// An operator said so.
-    Paused,
-    /// It said that it is not there any more.
-    Gone,
-    /// It was down for too long.
-    GaveUp,
-    /// It refused everything.
-    RefusesAll,
-}
-
-impl Cause {
-    /// In a word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Paused => "paused",
-            Self::Gone => "gone",
-            Self::GaveUp => "gave-up",
-            Self::RefusesAll => "refuses-all",
-        }
-    }
-}
-
-/// What a service is taken for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// All lanes are sent.
-    Up,
-    /// Nothing is sent until then.
-    Down {
-        /// When it is tried again.
-        until: Instant,
-    },
-    /// One probe is under way, or begins as soon as there is something to send.
-    Recovering,
-    /// Nothing is sent until somebody says so.
-    Stopped(Cause),
-}
-
-impl State {
-    /// In a word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down { .. } => "down",
-            Self::Recovering => "recovering",
-            Self::Stopped(_) => "stopped",
-        }
-    }
-}
-
-/// How an attempt ended, as far as the service is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It answered, and said yes or that it will never take this.
-    Answered,
-    /// It answered otherwise, or not in time.
-    Failed {
-        /// How long it asked us to wait.
-        retry_after: Option<Duration>,
-        /// Whether nothing was answered at all.
-        silent: bool,
-        /// Whether there was a connection.
-        connected: bool,
-    },
-    /// It is not there any more.
-    Gone,
-    /// The attempt was not made after all.
-    Cancelled,
-}
 
 /// One service, as one node sees it.
 #[derive(Debug)]
@@ -145,6 +71,25 @@ impl Service {
             breaks: 0,
             news: None,
         }
+    }
+
+    /// It was down before this process began, since `since`, after so many attempts in a row that failed, and was to be
+    /// tried again at `until`. Says nothing of what was found out here already, or is stopped.
+    ///
+    /// If that moment is over, or it was to be given up meanwhile, when nobody could try it, one probe finds out.
+    pub fn restore(&mut self, since: Instant, step: u32, until: Instant, now: Instant) {
+        if self.state != State::Up || self.down_since.is_some() || self.in_flight > 0 {
+            return;
+        }
+        self.down_since = Some(since);
+        self.schedule = Schedule::at(self.retry, step);
+        let over = now >= until || now >= since + self.retry.give_up;
+        self.enter(if over { State::Recovering } else { State::Down { until } }, now);
+    }
+
+    /// Somebody knows that an outage began earlier than was seen here.
+    pub fn is_down_since(&mut self, since: Instant) {
+        self.down_since = self.down_since.map(|known| known.min(since));
     }
 
     /// Time goes on.
@@ -279,6 +224,17 @@ impl Service {
         }
     }
 
+    /// Another node found it up, and there is nothing to send here that would find that out: it is believed, the waits
+    /// stay as they are, and one attempt is made at first.
+    pub fn believe(&mut self, now: Instant) {
+        if self.state == State::Recovering && self.in_flight == 0 {
+            (self.window, self.down_since) = (1, None);
+            self.failed.clear();
+            self.ill.clear();
+            self.enter(State::Up, now);
+        }
+    }
+
     fn recover(&mut self, now: Instant) {
         self.enter(State::Recovering, now);
     }
@@ -322,6 +278,16 @@ impl Service {
         }
     }
 
+    /// The outage that lasts, as far as it was found out here: since when, and how many attempts in a row have failed.
+    pub fn outage(&self) -> Option<(Instant, u32)> {
+        match self.state {
+            State::Down { .. } | State::Recovering => {
+                self.down_since.map(|since| (since, self.schedule.step()))
+            }
+            State::Up | State::Stopped(_) => None,
+        }
+    }
+
     /// Whether it answered a lane otherwise than with success since it did anybody: another lane may do better.
     pub fn is_ill(&self, lane: u16) -> bool {
         self.ill.contains(&lane)
@@ -360,191 +326,5 @@ impl Service {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-    const FAILED: Ended = Ended::Failed { retry_after: None, silent: false, connected: true };
-    const CUT: Ended = Ended::Failed { retry_after: None, silent: true, connected: false };
-
-    fn service() -> (Service, Instant) {
-        let now = runtime::now();
-        (Service::new(Retry::default(), 16, now), now)
-    }
-
-    fn attempt(service: &mut Service, lane: u16, ended: Ended, now: Instant) {
-        service.handle_timeout(now);
-        assert!(service.may_send(), "{:?}", service.state());
-        service.begin();
-        service.end(lane, ended, 5, now, u32::MAX);
-    }
-
-    #[test]
-    fn without_a_connection_it_is_down_at_once_and_one_probe_brings_it_back() {
-        let (mut service, now) = service();
-        attempt(&mut service, 1, CUT, now);
-        assert_eq!(service.state(), State::Down { until: now + SECOND });
-        service.handle_timeout(now + SECOND / 2);
-        assert!(!service.may_send() && !service.may_cut(true), "too early");
-        attempt(&mut service, 1, CUT, now + SECOND);
-        assert_eq!(service.state(), State::Down { until: now + 3 * SECOND }, "the second wait");
-        service.handle_timeout(now + 3 * SECOND);
-        assert_eq!(service.state(), State::Recovering);
-        assert!(service.may_cut(true) && !service.may_cut(false));
-        service.begin();
-        assert!(!service.may_send(), "one probe");
-        service.end(1, Ended::Answered, 5, now + 3 * SECOND, 0);
-        assert_eq!((service.state(), service.wakes()), (State::Up, 1));
-        attempt(&mut service, 1, CUT, now + 4 * SECOND);
-        assert_eq!(
-            service.state(),
-            State::Down { until: now + 5 * SECOND },
-            "from the first wait on"
-        );
-    }
-
-    #[test]
-    fn one_lane_that_fails_is_not_the_service_and_three_are() {
-        let (mut service, now) = service();
-        attempt(&mut service, 1, FAILED, now);
-        attempt(&mut service, 1, FAILED, now);
-        attempt(&mut service, 2, FAILED, now);
-        assert_eq!(service.state(), State::Up);
-        attempt(&mut service, 9, Ended::Answered, now);
-        attempt(&mut service, 1, FAILED, now);
-        attempt(&mut service, 2, FAILED, now);
-        assert_eq!(service.state(), State::Up, "there was a success between");
-        attempt(&mut service, 3, FAILED, now);
-        assert!(matches!(service.state(), State::Down { .. }));
-    }
-
-    #[test]
-    fn where_there_are_fewer_lanes_all_of_them_are_enough() {
-        let (mut service, now) = service();
-        service.begin();
-        service.end(7, FAILED, 1, now, 0);
-        assert!(matches!(service.state(), State::Down { .. }));
-    }
-
-    #[test]
-    fn success_widens_the_window_and_silence_closes_it() {
-        let (mut service, now) = service();
-        for window in [1, 2, 4, 8, 16, 16] {
-            for _ in 0..window {
-                assert!(service.may_send());
-                service.begin();
-            }
-            assert!(!service.may_send(), "{window}");
-            for _ in 1..window {
-                service.end(1, Ended::Cancelled, 9, now, 0);
-            }
-            service.end(1, Ended::Answered, 9, now, 0);
-        }
-        service.begin();
-        let silent = Ended::Failed { retry_after: None, silent: true, connected: true };
-        service.end(1, silent, 9, now, 0);
-        service.begin();
-        assert!(!service.may_send());
-    }
-
-    #[test]
-    fn what_is_down_for_too_long_is_given_up_and_a_wake_tries_again() {
-        let (mut service, now) = service();
-        attempt(&mut service, 1, CUT, now);
-        let late = now + Retry::default().give_up;
-        service.handle_timeout(late);
-        assert_eq!(service.state(), State::Stopped(Cause::GaveUp));
-        service.wake(late);
-        assert_eq!(service.state(), State::Recovering);
-        attempt(&mut service, 1, CUT, late);
-        assert!(matches!(service.state(), State::Down { .. }), "the time counts from here");
-    }
-
-    #[test]
-    fn it_is_down_since_it_was_found_so_however_often_it_is_tried() {
-        let (mut service, now) = service();
-        attempt(&mut service, 1, CUT, now);
-        for seconds in [1, 3, 7] {
-            attempt(&mut service, 1, CUT, now + seconds * SECOND);
-            assert_eq!(service.since(), now, "after {seconds} s");
-        }
-        service.handle_timeout(now + 15 * SECOND);
-        assert_eq!((service.state(), service.since()), (State::Recovering, now));
-        attempt(&mut service, 1, Ended::Answered, now + 15 * SECOND);
-        assert_eq!(service.since(), now + 15 * SECOND);
-    }
-
-    #[test]
-    fn gone_waits_for_a_wake_and_paused_only_for_a_resume() {
-        let (mut service, now) = service();
-        attempt(&mut service, 1, Ended::Gone, now);
-        assert_eq!(service.state(), State::Stopped(Cause::Gone));
-        service.pause(now);
-        service.wake(now);
-        assert_eq!(service.state(), State::Stopped(Cause::Paused));
-        service.resume(now);
-        assert_eq!(service.state(), State::Recovering);
-    }
-
-    #[test]
-    fn news_of_another_node_has_it_tried_once_and_seldom() {
-        let (mut service, now) = service();
-        service.hear(true, now);
-        assert_eq!(service.state(), State::Up);
-        service.hear(false, now);
-        assert_eq!(service.state(), State::Recovering, "tried before anything else is sent");
-        attempt(&mut service, 1, CUT, now);
-        assert_eq!(service.state(), State::Down { until: now + SECOND });
-        service.hear(true, now);
-        assert!(!service.may_send(), "not twice in a row");
-        let later = now + SECOND;
-        attempt(&mut service, 1, CUT, later);
-        service.hear(true, now + NEWS_EVERY);
-        assert_eq!(service.state(), State::Recovering);
-        attempt(&mut service, 1, CUT, now + NEWS_EVERY);
-        let third = now + NEWS_EVERY + 4 * SECOND;
-        assert_eq!(service.state(), State::Down { until: third }, "the waits went on");
-        service.pause(now + NEWS_EVERY);
-        service.hear(true, third + NEWS_EVERY);
-        assert_eq!(service.state(), State::Stopped(Cause::Paused));
-    }
-
-    #[test]
-    fn what_the_cluster_was_told_is_obeyed_and_no_wake_ends_a_pause() {
-        let (mut service, now) = service();
-        service.obey(None, now);
-        assert_eq!((service.state(), service.wakes()), (State::Up, 0), "nothing was stopped");
-        service.obey(Some(Cause::Paused), now);
-        service.wake(now);
-        assert_eq!(service.state(), State::Stopped(Cause::Paused));
-        service.obey(Some(Cause::Gone), now);
-        assert_eq!(service.state(), State::Stopped(Cause::Gone));
-        service.obey(None, now);
-        assert_eq!((service.state(), service.wakes()), (State::Recovering, 1));
-    }
-
-    #[test]
-    fn a_late_answer_does_not_start_what_was_stopped() {
-        let (mut service, now) = service();
-        service.begin();
-        service.pause(now);
-        service.end(1, Ended::Answered, 1, now, 0);
-        assert_eq!(service.state(), State::Stopped(Cause::Paused));
-    }
-
-    #[test]
-    fn a_service_that_refuses_everything_is_stopped() {
-        let (mut service, now) = service();
-        for _ in 1..PARKED_IN_A_ROW {
-            assert!(!service.parks(now));
-        }
-        service.takes();
-        for _ in 1..PARKED_IN_A_ROW {
-            assert!(!service.parks(now));
-        }
-        assert!(service.parks(now));
-        assert_eq!(service.state(), State::Stopped(Cause::RefusesAll));
-        service.wake(now);
-        assert!(!service.may_send(), "a wake is not enough");
-    }
-}
+#[path = "service_tests.rs"]
+mod tests;

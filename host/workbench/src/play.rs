@@ -234,6 +234,7 @@ fn request(index: usize, step: &Step, act: Act, plugin: &str) -> Option<Request>
             kind,
             route,
             body,
+            archive: None,
             attrs: step.attrs.clone(),
             sent_ms: None,
         }),

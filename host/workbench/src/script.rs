@@ -49,6 +49,7 @@ impl Script {
             kind: NOBODY.to_owned(),
             route: Route::Nobody,
             body: Body::Text(String::new()),
+            archive: None,
             attrs: Attrs::new(),
             sent_ms: None,
         })

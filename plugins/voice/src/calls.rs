@@ -382,6 +382,23 @@ mod tests {
     }
 
     #[test]
+    fn a_call_and_a_conference_of_one_name_are_two() {
+        let ended = News { ended_ms: Some(7), ..News::default() };
+        let over = News { status: Some("completed"), ..News::default() };
+        let call = json!({"call_sid": "X1", "started_ms": 1, "status": "completed"});
+        let conference = json!({"conference_sid": "X1", "ended_ms": 7});
+        let called = begun(&vec![], "bob", "X1", 1);
+        let (called, _) = after(&called, |calls| calls.hear_of_conference("X1", &ended));
+        let (met, _) = after(&vec![], |calls| calls.hear_of_conference("X1", &ended));
+        for attrs in [called, begun(&met, "bob", "X1", 1)] {
+            let (attrs, _) = heard(&attrs, "X1", &over);
+            let data = json_of(&attrs, "twilio_data");
+            assert_eq!(data["users"]["bob"]["calls"], json!({ "X1": call }));
+            assert_eq!(data["conferences"], json!({ "X1": conference }));
+        }
+    }
+
+    #[test]
     fn everything_of_as_many_calls_as_a_conference_takes_is_kept() {
         let mut attrs = vec![];
         for number in 0..250 {

@@ -328,6 +328,7 @@ impl What {
                 kind: "text".to_owned(),
                 route: Route::Everyone,
                 body: Body::Text(text),
+                archive: None,
                 attrs: Attrs::new(),
                 sent_ms: None,
             }),

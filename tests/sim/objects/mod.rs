@@ -265,6 +265,7 @@ impl World {
             Wanted::Stream { to, body, reply } => {
                 self.begin_stream(node, boot, (&to, body), reply);
             }
+            Wanted::Tell(event) => self.tell(node, Came::Event(event)),
             Wanted::Done { operation, heard } => return self.told(operation, *heard),
         }
         Ok(())

@@ -3,14 +3,14 @@
 //! It does what [`replication::Replication`] does between its callers and its driver, and what the chats do for the
 //! archive: it numbers what is appended.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use archive::{Append, Ground, Later};
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions};
-use replication::core::{Outcome, PartitionView};
+use replication::core::{Event, Outcome, PartitionView};
 use replication::{
     ForwardError, NotRun, RequestHead, RingMember, RingView, Stream, StreamEnded, Submission,
 };
@@ -57,6 +57,8 @@ pub(crate) enum Wanted {
         body: Bytes,
         reply: oneshot::Sender<Stream>,
     },
+    /// What the node's own partitions are told.
+    Tell(Event),
     /// The answer to a client.
     Done {
         operation: u64,
@@ -282,5 +284,20 @@ impl Ground for Standing {
             self.0.want(Wanted::Stream { to: to.clone(), body, reply });
             begun.await.map_err(|_not_connected| StreamEnded)
         })
+    }
+
+    fn await_objects(&self) -> Later<'_, ()> {
+        self.0.want(Wanted::Tell(Event::AwaitObjects));
+        Box::pin(std::future::ready(()))
+    }
+
+    fn set_whole(
+        &self,
+        partition: PartitionId,
+        epoch: u64,
+        whole: BTreeSet<NodeId>,
+    ) -> Later<'_, ()> {
+        self.0.want(Wanted::Tell(Event::Objects { partition, epoch, whole }));
+        Box::pin(std::future::ready(()))
     }
 }

@@ -15,6 +15,7 @@
 use model::ChatToken;
 use serde::Deserialize;
 use serde_json::Number;
+use sha2::{Digest, Sha256};
 
 use super::reason::Reason;
 use crate::check;
@@ -52,6 +53,9 @@ pub(super) struct Expected {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(super) subject: String,
+    /// Another for everybody else, on every node the same: readers who wait are told apart by it, and it is made once for
+    /// as long as the token is remembered.
+    number: u64,
     scopes: u8,
     chats: Chats,
     /// From when on it is no longer valid, in Unix seconds, leeway included.
@@ -130,7 +134,13 @@ impl Identity {
         let words = claims.scope.as_deref().unwrap_or_default().split(' ');
         let known = words.filter_map(|word| Scope::ALL.into_iter().find(|s| s.name() == word));
         let scopes = known.fold(0, |scopes, scope| scopes | scope.bit());
-        Ok(Self { subject: claims.sub, scopes, chats: Chats::read(claims.chats)?, ends_s })
+        let (number, chats) = (number(&claims.sub), Chats::read(claims.chats)?);
+        Ok(Self { subject: claims.sub, number, scopes, chats, ends_s })
+    }
+
+    /// What tells who asks from everybody else.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether a token that was valid still is.
@@ -172,6 +182,13 @@ impl Chats {
             Some(OneOrMany::One(_) | OneOrMany::Many(_)) => Err(Reason::Claim),
         }
     }
+}
+
+/// The beginning of its hash; 0 is nobody in particular.
+fn number(subject: &str) -> u64 {
+    let digest = Sha256::digest(subject);
+    let number = digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    number.max(1)
 }
 
 /// When it ends, if it has begun and its times make sense.

@@ -77,6 +77,8 @@ pub(super) struct ReadQuery {
         (status = 200, description = "The first answer again, with `Idempotent-Replay: true`",
          body = SentShape<'static>),
         (status = 202, description = "A handler keeps it back", body = HeldShape),
+        (status = 400, description = "`invalid-request`; also where an attachment cannot be seen, or is not this chat's",
+         body = ProblemShape<'static>, content_type = "application/problem+json"),
         (status = 409, description = "`idempotency-conflict`, `chat-ended`, `chat-full` or `illegal-transition`",
          body = ProblemShape<'static>, content_type = "application/problem+json"),
         (status = 422, description = "A handler refused it: it is no part of the chat",
@@ -139,12 +141,16 @@ pub(crate) fn new_send(
     check::route(&route)?;
     check::attrs(&new.attrs)?;
     check::at_most("sent_ms", new.sent_ms.unwrap_or_default(), check::INTEGER_MAX)?;
+    let archive = new.archive.map(|new| check::archive(*new)).transpose()?.map(Box::new);
     let (text, json, base64, media_type) = (new.text, new.json, new.base64, new.media_type);
-    let body = NewBody { text, json, base64, media_type };
+    let mut body = NewBody { text, json, base64, media_type };
+    if archive.is_some() && body.is_empty() {
+        body.text = Some(String::new());
+    }
     let body = check::body(body, edge.config.message_bytes)?;
     let Placing { acks, copies } = placing;
     let (token, attrs, sent_ms) = (grant.chat(), new.attrs, new.sent_ms);
-    Ok(Send { token, key, acks, copies, sender, kind, route, body, attrs, sent_ms })
+    Ok(Send { token, key, acks, copies, sender, kind, route, body, archive, attrs, sent_ms })
 }
 
 fn sent(response: Response) -> Answered {

@@ -1,4 +1,4 @@
-//! The chat page: three static files in the binary.
+//! The chat page: static files in the binary.
 //!
 //! It may load nothing from elsewhere and run nothing that is written into it, so that a message can
 //! only ever be text.
@@ -18,8 +18,12 @@ use crate::problem::{Problem, ProblemShape};
 
 const PAGE: &str = include_str!("../web/index.html");
 const SCRIPT: &str = include_str!("../web/chat.js");
+const ASKING: &str = include_str!("../web/asking.js");
+const READING: &str = include_str!("../web/reading.js");
 const STYLE: &str = include_str!("../web/chat.css");
 const ICON: &str = include_str!("../web/icon.svg");
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page may do: use its own files, and talk to the node that it came from.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -44,7 +48,7 @@ pub(super) async fn page(_asked: Asked<Public>) -> Answered {
 #[utoipa::path(
     get, path = "/page/{file}", tag = "page",
     security(()),
-    params(("file" = String, Path, description = "`chat.js`, `chat.css` or `icon.svg`")),
+    params(("file" = String, Path, description = "`chat.js`, `asking.js`, `reading.js`, `chat.css` or `icon.svg`")),
     responses(
         (status = 200, description = "A part of the chat page", body = String),
         (status = "default", description = "A problem", body = ProblemShape<'static>,
@@ -54,7 +58,9 @@ pub(super) async fn page(_asked: Asked<Public>) -> Answered {
 /// A part of the chat page.
 pub(super) async fn file(asked: Asked<Public>) -> Answered {
     let (kind, text) = match asked.file() {
-        Some("chat.js") => ("text/javascript; charset=utf-8", SCRIPT),
+        Some("chat.js") => (JAVASCRIPT, SCRIPT),
+        Some("asking.js") => (JAVASCRIPT, ASKING),
+        Some("reading.js") => (JAVASCRIPT, READING),
         Some("chat.css") => ("text/css; charset=utf-8", STYLE),
         Some("icon.svg") => ("image/svg+xml", ICON),
         _ => return Err(Problem::new(Code::NotFound, "nothing is at this path")),

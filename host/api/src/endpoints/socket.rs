@@ -21,8 +21,8 @@ use crate::stream::{Talk, accept};
                                       `after`, `as`), `unsub` (`chat`), `send` (`chat`, `key`, `w`, `n`, `message` as for \
                                       `POST …/messages`), `typing` (`chat`, `sender`, `typing`), `read` (`chat`, `sender`, `upto`), `ping`. \
                                       From the node: `hello` (`protocol`), `authed`, `subbed` \
-                                      (`chat`, `head`), `unsubbed`, `msg` (`chat`, `message`), `passed` (`chat`, `cursor`: messages that are \
-                                      not for this reader), `gap` (`chat`, `after`: what was seen of it after this cursor was withdrawn, and what follows takes its place), `receipt` or `held` (`chat`, `key`, `replay`, `sent` or `held` as over HTTP), \
+                                      (`chat`, `head`), `unsubbed`, `msg` (`chat`, `message`), `passed` (`chat`, `cursor`: where the reader \
+                                      stands, if not at the last message shown; what was passed is not for them), `gap` (`chat`, `after`: what was seen of it after this cursor was withdrawn, and what follows takes its place), `receipt` or `held` (`chat`, `key`, `replay`, `sent` or `held` as over HTTP), \
                                       `typing`, `read` and `presence` (`chat`, and as the events of that name over `/events`), `error` (`chat`, `key`, `code`, `detail`, `problem`), `pong`, `drain` (`by_ms`: the node takes its \
                                       leave; come back to any node with the last cursor of each chat)"),
         (status = "default", description = "A problem", body = ProblemShape<'static>,

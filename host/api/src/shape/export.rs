@@ -117,6 +117,7 @@ mod tests {
             kind: "text".to_owned(),
             route: Route::Everyone,
             body,
+            archive: None,
             attrs: Attrs::new(),
             time_ms: 5,
             sent_ms: None,

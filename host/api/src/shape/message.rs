@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chat::{Durability, Page, Sent, Stored};
-use model::{Attrs, Body, ChatToken, Cursor, Message, MessageId, Redaction, Route};
+use model::{Attrs, Body, ChatToken, Cursor, Message, MessageId, Redaction, Reference, Route};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -70,6 +70,9 @@ pub(crate) struct MessageShape<'a> {
     /// Why it says nothing any more, if what it said was taken back: it has no attributes then either.
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted: Option<RedactionShape<'a>>,
+    /// What it refers to in the archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ReferenceShape<'a>>,
     /// Free pairs.
     #[schema(value_type = HashMap<String, String>)]
     attrs: &'a Attrs,
@@ -80,6 +83,19 @@ pub(crate) struct MessageShape<'a> {
     sent_ms: Option<u64>,
     /// What the handlers decided, in their order.
     stamps: Vec<StampShape<'a>>,
+}
+
+/// An object of the archive.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Reference)]
+pub(crate) struct ReferenceShape<'a> {
+    /// The collection.
+    collection: &'a str,
+    /// The key.
+    key: &'a str,
+    /// The version, in decimal.
+    #[schema(value_type = String)]
+    version: Shown<u64>,
 }
 
 /// Why a message says nothing any more.
@@ -237,6 +253,7 @@ impl<'a> MessageShape<'a> {
             base64: None,
             media_type: None,
             redacted: None,
+            archive: message.archive.as_deref().map(ReferenceShape::new),
             attrs: &message.attrs,
             time_ms: message.time_ms,
             sent_ms: message.sent_ms,
@@ -260,6 +277,13 @@ impl<'a> MessageShape<'a> {
             }
         }
         shape
+    }
+}
+
+impl<'a> ReferenceShape<'a> {
+    fn new(reference: &'a Reference) -> Self {
+        let Reference { collection, key, version } = reference;
+        Self { collection, key, version: Shown(*version) }
     }
 }
 
@@ -316,17 +340,22 @@ fn stamps(message: &Message) -> Vec<StampShape<'_>> {
 #[cfg(test)]
 mod tests {
     use super::{MessageShape, RouteShape};
-    use model::{Attrs, Body, Cursor, Message, MessageId, Redaction, Route, Stamp};
+    use model::{Attrs, Body, Cursor, Message, MessageId, Redaction, Reference, Route, Stamp};
     use serde_json::{Value, json};
     use std::sync::Arc;
 
     fn shown(body: Body) -> Value {
+        referring(body, None)
+    }
+
+    fn referring(body: Body, archive: Option<Reference>) -> Value {
         let message = Message {
             id: MessageId([0xab; 16]),
             sender: "alice".to_owned(),
             kind: "text".to_owned(),
             route: Route::Only(vec!["bob".to_owned()]),
             body,
+            archive: archive.map(Arc::new),
             attrs: Attrs::new(),
             time_ms: 5,
             sent_ms: None,
@@ -348,6 +377,18 @@ mod tests {
             "stamps": [{"plugin": "status", "version": "1", "verdict": "pass"}],
         });
         assert_eq!(shown(Body::Text("hi".to_owned())), expected);
+    }
+
+    #[test]
+    fn what_a_message_refers_to_is_named_exactly() {
+        let (collection, key) = ("attachments".to_owned(), "t/bell.jpg".to_owned());
+        let archive = Reference { collection, key, version: u64::MAX };
+        let message = referring(Body::Text("look".to_owned()), Some(archive));
+        let expected = json!({
+            "collection": "attachments", "key": "t/bell.jpg", "version": "18446744073709551615",
+        });
+        assert_eq!((&message["archive"], &message["text"]), (&expected, &json!("look")));
+        assert_eq!(shown(Body::Text("look".to_owned())).get("archive"), None);
     }
 
     #[test]

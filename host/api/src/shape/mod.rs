@@ -17,5 +17,7 @@ pub(crate) use answers::{
 pub use export::{head_line, message_line};
 pub(crate) use message::{GapShape, MessageShape, PageShape, RedactedShape, RouteShape, SentShape};
 pub(crate) use objects::{CollectionShape, ListingShape, NewCollection, StoredShape, VersionShape};
-pub(crate) use questions::{Ending, NewBody, NewChat, NewMember, NewMessage, Redacting};
+pub(crate) use questions::{
+    Ending, NewBody, NewChat, NewMember, NewMessage, NewReference, Redacting,
+};
 pub(crate) use signs::{NewMark, NewTyping, PeopleShape, ReadShape, TypingShape};

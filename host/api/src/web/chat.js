@@ -1,23 +1,16 @@
-// The chat page. It talks only to the node it came from, with the same API as everybody else: messages
-// come as server-sent events, or by long poll where those do not get through, from a cursor on either way; they
-// are sent under a key, so that trying again is safe. Whatever somebody wrote becomes text, never markup.
+// The chat page. It talks only to the node it came from, with the same API as everybody else: messages come as
+// `reading.js` finds a way for them, from a cursor; they are sent under a key, so that trying again is safe. Whatever
+// somebody wrote becomes text, never markup.
 
-const WAIT_S = 25; // of one long poll; a node allows 30
+import { ask, freshKey, insist, said, setBearer, subject, wait } from "./asking.js";
+import { Reading } from "./reading.js";
+
 const SEND_TRIES = 8; // under one key, before the person is asked
-const PAUSE_MS_MAX = 5000; // between two tries
 const FACTS_EVERY_MS = 5000; // who is in the chat, who leads it
-const STREAM_BEGINS_MS = 8000; // a stream that has said nothing by then is kept back by something in between
-const POLL_FOR_MS = 300000; // after such a stream; then it is tried again: perhaps the node was only slow
-const STREAM_AGAIN_MS = 500; // after one that has ended
-const STREAM_SILENT_MS = 40000; // a node says something every 15 s
 const TYPING_EVERY_MS = 3000; // said again; a node forgets it after 6 s
 const READ_EVERY_MS = 1000; // how far this person has read
 
-const BEARER = "carillon-bearer"; // where the access token is kept, for as long as this tab is open
-
 const $ = (id) => document.getElementById(id);
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
-const pause = (attempt) => wait(Math.random() * Math.min(PAUSE_MS_MAX, 200 * 2 ** attempt));
 
 /** An element with text in it. */
 function make(tag, className, text) {
@@ -26,120 +19,6 @@ function make(tag, className, text) {
   if (text !== undefined) element.textContent = text;
   return element;
 }
-
-// ------------------------------------------------------------------------------------------- the API
-
-/** What a node said when it did not do something; `status` 0 is a node that did not answer. */
-class Problem extends Error {
-  constructor(status, problem) {
-    super(problem.reason || problem.detail || problem.title || "no answer");
-    Object.assign(this, { status, code: problem.code, plugin: problem.plugin });
-    this.retryable = status === 0 || problem.retryable === true;
-    this.pauseMs = problem.retry_after_ms ?? 0;
-  }
-}
-
-function authorized() {
-  const bearer = sessionStorage.getItem(BEARER);
-  return bearer ? { Authorization: `Bearer ${bearer}` } : {};
-}
-
-async function ask(method, path, { body, key, signal } = {}) {
-  const headers = authorized();
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  if (key) headers["Idempotency-Key"] = key;
-  let answer;
-  try {
-    answer = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem(0, { detail: "the node does not answer" });
-  }
-  const text = await answer.text().catch(() => "");
-  let value = {};
-  try {
-    value = text ? JSON.parse(text) : {};
-  } catch {
-    value = { detail: text.slice(0, 200) };
-  }
-  if (!answer.ok) throw new Problem(answer.status, value);
-  return value;
-}
-
-/** Tries until it is answered for good. */
-async function insist(tries, call) {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await call();
-    } catch (error) {
-      if (!error.retryable || attempt + 1 >= tries) throw error;
-      await wait(error.pauseMs);
-      await pause(attempt);
-    }
-  }
-}
-
-/** Reads server-sent events and gives each to `heard(name, data, id)`; ends when the stream does. A browser's own
- *  EventSource could not bring an access token. Throws "blocked" if nothing ever arrives. */
-async function listen(path, heard) {
-  const stop = new AbortController();
-  let begun = false;
-  let timer = setTimeout(() => stop.abort(), STREAM_BEGINS_MS);
-  try {
-    const answer = await fetch(path, { headers: authorized(), signal: stop.signal });
-    if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => ({})));
-    if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new Error("blocked");
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      begun = true;
-      clearTimeout(timer);
-      timer = setTimeout(() => stop.abort(), STREAM_SILENT_MS);
-      const events = (rest + value).split("\n\n");
-      rest = events.pop();
-      for (const event of events) hand(event, heard);
-    }
-  } catch (error) {
-    if (error instanceof Problem || error.message === "blocked") throw error;
-    if (!begun && error.name === "AbortError") throw new Error("blocked");
-    throw new Problem(0, { detail: "the node does not answer" });
-  } finally {
-    clearTimeout(timer);
-    stop.abort();
-  }
-}
-
-/** One event of a stream. */
-function hand(event, heard) {
-  const fields = {};
-  for (const line of event.split("\n")) {
-    const at = line.indexOf(": ");
-    if (at > 0) fields[line.slice(0, at)] = line.slice(at + 2);
-  }
-  if (fields.id === undefined && fields.data === undefined) return;
-  heard(fields.event ?? "message", fields.data && JSON.parse(fields.data), fields.id);
-}
-
-function freshKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/** Whom the access token names; undefined without one, or with one that cannot be read. */
-function subject() {
-  try {
-    const claims = sessionStorage.getItem(BEARER).split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
-    const bytes = Uint8Array.from(atob(claims), (letter) => letter.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes)).sub;
-  } catch {
-    return undefined;
-  }
-}
-
-/** What only those say who have no token to say it for them. */
-const said = (fields) => (subject() === undefined ? fields : {});
 
 // ------------------------------------------------------------------------------------------ the door
 
@@ -169,7 +48,7 @@ $("enter").addEventListener("submit", async (event) => {
   event.preventDefault();
   const button = $("enter").querySelector("button");
   const bearer = $("bearer").value.trim();
-  if (bearer) sessionStorage.setItem(BEARER, bearer);
+  if (bearer) setBearer(bearer);
   const name = subject() ?? $("name").value.trim();
   button.disabled = true;
   try {
@@ -216,15 +95,18 @@ async function enter(token, name) {
   room.open();
 }
 
+/** What it is called how messages come. */
+const WAYS = {
+  socket: "connected",
+  events: "connected, by server-sent events",
+  poll: "connected, by long poll",
+};
+
 class Room {
   /** Ids of messages that are shown. */
   shown = new Set();
   /** Elements of own messages that were stored and have not come back yet, by id. */
   stored = new Map();
-  /** After which message this page stands. */
-  cursor = "";
-  /** Server-sent events do not get through: until when they are not tried again. */
-  pollsUntil = 0;
   /** Who was here while this page was open, by id. */
   known = new Map();
   /** Who has read up to which message. */
@@ -253,82 +135,40 @@ class Room {
     $("leave").addEventListener("click", () => this.leave());
     $("end").addEventListener("click", () => this.end());
     $("text").focus();
-    this.follow();
+    new Reading(this.token, this.name, this).follow();
     this.watch();
   }
 
-  /** Reads what comes, for ever. */
-  async follow() {
-    for (let failures = 0; ; ) {
-      try {
-        if (this.polls()) await this.poll(failures === 0);
-        else await this.stream(() => (failures = 0));
-        failures = 0;
-      } catch (problem) {
-        if (problem.message === "blocked") {
-          this.pollsUntil = Date.now() + POLL_FOR_MS;
-          continue;
-        }
-        if (!problem.retryable) {
-          state("stopped", "bad");
-          this.notice(explain(problem));
-          return;
-        }
-        state("connecting again", "bad");
-        if (failures > 1) this.notice(`${problem.message}. What was said meanwhile comes when it does.`);
-        await pause(failures++);
-      }
-    }
-  }
-
-  polls() {
-    return Date.now() < this.pollsUntil;
-  }
-
-  /** From where this page goes on. */
-  query(more) {
-    const query = new URLSearchParams({ ...said({ as: this.name }), ...more });
-    if (this.cursor) query.set("after", this.cursor);
-    return query;
-  }
-
-  connected() {
-    state(this.polls() ? "connected, by long poll" : "connected", "good");
+  /** Something gets through. What was told while nobody listened is looked up. */
+  begun(way) {
+    state(WAYS[way], "good");
     this.notice("");
+    if (way === "poll") return;
+    this.typing([]); // who types is told at the beginning
+    this.facts();
   }
 
-  /** Reads once. At once after a failure: nobody should wait to hear that the node is back. */
-  async poll(waits) {
-    const wait = this.cursor && waits ? WAIT_S : 0;
-    const page = await ask("GET", `${this.path}/messages?${this.query({ wait, limit: 200 })}`);
-    this.cursor = page.cursor;
-    this.connected();
-    if (page.gap) this.gap(page.gap);
-    for (const message of page.messages) this.show(message);
-    if (page.messages.length) this.facts();
+  message(message, way) {
+    this.show(message);
+    // A poll brings messages only.
+    if (way === "poll") this.facts();
   }
 
-  /** Reads until the stream ends. */
-  async stream(begun) {
-    let first = true;
-    await listen(`${this.path}/events?${this.query()}`, (name, data, id) => {
-      if (first) {
-        first = false;
-        begun();
-        this.connected();
-        this.typing([]); // who types is told at the beginning
-        // What was told while nobody listened is looked up.
-        this.facts();
-      }
-      if (id) this.cursor = id;
-      if (name === "gap") this.gap(data.after);
-      else if (name === "message" && data) this.show(data);
-      else if (name === "typing") this.typing(data.typing);
-      else if (name === "read") this.read(data.read);
-      else if (name === "presence") this.present(data);
-      else if (name === "problem") throw new Problem(data.status, data);
-    });
-    await wait(STREAM_AGAIN_MS);
+  /** The node takes its leave; the page comes back to it, or to another behind the same name. */
+  leaving() {
+    state("connecting again", "bad");
+  }
+
+  troubled(problem, failures) {
+    state("connecting again", "bad");
+    if (failures < 2) return;
+    const elsewhere = $("nodes").querySelector("a") ? " The other nodes have this chat, too." : "";
+    this.notice(`${problem.message}. What was said meanwhile comes when it does.${elsewhere}`);
+  }
+
+  stopped(problem) {
+    state("stopped", "bad");
+    this.notice(explain(problem));
   }
 
   /** What was shown after a message was withdrawn: it stays on the page, and looks like it. */
@@ -586,6 +426,40 @@ function heading(sender, timeMs, route) {
 
 function content(message) {
   if (message.redacted) return make("p", "text taken", takenBack(message.redacted));
+  if (message.archive) return attached(message);
+  return body(message);
+}
+
+/** What a message says, with a link to what it refers to. */
+function attached({ archive, ...rest }) {
+  const part = make("div", "");
+  if (rest.text !== "") part.append(body(rest));
+  const name = archive.key.split("/").pop();
+  const link = make("a", "text", name);
+  const key = archive.key.split("/").map(encodeURIComponent).join("/");
+  link.href = `/v1/archive/${encodeURIComponent(archive.collection)}/${key}?version=${archive.version}`;
+  link.download = name;
+  link.addEventListener("click", (event) => {
+    if (!authorized().Authorization) return;
+    event.preventDefault();
+    fetchFile(link.href, name).catch((problem) => link.replaceChildren(`${name} (${problem.message})`));
+  });
+  part.append(link);
+  return part;
+}
+
+/** Saves what only somebody with a token is given. */
+async function fetchFile(path, name) {
+  const answer = await fetch(path, { headers: authorized() });
+  if (!answer.ok) throw new Error(answer.status === 404 ? "it is gone" : "it cannot be read");
+  const saving = make("a", "");
+  saving.href = URL.createObjectURL(await answer.blob());
+  saving.download = name;
+  saving.click();
+  URL.revokeObjectURL(saving.href);
+}
+
+function body(message) {
   if (message.text !== undefined) return make("p", "text", message.text);
   if ("json" in message) return make("pre", "text", JSON.stringify(message.json, null, 2));
   return make("p", "text", `${message.media_type}, ${Math.floor((message.base64.length * 3) / 4)} bytes`);

@@ -86,6 +86,50 @@ async fn json_and_bytes_are_bodies_too() {
 }
 
 #[tokio::test]
+async fn what_a_message_refers_to_is_passed_on_and_told_with_its_version() {
+    let edge = edge().await;
+    let key = format!("{TOKEN}/bell.jpg");
+    let refers =
+        |archive: serde_json::Value| json!({"sender": "a", "archive": archive}).to_string();
+    let archive = json!({"collection": "attachments", "key": key});
+    let sent = edge.send(&refers(archive)).await;
+    assert_eq!(sent.status, 201);
+    let told = json!({"collection": "attachments", "key": key, "version": "29360128"});
+    assert_eq!(
+        (&sent.json()["message"]["archive"], &sent.json()["message"]["text"]),
+        (&told, &json!(""))
+    );
+    let Request::Send(send) = edge.pretender.last().0 else { panic!("no send") };
+    let naming = send.archive.expect("it refers to something");
+    assert_eq!((naming.key.as_str(), naming.version), (key.as_str(), None));
+    assert_eq!(send.body, Body::Text(String::new()), "it needs no words");
+    let archive = json!({"collection": "photos", "key": "a/b", "version": "18446744073709551615"});
+    let text = json!({"sender": "a", "text": "look", "archive": archive}).to_string();
+    assert_eq!(edge.send(&text).await.json()["message"]["archive"], archive);
+    edge.pretender.forget();
+    for (bad, field) in [
+        (json!({"key": key}), "collection"),
+        (json!({"collection": "attachments"}), "key"),
+        (json!({"collection": "attachments", "key": ""}), "archive.key"),
+        (json!({"collection": "attachments", "key": format!("{TOKEN}/../x")}), "archive.key"),
+        (json!({"collection": "attachments", "key": "x".repeat(1_025)}), "archive.key"),
+        (json!({"collection": "a/b", "key": key}), "archive.collection"),
+        (json!({"collection": "attachments", "key": key, "version": "+7"}), "archive.version"),
+        (json!({"collection": "attachments", "key": key, "version": "x"}), "archive.version"),
+        (json!({"collection": "attachments", "key": key, "version": 7}), "archive.version"),
+        (json!({"collection": "attachments", "key": key, "size": 7}), "size"),
+        (json!(["attachments", key]), "archive"),
+        (json!("attachments"), "archive"),
+    ] {
+        let refused = edge.send(&refers(bad.clone())).await;
+        let detail = refused.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((refused.status, refused.code().as_str()), (400, "invalid-request"), "{bad}");
+        assert!(detail.contains(field), "{bad}: {detail}");
+    }
+    assert!(edge.pretender.asked().is_empty());
+}
+
+#[tokio::test]
 async fn what_a_message_said_is_taken_back() {
     let edge = edge().await;
     let path = format!("/v1/chats/{TOKEN}/messages/{}", "01".repeat(16));

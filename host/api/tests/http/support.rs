@@ -282,6 +282,10 @@ fn message(send: chat::Send) -> Message {
         kind: send.kind,
         route: send.route,
         body: send.body,
+        archive: send.archive.map(|naming| {
+            let chat::Naming { collection, key, version } = *naming;
+            Arc::new(model::Reference { collection, key, version: version.unwrap_or(7 << 22) })
+        }),
         attrs: send.attrs,
         time_ms: 8,
         sent_ms: send.sent_ms,
@@ -300,6 +304,7 @@ fn stored(text: &str) -> Stored {
         kind: "text".to_owned(),
         route: model::Route::Everyone,
         body: model::Body::Text(text.to_owned()),
+        archive: None,
         attrs: Attrs::new(),
         time_ms: 8,
         sent_ms: None,

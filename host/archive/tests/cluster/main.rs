@@ -8,10 +8,13 @@
     reason = "a test ends where a step fails"
 )]
 
+mod cleared;
+mod compared;
 mod listed;
 mod lost;
 mod memory;
 mod mended;
+mod moved;
 mod objects;
 mod schedules;
 mod stalled;

@@ -201,7 +201,7 @@ async fn what_a_node_outside_holds_is_given_back_once_all_members_have_it() {
 }
 
 /// Waits until compaction has collected all that a node knows of a key.
-async fn given_back(cluster: &Cluster, index: usize, key: &Name) {
+pub(crate) async fn given_back(cluster: &Cluster, index: usize, key: &Name) {
     let engine = cluster.node(index).archive().engine().clone();
     eventually("it to be given back", async || {
         let (engine, key) = (engine.clone(), key.clone());

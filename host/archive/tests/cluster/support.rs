@@ -1,7 +1,7 @@
 //! Nodes of one process on real sockets and files, each with a runtime of its own, so that one can be killed: no
 //! goodbye, nothing flushed. They have archives and no chats; their logs are numbered here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use archive::{Append, Archive};
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions, Position, Spread};
+use model::ChatToken;
 use registry::Registry;
 use replication::core::{Outcome, Timings};
 use replication::{
@@ -35,6 +36,8 @@ pub(crate) struct Cluster {
     registry: Registry,
     authority: Arc<Authority>,
     copies: u8,
+    /// How long the ring must be the same before partitions follow it.
+    settle: Duration,
     /// What must stay free on each node's disk.
     reserves: Vec<u64>,
     /// How their archives are set up, but for their process lives.
@@ -61,6 +64,8 @@ struct Numbers {
     replication: Replication,
     next: Mutex<BTreeMap<PartitionId, (u64, u64)>>,
     archive: OnceLock<Archive>,
+    /// The chats that there are.
+    chats: Mutex<BTreeSet<ChatToken>>,
 }
 
 impl Append for Numbers {
@@ -81,6 +86,10 @@ impl Append for Numbers {
 
     fn give_up(&self, partition: PartitionId, _epoch: u64) {
         self.next.lock().unwrap().remove(&partition);
+    }
+
+    fn has_chat(&self, _: PartitionId, _: u64, chat: ChatToken) -> Option<bool> {
+        Some(self.chats.lock().unwrap().contains(&chat))
     }
 }
 
@@ -140,10 +149,28 @@ impl Cluster {
         Self::start_on(Arc::new(SystemDisk), nodes, change).await
     }
 
+    /// Whose partitions follow the ring once it was the same for so long.
+    pub(crate) async fn start_moving(
+        nodes: usize,
+        settle: Duration,
+        change: impl Fn(&mut archive::Config),
+    ) -> Self {
+        Self::start_all(Arc::new(SystemDisk), nodes, settle, change).await
+    }
+
     /// With archives on another disk.
     pub(crate) async fn start_on(
         disk: Arc<dyn Disk>,
         nodes: usize,
+        change: impl Fn(&mut archive::Config),
+    ) -> Self {
+        Self::start_all(disk, nodes, Timings::default().settle, change).await
+    }
+
+    async fn start_all(
+        disk: Arc<dyn Disk>,
+        nodes: usize,
+        settle: Duration,
         change: impl Fn(&mut archive::Config),
     ) -> Self {
         let mut config = archive::Config { undecided: UNDECIDED, ..archive::Config::default() };
@@ -154,6 +181,7 @@ impl Cluster {
             registry,
             authority: Arc::new(Authority::new("test").unwrap()),
             copies: u8::try_from(nodes.min(3)).unwrap(),
+            settle,
             reserves: vec![0; nodes],
             config,
             disk,
@@ -183,6 +211,12 @@ impl Cluster {
         self.restart(index).await;
     }
 
+    /// Starts a node whose disk has room again.
+    pub(crate) async fn restart_roomy(&mut self, index: usize) {
+        self.reserves[index] = 0;
+        self.restart(index).await;
+    }
+
     /// Starts a node, as a process would: folder, registry, log, archive, sockets, tasks.
     pub(crate) async fn restart(&mut self, index: usize) {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -190,6 +224,7 @@ impl Cluster {
         let session = self.registry.session(&node);
         let (path, copies, reserve) = (self.data(index), self.copies, self.reserves[index]);
         let (authority, config_of) = (Arc::clone(&self.authority), self.config);
+        let settle = self.settle;
         let disk = Arc::clone(&self.disk);
         let started = runtime.spawn(async move {
             let count: Partitions = PARTITIONS.try_into().unwrap();
@@ -202,13 +237,15 @@ impl Cluster {
             let positions = folder.positions().to_vec();
             let credentials = Credentials::new(&authority.issue(&node).unwrap()).unwrap();
             let parts = Parts { session, credentials, folder, log: log.clone(), restored, notices };
-            let config = config(node, count, copies, positions);
+            let mut config = config(node, count, copies, positions);
+            config.timings.settle = settle;
             let (replication, driver) = replication::bind(config, parts).unwrap();
             let tasks = Tasks::current(Stop::default());
             let numbers = Arc::new(Numbers {
                 replication: replication.clone(),
                 next: Mutex::default(),
                 archive: OnceLock::new(),
+                chats: Mutex::default(),
             });
             let config = archive::Config { boot, ..config_of };
             let append = Arc::<Numbers>::clone(&numbers);
@@ -244,7 +281,7 @@ impl Cluster {
 
     /// Which node leads the partition of a chat's objects.
     pub(crate) fn primary(&self, token: &str) -> usize {
-        let token: model::ChatToken = token.parse().expect("a token");
+        let token: ChatToken = token.parse().expect("a token");
         let node = self.nodes.iter().flatten().next().expect("somebody lives");
         let partition = node.replication.partitions().of_key(&token.key());
         let view = node.replication.view(partition);
@@ -303,6 +340,17 @@ impl Cluster {
 impl Node {
     pub(crate) fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// From now on there is a chat of this token, or none any more.
+    pub(crate) fn has_chat(&self, token: &str, there: bool) {
+        let token: ChatToken = token.parse().expect("a token");
+        let mut chats = self.numbers.chats.lock().unwrap();
+        if there {
+            chats.insert(token)
+        } else {
+            chats.remove(&token)
+        };
     }
 
     /// From now on it takes streams, and says nothing on them.
@@ -401,8 +449,8 @@ pub(crate) fn engine_at(
     let config = ArchiveConfig {
         node: node.clone(),
         store,
-        spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d") }],
-        reserve_bytes,
+        spaces: vec![SpaceConfig { id: 1, root: home.join("spaces.d"), takes: true }],
+        reserve: Reserve::Bytes(reserve_bytes),
         value_file_bytes_max: 64 << 20,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),

@@ -33,6 +33,7 @@ mod tests {
             kind: "text".into(),
             route: Route::Everyone,
             body: Body::Text(text.into()),
+            archive: None,
             attrs: Attrs::new(),
             sent_ms: None,
         }

@@ -113,6 +113,25 @@ async fn a_chat_that_ends_is_archived_once_and_forgotten_when_its_plan_says() {
 }
 
 #[tokio::test]
+async fn four_chats_are_archived_at_a_time_and_the_others_after_them() {
+    let (policy, shelf) = (Policy::new(|_, _| Ok(archive(None))), Shelf::new());
+    let stage = stage(&policy, &shelf, None);
+    shelf.before.forget_permits(1_000);
+    let mut over = Vec::new();
+    for _chat in 0..6 {
+        over.push(ended(&stage).await);
+    }
+    stage.sees(|| shelf.begun() == 4).await;
+    stage.sweeps().await;
+    assert_eq!(shelf.begun(), 4, "the other two have no place");
+    shelf.before.add_permits(1_000);
+    for token in over {
+        kept(&stage, token).await;
+    }
+    assert_eq!(shelf.begun(), 6);
+}
+
+#[tokio::test]
 async fn the_node_keeps_for_longer_than_a_plan_asks_if_it_is_told_to() {
     let (policy, shelf) = (Policy::new(|_, _| Ok(archive(Some(1)))), Shelf::new());
     let stage = stage(&policy, &shelf, Some(Duration::from_millis(DAY_MS)));

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod again;
 #[cfg(test)]
+mod attaching;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod collecting;

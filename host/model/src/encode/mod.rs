@@ -1,7 +1,7 @@
 //! Entries as bytes.
 //!
 //! The first byte says what a log entry's payload is: 0 is replication's opening record and not ours, [`OBJECT`]
-//! is the archive's, 1 is [`v1`], 2 is [`v2`], 3 is [`v3`], 4 is [`v4`], 5 is [`v5`]. A later version gets its own number and its own
+//! is the archive's, 1 is [`v1`], 2 is [`v2`], 3 is [`v3`], 4 is [`v4`], 5 is [`v5`], 6 is [`v6`]. A later version gets its own number and its own
 //! module, and decodes into today's [`Entry`]. An entry is written in the lowest version that can say it, so that a node
 //! of the version before reads what it can understand. The bytes are described in `docs/formats.md`.
 
@@ -10,6 +10,7 @@ pub mod v2;
 pub mod v3;
 pub mod v4;
 pub mod v5;
+pub mod v6;
 
 use crate::{ChatToken, Entry};
 
@@ -56,7 +57,10 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
     if v3::says(entry) {
         return write(v3::KIND, entry);
     }
-    if v4::says(entry) { write(v4::KIND, entry) } else { v5::encode(entry) }
+    if v4::says(entry) {
+        return write(v4::KIND, entry);
+    }
+    if v5::says(entry) { write(v5::KIND, entry) } else { v6::encode(entry) }
 }
 
 /// The entry in a payload of any version.
@@ -70,6 +74,7 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
         Some(&v3::KIND) => v3::decode(payload),
         Some(&v4::KIND) => v4::decode(payload),
         Some(&v5::KIND) => v5::decode(payload),
+        Some(&v6::KIND) => v6::decode(payload),
         Some(_) | None => Err(DecodeError::Kind),
     }
 }
@@ -78,7 +83,7 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 /// them. `None`: it is no entry.
 pub fn chat_of(payload: &[u8]) -> Option<ChatToken> {
     match payload.split_first()? {
-        (&(v1::KIND | v2::KIND | v3::KIND | v4::KIND | v5::KIND), rest) => {
+        (&(v1::KIND | v2::KIND | v3::KIND | v4::KIND | v5::KIND | v6::KIND), rest) => {
             rest.first_chunk().copied().map(ChatToken)
         }
         _ => None,
@@ -114,7 +119,7 @@ fn read(kind: u8, payload: &[u8]) -> Result<Entry, DecodeError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecodeError, chat_of, decode, encode, v1, v2, v3, v4, v5};
+    use super::{DecodeError, chat_of, decode, encode, v1, v2, v3, v4, v5, v6};
     use crate::{Answer, Change, ChatToken, Entry, MessageId, Remembered};
 
     #[test]
@@ -143,6 +148,7 @@ mod tests {
             (entry(Change::Planned(Default::default())), v4::KIND),
             (entry(Change::Kept { archive: None }), v4::KIND),
             (entry(redact), v5::KIND),
+            (entry(Change::Detached { version: 7 }), v6::KIND),
         ] {
             let bytes = encode(&entry).unwrap();
             assert_eq!(bytes[0], kind);
@@ -150,7 +156,7 @@ mod tests {
             assert_eq!(decode(&bytes), Ok(entry));
         }
         assert_eq!(decode(&[0, 1]), Err(DecodeError::Kind));
-        assert_eq!(decode(&[6, 1]), Err(DecodeError::Kind));
+        assert_eq!(decode(&[7, 1]), Err(DecodeError::Kind));
         assert_eq!(decode(&[]), Err(DecodeError::Kind));
         assert_eq!((chat_of(&[0; 40]), chat_of(&[1; 10])), (None, None));
     }

@@ -42,7 +42,9 @@ pub(super) fn says(entry: &Entry) -> bool {
     };
     answers
         && entry.changes.iter().all(|change| match change {
-            Change::Message(message) => !matches!(message.body, Body::Redacted(_)),
+            Change::Message(message) => {
+                !matches!(message.body, Body::Redacted(_)) && message.archive.is_none()
+            }
             Change::Create { .. }
             | Change::Join { .. }
             | Change::Leave { .. }
@@ -69,7 +71,9 @@ pub(super) fn says(entry: &Entry) -> bool {
             | Change::Planned(_)
             | Change::Kept { .. }
             | Change::Redact { .. }
-            | Change::Standing(_) => false,
+            | Change::Standing(_)
+            | Change::Detach { .. }
+            | Change::Detached { .. } => false,
         })
 }
 
@@ -90,6 +94,7 @@ mod tests {
             kind: "text".into(),
             route: Route::Only(vec!["bob".into()]),
             body: Body::Text("hello".into()),
+            archive: None,
             attrs: Attrs::from([("a".into(), "b".into())]),
             time_ms: 300,
             sent_ms: Some(299),

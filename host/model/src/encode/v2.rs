@@ -60,6 +60,7 @@ mod tests {
             kind: "text".into(),
             route: Route::Everyone,
             body: Body::Text("hello".into()),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: 300,
             sent_ms: None,

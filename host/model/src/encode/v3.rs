@@ -65,6 +65,7 @@ mod tests {
             kind: "text".into(),
             route: Route::Everyone,
             body: Body::Text("bad".into()),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: 300,
             sent_ms: Some(299),

@@ -36,13 +36,14 @@ pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
 
 /// Whether this version can say it.
 pub(super) fn says(entry: &Entry) -> bool {
-    entry.changes.iter().all(|change| match change {
+    let newer = |change: &Change| match change {
         Change::Message(message) | Change::Hold { message, .. } | Change::Asked(message) => {
-            !matches!(message.body, Body::Redacted(_))
+            matches!(message.body, Body::Redacted(_))
         }
-        Change::Redact { .. } | Change::Standing(_) => false,
-        _ => true,
-    })
+        Change::Redact { .. } | Change::Standing(_) => true,
+        _ => false,
+    };
+    super::v5::says(entry) && !entry.changes.iter().any(newer)
 }
 
 #[cfg(test)]

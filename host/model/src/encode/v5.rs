@@ -1,10 +1,10 @@
 //! Entry, version 5: the byte 5, then the entry in postcard, and nothing after it.
 //!
 //! The same as version 4 with more changes behind those that it has, that a message was taken back and what is planned for a
-//! chat that goes on; and with messages that say nothing any more.
+//! chat that goes on; and with messages that say nothing any more. It does not know that a message can refer to the archive.
 
 use super::DecodeError;
-use crate::Entry;
+use crate::{Change, Entry};
 
 /// The first byte of a payload that holds an entry of this version.
 pub const KIND: u8 = 5;
@@ -12,8 +12,12 @@ pub const KIND: u8 = 5;
 /// An entry's payload.
 ///
 /// # Errors
-/// [`DecodeError::TooLong`] when nobody would read it again.
+/// [`DecodeError::Kind`] for an entry that this version cannot say, [`DecodeError::TooLong`] when nobody
+/// would read it again.
 pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
+    if !says(entry) {
+        return Err(DecodeError::Kind);
+    }
     super::write(KIND, entry)
 }
 
@@ -22,7 +26,23 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>, DecodeError> {
 /// # Errors
 /// [`DecodeError`]. Nothing that the bytes claim is believed before it is there.
 pub fn decode(payload: &[u8]) -> Result<Entry, DecodeError> {
-    super::read(KIND, payload)
+    let entry = super::read(KIND, payload)?;
+    if !says(&entry) {
+        let what = "a change or a message that version 5 does not have";
+        return Err(DecodeError::Broken(what.to_owned()));
+    }
+    Ok(entry)
+}
+
+/// Whether this version can say it.
+pub(super) fn says(entry: &Entry) -> bool {
+    entry.changes.iter().all(|change| match change {
+        Change::Message(message) | Change::Hold { message, .. } | Change::Asked(message) => {
+            message.archive.is_none()
+        }
+        Change::Detach { .. } | Change::Detached { .. } => false,
+        _ => true,
+    })
 }
 
 #[cfg(test)]
@@ -45,6 +65,7 @@ mod tests {
             kind: "text".into(),
             route: Route::Everyone,
             body: Body::Redacted(Arc::new(redaction)),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: 300,
             sent_ms: None,

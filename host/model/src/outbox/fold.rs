@@ -193,6 +193,7 @@ mod tests {
                 kind: kind.into(),
                 route: route.clone(),
                 body: Body::Text("hello".into()),
+                archive: None,
                 attrs: Attrs::new(),
                 time_ms: 1,
                 sent_ms: None,

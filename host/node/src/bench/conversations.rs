@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use client::Target;
+use client::{Socket, Target};
 use runtime::{Instant, Stop};
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -19,7 +19,6 @@ use super::door::{Ask, Door, text_after};
 use super::latency::Latencies;
 use super::load::{Load, Place};
 use super::readers::{Way, follow};
-use super::socket::Socket;
 use super::{place, rate};
 
 /// Sockets that send at once, and messages of each that are on their way.
@@ -37,6 +36,8 @@ const ROOMS: usize = 100;
 const JOINERS: usize = 32;
 /// So long readers have before somebody speaks, and one second more for each thousand.
 const GATHER: Duration = Duration::from_secs(2);
+/// So long nothing is done between readers and people.
+const QUIET: Duration = Duration::from_secs(15);
 /// Ticks of the processor's clock in a second, as Linux counts them for everybody.
 const TICKS: f64 = 100.0;
 
@@ -218,7 +219,10 @@ async fn pipeline(
         if under_way.is_empty() {
             return Ok(());
         }
-        socket.flush().await?;
+        // Answers that came together are answered together.
+        if !socket.has_more() {
+            socket.flush().await?;
+        }
         let answer = socket.hear().await?;
         let Some(key) = text_after(answer.as_bytes(), r#""key":""#) else { continue };
         let Some(began) = under_way.remove(key) else { continue };
@@ -320,6 +324,8 @@ async fn presence(wanted: &Wanted, door: &mut Door) -> io::Result<Presence> {
         places.push(place(door, chat, false).await?);
     }
     let places = Arc::new(places);
+    // What readers of before left behind is not counted; whoever is there now is not silent for long enough to be.
+    runtime::sleep(QUIET).await;
     join_all(wanted, &places, in_each).await?;
     let before = share(wanted.measured).await;
     let stop = Stop::default();

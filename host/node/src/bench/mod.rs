@@ -13,7 +13,6 @@ mod latency;
 mod load;
 mod readers;
 mod report;
-mod socket;
 
 use std::io;
 use std::path::PathBuf;

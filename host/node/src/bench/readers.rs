@@ -3,14 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use client::{Page, Target};
+use client::{Page, Socket, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::conversations::Arrivals;
 use super::door::{Ask, Door, text_after};
 use super::load::Place;
-use super::socket::Socket;
 
 /// Before a reader comes back who was refused or cut off.
 const PAUSE: Duration = Duration::from_millis(50);

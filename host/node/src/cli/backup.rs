@@ -12,7 +12,7 @@ use replication::{NotFounded, Remains};
 use segment::{Backup, BackupError, Road};
 use serde_json::json;
 
-use super::{Problem, chain, output};
+use super::{Problem, chain, of_spaces, output};
 use crate::config::{Config, RegistryKind};
 use crate::joining;
 use crate::opening;
@@ -321,6 +321,7 @@ impl From<BackupError> for Problem {
             BackupError::OtherNode { .. } | BackupError::OtherPartitions { .. } => {
                 Self::usage(what, "Name the backup and the configuration of one node")
             }
+            BackupError::Spaces(error) => Self::failed(what, of_spaces(&error)),
             BackupError::Disk { .. } => Self::failed(what, "See that it can be read and written"),
         }
     }

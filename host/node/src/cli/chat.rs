@@ -6,13 +6,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use client::{Body, Client, Error, Message, NewChat, NewMessage, Options, Route};
+use client::{Body, Client, Error, Message, NewChat, NewMessage, Options, Reference, Route};
 use model::{Attrs, ChatToken};
 use serde_json::{Value, json};
 
 use super::bearer::BearerArgs;
 use super::export::Export;
-use super::{Problem, chain, output, waiting};
+use super::{Problem, archive, chain, output, waiting};
 
 /// How long somebody at a shell waits where nothing listens: a node that restarts may be back, a wrong
 /// address never is.
@@ -72,14 +72,16 @@ struct Create {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  carillon chat send 0123456789abcdef0123456789abcdef \"hello\" --as \
+                        alice\n  carillon chat send 0123456789abcdef0123456789abcdef --attach bell.jpg --as \
                         alice\n\nAfter an unknown outcome, send again with the --key that was printed: \
                         it is stored once."
 )]
 struct Send {
     /// The chat
     token: String,
-    /// What to say
-    text: String,
+    /// What to say; with --attach it may be left out
+    #[arg(required_unless_present = "attach")]
+    text: Option<String>,
     /// Who says it; an access token says it by itself
     #[arg(long = "as", value_name = "NAME")]
     sender: Option<String>,
@@ -89,6 +91,9 @@ struct Send {
     /// Only these see it, with commas between them
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     only: Vec<String>,
+    /// A file that goes with it: stored first, and gone when the message is taken back
+    #[arg(long, value_name = "FILE")]
+    attach: Option<String>,
     /// How many nodes must hold it before the answer; the commit quorum if not said
     #[arg(long, value_name = "W")]
     acks: Option<u8>,
@@ -215,18 +220,25 @@ impl Send {
         }
         let key = self.key.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         let route = if self.only.is_empty() { Route::Everyone } else { Route::Only(self.only) };
+        let archive = match &self.attach {
+            Some(file) => Some(archive::attach(&client, token, &key, file).await?),
+            None => None,
+        };
         let message = NewMessage {
             sender: self.sender.unwrap_or_default(),
             kind: Some(self.kind),
             route,
-            body: Body::Text(self.text),
+            body: Body::Text(self.text.unwrap_or_default()),
+            archive,
             attrs: Attrs::new(),
             sent_ms: Some(runtime::wall_ms()),
             key: Some(key.clone()),
             acks: self.acks,
         };
-        let sent = waiting::answer(&client, client.send(token, &message)).await;
-        let sent = sent.map_err(|error| unsent(error, &key))?;
+        let sent = match waiting::answer(&client, client.send(token, &message)).await {
+            Ok(sent) => sent,
+            Err(error) => return Err(unsent(&client, error, &message, &key).await),
+        };
         self.common.print(&sent.id, || {
             json!({
                 "id": sent.id.to_string(), "cursor": sent.cursor, "durability": sent.durability,
@@ -360,6 +372,7 @@ fn message_json(message: &Message) -> Value {
         ("time_ms", json!(message.time_ms)),
         ("stamps", json!(stamps)),
     ];
+    fields.extend(message.archive.as_ref().map(|archive| ("archive", json!(archive))));
     fields.extend(message.sent_ms.map(|sent_ms| ("sent_ms", json!(sent_ms))));
     match &message.body {
         Body::Text(text) => fields.push(("text", json!(text))),
@@ -380,6 +393,10 @@ fn message_json(message: &Message) -> Value {
 
 /// A message as one line for people.
 fn message_line(message: &Message) -> String {
+    let archive = message.archive.as_ref().map_or_else(String::new, |archive| {
+        let Reference { collection, key, .. } = archive;
+        format!(" [{}/{}]", one_line(collection), one_line(key))
+    });
     let said = match &message.body {
         Body::Text(text) | Body::Json(text) => one_line(text),
         Body::Bytes { media_type, bytes } => format!("({media_type}, {} bytes)", bytes.len()),
@@ -390,7 +407,7 @@ fn message_line(message: &Message) -> String {
         "text" => String::new(),
         kind => format!(" [{}]", one_line(kind)),
     };
-    format!("{}{kind}: {said}", one_line(&message.sender))
+    format!("{}{kind}: {said}{archive}", one_line(&message.sender))
 }
 
 /// A message cannot pretend to be two, nor drive a terminal.
@@ -404,16 +421,24 @@ fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// A send that failed may be repeated; with its key that is safe.
-fn unsent(error: Error, key: &str) -> Problem {
+/// A send that failed may be repeated; with its key that is safe. What was stored for it goes again if it is stored nowhere.
+async fn unsent(client: &Client, error: Error, message: &NewMessage, key: &str) -> Problem {
     let unknown = match error.problem() {
         Some(problem) => problem.outcome.as_deref() == Some("unknown"),
         None => matches!(error, Error::Lost { .. } | Error::Timeout { .. }),
     };
+    let refused = error.problem().is_some_and(|problem| {
+        !unknown && !problem.retryable && problem.code != "idempotency-conflict"
+    });
     let mut problem = Problem::from(error);
     if unknown {
         problem.fix =
             format!("It may be stored: send it again with --key {key}, which stores it once");
+    }
+    if let Some(archive) = message.archive.as_ref().filter(|_| refused)
+        && let Err(error) = archive::detach(client, archive).await
+    {
+        output::note(format_args!("carillon: {} stays for now: {error}", archive.key));
     }
     problem
 }
@@ -457,7 +482,7 @@ fn advice(problem: &client::Problem) -> String {
 #[cfg(test)]
 mod tests {
     use super::{message_json, message_line, one_line};
-    use client::{Body, Cursor, Message, Route};
+    use client::{Body, Cursor, Message, Reference, Route};
     use model::{Attrs, MessageId};
 
     fn message(kind: &str, body: Body) -> Message {
@@ -468,6 +493,7 @@ mod tests {
             kind: kind.to_owned(),
             route: Route::Everyone,
             body,
+            archive: None,
             attrs: Attrs::new(),
             time_ms: 5,
             sent_ms: None,
@@ -482,6 +508,11 @@ mod tests {
         let other = message("chat.status", Body::Json("{}".to_owned()));
         assert_eq!(message_line(&other), "ali\\nce [chat.status]: {}");
         assert_eq!(one_line("plain"), "plain");
+        let (collection, key) = ("attachments".to_owned(), "t/a\nb".to_owned());
+        let archive = Some(Reference { collection, key, version: Some("7".to_owned()) });
+        let look = Message { archive, ..message("text", Body::Text("look".to_owned())) };
+        assert_eq!(message_line(&look), "ali\\nce: look [attachments/t/a\\nb]");
+        assert_eq!(message_json(&look)["archive"]["version"], "7");
     }
 
     #[test]

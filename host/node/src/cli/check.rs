@@ -8,9 +8,10 @@ use clap::Args;
 use plugin::{Kind, Plugin};
 use replication::{Credentials, Pem, TlsError};
 
-use super::{Problem, chain, online, output};
+use super::{Problem, chain, of_spaces, online, output};
 use crate::config::{AuthMode, Draft, Faults};
 use crate::handlers;
+use crate::objects;
 
 /// Checks a configuration: every fault with its line, and the plugins it names.
 #[derive(Debug, Args)]
@@ -66,6 +67,7 @@ impl Check {
         keys(&mut draft);
         digest(&mut draft);
         tokens(&mut draft);
+        spaces(&mut draft);
         let loaded = Self::plugins(&mut draft);
         // Why the plugins could not be looked at matters only if nothing else is wrong.
         let config = draft.finish()?;
@@ -164,6 +166,17 @@ fn tokens(draft: &mut Draft) {
         let what = format!("twilio.auth_token_file, {file}: {}", chain(&error));
         let fix = "Write the account's auth token there, and nothing else; chmod 600";
         draft.fault("twilio.auth_token_file", what, fix.to_owned());
+    }
+}
+
+/// What is wrong with the folders for value files.
+fn spaces(draft: &mut Draft) {
+    if !["node", "storage.spaces"].into_iter().all(|path| draft.is_sound(path)) {
+        return;
+    }
+    for error in objects::faults(draft.config()) {
+        let fix = of_spaces(&error).to_owned();
+        draft.fault("storage.spaces", format!("storage.spaces: {}", chain(&error)), fix);
     }
 }
 

@@ -35,7 +35,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use compile::compiler;
 pub use problem::{Exit, Problem};
 
-pub(crate) use problem::chain;
+pub(crate) use problem::{chain, of_spaces};
 
 #[derive(Debug, Parser)]
 #[command(

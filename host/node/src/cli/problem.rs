@@ -6,6 +6,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use segment::archive::OpenError;
+
 use crate::assemble::StartError;
 
 /// What people see on standard error, and what the shell sees.
@@ -121,13 +123,28 @@ impl From<StartError> for Problem {
             StartError::Http(_) | StartError::Quic(_) => {
                 Self::failed(what, "Stop what listens there, or choose another port")
             }
-            StartError::Log(_) | StartError::Archive(_) => {
-                Self::failed(what, "See docs/operations.md before another start")
-            }
+            StartError::Archive(error) => Self::failed(what, of_spaces(&error)),
+            StartError::Log(_) => Self::failed(what, "See docs/operations.md before another start"),
             StartError::Replication(_) | StartError::Ended(_) | StartError::NotLed { .. } => {
                 Self::failed(what, "See the log above")
             }
         }
+    }
+}
+
+/// What to do about an archive that cannot be opened.
+pub(crate) const fn of_spaces(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::SpaceMissing { .. } => {
+            "Mount the disk of that folder; for a new space name a folder that is empty or not there"
+        }
+        OpenError::ForeignSpace { .. } => "Name folders of this node in storage.spaces",
+        OpenError::SpaceNotConfigured { .. } => {
+            "Name its folder in storage.spaces again; how a disk is given up docs/operations.md says"
+        }
+        OpenError::SpaceTwice { .. } => "Remove the folder that is a copy, or was copied from",
+        OpenError::ReadOnly { .. } => "Let this node write there, or name another folder",
+        _ => "See docs/operations.md before another start",
     }
 }
 

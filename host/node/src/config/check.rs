@@ -8,17 +8,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::read::Reading;
-use super::sections::{AuthMode, Idle, Positions, Rate};
+use super::{AuthMode, Idle, Positions, Rate};
 use super::{
-    Config, Fault, LimitsConfig, RegistryKind, Size, Span, persistence, registry, services, twilio,
+    Config, Fault, LimitsConfig, RegistryKind, Size, Span, persistence, registry, services,
+    storage, twilio,
 };
 
 /// The most copies a partition can have: an ensemble is a handful of nodes, and quorums are counted in
 /// one round.
 const COPIES_MAX: u8 = 7;
-/// A value file smaller than what is preallocated ahead would be rolled over all the time.
-const VALUE_FILE_MIN: Size = Size(64 << 20);
-const VALUE_FILE_MAX: Size = Size(1 << 30);
 /// A message and its effects must fit one log entry.
 const MESSAGE_BYTES_MAX: Size = Size(1 << 20);
 /// Positions of one node; more do not spread a load better.
@@ -46,6 +44,7 @@ pub(super) fn relations(config: &Config, reading: &mut Reading<'_>) {
     twilio::relations(config, reading);
     services::relations(config, reading);
     persistence::relations(config, reading);
+    storage::relations(config, reading);
 }
 
 impl Config {
@@ -182,11 +181,6 @@ fn certificates(config: &Config, reading: &mut Reading<'_>) {
 }
 
 fn bounds(config: &Config, reading: &mut Reading<'_>) {
-    let file = config.storage.value_file;
-    if !(VALUE_FILE_MIN..=VALUE_FILE_MAX).contains(&file) {
-        let fix = format!("Write {VALUE_FILE_MIN} to {VALUE_FILE_MAX}");
-        reading.fault("storage.value_file", format!("storage.value_file is {file}"), fix);
-    }
     let every = config.collect.every;
     if every < COLLECT_EVERY_MIN {
         let fix = format!("Write {COLLECT_EVERY_MIN} or more");

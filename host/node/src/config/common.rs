@@ -9,7 +9,7 @@ use std::path::Path;
 use super::{Config, Draft, Faults};
 
 /// What a demo decides by itself, and how.
-const OWN: [(&str, &str); 12] = [
+const OWN: [(&str, &str); 13] = [
     ("cluster", "a demo is a cluster of its own"),
     ("node", "a demo names its nodes, and --dir says where they keep everything"),
     ("http", "--http-port says where the nodes of a demo listen"),
@@ -21,6 +21,7 @@ const OWN: [(&str, &str); 12] = [
     ("log", "--log says what a demo logs"),
     ("replication.copies", "--nodes says how many hold what: all, and three at most"),
     ("replication.commit", "--nodes says how many hold what: all, and three at most"),
+    ("storage.spaces", "--dir says where the nodes of a demo keep everything"),
     ("replication.spread", "all nodes of a demo are on one machine"),
 ];
 
@@ -87,9 +88,10 @@ mod tests {
     #[test]
     fn what_a_demo_does_not_follow_is_told_with_its_line_all_at_once() {
         let sections = "[cluster]\nname = \"x\"\n[node]\n[http]\n[admin]\n[quic]\n[registry]\n[ring]\n\
-                        [auth]\n[log]\n[replication]\ncopies = 3\ncommit = 2\nspread = \"node\"\n";
+                        [auth]\n[log]\n[replication]\ncopies = 3\ncommit = 2\nspread = \"node\"\n\
+                        [storage]\nspaces = []\n";
         let told = load(sections).unwrap_err();
-        assert!(told.contains("has 12 faults"), "{told}");
+        assert!(told.contains("has 13 faults"), "{told}");
         for (line, what) in
             [(1, "[cluster] cannot"), (9, "[auth] cannot"), (12, "replication.copies")]
         {

@@ -6,34 +6,41 @@
 //! are parts, not settings.
 
 mod check;
+mod collect;
 mod common;
 mod draft;
 mod fault;
+mod listeners;
 mod persistence;
 mod plugins;
 mod read;
 mod registry;
+mod replication;
+mod ring;
 mod sections;
 mod services;
+mod storage;
 mod twilio;
 mod units;
 
 use std::path::{Path, PathBuf};
 
+pub use collect::{Collect, Forget};
 pub use draft::Draft;
 pub use fault::{Fault, Faults};
+pub use listeners::{AdminListener, Listener, Quic};
 pub use persistence::Persistence;
 pub use plugins::{
     Ceiling, GrantConfig, GuardConfig, LimitsConfig, OnFailure, PluginConfig, Rollouts, Share,
 };
 pub use registry::{Registry, RegistryKind};
-pub use sections::{
-    Auth, AuthMode, Cluster, Collect, Forget, Idle, Limits, Listener, Log, LogFormat, NodeSection,
-    Positions, Presence, Quic, Rate, Replication, Ring, Spread, Storage,
-};
+pub use replication::{Rate, Replication, Spread};
+pub use ring::{Positions, Ring};
+pub use sections::{Auth, AuthMode, Cluster, Limits, Log, LogFormat, NodeSection, Presence};
 pub use services::{From, Order, ServiceConfig};
+pub use storage::{Space, SpaceClass, Storage};
 pub use twilio::Twilio;
-pub use units::{Reserve, Size, Span};
+pub use units::{Idle, Reserve, Size, Span};
 
 use read::{Reading, Section};
 
@@ -84,13 +91,6 @@ pub struct Config {
     pub channels: std::collections::BTreeMap<String, String>,
     /// Who is told what is said, by name.
     pub services: std::collections::BTreeMap<String, ServiceConfig>,
-}
-
-/// Where operators connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdminListener {
-    /// The address.
-    pub listen: std::net::SocketAddr,
 }
 
 impl Config {
@@ -174,7 +174,8 @@ impl Config {
         let quic = [&mut self.quic.cert, &mut self.quic.key, &mut self.quic.ca];
         let own = [&mut self.node.data, &mut self.auth.jwks, &mut self.registry.digest_file];
         let tokens = [&mut self.twilio.auth_token_file];
-        for path in plugins.chain(secrets).chain(quic).chain(own).chain(tokens) {
+        let spaces = self.storage.spaces.iter_mut().map(|space| &mut space.path);
+        for path in plugins.chain(secrets).chain(quic).chain(own).chain(tokens).chain(spaces) {
             // An empty path means that the thing is not there, and stays empty.
             if !path.as_os_str().is_empty() {
                 *path = folder.join(&*path);

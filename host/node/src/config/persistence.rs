@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::read::{Reading, Section};
-use super::sections::Idle;
+use super::units::Idle;
 
 /// Chats that are archived at once at most: each reads a log and fills an upload.
 const PARALLEL_MAX: u16 = 64;

@@ -8,8 +8,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::Config;
-use super::read::{FromKey, Reading, Section, text};
-use super::sections::words;
+use super::read::{FromKey, Reading, Section, text, words};
 use super::units::{Size, Span};
 
 /// `[plugins.NAME]`.

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::draft::Spoiled;
 use super::fault::{Fault, line_of};
-use super::units::{Reserve, Size, Span};
+use super::units::{Idle, Reserve, Size, Span};
 
 /// A value that can be read from one key.
 pub(super) trait FromKey: Sized {
@@ -122,6 +122,41 @@ impl<'t> Section<'t> {
         Self { path, table, asked: Vec::new() }
     }
 
+    /// Reads the table under `key`, whose keys `take` takes: what it leaves is unknown.
+    pub(super) fn within<'r>(
+        &mut self,
+        reading: &mut Reading<'r>,
+        key: &str,
+        take: impl FnOnce(&mut Self, &mut Reading<'r>),
+    ) {
+        let mut table = self.section(reading, key);
+        take(&mut table, reading);
+        table.done(reading);
+    }
+
+    /// The tables in the list under `key`, each to be asked for its keys and to be [`done`](Section::done);
+    /// `None` if there is no such list.
+    pub(super) fn tables(&mut self, reading: &mut Reading<'_>, key: &str) -> Option<Vec<Self>> {
+        let path = self.path_of(key);
+        reading.known.push(path.clone());
+        let value = self.value(reading, key)?;
+        let mut tables = Vec::new();
+        for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+            let path = format!("{path}.{}", index + 1);
+            if let DeValue::Table(table) = item.get_ref() {
+                reading.note(&path, item);
+                tables.push(Self { path, table: Some(table), asked: Vec::new() });
+            }
+        }
+        if value.as_array().is_some_and(|items| items.len() == tables.len()) {
+            return Some(tables);
+        }
+        let fix =
+            format!("Write a list of tables, as in {key} = [{{ path = \"/disk2/carillon\" }}]");
+        reading.spoil(&path, format!("{path} is not a list of tables"), fix);
+        None
+    }
+
     /// The names of this table's keys, for tables whose keys the operator chooses.
     pub(super) fn names(&self) -> Vec<String> {
         self.table
@@ -196,6 +231,14 @@ impl<T: FromKey> FromKey for Option<T> {
     }
 }
 
+/// A span of time, or none where `off` is written.
+pub(super) fn span_or_off(value: &DeValue<'_>, wanted: &str) -> Result<Option<Span>, String> {
+    if text(value, wanted)? == "off" {
+        return Ok(None);
+    }
+    Span::from_key(value).map(Some).map_err(|_not_a_time| wanted.to_owned())
+}
+
 impl FromKey for String {
     fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
         Ok(text(value, "a text in quotes")?.to_owned())
@@ -217,6 +260,13 @@ impl FromKey for Size {
 impl FromKey for Span {
     fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
         text(value, "a duration in quotes, as in \"5s\"")?.parse()
+    }
+}
+
+impl FromKey for Idle {
+    fn from_key(value: &DeValue<'_>) -> Result<Self, String> {
+        let span = span_or_off(value, "\"off\", or how long nothing may happen: \"20s\"")?;
+        Ok(span.map_or(Self::Off, Self::After))
     }
 }
 
@@ -267,6 +317,21 @@ macro_rules! whole_numbers {
 }
 
 whole_numbers!(u8, u16, u32, u64, usize);
+
+/// One of a few words.
+macro_rules! words {
+    ($type:ty, $wanted:literal, $($word:literal => $value:expr),+) => {
+        impl $crate::config::read::FromKey for $type {
+            fn from_key(value: &toml::de::DeValue<'_>) -> Result<Self, String> {
+                match $crate::config::read::text(value, $wanted)? {
+                    $($word => Ok($value),)+
+                    _ => Err($wanted.to_owned()),
+                }
+            }
+        }
+    };
+}
+pub(super) use words;
 
 #[cfg(test)]
 mod tests {

@@ -7,10 +7,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use toml::de::DeValue;
-
-use super::read::{FromKey, Reading, Section, text};
-use super::sections::words;
+use super::read::{Reading, Section, words};
 use super::units::Span;
 use super::{Config, Quic};
 

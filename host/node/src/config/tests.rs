@@ -100,6 +100,42 @@ fn refuses(cases: &[(&str, &str)]) {
 }
 
 #[test]
+fn folders_of_objects_are_named_once_and_hold_data() {
+    refuses(&[
+        (
+            "[storage]\nspaces = [\"/a\"]\n",
+            "line 2: storage.spaces is not a list of tables. Write a list",
+        ),
+        ("[storage]\nspaces = \"/a\"\n", "line 2: storage.spaces is not a list of tables"),
+        (
+            "[storage]\nspaces = [{}]\n",
+            "line 2: storage.spaces.1 has no path. Name a folder, as in",
+        ),
+        (
+            "[[storage.spaces]]\npath = \"/a\"\npth = \"/b\"\n",
+            "line 3: unknown key storage.spaces.1.pth. Did you mean `path`",
+        ),
+        (
+            "[storage]\nspaces = [\n{ path = \"a\" },\n{ path = \"a\", class = \"data\" }]\n",
+            "line 4: storage.spaces names a twice. Name each folder once",
+        ),
+        (
+            "[storage]\nspaces = [{ path = \"/a\", class = \"log\" }]\n",
+            "line 2: storage.spaces.1.class is log, and logs are in node.data",
+        ),
+        (
+            "[storage]\nspaces = [{ path = \"/a\", class = \"logs\" }]\n",
+            "line 2: storage.spaces.1.class is not a value it can have. Write \"data\" or \"log\"",
+        ),
+        ("[storage]\ngrace = \"59m\"\n", "line 2: storage.grace is 59m. Write 1h or more"),
+    ]);
+    let text = "[storage]\ngrace = \"1h\"\nspaces = [{ path = \"a\" }, { path = \"/b\", class = \"data\" }]\n";
+    let config = Config::parse(text, Path::new("/etc/carillon")).unwrap();
+    let paths: Vec<_> = config.storage.spaces.iter().map(|space| space.path.clone()).collect();
+    assert_eq!(paths, [Path::new("/etc/carillon/a"), Path::new("/b")]);
+}
+
+#[test]
 fn rates_and_ages_are_what_a_node_can_keep_to() {
     refuses(&[
         (

@@ -15,6 +15,15 @@ pub struct Size(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+/// How long nothing may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// For ever.
+    Off,
+    /// So long.
+    After(Span),
+}
+
 /// How much of the disk stays free for what must still work when it is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserve {
@@ -28,6 +37,16 @@ const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 <
 
 const SPANS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+impl Idle {
+    /// How long, if that has an end.
+    pub const fn span(self) -> Option<Duration> {
+        match self {
+            Self::Off => None,
+            Self::After(span) => Some(span.0),
+        }
+    }
+}
 
 impl Size {
     /// The number of bytes, where memory is meant.

@@ -1,59 +1,21 @@
 //! What changes between a decision and what comes of it: a pause, a take-over, an entry that is gone.
 
-#![expect(clippy::unwrap_used, reason = "what a test needs is there, or it fails")]
-
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use model::{Attrs, ChatToken, Outcall};
-use outbox::{Call, Condition, Hook, Point};
-use tokio::sync::Semaphore;
+use outbox::{Call, Condition, Point};
 
+use crate::gate::Gate;
 use crate::outside::SECOND;
 use crate::rig::{CRM, Rig, crm};
 use crate::service::{Does, Service};
 
-/// Holds what is about to be sent.
-struct Gate {
-    reached: Arc<AtomicUsize>,
-    opens: Arc<Semaphore>,
-}
-
-impl Gate {
-    fn new() -> (Self, Hook) {
-        let (reached, opens) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
-        let gate = Self { reached: Arc::clone(&reached), opens: Arc::clone(&opens) };
-        let hook = Hook::new(move |_node, point| {
-            let (reached, opens) = (Arc::clone(&reached), Arc::clone(&opens));
-            async move {
-                if point == Point::Sending {
-                    reached.fetch_add(1, Ordering::SeqCst);
-                    opens.acquire().await.unwrap().forget();
-                }
-            }
-        });
-        (gate, hook)
-    }
-
-    /// Until so many were about to be sent.
-    async fn is_reached(&self, rig: &Rig, count: usize) {
-        rig.until("an attempt", || {
-            let reached = self.reached.load(Ordering::SeqCst);
-            if reached >= count { Ok(()) } else { Err(reached) }
-        })
-        .await;
-    }
-
-    fn opens(&self) {
-        self.opens.add_permits(1000);
-    }
-}
-
 /// T-I5, at the attempt: what was decided by a leader is not sent by a node that is none.
 #[tokio::test]
 async fn what_a_deposed_node_was_about_to_send_is_not_sent_by_it() {
-    let (rig, service, (gate, hook)) = (Rig::new(1), Service::start().await, Gate::new());
+    let (rig, service, (gate, hook)) =
+        (Rig::new(1), Service::start().await, Gate::at(Point::Sending));
     let _old = rig.start_hooked("a", vec![crm(&service)], hook);
     let said = rig.says(0, 0..3);
     gate.is_reached(&rig, 1).await;
@@ -69,7 +31,8 @@ async fn what_a_deposed_node_was_about_to_send_is_not_sent_by_it() {
 /// T-I8, at the attempt: what was decided before a pause is not sent after it.
 #[tokio::test]
 async fn what_was_about_to_be_sent_when_a_service_was_paused_waits() {
-    let (rig, service, (gate, hook)) = (Rig::new(1), Service::start().await, Gate::new());
+    let (rig, service, (gate, hook)) =
+        (Rig::new(1), Service::start().await, Gate::at(Point::Sending));
     let node = rig.start_hooked("a", vec![crm(&service)], hook);
     let said = rig.says(0, 0..3);
     gate.is_reached(&rig, 1).await;

@@ -17,7 +17,8 @@ use model::{
     Attrs, Body, Change, ChatToken, Entry, Frozen, FrozenId, Lane, Message, MessageId, Outbox,
     OutboxChange, OutboxEntry, Outcall, Route, encode, is_outbox,
 };
-use outbox::{Call, Desk, Hook, Later, Reply, Services};
+use outbox::{Access, Call, Desk, Hook, Later, Reply, Services};
+use registry::Session;
 use replication::core::{Outcome, Why};
 use segment::{Chain, LogEntry};
 use tokio::sync::{Semaphore, oneshot};
@@ -34,6 +35,8 @@ pub(crate) struct Seat {
     node: NodeId,
     ledger: Ledger,
     hook: Option<Hook>,
+    /// With the registry, if there is one.
+    pub(crate) session: Option<Arc<Session>>,
 }
 
 #[derive(Debug)]
@@ -115,8 +118,14 @@ impl Ledger {
     }
 
     /// A place for a node, which waits for `hook` between its steps.
-    pub(crate) fn seat(&self, node: &str, hook: Option<Hook>) -> Arc<Seat> {
-        Arc::new(Seat { node: node.parse().expect("a name"), ledger: self.clone(), hook })
+    pub(crate) fn seat(
+        &self,
+        node: &str,
+        hook: Option<Hook>,
+        session: Option<Session>,
+    ) -> Arc<Seat> {
+        let (node, ledger) = (node.parse().expect("a name"), self.clone());
+        Arc::new(Seat { node, ledger, hook, session: session.map(Arc::new) })
     }
 
     /// Somebody is to be told of what is committed from now on.
@@ -136,6 +145,7 @@ impl Ledger {
             kind: "text".to_owned(),
             route: Route::Everyone,
             body: Body::Text(text.to_owned()),
+            archive: None,
             attrs: Attrs::new(),
             time_ms: turn,
             sent_ms: None,
@@ -306,6 +316,10 @@ impl Seat {
 impl Desk for Seat {
     fn node(&self) -> NodeId {
         self.node.clone()
+    }
+
+    fn registry(&self) -> Access {
+        self.session.clone().map_or(Access::Absent, Access::There)
     }
 
     fn hook(&self) -> Option<&Hook> {

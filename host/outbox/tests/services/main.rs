@@ -3,10 +3,13 @@
 
 mod bad_services;
 mod changing;
+mod gate;
 mod ledger;
 #[expect(dead_code, reason = "other stories need the rest of it")]
 #[path = "../../../transaction/tests/services/outside.rs"]
 mod outside;
+mod remembering;
 mod rig;
 mod schedules;
 mod service;
+mod turns;

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use model::Dialect;
 use outbox::{Hook, Keep, Order, ServiceConfig, ServiceView, Services};
+use registry::{Cas, Registry, Session};
 use runtime::{EnteredClock, SimulatedClock, Stop, Tasks};
+use serde_json::Value;
+use tempfile::TempDir;
 use transaction::{BatchLimits, Names, Retry, Sender, SenderConfig};
 
 use crate::ledger::{Ledger, Seat};
@@ -30,14 +33,23 @@ pub(crate) const CRM: &str = "crm";
 /// A cluster in memory.
 pub(crate) struct Rig {
     pub(crate) ledger: Ledger,
+    books: Option<Books>,
     clock: SimulatedClock,
     passed: Cell<Duration>,
     _entered: EnteredClock,
 }
 
+/// The registry of a cluster, with a session of nobody's.
+struct Books {
+    registry: Registry,
+    reader: Session,
+    _folder: TempDir,
+}
+
 /// A node that runs.
 pub(crate) struct Node {
     pub(crate) services: Services,
+    seat: Arc<Seat>,
     tasks: Tasks,
 }
 
@@ -47,7 +59,16 @@ impl Rig {
         let clock = SimulatedClock::new();
         let entered = clock.enter();
         let ledger = Ledger::new(partitions, "a");
-        Self { ledger, clock, passed: Cell::default(), _entered: entered }
+        Self { ledger, books: None, clock, passed: Cell::default(), _entered: entered }
+    }
+
+    /// The same, with a registry.
+    pub(crate) fn with_registry(partitions: u16) -> Self {
+        let folder = TempDir::new().unwrap();
+        let registry = Registry::embedded(folder.path()).unwrap();
+        let reader = registry.session(&"nobody".parse().unwrap());
+        let books = Some(Books { registry, reader, _folder: folder });
+        Self { books, ..Self::new(partitions) }
     }
 
     /// Starts a node.
@@ -62,21 +83,28 @@ impl Rig {
         configs: Vec<ServiceConfig>,
         sends: SenderConfig,
     ) -> Node {
-        self.start_at(self.ledger.seat(name, None), configs, sends)
+        self.start_at(self.seat(name, None), configs, sends)
     }
 
     /// Starts a node that waits for this between its steps.
     pub(crate) fn start_hooked(&self, name: &str, configs: Vec<ServiceConfig>, hook: Hook) -> Node {
-        self.start_at(self.ledger.seat(name, Some(hook)), configs, SenderConfig::default())
+        self.start_at(self.seat(name, Some(hook)), configs, SenderConfig::default())
+    }
+
+    fn seat(&self, name: &str, hook: Option<Hook>) -> Arc<Seat> {
+        let node = name.parse().unwrap();
+        let session = self.books.as_ref().map(|books| books.registry.session(&node));
+        self.ledger.seat(name, hook, session)
     }
 
     fn start_at(&self, seat: Arc<Seat>, configs: Vec<ServiceConfig>, sends: SenderConfig) -> Node {
         let tasks = Tasks::current(Stop::default());
         let sender = Sender::new(sends).unwrap();
         let names = Names { cluster: "example.org".to_owned() };
-        let services = Services::start(seat, Arc::new(sender), configs, &names, &tasks);
+        let desk = Arc::clone(&seat);
+        let services = Services::start(desk, Arc::new(sender), configs, &names, &tasks);
         self.ledger.tells(&services);
-        Node { services, tasks }
+        Node { services, seat, tasks }
     }
 
     /// Says texts in a partition.
@@ -93,6 +121,23 @@ impl Rig {
         }
     }
 
+    /// Waits for what the registry is writing: its thread knows nothing of the clock.
+    async fn writes(&self) {
+        let Some(books) = &self.books else { return };
+        // What was written before this is written when this was refused.
+        let (key, data) = ("nothing".to_owned(), Some(Vec::new()));
+        let refused = books.reader.cas(Cas { key, expect: Some(1), data }).await;
+        assert!(refused.unwrap().is_err());
+        self.settles().await;
+    }
+
+    /// What stands in the registry.
+    pub(crate) async fn stands(&self, key: &str) -> Option<Value> {
+        self.writes().await;
+        let value = self.books.as_ref().unwrap().reader.get(key).await.unwrap()?;
+        Some(serde_json::from_slice(&value.data).unwrap())
+    }
+
     /// Lets everybody do all that needs no time.
     pub(crate) async fn acts(&self) {
         for _often in 0..20 {
@@ -105,7 +150,11 @@ impl Rig {
         let end = self.passed.get() + time;
         while self.passed.get() < end {
             self.settles().await;
-            self.passed.set(end.min(self.passed.get() + STEP));
+            let before = self.passed.replace(end.min(self.passed.get() + STEP));
+            // Often enough: everything that the registry is asked for may take seconds.
+            if before.as_secs() < self.passed.get().as_secs() {
+                self.writes().await;
+            }
             self.clock.set(self.passed.get());
         }
         self.settles().await;
@@ -129,6 +178,20 @@ impl Rig {
         .await;
         assert_eq!(service.taken(), said);
         service.checks(&self.ledger);
+    }
+
+    /// Until it has taken just this of a partition, in this order.
+    pub(crate) async fn arrives_in(&self, service: &Service, partition: u16, said: &[String]) {
+        let begins = format!("{partition}-");
+        let ours = || -> Vec<String> {
+            service.taken().into_iter().filter(|text| text.starts_with(&begins)).collect()
+        };
+        self.until("everything to arrive", || {
+            let taken = ours();
+            if taken.len() >= said.len() { Ok(()) } else { Err(taken) }
+        })
+        .await;
+        assert_eq!(ours(), said);
     }
 
     /// Until a service is owed nothing, which the log knows.
@@ -162,6 +225,14 @@ impl Node {
     /// It is gone in the middle of whatever it did.
     pub(crate) async fn dies(self) {
         self.tasks.finish().await;
+        if let Some(session) = &self.seat.session {
+            session.end().await;
+        }
+    }
+
+    /// It reaches the registry no more, or again.
+    pub(crate) fn cuts(&self, cut: bool) {
+        self.seat.session.iter().for_each(|session| session.set_cut(cut));
     }
 }
 

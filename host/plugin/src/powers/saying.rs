@@ -30,6 +30,10 @@ fn send(state: &mut State, draft: wit::Draft) -> Answer<String> {
     let route = convert::route(route).map_err(fault)?;
     let body = convert::body(content).map_err(fault)?;
     let attrs = convert::attrs(attrs).map_err(fault)?;
+    if attrs.contains_key(check::ARCHIVE) {
+        let rule = format!("what handlers say refers to nothing: leave {} out", check::ARCHIVE);
+        return Err(error("invalid", rule));
+    }
     let ids = &mut call.ids;
     let id = MessageId::derive(ids.partition, ids.chat, ids.epoch, ids.turn, ids.next_index);
     let names = match &route {

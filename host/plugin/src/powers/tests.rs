@@ -119,6 +119,15 @@ fn the_roster_is_paged_in_the_order_of_joining() {
 }
 
 #[test]
+fn what_a_handler_says_refers_to_nothing() {
+    let mut state = started();
+    let mut said = draft("note", wit::Route::Everyone, "text/plain", b"look");
+    said.attrs = vec![("carillon.archive".to_owned(), "{}".to_owned())];
+    assert_eq!(code(post::Host::send(&mut state, said)), "invalid");
+    assert_eq!(effects(state), []);
+}
+
+#[test]
 fn a_post_is_promised_the_id_it_will_have() {
     let mut state = started();
     let only = wit::Route::Only(vec!["alice".to_owned()]);
@@ -290,6 +299,7 @@ fn only_who_holds_a_message_lets_it_go_and_once() {
         kind: "text".to_owned(),
         route: Route::Everyone,
         body: Body::Text("hello".to_owned()),
+        archive: None,
         attrs: Attrs::new(),
         time_ms: 1,
         sent_ms: None,

@@ -101,6 +101,7 @@ pub(crate) fn said(kind: &str, body: Body) -> Said {
         kind: kind.to_owned(),
         route: Route::Everyone,
         body,
+        archive: None,
         attrs: Attrs::new(),
         time_ms: 1_700_000_000_000,
         sent_ms: None,

@@ -7,6 +7,8 @@
 //! new ensemble, seals the *old* one, and opens when enough of the *new* one hold the opening entry. Who
 //! dies on the way leaves a record that the old ensemble takes over from, as if nothing had been tried.
 //!
+//! A member that is still there goes only when enough of the others have all objects ([`objects`](super::objects)).
+//!
 //! The commit quorum of the new epoch is the one this node is configured with, as far as the new ensemble
 //! can meet it: so a partition that grows from one member to three gets the quorum of three.
 
@@ -17,6 +19,7 @@ use super::candidate::Candidate;
 use super::event::Roster;
 use super::follower::Follower;
 use super::learner::Learner;
+use super::objects::Objects;
 use super::partition::{Doing, Known, Partition};
 use super::plan::{Aim, Ensembles};
 use super::roster::Wanted;
@@ -36,6 +39,8 @@ pub(super) struct Changing {
     claim: Option<PartitionRecord>,
     /// Nothing is tried before.
     not_before: Time,
+    /// Who has all objects.
+    pub(super) objects: Objects,
 }
 
 /// A change that is about to be made.
@@ -50,7 +55,8 @@ struct Hold {
 impl Changing {
     /// Of an epoch that begins.
     pub(super) fn new(now: Time) -> Self {
-        Self { began: now, learner: None, hold: None, claim: None, not_before: Time::ZERO }
+        let (not_before, objects) = (Time::ZERO, Objects::default());
+        Self { began: now, learner: None, hold: None, claim: None, not_before, objects }
     }
 
     /// Whether sends wait for a change.
@@ -136,7 +142,8 @@ impl Partition {
             }
             return;
         }
-        match self.aim(cx) {
+        let aim = self.aim(cx);
+        match self.once_objects_allow(cx, aim) {
             Aim::Nothing => {
                 self.dismiss_learner(cx);
                 self.hand_back(cx);

@@ -173,6 +173,18 @@ pub enum Event {
     Drain,
     /// Takes that back: what comes to this node is taken over again.
     StayOn,
+    /// From now on a member that is there is dropped only once enough of the others have all objects.
+    AwaitObjects,
+    /// Who has all objects of a partition that this node leads, as was found out a moment ago. It counts for half a
+    /// minute.
+    Objects {
+        /// Which partition.
+        partition: PartitionId,
+        /// In which epoch.
+        epoch: u64,
+        /// Members that know every object and lack nothing of any.
+        whole: BTreeSet<NodeId>,
+    },
 }
 
 /// Who there is, and who should hold what. Several nodes may see it differently for a while: it decides

@@ -32,6 +32,7 @@ mod leader;
 mod learner;
 mod member;
 mod mending;
+mod objects;
 mod opening;
 mod pace;
 mod partition;
@@ -150,6 +151,14 @@ impl Core {
                 let known = self.with(partition, |at, cx| at.confirm(cx, token));
                 self.unknown(known, token);
             }
+            Event::HandOver { .. } | Event::Drain | Event::StayOn => self.give_away(event),
+            Event::Objects { .. } | Event::AwaitObjects => self.on_objects(event),
+        }
+    }
+
+    /// What this node leads others are to lead, or not any more.
+    fn give_away(&mut self, event: Event) {
+        match event {
             Event::HandOver { partition } => {
                 self.with(partition, Partition::begin_hand_over);
             }
@@ -162,6 +171,7 @@ impl Core {
                 self.each(Partition::touch);
                 self.each(Partition::consider);
             }
+            _ => {}
         }
     }
 

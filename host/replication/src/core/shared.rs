@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) ready: bool,
     /// Nothing is taken over any more.
     pub(super) draining: bool,
+    /// Somebody keeps objects beside the logs, and says who has them.
+    pub(super) awaits_objects: bool,
     /// Since when the disk is full.
     pub(super) full: Option<Time>,
     /// Who is on the ring.
@@ -78,6 +80,7 @@ impl Shared {
             session: Err(Time::ZERO),
             ready: true,
             draining: false,
+            awaits_objects: false,
             full: None,
             roll: Roll::default(),
             feeding: BTreeSet::new(),

@@ -27,6 +27,7 @@ pub(super) struct Glance {
     learner: Option<(u64, u64)>,
     /// How often another ensemble was wanted.
     wanted: u64,
+    awaits_objects: bool,
     stale: Time,
     damaged: bool,
     unreadable: bool,
@@ -57,6 +58,7 @@ impl Partition {
             stores: nodes.iter().map(|member| member.store).collect(),
             wanted: self.wanted_nodes(),
             learners: self.learners(cx),
+            awaits_objects: self.awaits_objects(),
             leading: self.leading(),
             live: self.live(cx),
             closed_for: self.closed_for(cx),
@@ -110,7 +112,9 @@ impl Partition {
         };
         let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.version);
         let base = self.tail.base().seq;
-        let now = Glance { end, commit, base, learner, wanted, stale, ..self.shown };
+        let awaits_objects = self.awaits_objects();
+        let now =
+            Glance { end, commit, base, learner, wanted, awaits_objects, stale, ..self.shown };
         if now != self.shown {
             self.look(cx, now);
         }
@@ -119,6 +123,10 @@ impl Partition {
     fn look(&mut self, cx: &mut Shared, now: Glance) {
         self.shown = now;
         cx.tell(Step::Viewed { partition: self.id });
+    }
+
+    fn awaits_objects(&self) -> bool {
+        matches!(&self.doing, Doing::Lead(leader) if leader.changing.objects.asked)
     }
 
     fn role(&self, cx: &Shared) -> Role {

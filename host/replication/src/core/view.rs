@@ -46,6 +46,9 @@ pub struct PartitionView {
     pub wanted: Vec<NodeId>,
     /// As primary: whom it gives the log, so that they can become members.
     pub learners: Vec<LearnerView>,
+    /// As primary: a member that is there is to be dropped, which waits until it is known that enough others have all
+    /// objects.
+    pub awaits_objects: bool,
     /// This node is primary and enough others are there to say so.
     pub leading: bool,
     /// Members that are not suspected, this one included.

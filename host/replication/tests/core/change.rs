@@ -94,6 +94,40 @@ fn what_is_sent_during_a_change_waits_and_is_not_lost() {
     }
 }
 
+fn whole(stage: &mut Stage, names: &[&str]) {
+    let epoch = stage.view("a").epoch;
+    let whole = names.iter().map(|name| id(name)).collect();
+    stage.tell("a", Event::Objects { partition: P, epoch, whole });
+}
+
+/// A log is caught up with soon, and the bytes of objects are not: who has neither is no copy.
+#[test]
+fn a_member_that_is_there_goes_once_enough_of_the_others_have_all_objects() {
+    let mut stage = stage(&["a", "b", "c"], &["d", "e"], 2);
+    send(&mut stage, "a", &["one"]);
+    stage.tell("a", Event::AwaitObjects);
+    stage.ring(&["a", "b", "c", "d", "e"], &[], &["a", "d", "b"]);
+    stage.run(10 * MINUTE);
+    assert_eq!(stage.ensemble(P), "abc", "nobody said who has them");
+    assert!(stage.view("a").awaits_objects, "and that is asked");
+    whole(&mut stage, &["a", "c"]);
+    stage.run(MINUTE);
+    assert_eq!(stage.ensemble(P), "abc", "c is to go, and of the others only a has them");
+    whole(&mut stage, &["a", "b"]);
+    stage.until("d for c", |stage| open_with(stage, "adb"));
+    stage.run(SECOND);
+    // d owes everything now.
+    stage.ring(&["a", "b", "c", "d", "e"], &["b"], &["a", "d", "e"]);
+    for _ in 0..20 {
+        whole(&mut stage, &["a", "b"]);
+        stage.run(10 * SECOND);
+    }
+    assert_eq!(stage.ensemble(P), "adb", "b says it goes, and is there");
+    // It is gone: nobody waits for it.
+    stage.kill("b");
+    stage.until("e for b", |stage| open_with(stage, "ade"));
+}
+
 /// A stage on which b and c sync nothing, and d, which the ring wants, holds everything.
 fn only_a_learner_holds_it(sabotage: Sabotage) -> (Stage, u64) {
     let mut stage = Stage::with_others(&["a", "b", "c"], &["d"], 1, 2);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::Reserve;
 use crate::archive::{
     Adler32, ArchiveConfig, Closing, Md5, Opening, Operation, Slice, SpaceConfig, UnifiedId,
     Upload, Versioning,
@@ -16,8 +17,8 @@ fn opened(folder: &std::path::Path) -> Archive {
         home: folder.join("home"),
         node: "n1".parse().unwrap(),
         store: 1,
-        spaces: vec![SpaceConfig { id: 1, root: folder.join("data") }],
-        reserve_bytes: 0,
+        spaces: vec![SpaceConfig { id: 1, root: folder.join("data"), takes: true }],
+        reserve: Reserve::Bytes(0),
         value_file_bytes_max: 1 << 20,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),

@@ -32,6 +32,8 @@ pub struct Digesting {
 }
 
 const MODULUS: u64 = 65_521;
+/// So much is taken at a time: what one digest has read is still near the processor when the next one comes to it.
+const BLOCK_BYTES: usize = 32 << 10;
 
 impl Table {
     /// Of no sequence.
@@ -56,11 +58,39 @@ impl Digesting {
         Self { md5: md5::Context::new(), adler32: adler2::Adler32::new(), size: 0 }
     }
 
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut digesting = Self::new();
+        digesting.push(bytes);
+        digesting
+    }
+
     /// These bytes follow.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.md5.consume(bytes);
-        self.adler32.write_slice(bytes);
+        for block in bytes.chunks(BLOCK_BYTES) {
+            self.md5.consume(block);
+            self.adler32.write_slice(block);
+        }
         self.size = self.size.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    }
+
+    /// These bytes follow; what they are by themselves is told.
+    pub fn push_apart(&mut self, bytes: &[u8]) -> (Md5, Adler32) {
+        if self.size == 0 {
+            self.push(bytes);
+            return self.clone().finish();
+        }
+        let mut apart = Self::new();
+        for block in bytes.chunks(BLOCK_BYTES) {
+            apart.push(block);
+            self.md5.consume(block);
+        }
+        let size = apart.size;
+        let (md5, adler32) = apart.finish();
+        let joined = Adler32(self.adler32.checksum()).followed_by(adler32, size);
+        self.adler32 = adler2::Adler32::from_checksum(joined.0);
+        self.size = self.size.saturating_add(size);
+        (md5, adler32)
     }
 
     /// How many there were.
@@ -170,6 +200,18 @@ mod tests {
         let (one, other) = (vec![0xff; 200_003], vec![0xfe; 131_071]);
         let joined = Adler32::of(&one).followed_by(Adler32::of(&other), 131_071);
         assert_eq!(joined, Adler32::of(&[one, other].concat()));
+    }
+
+    #[test]
+    fn sequences_are_digested_apart_and_together() {
+        let sequences = [vec![0xff; 70_001], Vec::new(), vec![0xfe; 131_071], vec![7]];
+        let mut whole = Digesting::new();
+        for sequence in &sequences {
+            assert_eq!(whole.push_apart(sequence), (Md5::of(sequence), Adler32::of(sequence)));
+        }
+        let all = sequences.concat();
+        assert_eq!(whole.size(), 201_073);
+        assert_eq!(whole.finish(), (Md5::of(&all), Adler32::of(&all)));
     }
 
     proptest! {

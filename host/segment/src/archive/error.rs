@@ -14,18 +14,25 @@ pub enum OpenError {
     /// No space is configured. Nothing was changed; name at least one.
     #[error("the archive has no space: configure one")]
     NoSpaces,
-    /// Two spaces have the same number. Nothing was changed; number them differently.
-    #[error("space {space} is configured twice")]
+    /// Two folders are the same space. Nothing was changed; one is a copy, remove it.
+    #[error("{folder} is space {space}, and so is another folder: remove the one that is a copy")]
     SpaceTwice {
         /// Its number.
         space: u32,
+        /// One of the folders.
+        folder: PathBuf,
     },
-    /// A space that was used is not configured any more. Nothing was changed; configure it again, what it
-    /// holds is in no other.
-    #[error("space {space} was used and is not configured any more: configure it again")]
+    /// A space that was used is not configured any more, and holds value files or is not there to be looked into.
+    /// Nothing was changed; configure it again, what it holds is in no other.
+    #[error(
+        "space {space}, which was in {folder}, is not configured any more, and holds value files or cannot be \
+         looked into: configure its folder again"
+    )]
     SpaceNotConfigured {
         /// Its number.
         space: u32,
+        /// Where it was.
+        folder: PathBuf,
     },
     /// A space has no marker: its disk is not mounted, or the folder is not a space. Nothing was changed;
     /// mount it, or name an empty folder for a new space.

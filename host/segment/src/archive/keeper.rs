@@ -15,6 +15,8 @@ const REST: u32 = 4;
 const SCRUB_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// A scrub goes on in steps of so many bytes, between which its position is kept.
 const STEP_BYTES: u64 = 64 << 20;
+/// The figures of the spaces are told this often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The thread looks at the clock this often.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -30,8 +32,13 @@ pub(crate) fn run(shared: &Arc<Shared>, keeping: Keeping) {
     let pace = Pace::limited(&shared.bell, keeping.bytes_per_second);
     let mut compact_at = runtime::now() + COMPACT_EVERY;
     let mut scrub_at = runtime::now() + TICK;
+    let mut tell_at = runtime::now();
     while !shared.bell.wait(TICK) {
         let now = runtime::now();
+        if now >= tell_at {
+            shared.tell_spaces();
+            tell_at = now + TELL_EVERY;
+        }
         if now >= compact_at {
             match compaction::pass(shared, runtime::wall_ms(), &pace) {
                 Ok(done) if done.files > 0 => tracing::info!(?done, "the archive was compacted"),

@@ -47,6 +47,17 @@ pub(crate) fn active(uploads: usize) {
     gauge!("carillon_archive_uploads").set(f64::from(u32::try_from(uploads).unwrap_or(u32::MAX)));
 }
 
+/// A space has so many value files, and so much is free on its disk.
+pub(crate) fn space(space: u32, files: usize, free: Option<u64>) {
+    let label = [("space", space.to_string())];
+    let files = f64::from(u32::try_from(files).unwrap_or(u32::MAX));
+    gauge!("carillon_archive_space_files", &label).set(files);
+    // In MiB, of which a number without fractions can count enough.
+    let free = free.map(|free| f64::from(u32::try_from(free >> 20).unwrap_or(u32::MAX)));
+    gauge!("carillon_archive_space_free_bytes", &label)
+        .set(free.map_or(0.0, |mib| mib * 1_048_576.0));
+}
+
 /// Something is not what was written.
 pub(crate) fn damage() {
     counter!("carillon_archive_damages_total").increment(1);

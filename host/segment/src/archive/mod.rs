@@ -6,9 +6,9 @@
 //!
 //! ```text
 //! pure     visibility   unified_id   name   digest   active
-//! bytes    fact   footer   run   data_file   spaces
+//! bytes    fact   footer   run   data_file   marker   spaces   numbering
 //! rows     index
-//! threads  inbox → writer (decide)   reading   recovery   by_hand (none)
+//! threads  inbox → writer (decide)   reading   catalogue   recovery   by_hand (none)
 //! keeping  keeper (pace)   collectable (pure)   judge   compaction   scrub
 //! ```
 
@@ -16,6 +16,7 @@ mod active;
 mod adopting;
 mod applied;
 mod by_hand;
+mod catalogue;
 mod collectable;
 mod compaction;
 mod data_file;
@@ -30,8 +31,10 @@ mod index;
 mod judge;
 mod keeper;
 mod left;
+mod marker;
 mod measure;
 mod name;
+mod numbering;
 mod operation;
 mod pace;
 mod reading;
@@ -46,6 +49,7 @@ mod visibility;
 mod writer;
 
 pub use applied::Applied;
+pub use catalogue::Catalogue;
 pub use compaction::{Compacted, KeepError};
 pub use debt::Debt;
 pub use digest::{Adler32, Digesting, Md5, Table};
@@ -54,6 +58,8 @@ pub use fact::{At, Fact, Final, Held};
 pub use index::Usage;
 pub use keeper::Keeping;
 pub use name::{COLLECTION_BYTES_MAX, CollectionName, InvalidName, KEY_BYTES_MAX, Key, Upload};
+pub use numbering::Folders;
+pub(crate) use numbering::outside;
 pub use operation::{
     Adopted, Answer, Closing, Done, META_BYTES_MAX, Opening, Operation, PARTS_MAX, Refused,
     SEGMENT_BYTES_MAX, SEQUENCE_BYTES_MAX, Slice,

@@ -16,7 +16,7 @@ use crate::archive::fact::{Fact, Sequence};
 use crate::archive::footer::{Footer, Tally};
 use crate::archive::index::{self, FileRow, Index};
 use crate::archive::run::pieces_bytes;
-use crate::archive::spaces::Spaces;
+use crate::archive::spaces::{Owner, Spaces};
 use crate::archive::store::{ArchiveConfig, Damaged, Found};
 use crate::archive::writer::Change;
 use crate::archive::{OpenError, measure};
@@ -45,7 +45,8 @@ pub(crate) struct Ready {
 /// See the module.
 pub(crate) fn recover(disk: &dyn Disk, config: &ArchiveConfig) -> Result<Ready, OpenError> {
     let (home, store) = (&config.home, config.store);
-    let spaces = Spaces::open(home, &config.node, store, config.reserve_bytes, &config.spaces)?;
+    let owner = Owner { home, node: &config.node, store };
+    let spaces = Spaces::open(&owner, config.reserve, &config.spaces)?;
     let (index, writer) = index::open(home, store)?;
     let placed = spaces.files()?;
     let filling = |source| OpenError::Filling { source };

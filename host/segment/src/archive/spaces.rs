@@ -8,18 +8,20 @@
 //!
 //! A disk that is not mounted looks like an empty folder. That is why a space once used must have its
 //! marker, and one that is gone or belongs to somebody else refuses the start: nothing is ever made up for
-//! what may only be out of sight.
+//! what may only be out of sight. Only a space that can be seen to hold nothing may be left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hashring::NodeId;
 
+use crate::Reserve;
 use crate::archive::OpenError;
+use crate::archive::marker::{Known, Mark};
 use crate::disk::{Disk, sync_folder};
-use crate::record::array;
 
 /// Where a space is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,20 +30,25 @@ pub struct SpaceConfig {
     pub id: u32,
     /// The folder it is in.
     pub root: PathBuf,
+    /// Whether new value files go there; those that it has stay in any case.
+    pub takes: bool,
 }
 
 /// The spaces of a node, checked.
 #[derive(Debug)]
 pub(crate) struct Spaces {
-    roots: BTreeMap<u32, PathBuf>,
-    reserve_bytes: u64,
+    spaces: BTreeMap<u32, Space>,
+    reserve: Reserve,
 }
 
-const MARKER: &str = "space";
-const MARKER_MAGIC: [u8; 8] = *b"CRLNSPAC";
-const LIST: &str = "spaces";
-const LIST_MAGIC: [u8; 8] = *b"CRLNSPCS";
-const VERSION: u32 = 1;
+#[derive(Debug)]
+struct Space {
+    root: PathBuf,
+    takes: bool,
+    /// Which file system it is on: the room of one counts once.
+    device: u64,
+}
+
 /// So many folders share the files of a space.
 const FOLDERS: u32 = 1000;
 
@@ -51,86 +58,110 @@ pub(crate) fn file_path(root: &Path, space: u32, file: u32) -> PathBuf {
     folder.join(format!("{file:08}"))
 }
 
+/// Whose spaces they are.
+pub(crate) struct Owner<'a> {
+    /// The archive's own folder.
+    pub(crate) home: &'a Path,
+    pub(crate) node: &'a NodeId,
+    pub(crate) store: u64,
+}
+
 impl Spaces {
     /// Checks all spaces, and makes those that were never there.
     pub(crate) fn open(
-        home: &Path,
-        node: &NodeId,
-        store: u64,
-        reserve_bytes: u64,
+        owner: &Owner<'_>,
+        reserve: Reserve,
         configured: &[SpaceConfig],
     ) -> Result<Self, OpenError> {
-        let list = home.join(LIST);
-        let known = read_list(&list)?;
-        let mut roots = BTreeMap::new();
-        for space in configured {
-            if roots.insert(space.id, space.root.clone()).is_some() {
-                return Err(OpenError::SpaceTwice { space: space.id });
-            }
+        let known = Known::read(owner.home)?;
+        let mut spaces = BTreeMap::new();
+        let (mut now, mut next) = (BTreeMap::new(), known.next);
+        for config in check_all(owner, &known, configured)? {
+            let SpaceConfig { id, root, takes } = config.clone();
+            let folder = root.join(id.to_string());
+            make(&folder, &owner.mark(id))?;
+            let device = fs::metadata(&folder).map_err(|source| disk(&folder, source))?.dev();
+            // Where it is may be written as seen from where the process happens to run.
+            now.insert(id, Some(std::path::absolute(&root).unwrap_or_else(|_| root.clone())));
+            next = next.max(id.saturating_add(1));
+            spaces.insert(id, Space { root, takes, device });
         }
-        if let Some(space) = known.iter().find(|known| !roots.contains_key(known)) {
-            return Err(OpenError::SpaceNotConfigured { space: *space });
+        for id in known.spaces.keys().filter(|id| !now.contains_key(id)) {
+            tracing::info!(
+                space = id,
+                "a space holds nothing and is configured no more: it is let go"
+            );
         }
-        if roots.is_empty() {
-            return Err(OpenError::NoSpaces);
+        let now = Known { next, spaces: now };
+        if now != known {
+            now.write(owner.home)?;
         }
-        for (id, root) in &roots {
-            let mark = Mark { store, space: *id, node: node.clone() };
-            check(&root.join(id.to_string()), &mark, known.contains(id))?;
-        }
-        let all: BTreeSet<u32> = roots.keys().copied().collect();
-        if all != known {
-            let numbers = all.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>();
-            replace(&list, &framed(LIST_MAGIC, &numbers)).map_err(|source| disk(&list, source))?;
-        }
-        Ok(Self { roots, reserve_bytes })
+        Ok(Self { spaces, reserve })
+    }
+
+    /// What [`Spaces::open`] would refuse, without making anything.
+    pub(crate) fn look(owner: &Owner<'_>, configured: &[SpaceConfig]) -> Result<(), OpenError> {
+        check_all(owner, &Known::read(owner.home)?, configured).map(drop)
     }
 
     /// The space with the most room above its reserve; `None` if none has any.
     pub(crate) fn roomiest(&self, on: &dyn Disk) -> Option<u32> {
-        let free = self.roots.iter().filter_map(|(id, root)| {
-            let space = on.space(root).inspect_err(|error| {
+        let free = self.taking().filter_map(|(id, space)| {
+            let left = self.left(on, space).inspect_err(|error| {
                 tracing::warn!(%error, space = id, "the room of a space of the archive is not known");
             });
-            let left = space.ok()?.free.checked_sub(self.reserve_bytes)?;
-            (left > 0).then_some((left, *id))
+            left.ok().filter(|left| *left > 0).map(|left| (left, id))
         });
         // The lowest of several alike, so that what happens can be foreseen.
         free.min_by_key(|(left, id)| (u64::MAX - left, *id)).map(|(_, id)| id)
     }
 
-    /// Bytes free above the reserve, in all spaces together. One whose room cannot be told has none.
+    /// Bytes free above the reserve, on all disks together. One whose room cannot be told has none.
     pub(crate) fn room(&self, on: &dyn Disk) -> u64 {
-        let free = self.roots.values().filter_map(|root| on.space(root).ok());
-        let left = free.map(|space| space.free.saturating_sub(self.reserve_bytes));
-        left.fold(0, u64::saturating_add)
+        let mut disks = BTreeMap::new();
+        for (_, space) in self.taking() {
+            let left = self.left(on, space).unwrap_or(0);
+            let most: &mut u64 = disks.entry(space.device).or_default();
+            *most = left.max(*most);
+        }
+        disks.into_values().fold(0, u64::saturating_add)
     }
 
-    /// The space with the lowest number.
+    /// The first space of those that take new files.
     pub(crate) fn first(&self) -> u32 {
-        self.roots.keys().next().copied().unwrap_or(0)
+        let all = self.spaces.keys().copied();
+        self.taking().map(|(id, _)| id).chain(all).next().unwrap_or(0)
     }
 
     /// Whether a space has room above its reserve.
     pub(crate) fn has_room(&self, on: &dyn Disk, space: u32) -> bool {
-        let root = self.roots.get(&space);
-        let found = root.and_then(|root| on.space(root).ok());
-        found.is_none_or(|found| found.free > self.reserve_bytes)
+        let found = self.spaces.get(&space).and_then(|space| self.left(on, space).ok());
+        found.is_none_or(|left| left > 0)
+    }
+
+    /// Bytes free on the disk of each space, the reserve among them, where that can be told.
+    pub(crate) fn free(&self, on: &dyn Disk) -> Vec<(u32, Option<u64>)> {
+        let free =
+            |(id, space): (&u32, &Space)| (*id, on.space(&space.root).ok().map(|found| found.free));
+        self.spaces.iter().map(free).collect()
     }
 
     /// Where a value file of a space is.
     pub(crate) fn path(&self, space: u32, file: u32) -> Option<PathBuf> {
-        self.roots.get(&space).map(|root| file_path(root, space, file))
+        self.spaces.get(&space).map(|space_of| file_path(&space_of.root, space, file))
     }
 
     /// All value files and the spaces they are in. Removes files that never got their name.
     pub(crate) fn files(&self) -> Result<BTreeMap<u32, u32>, OpenError> {
         let mut files = BTreeMap::new();
-        for (space, root) in &self.roots {
-            let space_folder = root.join(space.to_string());
-            for folder in subfolders(&space_folder)? {
-                for file in numbers(&folder).map_err(|source| disk(&folder, source))? {
-                    if files.insert(file, *space).is_some() {
+        for (id, space) in &self.spaces {
+            for folder in subfolders(&space.root.join(id.to_string()))? {
+                let found = listed(&folder).map_err(|source| disk(&folder, source))?;
+                for path in found.unnamed {
+                    fs::remove_file(&path).map_err(|source| disk(&path, source))?;
+                }
+                for file in found.numbers {
+                    if files.insert(file, *id).is_some() {
                         return Err(OpenError::FileTwice { file, folder });
                     }
                 }
@@ -138,9 +169,98 @@ impl Spaces {
         }
         Ok(files)
     }
+
+    fn taking(&self) -> impl Iterator<Item = (u32, &Space)> {
+        self.spaces.iter().filter(|(_, space)| space.takes).map(|(id, space)| (*id, space))
+    }
+
+    /// Bytes above the reserve.
+    fn left(&self, on: &dyn Disk, space: &Space) -> io::Result<u64> {
+        let found = on.space(&space.root)?;
+        Ok(found.free.saturating_sub(self.reserve.of(found)))
+    }
 }
 
-fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
+impl Owner<'_> {
+    fn mark(&self, space: u32) -> Mark {
+        Mark { store: self.store, space, node: self.node.clone() }
+    }
+}
+
+/// All that are configured, if they may be used as they are and none is missing.
+fn check_all<'a>(
+    owner: &Owner<'_>,
+    known: &Known,
+    configured: &'a [SpaceConfig],
+) -> Result<Vec<&'a SpaceConfig>, OpenError> {
+    let mut all = BTreeMap::new();
+    for space in configured {
+        if all.insert(space.id, space).is_some() {
+            let folder = space.root.join(space.id.to_string());
+            return Err(OpenError::SpaceTwice { space: space.id, folder });
+        }
+    }
+    for (id, root) in known.spaces.iter().filter(|(id, _)| !all.contains_key(id)) {
+        if !holds_nothing(root.as_deref(), &owner.mark(*id)) {
+            let folder = root.clone().unwrap_or_else(|| owner.home.to_owned());
+            return Err(OpenError::SpaceNotConfigured { space: *id, folder });
+        }
+    }
+    if all.is_empty() {
+        return Err(OpenError::NoSpaces);
+    }
+    for (id, space) in &all {
+        let folder = space.root.join(id.to_string());
+        check(&folder, &owner.mark(*id), known.spaces.contains_key(id))?;
+    }
+    Ok(all.into_values().collect())
+}
+
+/// Whether a space that is configured no more is there to be seen, and empty.
+fn holds_nothing(root: Option<&Path>, mark: &Mark) -> bool {
+    let Some(root) = root else { return false };
+    let folder = root.join(mark.space.to_string());
+    let is_it = matches!(Mark::read(&folder), Ok(Some(found)) if found == *mark);
+    let empty = |folder: &PathBuf| listed(folder).is_ok_and(|found| found.numbers.is_empty());
+    is_it && subfolders(&folder).is_ok_and(|folders| folders.iter().all(empty))
+}
+
+/// A space's folder must be ours; one that was never used must be empty, or not there.
+fn check(folder: &Path, wanted: &Mark, known: bool) -> Result<(), OpenError> {
+    let missing = || OpenError::SpaceMissing { folder: folder.to_owned() };
+    match Mark::read(folder)? {
+        Some(found) if found == *wanted => Ok(()),
+        Some(Mark { space, node, .. }) => {
+            Err(OpenError::ForeignSpace { folder: folder.to_owned(), space, node })
+        }
+        None if known => Err(missing()),
+        None => match fs::read_dir(folder).map(|mut entries| entries.next().is_some()) {
+            Ok(true) => Err(missing()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(OpenError::ReadOnly { folder: folder.to_owned(), source: error })
+            }
+            Ok(false) | Err(_) => Ok(()),
+        },
+    }
+}
+
+/// Makes a space that is not there, and sees that it can be written.
+fn make(folder: &Path, wanted: &Mark) -> Result<(), OpenError> {
+    let read_only = |source| OpenError::ReadOnly { folder: folder.to_owned(), source };
+    if Mark::read(folder)?.is_none() {
+        let new = folder.ancestors().take_while(|path| !path.exists()).count();
+        fs::create_dir_all(folder).map_err(read_only)?;
+        wanted.write(folder).map_err(read_only)?;
+        for parent in folder.ancestors().skip(1).take(new) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            sync_folder(parent).map_err(|source| disk(parent, source))?;
+        }
+    }
+    let probe = folder.join("space.probe");
+    File::create(&probe).and_then(|_made| fs::remove_file(&probe)).map_err(read_only)
+}
+
+pub(crate) fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let listed = || -> io::Result<Vec<PathBuf>> {
         let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
         paths.collect::<io::Result<Vec<PathBuf>>>()
@@ -150,126 +270,27 @@ fn subfolders(folder: &Path) -> Result<Vec<PathBuf>, OpenError> {
     Ok(found)
 }
 
-fn numbers(folder: &Path) -> io::Result<Vec<u32>> {
-    let mut found = Vec::new();
+/// What is in one of the folders that share the files of a space.
+#[derive(Default)]
+struct Listed {
+    numbers: Vec<u32>,
+    /// Files that never got their name.
+    unnamed: Vec<PathBuf>,
+}
+
+fn listed(folder: &Path) -> io::Result<Listed> {
+    let mut found = Listed::default();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
         if name.ends_with(".new") {
-            fs::remove_file(entry.path())?;
+            found.unnamed.push(entry.path());
         } else if let Ok(number) = name.parse() {
-            found.push(number);
+            found.numbers.push(number);
         }
     }
     Ok(found)
-}
-
-/// What a marker says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mark {
-    store: u64,
-    space: u32,
-    node: NodeId,
-}
-
-impl Mark {
-    fn encode(&self) -> Vec<u8> {
-        let mut body = self.store.to_le_bytes().to_vec();
-        body.extend_from_slice(&self.space.to_le_bytes());
-        body.extend_from_slice(self.node.as_str().as_bytes());
-        framed(MARKER_MAGIC, &body)
-    }
-
-    fn decode(body: &[u8]) -> Option<Self> {
-        let node = std::str::from_utf8(body.get(12..)?).ok()?.parse().ok()?;
-        let (store, space) = (array(body, 0), array(body, 8));
-        Some(Self { store: u64::from_le_bytes(store), space: u32::from_le_bytes(space), node })
-    }
-}
-
-/// A space's folder must be ours and writable; one that was never used becomes ours.
-fn check(folder: &Path, wanted: &Mark, known: bool) -> Result<(), OpenError> {
-    let marker = folder.join(MARKER);
-    match fs::read(&marker) {
-        Ok(bytes) => {
-            let body = unframed(&marker, MARKER_MAGIC, &bytes)?;
-            let found = Mark::decode(body);
-            let found = found.ok_or_else(|| OpenError::Damaged { file: marker.clone() })?;
-            if found != *wanted {
-                return Err(OpenError::ForeignSpace {
-                    folder: folder.to_owned(),
-                    space: found.space,
-                    node: found.node,
-                });
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && known => {
-            return Err(OpenError::SpaceMissing { folder: folder.to_owned() });
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(folder, &marker, wanted)?,
-        Err(source) => return Err(disk(&marker, source)),
-    }
-    let probe = folder.join("space.probe");
-    let written = File::create(&probe).and_then(|_made| fs::remove_file(&probe));
-    written.map_err(|source| OpenError::ReadOnly { folder: folder.to_owned(), source })
-}
-
-fn make(folder: &Path, marker: &Path, wanted: &Mark) -> Result<(), OpenError> {
-    let read_only = |source| OpenError::ReadOnly { folder: folder.to_owned(), source };
-    fs::create_dir_all(folder).map_err(read_only)?;
-    let used = fs::read_dir(folder).map_err(|source| disk(folder, source))?.next().is_some();
-    if used {
-        return Err(OpenError::SpaceMissing { folder: folder.to_owned() });
-    }
-    replace(marker, &wanted.encode()).map_err(read_only)?;
-    let parent = folder.parent().unwrap_or(folder);
-    sync_folder(parent).map_err(|source| disk(parent, source))
-}
-
-fn read_list(list: &Path) -> Result<BTreeSet<u32>, OpenError> {
-    match fs::read(list) {
-        Ok(bytes) => {
-            let body = unframed(list, LIST_MAGIC, &bytes)?;
-            Ok(body.chunks_exact(4).map(|id| u32::from_le_bytes(array(id, 0))).collect())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(source) => Err(disk(list, source)),
-    }
-}
-
-/// Magic, version, checksum of everything else, contents.
-fn framed(magic: [u8; 8], body: &[u8]) -> Vec<u8> {
-    let mut bytes = magic.to_vec();
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), body);
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-fn unframed<'a>(file: &Path, magic: [u8; 8], bytes: &'a [u8]) -> Result<&'a [u8], OpenError> {
-    let damaged = || OpenError::Damaged { file: file.to_owned() };
-    let (head, rest) = bytes.split_first_chunk::<12>().ok_or_else(damaged)?;
-    let (crc, body) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
-    let whole = crc32c::crc32c_append(crc32c::crc32c(head), body).to_le_bytes() == *crc;
-    if !whole || !head.starts_with(&magic) {
-        return Err(damaged());
-    }
-    if u32::from_le_bytes(array(head, 8)) != VERSION {
-        return Err(OpenError::Newer { file: file.to_owned(), offset: 0 });
-    }
-    Ok(body)
-}
-
-/// Replaces a small file as a whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), sync_folder)
 }
 
 fn disk(file: &Path, source: io::Error) -> OpenError {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use hashring::NodeId;
 
+use crate::Reserve;
 use crate::archive::applied::Applied;
 use crate::archive::by_hand::Hand;
 use crate::archive::debt::Debts;
@@ -23,7 +24,7 @@ use crate::archive::inbox::{Ending, Inbox, Reply};
 use crate::archive::index::{Index, Usage};
 use crate::archive::keeper::{self, Keeping};
 use crate::archive::name::CollectionName;
-use crate::archive::operation::{Answer, Operation, Refused};
+use crate::archive::operation::{Answer, Digests, Operation, Refused};
 use crate::archive::pace::Bell;
 use crate::archive::spaces::{SpaceConfig, Spaces};
 use crate::archive::undecided::Undecided;
@@ -46,8 +47,8 @@ pub struct ArchiveConfig {
     pub store: u64,
     /// Where its value files are.
     pub spaces: Vec<SpaceConfig>,
-    /// What stays free on each space, in bytes.
-    pub reserve_bytes: u64,
+    /// What stays free on the disk of each space.
+    pub reserve: Reserve,
     /// A value file is rolled over before it would become larger, in bytes.
     pub value_file_bytes_max: u64,
     /// An upload of which nothing came for so long is given up.
@@ -251,8 +252,17 @@ impl Archive {
     /// writer's, and always once. Digests are computed here, which takes some milliseconds for each MiB:
     /// call it where that hurts nobody.
     pub fn submit(&self, operation: Operation, reply: impl FnOnce(Answer) + Send + 'static) {
-        let reply: Reply = Box::new(reply);
-        match operation.verify() {
+        self.submit_with(Digests::Told, operation, Box::new(reply));
+    }
+
+    /// The same for bytes of which this process has just computed the digests itself, and has had them in memory ever
+    /// since: they are not computed again. What came from anywhere else must be given to [`Archive::submit`].
+    pub fn submit_own(&self, operation: Operation, reply: impl FnOnce(Answer) + Send + 'static) {
+        self.submit_with(Digests::Own, operation, Box::new(reply));
+    }
+
+    fn submit_with(&self, whose: Digests, operation: Operation, reply: Reply) {
+        match operation.verify(whose) {
             Ok(()) => self.running.shared.inbox.submit(operation, reply),
             Err(refused) => {
                 measure::refused();
@@ -369,6 +379,17 @@ impl Shared {
     pub(crate) fn path(&self, file: u32) -> Option<PathBuf> {
         let space = self.placed().get(&file).copied()?;
         self.spaces.path(space, file)
+    }
+
+    /// Tells the figures of each space.
+    pub(crate) fn tell_spaces(&self) {
+        let mut files = BTreeMap::<u32, usize>::new();
+        for space in self.placed().values() {
+            *files.entry(*space).or_default() += 1;
+        }
+        for (space, free) in self.spaces.free(self.disk.as_ref()) {
+            measure::space(space, files.get(&space).copied().unwrap_or(0), free);
+        }
     }
 
     /// Something is not what was written.

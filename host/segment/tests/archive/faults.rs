@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use segment::Disk;
 use segment::archive::{ArchiveConfig, Done, Operation, ReadError, Refused, Slice};
+use segment::{Disk, Reserve};
 
 use crate::disks::{Camera, Faulty, SmallDisk};
 use crate::skip;
@@ -199,7 +199,7 @@ fn a_disk_that_fills_in_the_middle_of_an_object_refuses_and_goes_on() {
 fn n22_below_the_reserve_bytes_are_refused_and_deletes_go_on() {
     let (folder, disk) = (folder(), Arc::new(Faulty::default()));
     let mut config = config(folder.path());
-    config.reserve_bytes = 1 << 20;
+    config.reserve = Reserve::Bytes(1 << 20);
     let opened = open_on(Arc::clone(&disk) as Arc<dyn Disk>, config).unwrap();
     opened.collections();
     opened.done(entire("plain", "k", 10, b"bytes"));

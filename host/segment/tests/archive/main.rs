@@ -16,6 +16,7 @@ mod damage;
 mod defects;
 mod disks;
 mod faults;
+mod folders;
 mod format;
 mod keeping;
 mod operations;

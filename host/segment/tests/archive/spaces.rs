@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use segment::Disk;
 use segment::archive::{ArchiveConfig, OpenError, SpaceConfig};
+use segment::{Disk, Reserve};
 
 use crate::disks::Faulty;
 use crate::support::{
@@ -14,7 +14,8 @@ use crate::support::{
 };
 
 fn two(folder: &Path) -> ArchiveConfig {
-    let space = |id, name: &str| SpaceConfig { id, root: folder.join("data").join(name) };
+    let space =
+        |id, name: &str| SpaceConfig { id, root: folder.join("data").join(name), takes: true };
     ArchiveConfig { spaces: vec![space(3, "small"), space(4, "large")], ..config(folder) }
 }
 
@@ -101,19 +102,74 @@ fn a_folder_with_something_in_it_does_not_become_a_space() {
 }
 
 #[test]
-fn a_space_that_was_used_stays_configured() {
+fn a_space_that_holds_files_stays_configured() {
     let folder = folder();
-    drop(try_open(two(folder.path())).unwrap());
+    let disk = Arc::new(Faulty::default());
+    disk.set_free(&[("small", 100 << 20), ("large", 300 << 20)]);
+    let opened = open_on(disk as Arc<dyn Disk>, two(folder.path())).unwrap();
+    opened.collections();
+    drop(opened);
     let mut config = two(folder.path());
     config.spaces.pop();
+    let error = why(config.clone());
+    assert!(matches!(error, OpenError::SpaceNotConfigured { space: 4, .. }), "{error}");
+    // Nor when it is out of sight: it may hold something.
+    fs::rename(folder.path().join("data/large"), folder.path().join("away")).unwrap();
     let error = why(config);
-    assert!(matches!(error, OpenError::SpaceNotConfigured { space: 4 }), "{error}");
+    assert!(matches!(error, OpenError::SpaceNotConfigured { space: 4, .. }), "{error}");
     let mut config = two(folder.path());
     config.spaces[1].id = 3;
-    assert!(matches!(why(config), OpenError::SpaceTwice { space: 3 }));
+    assert!(matches!(why(config), OpenError::SpaceTwice { space: 3, .. }));
     let none = ArchiveConfig { spaces: Vec::new(), ..self::config(folder.path()) };
     fs::remove_file(folder.path().join("home/spaces")).unwrap();
     assert!(matches!(why(none), OpenError::NoSpaces));
+}
+
+#[test]
+fn a_space_that_holds_nothing_may_be_left_out_and_come_back() {
+    let folder = folder();
+    let disk = Arc::new(Faulty::default());
+    disk.set_free(&[("small", 300 << 20), ("large", 100 << 20)]);
+    let opened = open_on(disk as Arc<dyn Disk>, two(folder.path())).unwrap();
+    opened.collections();
+    drop(opened);
+    let mut config = two(folder.path());
+    config.spaces.pop();
+    for _ in 0..2 {
+        drop(try_open(config.clone()).unwrap());
+    }
+    drop(try_open(two(folder.path())).unwrap());
+}
+
+#[test]
+fn a_space_that_takes_no_new_files_keeps_those_it_has() {
+    let folder = folder();
+    let opened = try_open(two(folder.path())).unwrap();
+    opened.collections();
+    let (first, second) = (noise(1, 700_000), noise(2, 700_000));
+    opened.done(entire("plain", "first", 10, &first));
+    drop(opened);
+    let mut config = two(folder.path());
+    config.spaces[0].takes = false;
+    let opened = try_open(config).unwrap();
+    opened.done(entire("plain", "second", 20, &second));
+    assert!(opened.get("plain", "first").unwrap() == first);
+    assert!(opened.get("plain", "second").unwrap() == second);
+    let files = all_values(folder.path());
+    let expected = ["large/4/002/00000002", "small/3/001/00000001"];
+    assert_eq!(files, expected.map(|path| folder.path().join("data").join(path)));
+}
+
+/// Two folders of one file system have its room once.
+#[test]
+fn the_room_of_a_disk_counts_once_and_the_reserve_is_of_each() {
+    let folder = folder();
+    let disk = Arc::new(Faulty::default());
+    disk.set_free(&[("small", 100 << 20), ("large", 300 << 20)]);
+    let reserve = Reserve::Bytes(50 << 20);
+    let config = ArchiveConfig { reserve, ..two(folder.path()) };
+    let opened = open_on(disk as Arc<dyn Disk>, config).unwrap();
+    assert_eq!(opened.archive.room(), 250 << 20);
 }
 
 #[test]
@@ -150,7 +206,7 @@ fn a_value_file_of_another_name_or_twice_refuses_the_start() {
     fs::remove_file(&beside).unwrap();
     let mut config = config(folder.path());
     let root = folder.path().join("more");
-    config.spaces.push(SpaceConfig { id: 9, root: root.clone() });
+    config.spaces.push(SpaceConfig { id: 9, root: root.clone(), takes: true });
     drop(try_open(config.clone()).unwrap());
     fs::create_dir_all(root.join("9/001")).unwrap();
     fs::copy(&file, root.join("9/001/00000001")).unwrap();

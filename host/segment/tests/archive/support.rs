@@ -10,7 +10,7 @@ use segment::archive::{
     Adler32, Answer, Archive, ArchiveConfig, At, Closing, Done, Found, Md5, OpenError, Opening,
     Operation, ReadError, Slice, SpaceConfig, UnifiedId, Upload, Versioning,
 };
-use segment::{Disk, SystemDisk};
+use segment::{Disk, Reserve, SystemDisk};
 use tempfile::TempDir;
 
 /// Nothing that should happen takes longer.
@@ -37,8 +37,8 @@ pub(crate) fn config(folder: &Path) -> ArchiveConfig {
         home: folder.join("home"),
         node: "n1".parse().unwrap(),
         store: 0x5eed,
-        spaces: vec![SpaceConfig { id: 3, root: folder.join("data") }],
-        reserve_bytes: 0,
+        spaces: vec![SpaceConfig { id: 3, root: folder.join("data"), takes: true }],
+        reserve: Reserve::Bytes(0),
         value_file_bytes_max: 1 << 20,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),

@@ -1,12 +1,13 @@
 //! Events as a Matrix home server sends them to its application services.
 //!
 //! A text is an `m.room.message`, every other kind is `carillon.KIND`. A Matrix event's content is an
-//! object: JSON that is one stands there as it is, and everything else under the name it has for clients.
+//! object: JSON that is one stands there as it is, and everything else under the name it has for clients; so does JSON beside which a
+//! message refers to the archive.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::{Events, Said, json};
+use crate::dialect::{Events, Refers, Said, json};
 use crate::{Event, Names, TransactionId};
 
 /// What asks a service whether it is there.
@@ -26,7 +27,12 @@ struct MatrixEvent<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
-    Text { msgtype: &'static str, body: &'a str },
+    Text {
+        msgtype: &'static str,
+        body: &'a str,
+        #[serde(rename = "carillon.archive", skip_serializing_if = "Option::is_none")]
+        archive: Option<Refers<'a>>,
+    },
     Object(&'a RawValue),
     Said(Said<'a>),
 }
@@ -52,12 +58,14 @@ impl<'a> MatrixEvent<'a> {
     fn new(event: &'a Event, names: &Names) -> Self {
         let message = &event.message;
         let cluster = &names.cluster;
-        let said = Said::new(&message.body);
+        let said = Said::new(message);
         let (kind, content) = match said {
-            Said { text: Some(body), .. } if message.kind == "text" => {
-                ("m.room.message".to_owned(), Content::Text { msgtype: "m.text", body })
+            Said { text: Some(body), archive, .. } if message.kind == "text" => {
+                ("m.room.message".to_owned(), Content::Text { msgtype: "m.text", body, archive })
             }
-            Said { json: Some(value), .. } if value.get().trim_start().starts_with('{') => {
+            Said { json: Some(value), archive: None, .. }
+                if value.get().trim_start().starts_with('{') =>
+            {
                 (named(&message.kind), Content::Object(value))
             }
             said => (named(&message.kind), Content::Said(said)),

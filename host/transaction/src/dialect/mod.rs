@@ -11,7 +11,7 @@ mod webhook;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use model::{Body, Redaction};
+use model::{Body, Message, Redaction, Reference};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -90,6 +90,24 @@ struct Said<'a> {
     media_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted: Option<TakenBack<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<Refers<'a>>,
+}
+
+/// What a message refers to in the archive.
+#[derive(Clone, Debug, Serialize)]
+struct Refers<'a> {
+    collection: &'a str,
+    key: &'a str,
+    /// In decimal: more than a number can hold where it is read.
+    version: String,
+}
+
+impl<'a> Refers<'a> {
+    fn of(message: &'a Message) -> Option<Self> {
+        let Reference { collection, key, version } = message.archive.as_deref()?;
+        Some(Self { collection, key, version: version.to_string() })
+    }
 }
 
 /// Why a message says nothing any more.
@@ -101,7 +119,11 @@ struct TakenBack<'a> {
 }
 
 impl<'a> Said<'a> {
-    fn new(body: &'a Body) -> Self {
+    fn new(message: &'a Message) -> Self {
+        Self { archive: Refers::of(message), ..Self::of(&message.body) }
+    }
+
+    fn of(body: &'a Body) -> Self {
         match body {
             Body::Text(text) => Self { text: Some(text), ..Self::default() },
             // What is stored was checked when it came. Were it broken all the same, the service would see

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Attrs, Body, ChatToken, Cursor, Message, MessageId, Route, Stamp};
+use model::{Attrs, Body, ChatToken, Cursor, Message, MessageId, Reference, Route, Stamp};
 
 use super::{VERSION, ping, render};
 use crate::{Dialect, Event, Names, TransactionId};
@@ -22,6 +22,7 @@ fn event(number: u8, kind: &str, body: Body) -> Event {
             kind: kind.to_owned(),
             route: if number == 1 { Route::Everyone } else { Route::Only(vec!["bob".to_owned()]) },
             body,
+            archive: None,
             attrs: Attrs::from([
                 ("b".to_owned(), "2".to_owned()),
                 ("a".to_owned(), "1".to_owned()),
@@ -75,6 +76,39 @@ fn webhook_is_written_as_ever() {
     let rendered = render(Dialect::Webhook, 1, &id(), &events(), &names()).unwrap();
     assert_eq!((rendered.method, rendered.path.as_str()), ("POST", ""));
     assert_eq!(text(&rendered.body), include_str!("golden/webhook_1.json").trim_end());
+}
+
+/// The events that refer to something in the archive, each as a dialect writes it.
+fn referring(dialect: Dialect) -> Vec<serde_json::Value> {
+    let json = Body::Json("{\"a\":1}".to_owned());
+    let said = [("text", Body::Text("look".to_owned())), ("mood", json)];
+    let mut events: Vec<Event> =
+        said.into_iter().map(|(kind, body)| event(1, kind, body)).collect();
+    for event in &mut events {
+        let (collection, key) = ("attachments".to_owned(), "t/bell.jpg".to_owned());
+        let archive = Some(Arc::new(Reference { collection, key, version: u64::MAX }));
+        event.message = Arc::new(Message { archive, ..Message::clone(&event.message) });
+    }
+    let rendered = render(dialect, 1, &id(), &events, &names()).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&rendered.body).unwrap();
+    value["events"].as_array().unwrap().clone()
+}
+
+#[test]
+fn what_a_message_refers_to_is_told_as_clients_see_it() {
+    let archive = serde_json::json!({
+        "collection": "attachments", "key": "t/bell.jpg", "version": "18446744073709551615",
+    });
+    for event in referring(Dialect::Webhook) {
+        assert_eq!(event["data"]["archive"], archive);
+    }
+    let [text, mood] = &referring(Dialect::Matrix)[..] else { panic!("two") };
+    let content = serde_json::json!({
+        "msgtype": "m.text", "body": "look", "carillon.archive": archive,
+    });
+    assert_eq!((&text["type"], &text["content"]), (&"m.room.message".into(), &content));
+    let content = serde_json::json!({"json": {"a": 1}, "archive": archive});
+    assert_eq!((&mood["type"], &mood["content"]), (&"carillon.mood".into(), &content));
 }
 
 #[test]

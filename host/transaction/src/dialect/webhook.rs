@@ -88,7 +88,7 @@ impl<'a> Data<'a> {
                 Route::Nobody => To::Nobody,
                 Route::Only(names) => To::Only(names),
             },
-            said: Said::new(&message.body),
+            said: Said::new(message),
             attrs: &message.attrs,
             time_ms: message.time_ms,
             sent_ms: message.sent_ms,

@@ -60,6 +60,12 @@ impl Book {
         (self.counts.get(&event).copied().unwrap_or_default(), ids)
     }
 
+    /// How many events were taken, and how often one of them was again.
+    pub(crate) fn sums(&self) -> (usize, usize) {
+        let (events, times) = (self.counts.len(), self.counts.values().sum::<usize>());
+        (events, times - events)
+    }
+
     /// What was taken, in the order in which it came first.
     pub(crate) fn taken(&self) -> &[MessageId] {
         &self.taken

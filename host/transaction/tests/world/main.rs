@@ -33,25 +33,32 @@ const STEPS: usize = 3000;
 /// Runs that the gate makes.
 const SEEDS: u64 = 150;
 
-fn run(seed: u64, sabotage: Sabotage) -> usize {
+/// What went wrong, what was taken, and how often some of that was again.
+fn run(seed: u64, sabotage: Sabotage) -> [usize; 3] {
     let mut world = World::new(seed, sabotage);
     for _step in 0..STEPS {
         world.step();
     }
     world.heal();
-    world.faults
+    let (events, again) = world.book.sums();
+    [world.faults, events, again]
 }
 
 #[test]
 fn no_seed_breaks_an_invariant() {
-    let mut faults = 0;
+    let [mut faults, mut events, mut again] = [0; 3];
     for seed in 0..number("SEEDS").unwrap_or(SEEDS) {
         match catch_unwind(AssertUnwindSafe(|| run(seed, Sabotage::None))) {
-            Ok(made) => faults += made,
+            Ok([made, taken, twice]) => {
+                (faults, events, again) = (faults + made, events + taken, again + twice);
+            }
             Err(_told) => panic!("SEED={seed} breaks it, see above"),
         }
     }
-    println!("{faults} faults");
+    println!(
+        "{faults} faults, {events} events: 0 missing, 0 inversions, {again} taken again, none under its id with \
+         other bytes"
+    );
     assert!(faults > 1_000, "{faults} faults are nothing");
 }
 

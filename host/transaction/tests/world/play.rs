@@ -208,6 +208,7 @@ impl World {
                 kind: kind.into(),
                 route: route.clone(),
                 body: Body::Text(format!("text {} {index}", self.said)),
+                archive: None,
                 attrs: Attrs::new(),
                 time_ms: self.said,
                 sent_ms: None,

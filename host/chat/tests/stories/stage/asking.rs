@@ -36,6 +36,7 @@ pub(crate) fn message(token: ChatToken, key: &str, text: &str) -> chat::Send {
         kind: "text".into(),
         route: Route::Everyone,
         body: Body::Text(text.into()),
+        archive: None,
         attrs: Attrs::new(),
         sent_ms: None,
     }

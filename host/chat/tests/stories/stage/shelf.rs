@@ -1,6 +1,6 @@
 //! An archive in memory, and a policy that says what a story wants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,14 @@ pub(crate) struct Shelf {
     /// What is stored waits here before it is begun, and before it is told.
     pub(crate) before: Semaphore,
     pub(crate) after: Semaphore,
+    /// Attachments that can be seen: key and version.
+    attachments: Mutex<BTreeSet<(String, u64)>>,
+    /// Which were deleted, in order.
+    removed: Mutex<Vec<(String, u64)>>,
+    /// How often somebody began to delete one.
+    pub(crate) removing: AtomicUsize,
+    /// Deletes wait here.
+    pub(crate) gate: Semaphore,
 }
 
 impl Shelf {
@@ -31,6 +39,10 @@ impl Shelf {
             failing: AtomicUsize::new(0),
             before: Semaphore::new(1_000),
             after: Semaphore::new(1_000),
+            attachments: Mutex::default(),
+            removed: Mutex::default(),
+            removing: AtomicUsize::new(0),
+            gate: Semaphore::new(1_000),
         })
     }
 
@@ -41,6 +53,27 @@ impl Shelf {
 
     pub(crate) fn begun(&self) -> usize {
         self.begun.load(Ordering::SeqCst)
+    }
+
+    /// Stores an attachment.
+    pub(crate) fn attach(&self, key: &str, version: u64) {
+        self.attachments.lock().unwrap().insert((key.to_owned(), version));
+    }
+
+    /// The attachments that can be seen.
+    pub(crate) fn attachments(&self) -> Vec<u64> {
+        self.attachments.lock().unwrap().iter().map(|(_, version)| *version).collect()
+    }
+
+    /// The versions that were deleted.
+    pub(crate) fn removed(&self) -> Vec<u64> {
+        self.removed.lock().unwrap().iter().map(|(_, version)| *version).collect()
+    }
+
+    fn take(&self, attachment: (String, u64)) {
+        if self.attachments.lock().unwrap().remove(&attachment) {
+            self.removed.lock().unwrap().push(attachment);
+        }
     }
 
     /// Puts something there that nobody asked for.
@@ -86,6 +119,51 @@ impl Archives for Shelf {
             };
             let _open = self.after.acquire().await;
             Ok(version)
+        })
+    }
+
+    fn look<'a>(
+        &'a self,
+        key: &'a str,
+        version: Option<u64>,
+        _until: Instant,
+    ) -> Later<'a, Result<Option<u64>, NotArchived>> {
+        let attachments = self.attachments.lock().unwrap();
+        let mut of_key =
+            attachments.iter().filter(|(of, _)| of == key).map(|(_, version)| *version);
+        let found = of_key.rfind(|found| version.is_none_or(|wanted| wanted == *found));
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        version: u64,
+        _until: Instant,
+    ) -> Later<'a, Result<(), NotArchived>> {
+        Box::pin(async move {
+            self.removing.fetch_add(1, Ordering::SeqCst);
+            let _open = self.gate.acquire().await;
+            let fails = |left: usize| left.checked_sub(1);
+            if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
+                return Err(NotArchived::Failed("the shelf is locked".to_owned()));
+            }
+            self.take((key.to_owned(), version));
+            Ok(())
+        })
+    }
+
+    fn clear(&self, chat: ChatToken, _until: Instant) -> Later<'_, Result<(), NotArchived>> {
+        Box::pin(async move {
+            if self.objects.lock().unwrap().contains_key(&chat) {
+                return Ok(());
+            }
+            self.removing.fetch_add(1, Ordering::SeqCst);
+            let _open = self.gate.acquire().await;
+            let all: Vec<_> = self.attachments.lock().unwrap().iter().cloned().collect();
+            let of_chat = |(key, _): &(String, u64)| key.starts_with(&format!("{chat}/"));
+            all.into_iter().filter(of_chat).for_each(|attachment| self.take(attachment));
+            Ok(())
         })
     }
 }

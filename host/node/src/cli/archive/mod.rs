@@ -2,6 +2,7 @@
 //!
 //! What is stored and read is never in memory as a whole: a part at a time.
 
+mod attach;
 mod get;
 mod ls;
 mod put;
@@ -13,6 +14,7 @@ use super::bearer::BearerArgs;
 use super::chat::NOBODY;
 use super::{Problem, output, waiting};
 
+pub(super) use attach::{attach, detach};
 pub(super) use get::print;
 
 /// Stores objects, and reads, lists and deletes them.

@@ -66,13 +66,7 @@ impl PutCommand {
         let Some(file) = &self.file else { return self.make(&client).await };
         let (collection, key) = name(&self.name)?;
         let meta = self.meta.iter().map(|pair| meta(pair)).collect::<Result<_, _>>()?;
-        let (mut source, size) = open(file)?;
-        let progress = Progress::new(size);
-        let whole = Digesting::new();
-        let mut put = Put { client, collection, key, meta, progress, done: 0, whole };
-        let part = part_bytes(self.part.0, size)?;
-        let stored = put.run(&mut *source, file, part).await?;
-        drop(put);
+        let stored = store(&client, (collection, key), meta, file, self.part).await?;
         let text = format!("{} {}", stored.version, stored.md5);
         let json = json!({
             "version": stored.version, "size": stored.size, "md5": stored.md5,
@@ -91,6 +85,21 @@ impl PutCommand {
         let json = json!({"collection": self.name, "versioning": self.versioned});
         if self.common.json { output::line(json) } else { output::line(&self.name) }.map(drop)
     }
+}
+
+/// Stores a file under a name, in parts of this size if it is larger.
+pub(super) async fn store(
+    client: &Client,
+    (collection, key): (&str, &str),
+    meta: Vec<(String, String)>,
+    file: &str,
+    part: Size,
+) -> Result<StoredObject, Problem> {
+    let (mut source, size) = open(file)?;
+    let (client, progress, whole) = (client.clone(), Progress::new(size), Digesting::new());
+    let mut put = Put { client, collection, key, meta, progress, done: 0, whole };
+    let part = part_bytes(part.0, size)?;
+    put.run(&mut *source, file, part).await
 }
 
 impl Put<'_> {

@@ -1,30 +1,33 @@
-//! One WebSocket of the load generator: texts out, texts in.
+//! One WebSocket to a node: texts out, texts in.
 //!
-//! It does as little as it can, as [`super::door::Door`] does: frames are written into one buffer, masked with zeros, and
-//! read from another. What a node never sends (parts of a text, compression) it does not understand.
+//! It does as little as it can, as [`Connection`](crate::Connection) does: frames are written into one buffer, masked with zeros, and
+//! read from another. What a node never sends (parts of a text, compression) it does not understand. What the texts say is its
+//! user's business.
 
 #![expect(clippy::big_endian_bytes, reason = "frames have their lengths so")]
 
 use std::io;
 
-use client::Target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::Target;
 
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Bytes of a frame: a page of messages is many frames, so that this is far above any.
 const FRAME_BYTES_MAX: usize = 4 << 20;
 /// What is asked of the socket at once.
-const READ_BYTES: usize = 32 << 10;
+const READ_BYTES: usize = 16 << 10;
 
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// A socket to a node.
-pub(super) struct Socket {
+/// A socket to a node. Dropping it ends it.
+#[derive(Debug)]
+pub struct Socket {
     stream: TcpStream,
     /// What was read; the next frame begins at `at`.
     buffer: Vec<u8>,
@@ -40,11 +43,11 @@ struct Frame {
 }
 
 impl Socket {
-    /// Opens one.
+    /// Opens one. What it hears first is the node's greeting.
     ///
     /// # Errors
     /// What the system says, or the node.
-    pub(super) async fn open(target: &Target) -> io::Result<Self> {
+    pub async fn open(target: &Target) -> io::Result<Self> {
         let mut stream = TcpStream::connect(target.authority()).await?;
         stream.set_nodelay(true)?;
         let request = format!(
@@ -74,22 +77,30 @@ impl Socket {
     }
 
     /// Puts a text into what goes out next.
-    pub(super) fn put(&mut self, text: &str) {
+    pub fn put(&mut self, text: &str) {
         frame(&mut self.out, TEXT, text.as_bytes());
     }
 
-    /// Sends what was put.
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
+    /// Sends what was put. Not cancel-safe: dropped, it leaves the socket unusable.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn flush(&mut self) -> io::Result<()> {
         self.stream.write_all(&self.out).await?;
         self.out.clear();
         Ok(())
     }
 
-    /// The next text.
+    /// Whether the next text is here already: whoever answers each may wait with [`Socket::flush`] until there is none.
+    pub fn has_more(&self) -> bool {
+        matches!(next(self.buffer.get(self.at..).unwrap_or_default()), Ok(Some(_)))
+    }
+
+    /// The next text. Cancel-safe, but for the answer to a node that asks whether somebody is here.
     ///
     /// # Errors
     /// What the system says; `UnexpectedEof` when the node ends the socket.
-    pub(super) async fn hear(&mut self) -> io::Result<&str> {
+    pub async fn hear(&mut self) -> io::Result<&str> {
         loop {
             match next(self.buffer.get(self.at..).unwrap_or_default())? {
                 Some(Frame { kind: TEXT, begins, ends }) => {
