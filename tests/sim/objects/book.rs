@@ -232,10 +232,7 @@ fn shows(
     })?;
     let seq = oracle.places(key, floor).into_iter().find(|seq| {
         let shown = oracle.shown(key, *seq);
-        let (version, parts) = match shown.last() {
-            Some(last) => last,
-            None => return false,
-        };
+        let Some((version, parts)) = shown.last() else { return false };
         let same = version.parts.len() == found.parts.len() && version.size == found.size;
         let uploads = parts.iter().zip(&found.parts).all(|(made, it)| made.upload == it.upload);
         version.id == found.version && same && (uploads || found.parts.is_empty())

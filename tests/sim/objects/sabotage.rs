@@ -4,7 +4,7 @@
 use archive::Sabotage;
 
 use super::runs::run;
-use super::schedules::a_move_to_a_slow_node;
+use super::schedules::a_slow_node_in_the_place_of_a_dead_one;
 use crate::invariants::Violation;
 
 /// Every switch is found within far fewer; the figures are printed with `--nocapture`.
@@ -44,7 +44,7 @@ fn what_is_given_up_by_its_age_is_noticed() {
 #[test]
 fn a_node_that_left_and_deletes_at_once_is_noticed() {
     let sabotage = Sabotage { left_at_once: true, ..Sabotage::default() };
-    let broken = a_move_to_a_slow_node(sabotage);
+    let broken = a_slow_node_in_the_place_of_a_dead_one(sabotage);
     assert_eq!(broken.map_err(|violation| violation.rule), Err("G-I9"));
-    assert_eq!(a_move_to_a_slow_node(Sabotage::default()), Ok(()));
+    assert_eq!(a_slow_node_in_the_place_of_a_dead_one(Sabotage::default()), Ok(()));
 }

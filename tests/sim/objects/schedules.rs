@@ -494,28 +494,39 @@ fn a_primary_that_dropped_out_of_an_upload_makes_it_a_version() {
     stage.heal();
 }
 
-/// A member leaves, and who comes in its place is slow to fetch what it owes. What the one that left holds it gives back
-/// when that is done, and not before.
-pub(super) fn a_move_to_a_slow_node(sabotage: Sabotage) -> Verdict {
+/// A member dies, and who comes in its place at once is slow to fetch what it owes. The dead one returns and is none any
+/// more: it gives back what it holds when all is paid, and not before.
+pub(super) fn a_slow_node_in_the_place_of_a_dead_one(sabotage: Sabotage) -> Verdict {
+    const KEYS: u64 = 40;
     let mut stage = ring_with(4, sabotage);
     let before = members(&stage);
-    for number in 0..20 {
+    let (dies, stays) = (before[0], before[1]);
+    for number in 0..KEYS {
         let key = name("plain", &format!("k{number}"));
-        stored(&mut stage, before[0], What::Put(putting(&key, 70 + number, 70_000)));
+        stored(&mut stage, stays, What::Put(putting(&key, 70 + number, 70_000)));
     }
     let comes = (0..4).find(|node| !before.contains(node)).unwrap_or_default();
     let world = &mut stage.world;
     world.pace(comes, Pace::Slow);
-    world.set_leaving(before[0], true);
+    world.crash(dies)?;
+    world.set_on_ring(dies, false);
+    let (id, store) = (world.nodes[dies].id.clone(), world.nodes[dies].disk.store);
+    let replaced = |world: &World| !world.registry.current(P).names(&id, store);
+    let mut is_so = false;
+    for _ in 0..5 {
+        is_so = is_so || world.run_until(ms(12_000), replaced)?;
+    }
+    must(is_so, "schedule", || "nobody takes its place".to_owned())?;
+    world.restart(dies);
     let gives =
-        |world: &World| world.vault(before[0]).is_some_and(|vault| !vault.engine.left().is_empty());
+        |world: &World| world.vault(dies).is_some_and(|vault| !vault.engine.left().is_empty());
     let mut given = false;
     for _ in 0..20 {
         given = given || world.run_until(ms(12_000), gives)?;
     }
     must(given, "schedule", || "nothing is ever given back".to_owned())?;
     let copies = world.copies_of(P);
-    let all = copies.len() == 20 && copies.iter().all(|(_, holders)| *holders == 3);
+    let all = copies.len() as u64 == KEYS && copies.iter().all(|(_, holders)| *holders == 3);
     must(all, "schedule", || format!("{copies:?}"))
 }
 

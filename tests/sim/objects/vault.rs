@@ -13,8 +13,8 @@ use hashring::{NodeId, PartitionId};
 use replication::core::PartitionView;
 use replication::{NotRun, RequestHead, Stream};
 use runtime::{EnteredClock, SimulatedClock, Stop, Tasks};
-use segment::Disk;
 use segment::archive::{Archive as Engine, ArchiveConfig, SpaceConfig};
+use segment::{Disk, Reserve};
 
 use super::clients::{self, What};
 use super::disk::Volatile;
@@ -54,8 +54,8 @@ pub(crate) fn config(folder: &Path, node: &NodeId, store: u64) -> ArchiveConfig 
         home: folder.to_owned(),
         node: node.clone(),
         store,
-        spaces: vec![SpaceConfig { id: 1, root: folder.join("spaces.d") }],
-        reserve_bytes: 0,
+        spaces: vec![SpaceConfig { id: 1, root: folder.join("spaces.d"), takes: true }],
+        reserve: Reserve::Bytes(0),
         value_file_bytes_max: FILE_BYTES,
         idle_max: Duration::from_secs(1800),
         hidden_for: Duration::from_secs(3600),
