@@ -19,8 +19,8 @@ use crate::request::Name;
 use crate::shared::{Shared, locked, told};
 use crate::spoken::{self, Strange, begun, decode, encode, is_stream};
 use crate::{
-    Config, Delete, Found, List, Listing, Refusal, applying, holding, left, paying, question,
-    serving, undecided, unfinished, whole,
+    Config, Delete, Found, List, Listing, Refusal, applying, comparing, holding, left, paying,
+    question, serving, undecided, unfinished, whole,
 };
 
 /// Appends to the log of a partition, beside what the chats append.
@@ -63,6 +63,7 @@ impl Archive {
         archive.begin("archive-unfinished", unfinished::give_up);
         archive.begin("archive-left", left::give_back);
         archive.begin("archive-whole", whole::tell);
+        archive.begin("archive-compare", comparing::compare);
         archive
     }
 
@@ -273,6 +274,9 @@ impl Archive {
                 }
                 Ok(Question::Has(partition)) => {
                     question::Answer::Done(Ok(shared.has(partition).await))
+                }
+                Ok(Question::Catalogue(partition)) => {
+                    question::Answer::Done(shared.catalogue(partition).await)
                 }
                 Ok(Question::Upload(upload)) => {
                     let boot = shared.config.boot;

@@ -26,6 +26,8 @@ pub struct Config {
     pub unfinished: Duration,
     /// How often a node looks whether what it holds of partitions that it has left is needed no more.
     pub left: Duration,
+    /// How often a member compares what it shows of objects with what their primaries do.
+    pub compare: Duration,
     /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
     /// sequence.
     pub memory_kib: usize,
@@ -59,6 +61,7 @@ impl Default for Config {
             holder: Duration::from_secs(15),
             unfinished: Duration::from_secs(7 * 24 * 3600),
             left: Duration::from_secs(600),
+            compare: Duration::from_secs(3600),
             memory_kib: 128 << 10,
             sabotage: Sabotage::default(),
         }

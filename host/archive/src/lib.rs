@@ -22,6 +22,7 @@ mod applying;
 mod archive;
 mod body;
 mod compact;
+mod comparing;
 mod config;
 mod cutting;
 mod decide;

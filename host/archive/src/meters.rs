@@ -76,6 +76,16 @@ pub(crate) fn kept_for_others(partitions: u32) {
     gauge!("carillon_object_partitions_kept").set(f64::from(partitions));
 }
 
+/// A member showed other objects than its primary.
+pub(crate) fn catalogues_differ() {
+    counter!("carillon_object_catalogues_differed_total").increment(1);
+}
+
+/// So many partitions did when all were compared last.
+pub(crate) fn catalogues_differing(partitions: u32) {
+    gauge!("carillon_object_catalogues_differing").set(f64::from(partitions));
+}
+
 /// What was held of a partition of others is given back.
 pub(crate) fn given_back() {
     counter!("carillon_object_partitions_given_back_total").increment(1);

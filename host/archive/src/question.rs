@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use segment::archive::{
-    Adler32, At, CollectionName, Md5, Opening, Table, Told, UnifiedId, Upload, Versioning,
+    Adler32, At, Catalogue, CollectionName, Md5, Opening, Table, Told, UnifiedId, Upload,
+    Versioning,
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,8 @@ pub(crate) enum Question {
     Upload(Upload),
     /// How much it has of a partition.
     Has(PartitionId),
+    /// What it shows of one.
+    Catalogue(PartitionId),
 }
 
 /// What is answered.
@@ -105,6 +108,11 @@ pub(crate) enum Reply {
     Has {
         seq: u64,
         owed: Option<u64>,
+    },
+    /// Up to which entry of the log it knew the objects at least, and what it shows of them.
+    Catalogue {
+        seq: u64,
+        catalogue: Catalogue,
     },
 }
 

@@ -8,6 +8,7 @@
     reason = "a test ends where a step fails"
 )]
 
+mod compared;
 mod listed;
 mod lost;
 mod memory;

@@ -8,7 +8,7 @@
 //! pure     visibility   unified_id   name   digest   active
 //! bytes    fact   footer   run   data_file   marker   spaces   numbering
 //! rows     index
-//! threads  inbox → writer (decide)   reading   recovery   by_hand (none)
+//! threads  inbox → writer (decide)   reading   catalogue   recovery   by_hand (none)
 //! keeping  keeper (pace)   collectable (pure)   judge   compaction   scrub
 //! ```
 
@@ -16,6 +16,7 @@ mod active;
 mod adopting;
 mod applied;
 mod by_hand;
+mod catalogue;
 mod collectable;
 mod compaction;
 mod data_file;
@@ -48,6 +49,7 @@ mod visibility;
 mod writer;
 
 pub use applied::Applied;
+pub use catalogue::Catalogue;
 pub use compaction::{Compacted, KeepError};
 pub use debt::Debt;
 pub use digest::{Adler32, Digesting, Md5, Table};

@@ -218,3 +218,29 @@ fn a_delete_of_a_key_that_was_never_there_is_kept_too() {
     let refused = segment::archive::Refused::UnknownVersion(UnifiedId(25));
     assert_eq!(opened.perform(specific), Err(refused));
 }
+
+/// What can be seen makes a shard's catalogue, and nothing else: not in which order it came, nor what is hidden.
+#[test]
+fn a_catalogue_is_of_what_can_be_seen_whatever_else_there_is() {
+    let version = |shard: u64, count: u64| (5_u64 << 23) | (shard << 10) | count;
+    let fill = |order: &[u64], hidden: bool| {
+        let folder = folder();
+        let opened = open_with_collections(folder.path());
+        for number in order {
+            let data = noise(*number, 5_000);
+            opened.done(entire("kept", &format!("k{}", number % 3), version(3, *number), &data));
+        }
+        opened.done(entire("kept", "elsewhere", version(4, 1), b"bytes"));
+        if hidden {
+            opened.done(entire("kept", "gone", version(3, 100), b"bytes"));
+            opened.done(delete("kept", "gone", version(3, 101)));
+        }
+        [3, 4, 5].map(|shard| opened.archive.catalogue(shard).unwrap())
+    };
+    let [three, four, none] = fill(&[1, 2, 3, 4, 5], false);
+    assert_eq!((three.versions, four.versions, none.versions), (5, 1, 0));
+    assert_eq!(none, segment::archive::Catalogue::default());
+    assert_eq!(fill(&[5, 3, 1, 2, 4], true), [three, four, none]);
+    let [less, ..] = fill(&[1, 2, 3, 4], false);
+    assert_ne!(less.sum, three.sum);
+}
