@@ -5,6 +5,7 @@ use std::path::Path;
 
 use node::config::{Config, ServiceConfig, Span};
 use runtime::wall_ms;
+use serde_json::Value;
 use tests::{Cluster, Received, Receiver, eventually};
 
 /// Adds a service to a node's configuration.
@@ -75,7 +76,7 @@ pub(crate) fn ids(receiver: &Receiver, text: &str) -> BTreeSet<String> {
 
 /// How often a text came.
 pub(crate) fn times(receiver: &Receiver, text: &str) -> usize {
-    let with = |it: &&tests::Received| it.events().iter().any(|it| it["data"]["text"] == text);
+    let with = |it: &&Received| it.events().iter().any(|it| it["data"]["text"] == text);
     receiver.received().iter().filter(with).count()
 }
 

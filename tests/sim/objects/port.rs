@@ -10,6 +10,7 @@ use std::time::Duration;
 use archive::{Append, Ground, Later};
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions};
+use model::ChatToken;
 use replication::core::{Event, Outcome, PartitionView};
 use replication::{
     ForwardError, NotRun, RequestHead, RingMember, RingView, Stream, StreamEnded, Submission,
@@ -180,6 +181,11 @@ impl Append for Port {
 
     fn give_up(&self, partition: PartitionId, _epoch: u64) {
         self.closed(partition);
+    }
+
+    /// Attachments' chats are the chats' own world.
+    fn has_chat(&self, _: PartitionId, _epoch: u64, _: ChatToken) -> Option<bool> {
+        Some(true)
     }
 }
 

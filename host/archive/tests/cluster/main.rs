@@ -21,5 +21,6 @@ mod stalled;
 mod support;
 mod versions;
 #[expect(unreachable_pub, reason = "shared with other crates")]
+#[expect(dead_code, reason = "not everybody needs all of it")]
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;

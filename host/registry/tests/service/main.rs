@@ -24,6 +24,7 @@ mod setting;
 #[path = "../../../../tests/src/skip.rs"]
 mod skip;
 mod users;
+#[expect(dead_code, reason = "not everybody needs all of it")]
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;
 mod watching;

@@ -18,6 +18,7 @@ mod faults;
 mod ring;
 #[path = "../../../../tests/src/skip.rs"]
 mod skip;
+#[expect(dead_code, reason = "not everybody needs all of it")]
 #[path = "../../../../tests/src/wait.rs"]
 mod wait;
 
