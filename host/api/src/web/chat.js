@@ -2,7 +2,7 @@
 // `reading.js` finds a way for them, from a cursor; they are sent under a key, so that trying again is safe. Whatever
 // somebody wrote becomes text, never markup.
 
-import { ask, freshKey, insist, said, setBearer, subject, wait } from "./asking.js";
+import { ask, authorized, freshKey, insist, said, setBearer, subject, wait } from "./asking.js";
 import { Reading } from "./reading.js";
 
 const SEND_TRIES = 8; // under one key, before the person is asked
