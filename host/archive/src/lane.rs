@@ -265,14 +265,11 @@ async fn tell(stream: &mut Stream, said: &Bring) -> Result<(), Lost> {
 
 /// Waits for a word.
 async fn hear(node: &NodeId, stream: &mut Stream) -> Result<Said, Lost> {
-    loop {
-        let frame: Option<Bytes> = stream.next().await.map_err(|_ended| Lost::cut())?;
-        match plain::<Said>(&frame.ok_or_else(Lost::cut)?) {
-            Ok(Said::Got(_)) => {}
-            Ok(Said::No { full, why }) => return Err(Lost { full, why }),
-            Ok(said) => return Ok(said),
-            Err(strange) => return Err(Lost { full: false, why: strange.refusal(node).detail }),
-        }
+    let frame: Option<Bytes> = stream.next().await.map_err(|_ended| Lost::cut())?;
+    match plain::<Said>(&frame.ok_or_else(Lost::cut)?) {
+        Ok(Said::No { full, why }) => Err(Lost { full, why }),
+        Ok(said) => Ok(said),
+        Err(strange) => Err(Lost { full: false, why: strange.refusal(node).detail }),
     }
 }
 

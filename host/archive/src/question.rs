@@ -163,8 +163,6 @@ pub(crate) enum Bring {
 pub(crate) enum Said {
     /// There is room for this sequence in memory now.
     Go(u32),
-    /// It is written. Earlier releases say it, and nobody needs it; its number stays taken.
-    Got(u32),
     /// All is synced, in this store.
     Held { store: u64 },
     /// These are the sequences.
