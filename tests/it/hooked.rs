@@ -5,6 +5,7 @@
 //! and listens to no variable.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use node::assemble::{Node, Process};
 use node::config::Config;
@@ -17,6 +18,8 @@ use crate::three::Starting;
 
 /// Names the node's configuration to its process.
 const CONFIG: &str = "CARILLON_HOOKED_NODE";
+/// Longer than a signal takes to stop all threads of a process.
+const STOPPING: Duration = Duration::from_secs(2);
 const NAME: &str = "hooked::a_node_that_ends_or_stands_still_where_it_is_told";
 
 /// Starts it and waits until it is ready.
@@ -50,15 +53,16 @@ fn order(config: &str, what: &str, point: Point) {
     std::fs::rename(&written, &orders).expect("moved");
 }
 
-/// Does what was ordered for this step, once.
-fn obey(orders: &Path, point: Point) {
-    let Ok(order) = std::fs::read_to_string(orders) else { return };
-    let Some((what, at)) = order.split_once(" at ") else { return };
+/// Does what was ordered for this step, once; whether it was something.
+fn obey(orders: &Path, point: Point) -> bool {
+    let Ok(order) = std::fs::read_to_string(orders) else { return false };
+    let Some((what, at)) = order.split_once(" at ") else { return false };
     if at != format!("{point:?}") || std::fs::remove_file(orders).is_err() {
-        return;
+        return false;
     }
     let signal = if what == "dies" { Signal::KILL } else { Signal::STOP };
     kill_process(getpid(), signal).expect("one may signal oneself");
+    true
 }
 
 /// The process. Where nobody starts it as one, there is nothing to do.
@@ -69,8 +73,13 @@ async fn a_node_that_ends_or_stands_still_where_it_is_told() {
     let config = Config::load_alone(&file).expect("a configuration");
     let orders = orders(&file);
     let hook = Hook::new(move |_node, point| {
-        obey(&orders, point);
-        std::future::ready(())
+        let obeys = obey(&orders, point);
+        async move {
+            if obeys {
+                // A signal to a process may come to its other threads first: this one does nothing meanwhile.
+                runtime::sleep(STOPPING).await;
+            }
+        }
     });
     let process = Process::open(config.data(), &config, Compiler::Here).expect("it opens");
     let process = process.with_service_hook(hook);

@@ -27,7 +27,8 @@ async fn what_is_owed_when_a_backup_is_made_comes_after_it_was_restored_and_unde
     let token = node.create().await;
     let mut said: Vec<String> = Vec::new();
     let mut says = async |node: &tests::Http, text: &str| {
-        node.send_surely(&token, "alice", text, text).await;
+        let key = text.replace([' ', ','], "-");
+        node.send_surely(&token, "alice", &key, text).await;
         said.push(text.to_owned());
         said.clone()
     };
