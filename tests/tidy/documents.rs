@@ -98,7 +98,7 @@ fn tests_that_a_document_of_the_archive_names_exist_and_no_defect_is_left_out() 
     let named = rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2));
     let named: BTreeSet<&str> = named.filter(|name| name.matches('_').count() > 2).collect();
     assert!(named.len() > 30, "there is a table of tests");
-    let folders = ["host/segment", "host/archive", "tests/sim/objects"];
+    let folders = ["host/segment", "host/archive", "host/replication", "tests/sim/objects"];
     let sources: Vec<String> = folders
         .iter()
         .flat_map(|folder| files(&root().join(folder), "rs"))
