@@ -1,4 +1,4 @@
-//! T-S15: a node that lost its disk goes on from a backup that was made before the last things were said. What services had
+//! A node that lost its disk goes on from a backup that was made before the last things were said. What services had
 //! of those they had; what they are owed they get; and no id that they have seen comes again with other bytes.
 
 use std::collections::BTreeSet;
@@ -14,6 +14,7 @@ fn id(request: &Received) -> String {
     request.header("webhook-id").unwrap_or_default().to_owned()
 }
 
+/// T-S15.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_owed_when_a_backup_is_made_comes_after_it_was_restored_and_under_ids_of_its_own() {
     let place = folder();
