@@ -82,7 +82,7 @@ impl Work {
     }
 
     /// What tells this service from one that is elsewhere, or has another secret. A secret that cannot be read is none.
-    pub(crate) async fn mark(&self) -> String {
+    pub(crate) async fn reached_by(&self) -> String {
         let secret = match self.config.secret_file.clone() {
             None => None,
             Some(path) => secret(path).await.ok(),

@@ -380,10 +380,12 @@ impl Work {
         let recalled = match found {
             None => None,
             Some(None | Some((None, _))) => Some(Recalled::Nothing),
-            Some(Some((Some(outage), _))) => Some(match outage.is_of(born, &self.mark().await) {
-                true => Recalled::Lasts(outage),
-                false => Recalled::Others,
-            }),
+            Some(Some((Some(outage), _))) => {
+                Some(match outage.is_of(born, &self.reached_by().await) {
+                    true => Recalled::Lasts(outage),
+                    false => Recalled::Others,
+                })
+            }
         };
         Happened::Remembered(Remembered::Read(recalled))
     }
@@ -391,7 +393,7 @@ impl Work {
     /// Writes it, unless what stands is further.
     async fn note_outage(self: Arc<Self>, mut outage: Outage) -> Happened {
         let mut stands = None;
-        outage.target = self.mark().await;
+        outage.target = self.reached_by().await;
         if let Some(session) = self.session() {
             for _try in 0..TRIES_MAX {
                 let Some(found) = self.read_outage(&session).await else { break };
