@@ -46,8 +46,8 @@ async fn a_pause_holds_through_a_restart_of_all_nodes() {
     let token = cluster.http(0).create().await;
     let mut said = described(&cluster, &receiver, &token).await;
     wished(&cluster, 0, "pause").await;
-    again(&mut cluster, |_the_same| {}).await;
     let before = receiver.received().len();
+    again(&mut cluster, |_the_same| {}).await;
     said.extend(says(&cluster, &token, 0..20).await);
     let owed = eventually("the events to be owed", async || {
         let told = cluster.admin(1).get("/admin/v1/services").await.expect(200);
@@ -74,9 +74,9 @@ async fn a_service_that_is_gone_is_gone_for_all_until_it_is_woken() {
     receiver.answer(|_| 410);
     said.extend(says(&cluster, &token, 0..1).await);
     gone(&cluster).await;
-    again(&mut cluster, |_the_same| {}).await;
     receiver.answer(|_| 200);
     let before = receiver.received().len();
+    again(&mut cluster, |_the_same| {}).await;
     gone(&cluster).await;
     said.extend(says(&cluster, &token, 1..5).await);
     assert_eq!(receiver.received().len(), before, "nothing was sent, by nobody");
@@ -181,8 +181,8 @@ async fn what_is_down_is_so_since_then_after_a_restart_of_all_nodes_and_is_not_t
     })
     .await;
     let since_ms = outage["since_ms"].as_u64().expect("a number");
-    again(&mut cluster, |_the_same| {}).await;
     let tries = receiver.received().len();
+    again(&mut cluster, |_the_same| {}).await;
 
     let told = eventually("all nodes to say that it is down", async || {
         let told = crm(&cluster).await;

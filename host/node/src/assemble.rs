@@ -6,7 +6,6 @@
 //! hours by a node that accepted their connection. How it ends is [`crate::shutdown`].
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use archive::Archive;
@@ -22,6 +21,7 @@ use segment::{Folder, Log, Recovered};
 use crate::announcing::Announcement;
 use crate::config::Config;
 use crate::generations::{self, Peers};
+use crate::giving::Giving;
 use crate::joining;
 use crate::keeping;
 use crate::meaning;
@@ -312,7 +312,8 @@ impl Works {
             store: self.store,
             boot: self.boot,
             since,
-            draining: AtomicBool::new(false),
+            giving: Giving::default(),
+            tasks: self.tasks.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod config;
 pub mod telemetry;
 
 mod generations;
+mod giving;
 pub mod handlers;
 pub mod shipped;
 

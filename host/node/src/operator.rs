@@ -1,11 +1,11 @@
 //! A node as its operators meet it: what [`api::admin`] asks, answered by the parts.
 //!
 //! Nothing is kept here but what no part knows: since when the process runs, and whether somebody told
-//! it to give everything away.
+//! it to give everything away ([`crate::giving`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use api::admin::{
     About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, Doing,
@@ -22,15 +22,19 @@ use registry::MemberRecord;
 use replication::core::{LearnerView, Role};
 use replication::{BUILD, Failure, Replication};
 use rollout::Rollout;
-use runtime::Instant;
+use runtime::{Instant, Tasks};
 
 use crate::config::RegistryKind;
+use crate::giving::{Giving, in_a_task};
 use crate::going::{Company, Held};
 use crate::shutdown::SERVICES_MAX;
 use crate::{decision, looking, serving, told};
 
-/// One node's answers to its operators.
-#[derive(Debug)]
+/// How long the registry may take to write down an order, or to say who is there: others wait behind it.
+const REGISTRY_MAX: Duration = Duration::from_secs(10);
+
+/// One node's answers to its operators. Clones are the same.
+#[derive(Clone, Debug)]
 pub(crate) struct Operator {
     pub(crate) replication: Replication,
     pub(crate) rollout: Rollout,
@@ -47,7 +51,8 @@ pub(crate) struct Operator {
     pub(crate) store: u64,
     pub(crate) boot: u64,
     pub(crate) since: Instant,
-    pub(crate) draining: AtomicBool,
+    pub(crate) giving: Giving,
+    pub(crate) tasks: Tasks,
 }
 
 impl Operate for Operator {
@@ -62,7 +67,7 @@ impl Operate for Operator {
             cluster: self.replication.cluster(),
             uptime_ms: ms(runtime::now().saturating_duration_since(self.since)),
             http: self.http.clone(),
-            draining: self.draining.load(Ordering::Relaxed),
+            draining: self.giving.stands(),
             led: self.replication.led(),
             registry: RegistryInfo {
                 kind: match self.registry {
@@ -174,24 +179,11 @@ impl Operate for Operator {
     }
 
     fn drain(&self, going: Going) -> Doing<'_, ()> {
+        let this = self.clone();
+        let done = in_a_task(&self.tasks, async move { this.drains(going).await });
         Box::pin(async move {
-            match going {
-                Going::Staying => self.stay().await,
-                Going::Going | Going::Anyway if self.draining.load(Ordering::Relaxed) => {
-                    // Whoever asked before may have gone before it began.
-                    self.replication.begin_drain().await;
-                    Ok(())
-                }
-                Going::Going => self.give_away().await,
-                Going::Anyway => {
-                    // Told to the others if that can be: without a registry nobody takes over anyway.
-                    if self.replication.unreached().is_none() {
-                        self.replication.set_draining(true).await.map_err(not_written)?;
-                    }
-                    self.begin_drain().await;
-                    Ok(())
-                }
-            }
+            let stops = |_ended| Err(Refusal::new(Code::NotReady, "this node stops"));
+            done.await.unwrap_or_else(stops)
         })
     }
 
@@ -223,41 +215,72 @@ fn not_written(failure: Failure) -> Refusal {
     Refusal::new(Code::NotReady, failure.to_string())
 }
 
+fn late() -> Refusal {
+    Refusal::new(Code::NotReady, "the registry does not answer in time: ask again")
+}
+
 impl Operator {
-    /// Gives everything away, if the others can do without this node. It says so in the registry before it
-    /// looks: of two that are asked at once none is overlooked.
-    async fn give_away(&self) -> Result<(), Refusal> {
-        self.reaches_registry()?;
-        self.replication.set_draining(true).await.map_err(not_written)?;
-        let node = self.replication.node().clone();
-        let held = self.held();
-        if let Some(why) = self.company(node).await?.needs_leader(held.iter()) {
-            self.replication.set_draining(false).await.map_err(not_written)?;
-            return Err(Refusal::new(Code::Needed, why));
+    /// Gives everything away, or leads again.
+    async fn drains(&self, going: Going) -> Result<(), Refusal> {
+        let deciding = self.giving.decides().await;
+        match going {
+            Going::Staying => return self.stay().await,
+            Going::Going | Going::Anyway if self.giving.stands() => {
+                drop(deciding);
+                self.giving.is_done().await;
+                return Ok(());
+            }
+            Going::Going => self.may_go().await?,
+            // Told to the others if that can be: without a registry nobody takes over anyway.
+            Going::Anyway if self.replication.unreached().is_none() => self.writes(true).await?,
+            Going::Anyway => {}
         }
-        self.begin_drain().await;
+        let number = self.giving.begin();
+        drop(deciding);
+        tracing::info!(node = %self.replication.node(), "an operator has this node give everything away");
+        let gives = self.replication.begin_drain();
+        self.giving.carry_out(number, self.hear_out(), gives).await;
         Ok(())
     }
 
-    async fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-        tracing::info!(node = %self.replication.node(), "an operator has this node give everything away");
+    /// Whether the others can do without this node. It says in the registry that it goes before it looks: of two
+    /// that are asked at once none is overlooked.
+    async fn may_go(&self) -> Result<(), Refusal> {
+        self.reaches_registry()?;
+        self.writes(true).await?;
+        let node = self.replication.node().clone();
+        let held = self.held();
+        if let Some(why) = self.company(node).await?.needs_leader(held.iter()) {
+            self.writes(false).await?;
+            return Err(Refusal::new(Code::Needed, why));
+        }
+        Ok(())
+    }
+
+    /// Waits for what services have in their hands.
+    async fn hear_out(&self) {
         if runtime::timeout(SERVICES_MAX, self.services.drain()).await.is_err() {
             tracing::warn!(
                 "a service has not answered: whoever leads next sends it the same again"
             );
         }
-        self.replication.begin_drain().await;
     }
 
     async fn stay(&self) -> Result<(), Refusal> {
         self.reaches_registry()?;
-        self.replication.set_draining(false).await.map_err(not_written)?;
+        self.writes(false).await?;
+        self.giving.end();
         self.replication.end_drain().await;
         self.services.go_on();
-        self.draining.store(false, Ordering::Relaxed);
         tracing::info!(node = %self.replication.node(), "an operator has this node lead again");
         Ok(())
+    }
+
+    /// Writes whether this node gives everything away.
+    async fn writes(&self, draining: bool) -> Result<(), Refusal> {
+        let written = self.replication.set_draining(draining);
+        let written = runtime::timeout(REGISTRY_MAX, written).await;
+        written.map_err(|_elapsed| late())?.map_err(not_written)
     }
 
     fn reaches_registry(&self) -> Result<(), Refusal> {
@@ -280,7 +303,8 @@ impl Operator {
 
     /// The cluster, for whether `node` may go.
     async fn company(&self, node: NodeId) -> Result<Company, Refusal> {
-        let members = self.replication.members().await.map_err(not_written)?;
+        let members = runtime::timeout(REGISTRY_MAX, self.replication.members()).await;
+        let members = members.map_err(|_elapsed| late())?.map_err(not_written)?;
         let of = |is: &dyn Fn(&MemberRecord) -> bool| {
             members.iter().filter(|(_, one)| is(one)).map(|(node, _)| node.clone()).collect()
         };
@@ -353,6 +377,6 @@ fn movement(learner: &LearnerView) -> Movement {
     }
 }
 
-fn ms(span: std::time::Duration) -> u64 {
+fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -81,6 +81,15 @@ impl Work {
         })
     }
 
+    /// What tells this service from one that is elsewhere, or has another secret. A secret that cannot be read is none.
+    pub(crate) async fn reached_by(&self) -> String {
+        let secret = match self.config.secret_file.clone() {
+            None => None,
+            Some(path) => secret(path).await.ok(),
+        };
+        transaction::mark(&self.config.url, secret.as_ref())
+    }
+
     /// Makes a call of a plugin. Its id says which it is, so that it is the same again wherever it is made.
     pub(crate) async fn call(
         self: Arc<Self>,

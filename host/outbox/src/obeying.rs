@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use runtime::Instant;
-use transaction::{Cause, Told};
+use transaction::{Cause, State, Told};
 
 use crate::agreed::{Agreed, Stopped};
 use crate::agreeing::{Agreements, Known};
@@ -18,7 +18,7 @@ use crate::working::{Happened, Work};
 impl Task {
     /// Whether it is known what the cluster has agreed on, and what was before this node began.
     pub(crate) fn knows(&self) -> bool {
-        self.known.is_some() && self.memory.is_read()
+        self.known.is_some() && self.memory.is_clear()
     }
 
     /// Does what was agreed on last.
@@ -38,7 +38,7 @@ impl Task {
             self.engine.service_mut().obey(stopped, now);
         }
         self.known = Some(latest);
-        self.recall();
+        self.recall(now);
         self.tell();
     }
 
@@ -48,7 +48,7 @@ impl Task {
         self.obey(now);
         let stopped = self.stopped().is_some();
         if matches!(wish, Wish::Wake | Wish::Resume) {
-            self.memory.is_needless();
+            self.memory.wakes();
         }
         let service = self.engine.service_mut();
         match wish {
@@ -64,7 +64,13 @@ impl Task {
             }
             // The record says so, or already something else.
             Wish::Pause | Wish::Resume => {}
-            Wish::IsUp => self.engine.hear(true, now),
+            Wish::IsUp => {
+                self.engine.hear(true, now);
+                if self.engine.service().state() == State::Up {
+                    // Nothing is told of it here; and what this node may just be writing is not true any more.
+                    self.memory.ends();
+                }
+            }
             Wish::IsDown => self.engine.hear(false, now),
         }
         self.tell();

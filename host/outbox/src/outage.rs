@@ -2,21 +2,22 @@
 //!
 //! It stands in the registry, in `services/NAME/down`, one for the cluster. Who finds a service down writes it, who finds
 //! it up again, or stopped, takes it away, and a node that starts reads it before it sends anything: it begins where the
-//! others, or the process before it, were, and not with a storm of tries.
+//! others, or the process before it, were, and not with a storm of tries. That holds as long as it is the same service at
+//! the same address, with the same secret: a new one is for mending an outage, and does not wait for the end of it.
 //!
 //! Attempts are not written. An outage is, once it has lasted for [`NOTE_AFTER`], and then only each time that the waits
 //! between attempts have doubled, until they grow no more: about a dozen writes, however long it lasts, and however many
 //! nodes try. So what stands may be behind by one wait; then a node that starts tries once too early.
 //!
-//! It is a hint like all news of a service. Nothing that is sent or not sent for good depends on it, and what cannot be read
-//! is as if it was not there.
+//! It is a hint like all news of a service. Nothing that is sent or not sent for good depends on it, what is no such record
+//! is as if it was not there, and a registry that does not answer keeps nobody waiting for long.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashring::NodeId;
 use registry::{COUNT_MAX, Cas, Session};
-use runtime::Instant;
+use runtime::{Backoff, Instant};
 use serde::{Deserialize, Serialize};
 use transaction::{RETRY_AFTER_MAX, Retry, State};
 
@@ -30,6 +31,13 @@ use crate::working::{Happened, Work};
 const NOTE_AFTER: Duration = Duration::from_secs(5);
 /// How often a write is tried that somebody else was faster than: then it says the same, or more.
 const TRIES_MAX: usize = 3;
+/// How long a node that starts sends nothing because it cannot read what stands there. After that it goes on as if there was
+/// nothing; whatever is there is read all the same, later.
+const READ_MAX: Duration = Duration::from_secs(10);
+/// How soon what failed is tried again, and how rarely at last: a registry that is away for hours is not asked twice a
+/// second for each service.
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+const AGAIN_CAP: Duration = Duration::from_secs(300);
 /// The version of the JSON.
 const FORMAT: u16 = 1;
 
@@ -48,6 +56,9 @@ pub(crate) struct Outage {
     next_ms: u64,
     /// Who says so.
     node: NodeId,
+    /// What its address and its secret were ([`transaction::mark`]).
+    #[serde(default)]
+    target: String,
 }
 
 /// An outage as this node goes through it.
@@ -59,15 +70,24 @@ struct Seen {
 }
 
 /// What a service's task knows of what stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
     /// Whether it was read what stood there when this node began.
     read: bool,
+    /// Since when that was tried.
+    begun: Option<Instant>,
+    /// It could not be read for so long that nothing waits for it any more.
+    late: bool,
+    /// Somebody said before it was read that the service is there.
+    woken: bool,
     /// How far the outage is that is known to stand.
     stands: Option<u32>,
     /// It is over, and that is not done yet.
     over: bool,
     busy: bool,
+    /// Nothing is asked of the registry before, because it failed.
+    after: Option<Instant>,
+    again: Backoff,
 }
 
 /// What to do with the registry.
@@ -77,12 +97,23 @@ enum Does {
     Remove,
 }
 
+/// What stood there when this node began.
+#[derive(Debug)]
+pub(crate) enum Recalled {
+    /// Nothing that can be read.
+    Nothing,
+    /// An outage that lasts.
+    Lasts(Outage),
+    /// One of another service of its name, or of what was reached elsewhere or with another secret.
+    Others,
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub(crate) enum Remembered {
-    /// What stood there when this node began.
-    Read(Option<Outage>),
-    /// What stands there now; the outer `None`: it cannot be reached.
+    /// What stood there when this node began; `None`: it cannot be read.
+    Read(Option<Recalled>),
+    /// What stands there now; `None`: it could not be written.
     Written(Option<Outage>),
     /// Whether nothing stands there any more.
     Removed(bool),
@@ -94,6 +125,11 @@ impl Outage {
         let record: Self = serde_json::from_slice(bytes).ok()?;
         let sound = record.format == FORMAT && record.born <= COUNT_MAX;
         sound.then_some(record)
+    }
+
+    /// Whether it is one of the service that began with this revision, and is reached like this.
+    fn is_of(&self, born: u64, target: &str) -> bool {
+        self.born == born && self.target == target
     }
 
     /// What it says on this node's clocks. Those of others may differ: nothing began later than now, and nothing waits
@@ -115,19 +151,40 @@ impl Seen {
         let Self { since, step, until } = self;
         let since_ms = wall_ms.saturating_sub(whole(now.saturating_duration_since(since)));
         let next_ms = wall_ms.saturating_add(whole(until.saturating_duration_since(now)));
-        Outage { format: FORMAT, born, since_ms, step, next_ms, node }
+        Outage { format: FORMAT, born, since_ms, step, next_ms, node, target: String::new() }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            read: false,
+            begun: None,
+            late: false,
+            woken: false,
+            stands: None,
+            over: false,
+            busy: false,
+            after: None,
+            again: Backoff::new(AGAIN_FIRST, AGAIN_CAP),
+        }
     }
 }
 
 impl Memory {
-    /// Whether it is known what was before this node began.
-    pub(crate) fn is_read(&self) -> bool {
-        self.read
+    /// Whether something may be sent: it is known what was before this node began, or nobody waits for that any more.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.read || self.late
     }
 
-    /// Nobody need know what was before.
-    pub(crate) fn is_needless(&mut self) {
+    /// Nobody keeps what was before.
+    fn is_needless(&mut self) {
         self.read = true;
+    }
+
+    /// Somebody says that the service is there. If it is not known yet what was before, that counts beside it.
+    pub(crate) fn wakes(&mut self) {
+        self.woken = true;
     }
 
     /// The outage is over, or somebody has stopped the service.
@@ -135,9 +192,39 @@ impl Memory {
         self.over = true;
     }
 
+    /// Whether it is to be read now what was before. It is taken for begun.
+    fn reads(&mut self, now: Instant) -> bool {
+        if self.read || self.busy || self.rests(now) {
+            return false;
+        }
+        self.begun.get_or_insert(now);
+        self.busy = true;
+        true
+    }
+
+    /// It could not be read. For a while that is tried again at the next look.
+    fn is_unread(&mut self, now: Instant, dice: u32) {
+        self.busy = false;
+        if self.begun.is_none_or(|begun| now >= begun + READ_MAX) {
+            self.late = true;
+            self.fails(now, dice);
+        }
+    }
+
+    /// It was read, and goes so far. Whether that is before anything could be sent, and nobody knows better.
+    fn is_known(&mut self, stands: Option<u32>) -> bool {
+        self.read = true;
+        self.is_done(stands);
+        !self.late && !self.over
+    }
+
+    fn rests(&self, now: Instant) -> bool {
+        self.after.is_some_and(|after| now < after)
+    }
+
     /// What is to be done now, with a service that is `down`, if it is. It is taken for begun.
     fn begins(&mut self, down: Option<Seen>, retry: Retry, now: Instant) -> Option<Does> {
-        if self.busy || !self.read {
+        if self.busy || !self.read || self.rests(now) {
             return None;
         }
         let does = match down {
@@ -153,31 +240,35 @@ impl Memory {
         Some(does)
     }
 
-    /// A step is over: what stands now, if it is known.
-    fn is_done(&mut self, stands: Option<Option<u32>>) {
+    /// A step is over: what stands now.
+    fn is_done(&mut self, stands: Option<u32>) {
+        (self.busy, self.stands, self.after) = (false, stands, None);
+        self.again.reset();
+    }
+
+    /// A step has failed: what stands is not known better than before.
+    fn fails(&mut self, now: Instant, dice: u32) {
         self.busy = false;
-        if let Some(stands) = stands {
-            self.stands = stands;
-        }
+        self.after = Some(now + self.again.next(dice));
     }
 }
 
 impl Task {
     /// Reads what was before this node began, unless nobody keeps it.
-    pub(crate) fn recall(&mut self) {
+    pub(crate) fn recall(&mut self, now: Instant) {
         let work = &self.running.work;
         if work.agreements.is_absent() {
             self.memory.is_needless();
         }
-        if self.memory.read || self.memory.busy {
-            return;
+        let Some(known) = &self.known else { return };
+        if self.memory.reads(now) {
+            self.doing.push(Box::pin(Arc::clone(work).recall(known.agreed.born)));
         }
-        self.memory.busy = true;
-        self.doing.push(Box::pin(Arc::clone(work).recall()));
     }
 
     /// Has the registry say what outlives this node of an outage.
     pub(crate) fn remember(&mut self, now: Instant) {
+        self.recall(now);
         let work = Arc::clone(&self.running.work);
         let Some(known) = self.known.as_ref().filter(|_| !work.agreements.is_absent()) else {
             return;
@@ -200,32 +291,47 @@ impl Task {
 
     /// A step is over.
     pub(crate) fn remembered(&mut self, remembered: Remembered, now: Instant) {
-        let born = self.known.as_ref().map(|known| known.agreed.born);
-        let retry = self.running.work.config.retry;
-        let ours = |outage: &Outage| Some(outage.born) == born;
+        let dice = rand::random();
         match remembered {
-            Remembered::Read(stands) => {
-                let stands = stands.filter(ours);
-                self.memory.is_done(Some(stands.as_ref().map(|outage| outage.step)));
-                if !std::mem::replace(&mut self.memory.read, true)
-                    && let Some(outage) = stands
-                {
-                    self.restore(&outage, now);
-                }
+            Remembered::Read(None) => self.memory.is_unread(now, dice),
+            Remembered::Read(Some(recalled)) => self.recalled(&recalled, now),
+            Remembered::Written(None) | Remembered::Removed(false) => self.memory.fails(now, dice),
+            Remembered::Written(Some(outage)) => {
+                self.memory.is_done(Some(outage.step));
+                self.is_down_since(&outage, now);
             }
-            Remembered::Written(stands) => {
-                let step = stands.as_ref().map(|outage| Some(outage.step));
-                self.memory.is_done(step);
-                if let Some(outage) = stands.filter(ours) {
-                    let since = outage.seen(retry, now, runtime::wall_ms()).since;
-                    self.engine.service_mut().is_down_since(since);
-                }
-            }
-            Remembered::Removed(done) => {
-                self.memory.over = !done;
-                self.memory.is_done(done.then_some(None));
+            Remembered::Removed(true) => {
+                self.memory.over = false;
+                self.memory.is_done(None);
             }
         }
+    }
+
+    /// It was read what was before this node began. What is no outage here then is none any more.
+    fn recalled(&mut self, recalled: &Recalled, now: Instant) {
+        match recalled {
+            Recalled::Nothing => _ = self.memory.is_known(None),
+            Recalled::Others => {
+                self.memory.is_known(None);
+                self.memory.ends();
+            }
+            Recalled::Lasts(outage) => {
+                if self.memory.is_known(Some(outage.step)) {
+                    self.restore(outage, now);
+                } else {
+                    self.is_down_since(outage, now);
+                }
+                if self.engine.service().outage().is_none() {
+                    self.memory.ends();
+                }
+            }
+        }
+    }
+
+    /// Somebody knows since when it is down.
+    fn is_down_since(&mut self, outage: &Outage, now: Instant) {
+        let seen = outage.seen(self.running.work.config.retry, now, runtime::wall_ms());
+        self.engine.service_mut().is_down_since(seen.since);
     }
 
     fn restore(&mut self, outage: &Outage, now: Instant) {
@@ -241,6 +347,9 @@ impl Task {
                 next_s,
                 "the service was down before this node began: its events wait, and it is tried again"
             );
+        }
+        if self.memory.woken {
+            self.engine.service_mut().wake(now);
         }
     }
 }
@@ -263,23 +372,34 @@ impl Work {
         Some(value.map(|value| (Outage::decode(&value.data), value.version)))
     }
 
-    async fn recall(self: Arc<Self>) -> Happened {
-        let stands = match self.session() {
-            Some(session) => self.read_outage(&session).await.flatten(),
+    async fn recall(self: Arc<Self>, born: u64) -> Happened {
+        let found = match self.session() {
+            Some(session) => self.read_outage(&session).await,
             None => None,
         };
-        Happened::Remembered(Remembered::Read(stands.and_then(|(outage, _)| outage)))
+        let recalled = match found {
+            None => None,
+            Some(None | Some((None, _))) => Some(Recalled::Nothing),
+            Some(Some((Some(outage), _))) => {
+                Some(match outage.is_of(born, &self.reached_by().await) {
+                    true => Recalled::Lasts(outage),
+                    false => Recalled::Others,
+                })
+            }
+        };
+        Happened::Remembered(Remembered::Read(recalled))
     }
 
     /// Writes it, unless what stands is further.
     async fn note_outage(self: Arc<Self>, mut outage: Outage) -> Happened {
         let mut stands = None;
+        outage.target = self.reached_by().await;
         if let Some(session) = self.session() {
             for _try in 0..TRIES_MAX {
                 let Some(found) = self.read_outage(&session).await else { break };
                 let expect = found.as_ref().map(|(_, version)| *version);
                 let known = found.and_then(|(known, _)| known);
-                if let Some(known) = known.filter(|known| known.born == outage.born) {
+                if let Some(known) = known.filter(|it| it.is_of(outage.born, &outage.target)) {
                     outage.since_ms = outage.since_ms.min(known.since_ms);
                     if known.step >= outage.step {
                         stands = Some(known);
@@ -317,100 +437,5 @@ impl Work {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn outage() -> Outage {
-        let node = "n1".parse().unwrap();
-        Outage { format: 1, born: 2, since_ms: 100_000, step: 7, next_ms: 260_000, node }
-    }
-
-    /// When this breaks, what stands in registries is no longer readable.
-    #[test]
-    fn a_record_has_the_json_it_always_had() {
-        let json =
-            r#"{"format":1,"born":2,"since_ms":100000,"step":7,"next_ms":260000,"node":"n1"}"#;
-        assert_eq!(String::from_utf8(registry::encode(&outage())).unwrap(), json);
-        assert_eq!(Outage::decode(json.as_bytes()), Some(outage()));
-        assert_eq!(Outage::decode(json.replace(":1,", ":2,").as_bytes()), None, "a newer one's");
-        let never = json.replace(r#""born":2"#, &format!(r#""born":{}"#, COUNT_MAX + 1));
-        assert_eq!(Outage::decode(never.as_bytes()), None, "no node wrote that");
-        assert_eq!(Outage::decode(b"{}"), None);
-    }
-
-    #[test]
-    fn what_one_node_wrote_another_goes_on_from() {
-        let now = runtime::now();
-        let seen = Seen { since: now - 60 * SECOND, step: 7, until: now + 100 * SECOND };
-        let written = seen.outage(2, "n1".parse().unwrap(), now, 160_000);
-        assert_eq!(written, outage());
-        let later = outage().seen(Retry::default(), now, 200_000);
-        let (since, until) = (now - 100 * SECOND, now + 60 * SECOND);
-        assert_eq!(later, Seen { since, step: 7, until });
-    }
-
-    #[test]
-    fn a_clock_that_is_wrong_puts_nothing_off_for_long() {
-        let now = runtime::now();
-        let before = outage().seen(Retry::default(), now, 0);
-        assert_eq!((before.since, before.until), (now, now + 260 * SECOND));
-        let never = Outage { next_ms: u64::MAX, ..outage() };
-        assert_eq!(never.seen(Retry::default(), now, 0).until, now + RETRY_AFTER_MAX);
-        let long_ago = outage().seen(Retry::default(), now, 10_000_000);
-        assert_eq!(long_ago.until, now, "it is tried at once");
-    }
-
-    /// Tells of an outage that lasts for `hours`, looked at twice a second and tried as it would be; how often something is
-    /// written.
-    fn writes(hours: u32, retry: Retry, fails: bool) -> usize {
-        let (mut memory, mut now) = (Memory::default(), runtime::now());
-        memory.is_needless();
-        let (since, end) = (now, now + hours * 3600 * SECOND);
-        let (mut step, mut until, mut written) = (1, now + retry.first, 0);
-        while now < end {
-            if now >= until {
-                (step, until) =
-                    (step + 1, now + retry.first.saturating_mul(1 << step.min(20)).min(retry.cap));
-            }
-            match memory.begins(Some(Seen { since, step, until }), retry, now) {
-                Some(Does::Write(seen)) => {
-                    written += 1;
-                    memory.is_done((!fails).then_some(Some(seen.step)));
-                }
-                Some(Does::Remove) => panic!("it is not over"),
-                None => {}
-            }
-            now += SECOND / 2;
-        }
-        written
-    }
-
-    #[test]
-    fn an_outage_of_three_days_is_written_no_oftener_than_one_of_an_hour() {
-        let retry = Retry::default();
-        let (hour, days) = (writes(1, retry, false), writes(72, retry, false));
-        assert!(hour == days && (5..=10).contains(&days), "{hour}, {days}");
-        let quick = Retry { first: SECOND / 10, cap: SECOND, ..retry };
-        assert_eq!(writes(1, quick, false), 1, "the waits are long by then");
-        assert!(writes(1, retry, true) > 100, "what could not be written is tried again");
-    }
-
-    #[test]
-    fn what_lasts_a_moment_costs_nothing_and_what_is_over_is_taken_away() {
-        let (mut memory, now) = (Memory::default(), runtime::now());
-        let retry = Retry::default();
-        let seen = Seen { since: now, step: 1, until: now + SECOND };
-        let soon = now + SECOND;
-        assert_eq!(memory.begins(Some(seen), retry, now + NOTE_AFTER), None, "nothing was read");
-        memory.is_needless();
-        assert_eq!(memory.begins(Some(seen), retry, soon), None);
-        assert_eq!(memory.begins(None, retry, soon), None);
-        assert_eq!(memory.begins(Some(seen), retry, now + NOTE_AFTER), Some(Does::Write(seen)));
-        memory.ends();
-        assert_eq!(memory.begins(None, retry, now + NOTE_AFTER), None, "one thing at a time");
-        memory.is_done(Some(Some(1)));
-        assert_eq!(memory.begins(None, retry, now + NOTE_AFTER), Some(Does::Remove));
-    }
-}
+#[path = "outage_tests.rs"]
+mod tests;

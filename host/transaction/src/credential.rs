@@ -7,7 +7,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::{Dialect, Rendered, Secret};
 
@@ -40,6 +40,15 @@ pub fn check(dialect: Dialect, secret: &Secret) -> Result<(), InvalidSecret> {
         Dialect::Matrix => token(secret).map(drop),
         Dialect::Webhook => keys(secret).map(drop),
     }
+}
+
+/// What tells a service at `url` with `secret` from one that is elsewhere, or has another secret. Anybody may read it: of
+/// the secret it says two bytes, by which a change is noticed and nothing is found out.
+pub fn mark(url: &str, secret: Option<&Secret>) -> String {
+    let secret = secret.map_or("", Secret::reveal);
+    let of = |text: &str| Sha256::digest(text.as_bytes());
+    let bytes = of(url).into_iter().take(6).chain(of(secret).into_iter().take(2));
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The headers that prove who sends `request`, at `now_s` seconds after 1970.
@@ -120,7 +129,7 @@ fn sign(key: &[u8], id: &str, time: &str, body: &[u8]) -> String {
 mod tests {
     use bytes::Bytes;
 
-    use super::{InvalidSecret, check, headers, masked};
+    use super::{InvalidSecret, check, headers, mark, masked};
     use crate::{Dialect, Rendered, Secret};
 
     const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -189,6 +198,18 @@ mod tests {
             );
         }
         assert_eq!(check(Dialect::Webhook, &Secret::new(KEY)), Ok(()));
+    }
+
+    #[test]
+    fn a_mark_tells_another_address_and_another_secret_and_says_little_of_that() {
+        let (url, secret) = ("https://crm.example.org/hook", Secret::new("hush"));
+        let of = mark(url, Some(&secret));
+        assert_eq!(of, mark(url, Some(&Secret::new("hush\n"))));
+        assert_eq!(of.len(), 16, "two bytes of it are the secret's");
+        let (other, another) = ("https://crm.example.org/hook2", Secret::new("hush2"));
+        let marks = [mark(other, Some(&secret)), mark(url, Some(&another)), mark(url, None)];
+        assert!(!marks.contains(&of), "{marks:?}");
+        assert_eq!((&marks[1][..12], &marks[2][..12]), (&of[..12], &of[..12]), "the address");
     }
 
     #[test]

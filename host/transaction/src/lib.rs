@@ -52,7 +52,7 @@ mod wire;
 pub use answer::RETRY_AFTER_MAX;
 pub use attempt::{Attempt, Outcome, Secret, Target};
 pub use batch::{BatchLimits, EVENTS_MAX};
-pub use credential::{InvalidSecret, check as check_secret};
+pub use credential::{InvalidSecret, check as check_secret, mark};
 pub use cut::{Cutting, Found};
 pub use dialect::{VERSION, ping, render};
 pub use engine::{Engine, EngineConfig, Failing, Step, Told, Tried};

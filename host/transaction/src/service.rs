@@ -74,11 +74,13 @@ impl Service {
     }
 
     /// It was down before this process began, since `since`, after so many attempts in a row that failed, and was to be
-    /// tried again at `until`. Says nothing of what was found out here already, or is stopped.
+    /// tried again at `until`. Says nothing of what was found out here already, or is stopped; that another node found it
+    /// down is the same news.
     ///
     /// If that moment is over, or it was to be given up meanwhile, when nobody could try it, one probe finds out.
     pub fn restore(&mut self, since: Instant, step: u32, until: Instant, now: Instant) {
-        if self.state != State::Up || self.down_since.is_some() || self.in_flight > 0 {
+        let tried = self.down_since.is_some() || self.in_flight > 0;
+        if tried || !matches!(self.state, State::Up | State::Recovering) {
             return;
         }
         self.down_since = Some(since);

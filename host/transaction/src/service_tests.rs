@@ -144,6 +144,15 @@ fn what_should_have_been_tried_meanwhile_is_tried_once() {
 }
 
 #[test]
+fn what_another_node_found_down_before_it_was_read_waits_as_it_did() {
+    let (mut service, now) = service();
+    let (since, until) = (now - 60 * SECOND, now + 30 * SECOND);
+    service.hear(false, now);
+    service.restore(since, 6, until, now);
+    assert_eq!((service.state(), service.outage()), (State::Down { until }, Some((since, 6))));
+}
+
+#[test]
 fn what_is_stopped_stays_so_whatever_was_before() {
     let (mut service, now) = service();
     service.pause(now);

@@ -1,15 +1,39 @@
 //! What outlives the process that found a service down.
 
-use outbox::Condition;
+use outbox::{Condition, ServiceConfig};
 
 use crate::outside::SECOND;
-use crate::rig::{CRM, Rig, crm};
+use crate::rig::{CRM, Node, Rig, crm};
 use crate::service::{Does, Service};
 
 /// Nothing is sent for ten minutes.
 const BUSY: &str = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 600\r\n\r\n";
 
 const DOWN: &str = "services/crm/down";
+
+/// What another node says that found the service up.
+const IS_UP: &[u8] = b"T\x03\x00\x03crm\x03";
+
+/// A node that has found the service down for ten seconds, and has said so.
+async fn finds_down(rig: &Rig, service: &Service, config: ServiceConfig) -> (Node, Vec<String>) {
+    service.does(|_| Does::Says(BUSY.to_owned()));
+    let node = rig.start("a", vec![config]);
+    let said = rig.says(0, 0..3);
+    rig.came(service, 1).await;
+    rig.passes(10 * SECOND).await;
+    assert!(rig.stands(DOWN).await.is_some(), "it is noted");
+    (node, said)
+}
+
+/// A node that hears that the service is there before it can read anything.
+async fn is_woken_at_once(rig: &Rig, service: &Service) -> Node {
+    let node = rig.start("a", vec![crm(service)]);
+    node.cuts(true);
+    node.services.news_of(&service.url()).await;
+    node.cuts(false);
+    rig.passes(3 * SECOND).await;
+    node
+}
 
 #[tokio::test]
 async fn what_was_down_before_a_restart_is_down_since_then_and_waits_as_it_did() {
@@ -89,4 +113,69 @@ async fn what_an_operator_stops_is_no_outage_afterwards() {
     service.does(|_| Does::Status(200));
     node.services.resume(CRM).await.unwrap();
     rig.arrives(&service, &said).await;
+}
+
+#[tokio::test]
+async fn what_is_woken_before_it_was_read_what_was_is_no_outage_once_it_is_up() {
+    let (rig, service) = (Rig::with_registry(1), Service::start().await);
+    let (node, said) = finds_down(&rig, &service, crm(&service)).await;
+    node.dies().await;
+    service.does(|_| Does::Status(200));
+    let node = is_woken_at_once(&rig, &service).await;
+    assert_eq!(service.taken(), said, "it is tried at once");
+    rig.is_settled(0).await;
+    rig.passes(2 * SECOND).await;
+    assert_eq!((node.view().state, rig.stands(DOWN).await), (Condition::Up, None));
+}
+
+#[tokio::test]
+async fn what_is_woken_before_it_was_read_what_was_is_tried_once_and_down_since_then() {
+    let (rig, service) = (Rig::with_registry(8), Service::start().await);
+    let (node, _said) = finds_down(&rig, &service, crm(&service)).await;
+    (1..8).for_each(|partition| _ = rig.says(partition, 0..2));
+    node.dies().await;
+    let before = service.seen().len();
+    let node = is_woken_at_once(&rig, &service).await;
+    assert_eq!(service.seen().len(), before + 1, "one probe, and not all lanes");
+    let view = node.view();
+    assert_eq!(view.state, Condition::Down);
+    assert!(view.for_ms >= 10_000, "{view:?}");
+}
+
+#[tokio::test]
+async fn another_address_or_another_secret_does_not_wait_for_the_end_of_an_outage() {
+    for moves in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "old").unwrap();
+        let rig = Rig::with_registry(1);
+        let (old, new) = (Service::start().await, Service::start().await);
+        let of =
+            |service: &Service| ServiceConfig { secret_file: Some(file.clone()), ..crm(service) };
+        let (node, said) = finds_down(&rig, &old, of(&old)).await;
+        node.dies().await;
+        let mended = if moves { &new } else { &old };
+        if !moves {
+            std::fs::write(&file, "new").unwrap();
+        }
+        mended.does(|_| Does::Status(200));
+        let node = rig.start("a", vec![of(mended)]);
+        rig.passes(5 * SECOND).await;
+        assert_eq!(mended.taken(), said, "another address: {moves}");
+        assert_eq!((node.view().state, rig.stands(DOWN).await), (Condition::Up, None));
+    }
+}
+
+/// Nothing waits here any more, so that nobody finds out here that it is up; what this node has written is of an outage
+/// all the same that is over.
+#[tokio::test]
+async fn what_another_node_finds_up_is_no_outage_of_this_one_either() {
+    let (rig, service) = (Rig::with_registry(1), Service::start().await);
+    let (node, _said) = finds_down(&rig, &service, crm(&service)).await;
+    rig.ledger.take_over(0, "b", true);
+    rig.passes(SECOND).await;
+    assert!(node.services.answer(IS_UP).await.is_some(), "it is a question of this version");
+    assert_eq!(node.view().state, Condition::Up);
+    rig.passes(2 * SECOND).await;
+    assert_eq!(rig.stands(DOWN).await, None);
 }
