@@ -16,11 +16,13 @@ globalThis.setTimeout = (call, ms = 0) => {
 };
 globalThis.setInterval = (call, ms) => {
   const number = ++clock.number;
+  // Of a page that nobody sees a browser calls what repeats itself once a minute.
+  const next = () => clock.now + Math.max(ms, net.hidden ? 60000 : 0);
   const again = () => {
-    clock.timers.set(number, { at: clock.now + ms, call: again });
+    clock.timers.set(number, { at: next(), call: again });
     call();
   };
-  clock.timers.set(number, { at: clock.now + ms, call: again });
+  clock.timers.set(number, { at: next(), call: again });
   return number;
 };
 globalThis.clearTimeout = globalThis.clearInterval = (number) => clock.timers.delete(number);
@@ -71,7 +73,9 @@ globalThis.WebSocket = class {
     this.onmessage?.({ data: JSON.stringify(frame) });
   }
   send(text) {
-    this.sent.push(JSON.parse(text));
+    const frame = JSON.parse(text);
+    this.sent.push(frame);
+    queueMicrotask(() => net.answers?.[frame.type]?.(this));
   }
   close() {
     this.readyState = 3;
@@ -93,14 +97,22 @@ globalThis.fetch = async (path, { headers, signal }) => {
   const way = events ? net.events : net.polls;
   if (way === "refused") throw new TypeError("fetch failed");
   if (way === "silent") return aborted;
+  if (typeof way === "number") return new Response(net.between, { status: way });
   if (!events) return Promise.race([aborted, poll(query)]);
   const body = new ReadableStream({
     start(control) {
-      net.stream = { say: (text) => control.enqueue(new TextEncoder().encode(text)), end: () => control.close() };
-      signal.addEventListener("abort", () => control.error(signal.reason));
+      const say = (text) => control.enqueue(new TextEncoder().encode(text));
+      net.stream = { say, end: () => signal.aborted || control.close() };
+      net.streams.add(signal);
+      signal.addEventListener("abort", () => {
+        net.streams.delete(signal);
+        control.error(signal.reason);
+      });
     },
   });
-  if (way === "open") net.stream.say("retry: 1000\n\n");
+  if (way !== "held") net.stream.say("retry: 1000\n\n");
+  if (way === "cut") setTimeout(net.stream.end, 100);
+  if (way === "babble") net.stream.say("data: {\n\n");
   return new Response(body, { headers: { "content-type": "text/event-stream" } });
 };
 
@@ -110,8 +122,9 @@ async function poll(query) {
   if (page) return typeof page === "number" ? Response.json(net.problem, { status: page }) : Response.json(page);
   if (query.wait === "0") return Response.json({ messages: [], cursor: query.after ?? "1-0" });
   return new Promise((done) => {
-    net.answer = (value) => done(Response.json(value));
-    setTimeout(() => net.answer({ messages: [], cursor: query.after }), query.wait * 1000);
+    const answer = (value) => done(Response.json(value));
+    net.answer = answer;
+    setTimeout(() => answer({ messages: [], cursor: query.after }), query.wait * 1000);
   });
 }
 
@@ -126,7 +139,7 @@ async function read(given) {
   clock.timers.clear();
   for (const key of Object.keys(net)) delete net[key];
   Object.assign(net, { sockets: "open", events: "open", polls: "open", tried: [], eventQueries: [], pollQueries: [] });
-  Object.assign(net, { pages: [] }, given);
+  Object.assign(net, { pages: [], streams: new Set() }, given);
   const told = [];
   const listener = {
     begun: (way) => told.push(`begun ${way}`),
@@ -220,9 +233,37 @@ const stories = {
     assert(early >= 3 && late >= 2 && late <= 4, `${tries}`);
     net.sockets = "open";
     for (let second = 0; second < 660 && net.socket.told.length === 0; second++) await pass(1000);
+    const tried = net.socket;
+    tried.tell({ type: "subbed", chat: CHAT, head: "1-0" });
+    assert.equal(tried.readyState, 3, "it gets through: that was all");
+    for (let second = 0; second < 26 && net.socket === tried; second++) await pass(1000);
     since();
     net.socket.tell({ type: "subbed", chat: CHAT, head: "1-0" });
     assert.deepEqual(since(), ["begun socket"], "it recovers");
+  },
+
+  async "what is better is tried beside the polls, which read on meanwhile"() {
+    const { since } = await read({ sockets: "silent", events: "held" });
+    await pass(16000);
+    since();
+    let seq = 0;
+    for (let second = 0; second < 180; second++) {
+      net.answer({ messages: [message(++seq)], cursor: `1-${seq}` });
+      await settle();
+      assert.deepEqual(since(), ["begun poll", `m${seq}`], `second ${second}`);
+      await pass(1000);
+    }
+    const tries = (way) => net.tried.filter((other) => other === way).length;
+    assert(tries("socket") >= 3 && tries("events") >= 3, `${net.tried}`);
+    // Events get through now: nothing is lost or shown twice between the two.
+    net.events = "open";
+    for (let second = 0; second < 300 && net.eventQueries.at(-1).after !== `1-${seq}`; second++) await pass(1000);
+    await pass(26000);
+    assert.equal(since().at(-1), "begun events");
+    assert.equal(net.streams.size, 1, "the one that found out is over");
+    net.stream.say(event(seq + 1));
+    await settle();
+    assert.deepEqual(since(), [`m${seq + 1}`]);
   },
 
   async "a node that is away puts no way to rest"() {
@@ -294,10 +335,74 @@ const stories = {
       assert.deepEqual(first.sent.at(-1), { type: "ping" });
       net.socket.tell({ type: "pong" });
     }
-    await pass(40000);
-    await pass(200);
+    await pass(47999);
+    assert.equal(net.socket, first);
+    await pass(201);
     assert.notEqual(net.socket, first);
     assert.deepEqual(since(), ["troubled 0"]);
+  },
+
+  async "a socket of a page that nobody sees is asked before it is left"() {
+    const { since } = await readBySocket({ hidden: true, answers: { ping: (socket) => socket.tell({ type: "pong" }) } });
+    const first = net.socket;
+    await pass(3600000);
+    assert.equal(net.socket, first, "it answers each time");
+    assert.deepEqual(since(), []);
+    net.answers = {};
+    await pass(120000);
+    assert.notEqual(net.socket, first);
+    assert.equal(since()[0], "troubled 0");
+  },
+
+  async "a way that is broken off at once three times does not get through, and the next one does"() {
+    const subbed = (then) => (socket) => {
+      socket.tell({ type: "subbed", chat: CHAT, head: "1-0" });
+      setTimeout(() => then(socket), 100);
+    };
+    const ends = [(socket) => socket.onclose?.(), (socket) => socket.onmessage?.({ data: "<html>" })];
+    for (const end of ends) {
+      const { since } = await read({ answers: { sub: subbed(end) } });
+      await pass(5000);
+      assert.equal(net.tried.filter((way) => way === "socket").length, 3);
+      assert.deepEqual(since().filter((told) => told.startsWith("begun")), [...Array(3).fill("begun socket"), "begun events"]);
+    }
+    for (const events of ["cut", "babble"]) {
+      const { since } = await read({ sockets: "refused", events });
+      await pass(5000);
+      assert.deepEqual(net.tried.filter((way) => way !== "socket").slice(0, 5), [...Array(3).fill("events"), "poll", "poll"]);
+      assert.equal(since().at(-1), "begun poll");
+      // One that was found and is broken off again rests for longer each time.
+      net.tried.length = 0;
+      await pass(3600000);
+      const tries = net.tried.filter((way) => way === "events").length;
+      assert(tries >= 12 && tries <= 24, `${tries} in an hour: each time one to find out, and one to read`);
+    }
+  },
+
+  async "a way that lasts is one that gets through, however often it ends"() {
+    const { since } = await readBySocket();
+    for (let minute = 0; minute < 10; minute++) {
+      await pass(minute % 3 ? 10000 : 9000);
+      net.socket.onclose();
+      await pass(500);
+      net.socket.tell({ type: "subbed", chat: CHAT, head: "1-0" });
+    }
+    assert.deepEqual(since(), Array(10).fill("begun socket"));
+  },
+
+  async "what is broken off at once when nothing else gets through is tried with longer and longer pauses"() {
+    const broken = (socket) => {
+      socket.tell({ type: "subbed", chat: CHAT, head: "1-0" });
+      socket.onclose?.();
+    };
+    const { since } = await read({ events: "refused", polls: "refused", answers: { sub: broken } });
+    await pass(60000);
+    assert(net.tried.filter((way) => way === "socket").length <= 20, `${net.tried.length}`);
+    net.answers = {};
+    await pass(5000);
+    since();
+    net.socket.tell({ type: "subbed", chat: CHAT, head: "1-0" });
+    assert.deepEqual(since(), ["begun socket"], "no way rests");
   },
 
   async "a socket that breaks is opened again after a moment, and what does not open for long is not tried without a pause"() {
@@ -340,6 +445,18 @@ const stories = {
     assert.deepEqual(polls.since(), ["troubled 0"]);
     await pass(200);
     assert.deepEqual(polls.since(), ["begun poll"]);
+    for (const events of [403, 404, 405, 429, 502, 504]) {
+      for (const between of ["<html>", "null", '{"code":7}']) {
+        const { since } = await read({ sockets: "refused", events, between });
+        assert.deepEqual(since(), ["begun poll"], `${events} ${between}`);
+      }
+    }
+    const { since } = await read({ sockets: "refused", events: 403, between: '{"code":"forbidden"}' });
+    assert.deepEqual(since(), ["stopped forbidden"], "the node says so itself");
+    const babble = await read({ sockets: "silent" });
+    net.socket.onmessage({ data: "<html>" });
+    await settle();
+    assert.deepEqual(babble.since(), ["begun events"]);
   },
 
   async "a socket of another protocol is none"() {

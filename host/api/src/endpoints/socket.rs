@@ -18,7 +18,7 @@ use crate::stream::{Talk, accept};
     responses(
         (status = 101, description = "Frames of text follow, each a JSON object whose `type` says what it is. From \
                                       the client: `auth` (`token`, where the node wants one and no header brought it), `sub` (`chat`, \
-                                      `after`, `as`), `unsub` (`chat`), `send` (`chat`, `key`, `w`, `n`, `message` as for \
+                                      `after`, `as`; at most 1,024 chats at once), `unsub` (`chat`), `send` (`chat`, `key`, `w`, `n`, `message` as for \
                                       `POST …/messages`), `typing` (`chat`, `sender`, `typing`), `read` (`chat`, `sender`, `upto`), `ping`. \
                                       From the node: `hello` (`protocol`), `authed`, `subbed` \
                                       (`chat`, `head`), `unsubbed`, `msg` (`chat`, `message`), `passed` (`chat`, `cursor`: where the reader \

@@ -6,8 +6,11 @@ import { Problem, ask, authorized, bearer, pause, said, unanswered, wait } from 
 
 const PROTOCOL = 1; // of what is said over the socket
 const BEGINS_MS_MAX = 8000; // what has said nothing by then does not get through
+const LASTS_MS_MIN = 10000; // of what gets through: what ends sooner than this is broken off
+const BROKEN_MAX = 3; // so often one after the other, and it does not get through
 const SILENT_MS_MAX = 40000; // a node says something every 15 s
-const SIGN_EVERY_MS = 15000; // over the socket it is asked to
+const SIGN_EVERY_MS = 15000; // over the socket it is asked to; a page that nobody sees may ask once a minute only,
+const SIGN_MS_MAX = 8000; // which is why it is asked once more before it is left, and has so long to answer
 const AGAIN_MS = 500; // after a stream that has ended; one that has lasted longer than this goes on at once when the node says so
 const REST_MS_FIRST = 30000; // of a way that did not get through where another did; doubled each time, up to
 const REST_MS_MAX = 600000; // ten minutes: perhaps the node was only slow, or the network is another now
@@ -20,6 +23,9 @@ class Silent extends Problem {
     super(0, { detail: "the node does not answer" });
   }
 }
+
+/** What `begins` answers to a way that was only to show whether it gets through. */
+const ENOUGH = "enough";
 
 /** The ways, the best first. The last gets through wherever anything does. */
 const WAYS = [
@@ -39,8 +45,10 @@ export class Reading {
   failures = 0;
   /** How it reads; nothing while nothing gets through. */
   way = "";
-  /** By way, until when it is not tried, and for how long that was. */
+  /** By way, until when it is not tried, and for how long that was. `found` is one that was tried beside polls, and gets through. */
   rests = new Map();
+  /** By way, how often it was broken off, since it lasted. */
+  broken = new Map();
 
   constructor(token, name, listener) {
     Object.assign(this, { token, name, listener });
@@ -70,30 +78,72 @@ export class Reading {
     const silent = [];
     for (const way of WAYS) {
       const last = way === WAYS.at(-1);
-      if (!last && Date.now() < (this.rests.get(way)?.until ?? 0)) continue;
-      let begun = false;
+      if (!last && this.passes(way)) continue;
+      let since;
       const begins = () => {
-        if (begun) return;
-        begun = true;
-        this.failures = 0;
+        if (since !== undefined) return;
+        since = Date.now();
+        // What is broken off each time is no success.
+        if (!this.broken.has(way)) this.failures = 0;
         silent.forEach((other) => this.rest(other));
-        this.rests.delete(way);
         this.way = way.name;
         this.listener.begun(way.name);
       };
+      let ended;
       try {
-        return await way.read(this, begins);
+        ended = await way.read(this, begins);
       } catch (problem) {
-        if (begun || last || !(problem instanceof Silent)) throw problem;
-        silent.push(way);
+        ended = problem;
       }
+      const through = since === undefined ? !(ended instanceof Silent) : this.lasted(way, since, ended);
+      if (!through && !last) silent.push(way);
+      else if (ended instanceof Error) throw ended;
+      else return ended;
     }
+  }
+
+  /** Whether a way is not to be read by now. While polls read, what has rested is tried beside them: they need not wait for that. */
+  passes(way) {
+    const rest = this.rests.get(way);
+    if (!rest || rest.found) return false;
+    const over = Date.now() >= rest.until;
+    if (this.way !== WAYS.at(-1).name) return !over;
+    if (over) this.probe(way);
+    return true;
+  }
+
+  /** Finds out whether a way gets through, and reads nothing by it. */
+  async probe(way) {
+    const rest = this.rests.get(way);
+    rest.until = Infinity; // one at a time
+    const begins = () => {
+      rest.found = true;
+      return ENOUGH;
+    };
+    await way.read(this, begins).catch(() => undefined);
+    // Where not even polls get through it may be the node.
+    if (!rest.found && this.way === WAYS.at(-1).name) this.rest(way);
+    else rest.until = 0;
+  }
+
+  /** What becomes of a way that got through at `since` and has ended: whether it counts as one that gets through. */
+  lasted(way, since, ended) {
+    if (Date.now() - since >= LASTS_MS_MIN) {
+      this.rests.delete(way);
+      this.broken.delete(way);
+      this.failures = 0;
+      return true;
+    }
+    // What the node says for itself is not broken off.
+    if (ended !== "over" && ended.status !== 0) return true;
+    this.broken.set(way, (this.broken.get(way) ?? 0) + 1);
+    return this.broken.get(way) < BROKEN_MAX;
   }
 
   /** A way did not get through and another did: it is not the node. */
   rest(way) {
     const ms = Math.min(REST_MS_MAX, 2 * (this.rests.get(way)?.ms ?? REST_MS_FIRST / 2));
-    this.rests.set(way, { ms, until: Date.now() + ms });
+    this.rests.set(way, { ms, until: Date.now() + ms, found: false });
   }
 
   /** From where it goes on, as a question. */
@@ -152,7 +202,7 @@ function bySocket(reading, begins) {
       }
       if (frame.type === "subbed") {
         begun = true;
-        return begins();
+        return begins() === ENOUGH ? end(done, "over") : undefined;
       }
       if (frame.type === "msg") return reading.hear("socket", "message", frame.message, frame.message.cursor);
       reading.hear("socket", frame.type, frame, frame.type === "gap" ? frame.after : frame.cursor);
@@ -161,11 +211,16 @@ function bySocket(reading, begins) {
       try {
         heard(JSON.parse(data));
       } catch {
-        return end(fail, unanswered()); // no frame of ours
+        return end(fail, begun ? unanswered() : new Silent()); // no frame of ours
       }
       if (!begun || !socket.onmessage) return;
       clearTimeout(timer);
-      timer = setTimeout(() => end(fail, unanswered()), SILENT_MS_MAX);
+      timer = setTimeout(falls, SILENT_MS_MAX);
+    };
+    /** Nothing came for long. It is not left without being asked. */
+    const falls = () => {
+      timer = setTimeout(() => end(fail, unanswered()), SIGN_MS_MAX);
+      if (socket.readyState === 1) say({ type: "ping" });
     };
     socket.onerror = socket.onclose = () => (begun ? end(done, "over") : end(fail, new Silent()));
   });
@@ -189,7 +244,7 @@ async function byEvents(reading, begins) {
   try {
     const path = `${reading.path}/events?${reading.query()}`;
     const answer = await fetch(path, { headers: authorized(), signal: stop.signal });
-    if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => ({})));
+    if (!answer.ok) throw refused(answer.status, await answer.json().catch(() => ({})));
     if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new Silent();
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
@@ -197,7 +252,7 @@ async function byEvents(reading, begins) {
       const { value, done } = await reader.read();
       if (done) break;
       begun = true;
-      begins();
+      if (begins() === ENOUGH) return "over";
       clearTimeout(timer);
       timer = setTimeout(() => stop.abort(), SILENT_MS_MAX);
       const events = (rest + value).split("\n\n");
@@ -219,6 +274,9 @@ async function byEvents(reading, begins) {
     stop.abort();
   }
 }
+
+/** What is answered in place of events. Without a code it is no node that refuses them: something in between does not let them through. */
+const refused = (status, problem) => (typeof problem?.code === "string" ? new Problem(status, problem) : new Silent());
 
 /** The fields of one event, its data read; a comment has none. */
 function fields(event) {

@@ -174,10 +174,21 @@ async fn a_socket_follows_so_many_chats_and_no_more() {
     for number in 0..1024 {
         socket.follow(&chat(number)).await;
     }
-    let told = socket.ask(json!({"type": "sub", "chat": chat(1024)})).await;
-    assert!(is_error(&told, "overloaded"), "{told}");
+    for number in 1024..10_000 {
+        let told = socket.ask(json!({"type": "sub", "chat": chat(number)})).await;
+        assert!(is_error(&told, "overloaded") && told["chat"] == chat(number), "{told}");
+        assert_eq!(told["detail"], "one socket follows at most 1024 chats");
+    }
+    assert_eq!(socket.ask(json!({"type": "ping"})).await, json!({"type": "pong"}));
     socket.ask(json!({"type": "unsub", "chat": chat(0)})).await;
     socket.follow(&chat(1024)).await;
+    edge.pretender.say("alpha");
+    let mut heard = std::collections::BTreeSet::new();
+    while heard.len() < 1024 {
+        let told = socket.next().await;
+        assert_eq!((&told["type"], &told["message"]["text"]), (&json!("msg"), &json!("alpha")));
+        heard.insert(told["chat"].to_string());
+    }
 }
 
 #[tokio::test]
