@@ -243,8 +243,12 @@ async fn a_file_is_sent_from_a_shell() {
     assert_eq!((&again["replay"], &again["message"]), (&json!(true), &sent["message"]));
     let export = run(&["chat", "export", &token, "--url", &url]).await;
     assert_eq!(json_lines(&export.out)[1]["archive"], *archive);
-    // What is sent nowhere leaves nothing.
+    // What is sent nowhere leaves nothing, and what was there before stays.
     end(cluster.http(0), &token).await;
+    let other = ["chat", "send", &token, "--attach", &file, "--as", "bob", "--key", "k1"];
+    let other = run(&[&other[..], &["--url", &url]].concat()).await;
+    assert_eq!(other.code, Some(1), "{other:?}");
+    is_there(cluster.http(2), &key.replace(' ', "%20")).await;
     let late = ["chat", "send", &token, "late", "--attach", &file, "--as", "alice", "--url", &url];
     assert_eq!(run(&late).await.code, Some(1));
     let list = format!("/v1/archive/attachments?prefix={token}/");

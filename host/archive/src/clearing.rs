@@ -14,7 +14,7 @@ use crate::question::{Ask, Reply};
 use crate::reign::Reign;
 use crate::request::Name;
 use crate::shared::Shared;
-use crate::{Code, List, Refusal};
+use crate::{Code, List, Listing, Refusal};
 
 /// Versions that are looked up at once.
 const PAGE_MAX: u32 = 256;
@@ -45,7 +45,7 @@ impl Shared {
             Err(refusal) if refusal.code == Code::UnknownCollection => return Ok(0),
             Err(refusal) => return Err(refusal.into()),
         };
-        let list = List {
+        let mut list = List {
             collection: collection.clone(),
             prefix: format!("{chat}/"),
             marker: None,
@@ -55,15 +55,16 @@ impl Shared {
         };
         let mut cleared = 0;
         loop {
-            let listing = self.look_here(reign, list.clone(), until).await?;
-            if listing.entries.is_empty() {
-                return Ok(cleared);
-            }
-            for found in listing.entries {
+            let Listing { entries, truncated, next } =
+                self.look_here(reign, list.clone(), until).await?;
+            for found in entries {
                 let name = Name { collection: collection.clone(), key: found.key };
                 self.clear_one(reign, name, versioning, found.version, until).await?;
                 cleared += 1;
             }
+            // A page without entries is not the last: what is hidden was looked at too.
+            let Some((marker, version)) = next.filter(|_| truncated) else { return Ok(cleared) };
+            (list.marker, list.version_marker) = (Some(marker), version);
         }
     }
 
@@ -80,17 +81,18 @@ impl Shared {
     }
 
     /// What refers to attachments goes after them: those of a chat that is forgotten are deleted before its archive is.
+    /// A chat that is not is given back: they are left to it.
     pub(crate) async fn take_along(
         &self,
         reign: &Reign,
         name: &Name,
         target: Option<UnifiedId>,
         until: Instant,
-    ) -> Result<(), Interrupt> {
-        let Ok(chat) = name.key.as_str().parse::<ChatToken>() else { return Ok(()) };
+    ) -> Result<Option<ChatToken>, Interrupt> {
+        let Ok(chat) = name.key.as_str().parse::<ChatToken>() else { return Ok(None) };
         match self.append.has_chat(reign.partition, reign.epoch, chat) {
             // They go when it is forgotten.
-            Some(true) => return Ok(()),
+            Some(true) => return Ok(Some(chat)),
             Some(false) => {}
             None => return Err(Interrupt::Moved { appended: false }),
         }
@@ -100,10 +102,29 @@ impl Shared {
             Err(Interrupt::Refused(refusal)) if refusal.code == Code::NotFound => None,
             Err(interrupt) => return Err(interrupt),
         };
-        if target.is_some() && target != shown {
-            return Ok(());
+        // Where nothing is shown any more nothing refers to them, whichever version is meant.
+        if target.is_some() && shown.is_some() && target != shown {
+            return Ok(None);
         }
-        self.clear_here(reign, chat, until).await.map(drop)
+        self.clear_here(reign, chat, until).await?;
+        Ok(None)
+    }
+
+    /// The archive of a chat is deleted, and the attachments were left to the chat. If that was forgotten meanwhile it left
+    /// them to its archive, and they go now. Whoever asks again goes on with that.
+    pub(crate) async fn take_left(
+        &self,
+        reign: &Reign,
+        chat: ChatToken,
+        until: Instant,
+    ) -> Result<(), Interrupt> {
+        let cleared = match self.append.has_chat(reign.partition, reign.epoch, chat) {
+            Some(true) => return Ok(()),
+            Some(false) => self.clear_here(reign, chat, until).await.map(drop),
+            None => Err(Interrupt::Moved { appended: false }),
+        };
+        // The archive is deleted whatever became of this: nobody may be told that nothing was done.
+        cleared.map_err(|_why| Interrupt::Moved { appended: true })
     }
 }
 

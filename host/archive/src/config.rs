@@ -28,6 +28,8 @@ pub struct Config {
     pub left: Duration,
     /// How often a member compares what it shows of objects with what their primaries do.
     pub compare: Duration,
+    /// Keys that are looked at for one answer about what there is, whether they show anything or not.
+    pub looked_max: usize,
     /// Bytes of uploads in memory, in KiB: of those this node coordinates, and as many of others'. More than a
     /// sequence.
     pub memory_kib: usize,
@@ -62,6 +64,8 @@ impl Default for Config {
             unfinished: Duration::from_secs(7 * 24 * 3600),
             left: Duration::from_secs(600),
             compare: Duration::from_secs(3600),
+            // Well under a second of a slow disk.
+            looked_max: 16_384,
             memory_kib: 128 << 10,
             sabotage: Sabotage::default(),
         }

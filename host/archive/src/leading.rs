@@ -76,8 +76,12 @@ impl Shared {
         match ask {
             Ask::Find { name, version } => self.find_here(reign, name, *version, until).await,
             Ask::Delete { name, target, .. } if is_whole_chat(name) => {
-                Box::pin(self.take_along(reign, name, *target, until)).await?;
-                self.decide_here(reign, ask, until).await
+                let left = Box::pin(self.take_along(reign, name, *target, until)).await?;
+                let reply = self.decide_here(reign, ask, until).await?;
+                if let Some(chat) = left {
+                    Box::pin(self.take_left(reign, chat, until)).await?;
+                }
+                Ok(reply)
             }
             _ => self.decide_here(reign, ask, until).await,
         }

@@ -26,8 +26,6 @@ const LIMIT_MAX: u32 = 1000;
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Keys looked at in one go.
 const KEYS_MAX: u64 = 256;
-/// Keys looked at for one answer: well under a second of a slow disk.
-const LOOKED_MAX: usize = 16_384;
 
 impl Shared {
     pub(crate) async fn list(
@@ -109,12 +107,12 @@ impl Shared {
         }
         let of: BTreeSet<PartitionId> = led.keys().copied().collect();
         let (engine, partitions) = (self.engine.clone(), self.replication.partitions());
-        let mine = of.clone();
+        let (mine, looked_max) = (of.clone(), self.config.looked_max);
         let look = move || {
             let is_mine = |name: &Name| {
                 place::of_name(partitions, name).is_ok_and(|partition| mine.contains(&partition))
             };
-            look(&engine, &list, is_mine, LOOKED_MAX)
+            look(&engine, &list, is_mine, looked_max)
         };
         let looked = runtime::blocking(look).await.ok_or_else(stopping)?;
         let listing = looked.map_err(|error| unreadable(&error))?;
@@ -132,8 +130,8 @@ impl Shared {
         until: Instant,
     ) -> Result<Listing, Refusal> {
         self.is_settled(reign, until).await?;
-        let engine = self.engine.clone();
-        let look = move || look(&engine, &list, |_any| true, LOOKED_MAX);
+        let (engine, looked_max) = (self.engine.clone(), self.config.looked_max);
+        let look = move || look(&engine, &list, |_any| true, looked_max);
         let looked = runtime::blocking(look).await.ok_or_else(stopping)?;
         looked.map_err(|error| unreadable(&error))
     }

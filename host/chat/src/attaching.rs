@@ -2,14 +2,16 @@
 //!
 //! A message may refer to anything; such a reference is stored as it was said, pins nothing and is looked at by nobody here. Only what
 //! lies among the attachments under the chat's own token belongs to the chat: it must be there when the handlers are
-//! asked, and is deleted when the last message that names it was taken back, or when the chat is forgotten. Both lie in
-//! one log, so who leads the chat decides about both. That something is to go is in the entry that takes the message back, and
-//! that it is gone in a later one: in between, whoever leads deletes it, as often as it takes, which is the same as once.
+//! asked, and is deleted when the last message that names it was taken back, or was kept back and is dropped, or when the
+//! chat is forgotten. Both lie in one log, so who leads the chat decides about both. That something is to go is in the entry
+//! that takes the message back or drops it, and that it is gone in a later one: in between, whoever leads deletes it, as
+//! often as it takes, which is the same as once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{ATTACHED_MAX, ATTACHMENTS, Change, Chat, ChatToken, Message, is_key_of};
+use model::{ATTACHED_MAX, ATTACHMENTS, Change, Chat, ChatToken, Message, Reference, is_key_of};
 
 use crate::archives::NotArchived;
 use crate::chats::{Asked, Shared};
@@ -92,7 +94,7 @@ impl Shared {
         Ok(true)
     }
 
-    /// Deletes the attachments of a chat that is about to be forgotten. Of one that is archived they stay, with the archive.
+    /// Deletes the attachments of a chat that is about to be forgotten, or just was. Of one that is archived they stay, with the archive.
     pub(crate) async fn clear(&self, token: ChatToken) -> Result<(), Interrupt> {
         let Some(keeper) = self.keeper.get() else { return Ok(()) };
         let cleared = keeper.archives.clear(token, runtime::now() + CLEAR_MAX).await;
@@ -149,11 +151,39 @@ pub(crate) fn is_full(chat: &Chat, send: &Send) -> Option<Refusal> {
 
 /// What goes when message `number` is taken back: what it names, if nobody else does.
 pub(crate) fn detaches(chat: &Chat, number: u64, message: &Message) -> Option<Change> {
-    let archive = message.archive.as_deref().filter(|archive| archive.is_attachment())?;
+    let archive = attachment(message)?;
     let version = archive.version;
     let stays = chat.attached.is_named_beside(number, version)
         || held(chat).any(|message| version_of(message) == Some(version));
     (!stays).then(|| Change::Detach { key: archive.key.clone(), version })
+}
+
+/// What goes when these changes are made: what messages name that were kept back and are dropped by them, if nobody else
+/// does after them. That a message was never stored is no reason to keep what came with it.
+pub(crate) fn let_go(chat: &Chat, changes: &[Change], time_ms: u64) -> Vec<Change> {
+    let is_dropped = |message: &Message| {
+        changes.iter().any(|change| {
+            matches!(change, Change::Settle { id, dropped: Some(_), .. } if *id == message.id)
+        })
+    };
+    let named = held(chat).filter(|message| is_dropped(message)).filter_map(attachment);
+    let named: BTreeMap<u64, &Reference> =
+        named.map(|archive| (archive.version, archive)).collect();
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let mut after = chat.clone();
+    for change in changes {
+        after.change(change, time_ms);
+    }
+    let stays = |version| {
+        // Messages have numbers from 1.
+        after.attached.is_named_beside(0, version)
+            || after.attached.is_going(version)
+            || held(&after).any(|message| version_of(message) == Some(version))
+    };
+    let going = named.into_iter().filter(|(version, _)| !stays(*version));
+    going.map(|(version, of)| Change::Detach { key: of.key.clone(), version }).collect()
 }
 
 /// The messages that are kept back.
@@ -162,10 +192,14 @@ fn held(chat: &Chat) -> impl Iterator<Item = &Message> {
     held.map(|held| held.message.as_ref())
 }
 
-/// The version of the attachment that a message names.
+/// The attachment that a message names.
+fn attachment(message: &Message) -> Option<&Reference> {
+    message.archive.as_deref().filter(|archive| archive.is_attachment())
+}
+
+/// Its version.
 fn version_of(message: &Message) -> Option<u64> {
-    let archive = message.archive.as_ref().filter(|archive| archive.is_attachment())?;
-    Some(archive.version)
+    attachment(message).map(|archive| archive.version)
 }
 
 #[cfg(test)]
@@ -173,11 +207,11 @@ mod tests {
     use std::sync::Arc;
 
     use model::{
-        ATTACHED_MAX, Attrs, Body, Change, Chat, ChatToken, Held, Message, MessageId, Reference,
-        Route, Waiting,
+        ATTACHED_MAX, Attrs, Body, Change, Chat, ChatToken, Dropped, Held, Message, MessageId,
+        Reference, Route, Waiting,
     };
 
-    use super::{detaches, is_full, is_looked_for};
+    use super::{detaches, is_full, is_looked_for, let_go};
     use crate::{Code, Naming, Send};
 
     const TOKEN: ChatToken = ChatToken([1; 16]);
@@ -208,6 +242,17 @@ mod tests {
             chat.change(&Change::Message(Arc::new(message("attachments", *version))), 1);
         }
         chat
+    }
+
+    /// A chat with messages that name these versions, and others that are kept back.
+    fn kept_back(stored: &[u64], kept_back: &[(u8, u64)]) -> Chat {
+        let held = kept_back.iter().map(|(id, version)| {
+            let id = MessageId([*id; 16]);
+            let message = Arc::new(Message { id, ..message("attachments", *version) });
+            (id, Held { message, key: format!("k{id}"), holds: Vec::new() })
+        });
+        let waiting = Waiting { held: held.collect(), ..Waiting::default() };
+        Chat { waiting: Some(Arc::new(waiting)), ..chat_of(stored) }
     }
 
     #[test]
@@ -241,15 +286,44 @@ mod tests {
         later.change(&redact, 2);
         assert!(of(&later, 1, 7));
         assert_eq!(detaches(&chat, 3, &message("photos", 8)), None, "nobody's");
-        let mut kept_back = chat_of(&[9]);
-        let held = Held {
-            message: Arc::new(message("attachments", 9)),
-            key: "k".into(),
+        let kept_back = kept_back(&[9], &[(2, 9)]);
+        assert!(!of(&kept_back, 1, 9), "one that is kept back names it");
+    }
+
+    #[test]
+    fn what_is_dropped_takes_along_what_nobody_else_names() {
+        let chat = kept_back(&[9], &[(2, 7), (3, 7), (4, 8), (5, 9)]);
+        let settle = |id, dropped: bool| {
+            let (plugin, code, reason) = ("p".to_owned(), "dropped".to_owned(), String::new());
+            let dropped = dropped.then_some(Dropped { plugin, code, reason });
+            let (id, sender, key) = (MessageId([id; 16]), "alice".to_owned(), "k".to_owned());
+            Change::Settle { id, sender, key, dropped }
+        };
+        let going = |changes: &[Change]| {
+            let version = |change| match change {
+                Change::Detach { version, .. } => version,
+                other => panic!("{other:?}"),
+            };
+            let_go(&chat, changes, 2).into_iter().map(version).collect::<Vec<_>>()
+        };
+        let nothing = [0_u64; 0];
+        assert_eq!(going(&[Change::Start]), nothing);
+        assert_eq!(going(&[settle(2, true)]), nothing, "the other is still kept back");
+        let all = [settle(2, true), settle(3, true), settle(4, true), settle(5, true)];
+        assert_eq!(going(&all), [7, 8], "each once, and a stored message names the third");
+        let stored = Change::Message(Arc::new(message("attachments", 7)));
+        assert_eq!(going(&[settle(2, false), stored, settle(3, true)]), nothing, "one is stored");
+        let (id, reason, by) = (MessageId([1; 16]), String::new(), String::new());
+        let redact = Change::Redact { id, number: 1, reason, by };
+        assert_eq!(going(&[redact.clone(), settle(5, true)]), [9], "and the other taken back");
+        let detach = Change::Detach { key: format!("{TOKEN}/bell"), version: 9 };
+        assert_eq!(going(&[redact, settle(5, true), detach]), nothing, "it goes already");
+        let hold = Change::Hold {
+            message: Arc::new(Message { id: MessageId([6; 16]), ..message("attachments", 8) }),
+            key: "k6".into(),
             holds: Vec::new(),
         };
-        let held = [(MessageId([2; 16]), held)].into();
-        kept_back.waiting = Some(Arc::new(Waiting { held, ..Waiting::default() }));
-        assert!(!of(&kept_back, 1, 9), "one that is kept back names it");
+        assert_eq!(going(&[settle(4, true), hold]), nothing, "another is kept back");
     }
 
     #[test]

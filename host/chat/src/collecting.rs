@@ -4,13 +4,15 @@
 //! The node that leads a chat looks now and then, and stores an entry; so every node ends and forgets the same
 //! chat at the same place of the log. A chat past its duration and its grace takes nothing any more from that moment
 //! on: the entry only writes it down, and has those who listen told. From the entry on that forgets it, its token
-//! means nothing, and nothing of it is kept in memory or in a snapshot. Its attachments are deleted before that entry is stored. Age is what the leader's wall clock says
-//! against the times in the chat.
+//! means nothing, and nothing of it is kept in memory or in a snapshot. Its attachments are deleted before that entry is
+//! stored, and once more behind it: what was stored meanwhile, or left to an archive that somebody deleted meanwhile. Age
+//! is what the leader's wall clock says against the times in the chat.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Change, Chat, ChatStatus};
+use model::{Change, Chat, ChatStatus, ChatToken};
 
 use crate::CallContext;
 use crate::chain::Chain;
@@ -27,6 +29,12 @@ use crate::storing::entry;
 /// A node that leads a chat for so long knows of everybody who still reads it.
 const READERS_WITHIN: Duration = Duration::from_secs(3600);
 
+/// A chat that failed in so many passes in a row is told of, and again whenever it has failed twice as often.
+const TOLD_AFTER: u32 = 4;
+
+/// Of so many chats that fail is remembered how often they did.
+const FAILING_MAX: usize = 1024;
+
 /// What is to become of a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Overdue {
@@ -38,13 +46,29 @@ enum Overdue {
     Forgotten,
 }
 
+/// The chats that could be neither ended nor forgotten in a pass, and in how many in a row by then.
+#[derive(Debug, Default)]
+struct Failing(BTreeMap<ChatToken, u32>);
+
+impl Failing {
+    /// One more that failed in this pass. Whether somebody is to be told, by how it was in the one before.
+    fn failed(&mut self, before: &Self, chat: ChatToken) -> bool {
+        let times = before.0.get(&chat).map_or(1, |times| times.saturating_add(1));
+        if self.0.len() < FAILING_MAX {
+            self.0.insert(chat, times);
+        }
+        times >= TOLD_AFTER && times.is_power_of_two()
+    }
+}
+
 impl Shared {
     /// Looks again and again, until the node stops.
     pub(crate) async fn collect_all(self: Arc<Self>) {
         let sweep = async {
+            let mut failing = Failing::default();
             loop {
                 runtime::sleep(self.config.collect.every).await;
-                self.sweep().await;
+                failing = self.sweep(&failing).await;
             }
         };
         tokio::select! {
@@ -54,8 +78,9 @@ impl Shared {
         }
     }
 
-    /// Does what is overdue in all that this node leads.
-    async fn sweep(&self) {
+    /// Does what is overdue in all that this node leads. What failed before, and what fails now.
+    async fn sweep(&self, before: &Failing) -> Failing {
+        let mut failing = Failing::default();
         for slot in &self.reigns {
             let reign = locked(slot).as_ref().filter(|reign| reign.serves()).map(Arc::clone);
             let Some(reign) = reign else { continue };
@@ -73,12 +98,27 @@ impl Shared {
                 }
                 if let Err(interrupt) = self.collect(&reign, &conversation).await {
                     // Whoever leads it looks again.
-                    let chat = conversation.token;
-                    tracing::debug!(?chat, ?interrupt, "neither ended nor forgotten yet");
+                    let is_told = failing.failed(before, conversation.token);
+                    self.not_collected(conversation.token, &interrupt, is_told);
                 }
                 runtime::sleep(self.config.collect.pause).await;
             }
             tokio::task::yield_now().await;
+        }
+        failing
+    }
+
+    fn not_collected(&self, chat: ChatToken, interrupt: &Interrupt, is_told: bool) {
+        self.meters.collect_failed.increment(1);
+        if is_told {
+            tracing::warn!(
+                ?chat,
+                ?interrupt,
+                "a chat is neither ended nor forgotten, after several attempts: it is tried again until what is \
+                 said here is mended"
+            );
+        } else {
+            tracing::debug!(?chat, ?interrupt, "neither ended nor forgotten yet");
         }
     }
 
@@ -141,7 +181,23 @@ impl Shared {
         drop(seen);
         self.store(reign, conversation, guard, entry, commit, &asked).await?;
         meter.increment(1);
+        if overdue == Overdue::Forgotten {
+            self.clear_behind(conversation.token).await;
+        }
         Ok(())
+    }
+
+    /// Deletes what came to belong to a chat that is forgotten by now, since it was looked at. Nobody does that again.
+    async fn clear_behind(&self, chat: ChatToken) {
+        if let Err(interrupt) = self.clear(chat).await {
+            self.meters.collect_failed.increment(1);
+            tracing::warn!(
+                ?chat,
+                ?interrupt,
+                "a chat is forgotten, and what was stored for it at the last moment may be left: delete what lies \
+                 under its token in attachments, unless it is archived"
+            );
+        }
     }
 
     /// The end of a chat. Nobody is asked, but those who listen are told, and never by an earlier generation.
@@ -188,7 +244,7 @@ mod tests {
 
     use model::{Chat, ChatStatus, ChatToken};
 
-    use super::Overdue;
+    use super::{FAILING_MAX, Failing, Overdue};
     use crate::config::Collect;
 
     const COLLECT: Collect = Collect {
@@ -255,5 +311,27 @@ mod tests {
         assert_eq!(overdue(&ended, u64::MAX, Collect { forget: None, ..COLLECT }), None);
         assert_eq!(super::overdue(&ended, u64::MAX, COLLECT, true), None, "it has no plan yet");
         assert_eq!(overdue(&Chat { forgotten: true, ..ended }, u64::MAX, COLLECT), None);
+    }
+
+    #[test]
+    fn a_chat_that_fails_in_a_row_is_told_of_ever_less_often() {
+        let (one, other) = (ChatToken([1; 16]), ChatToken([2; 16]));
+        let mut before = Failing::default();
+        let mut told = Vec::new();
+        for pass in 1..=20 {
+            let mut failing = Failing::default();
+            if failing.failed(&before, one) {
+                told.push(pass);
+            }
+            // It comes to an end now and then.
+            assert!(pass % 4 == 0 || !failing.failed(&before, other));
+            before = failing;
+        }
+        assert_eq!(told, [4, 8, 16]);
+        let mut many = Failing::default();
+        for index in 0..2_000_u128 {
+            many.failed(&Failing::default(), ChatToken(index.to_be_bytes()));
+        }
+        assert_eq!(many.0.len(), FAILING_MAX);
     }
 }

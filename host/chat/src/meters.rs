@@ -60,6 +60,8 @@ pub(crate) struct Meters {
     pub(crate) idle_chats: Counter,
     /// Chats that were forgotten, because they had been over for long.
     pub(crate) forgotten: Counter,
+    /// Attempts to end or to forget a chat, or to delete what belonged to it, that failed.
+    pub(crate) collect_failed: Counter,
     /// Logs that were trimmed.
     pub(crate) trimmed: Counter,
     /// Chats that a policy made a plan for.
@@ -114,6 +116,7 @@ impl Meters {
             expired_chats: counter!("carillon_chats_collected_total", "why" => "expired"),
             idle_chats: counter!("carillon_chats_collected_total", "why" => "idle"),
             forgotten: counter!("carillon_chats_forgotten_total"),
+            collect_failed: counter!("carillon_chats_collect_failed_total"),
             trimmed: counter!("carillon_logs_trimmed_total"),
             planned: counter!("carillon_chats_planned_total"),
             stood: counter!("carillon_chats_standing_total"),

@@ -8,6 +8,7 @@ use model::{Answer, Change, Chat, ChatToken, Entry, Remembered};
 use plugin::Kind;
 use replication::ENTRY_BYTES_MAX;
 
+use crate::attaching::let_go;
 use crate::chain::Chain;
 use crate::chats::{Asked, Shared};
 use crate::conversation::{Appended, Conversation, TurnGuard};
@@ -257,13 +258,15 @@ impl Shared {
     }
 }
 
-/// The entry of a turn.
+/// The entry of a turn, with what goes because messages that were kept back are dropped in it.
 pub(crate) fn entry(
     chat: &Chat,
     time_ms: u64,
-    changes: Vec<Change>,
+    mut changes: Vec<Change>,
     remembered: Option<Remembered>,
 ) -> Entry {
+    let going = let_go(chat, &changes, time_ms);
+    changes.extend(going);
     Entry { chat: chat.token, turn: chat.turn, time_ms, changes, remembered }
 }
 

@@ -49,6 +49,42 @@ async fn what_lies_under_a_chats_token_is_deleted_in_all_versions_and_nothing_el
     assert_eq!(gone(&cluster, &[other]).await, [false; 3]);
 }
 
+/// An answer about what there is looks at so many keys, and those that show nothing may be all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_hidden_does_not_keep_what_comes_behind_it() {
+    let cluster = Cluster::start_with(3, |config| config.looked_max = 2).await;
+    let archive = cluster.node(0).archive();
+    make(archive, "attachments", Versioning::Versioned).await;
+    let names: Vec<Name> =
+        (0..7).map(|index| name("attachments", &format!("{TOKEN}/{index}"))).collect();
+    for (seed, name) in (1..).zip(names.iter().chain([&names[5], &names[5]])) {
+        put(archive, name, &data(seed, 100)).await.unwrap();
+    }
+    for name in &names[..5] {
+        let delete = Delete { name: name.clone(), version: None, repeat: None };
+        archive.delete(delete, soon()).await.unwrap();
+    }
+    let leader = cluster.node(cluster.primary(TOKEN)).archive();
+    assert_eq!(leader.clear(TOKEN.parse().unwrap(), soon()).await, Ok(4), "one of them thrice");
+    assert_eq!(gone(&cluster, &names).await, [true; 21]);
+}
+
+/// It was still there when its archive was about to be deleted, so they were left to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_that_is_forgotten_while_its_archive_is_deleted_leaves_no_attachments() {
+    let (cluster, mine, other) = filled(3).await;
+    let leader = cluster.primary(TOKEN);
+    let whole = name("chats", TOKEN);
+    let stored = put(cluster.node(0).archive(), &whole, &data(9, 500)).await.unwrap();
+    cluster.node(leader).has_chat(TOKEN, true);
+    cluster.node(leader).forgets_next(TOKEN);
+    let delete = Delete { name: whole.clone(), version: Some(stored.version), repeat: None };
+    cluster.node((leader + 1) % 3).archive().delete(delete, soon()).await.unwrap();
+    assert_eq!(gone(&cluster, &[whole]).await, [true; 3]);
+    assert_eq!(gone(&cluster, &mine).await, [true; 9]);
+    assert_eq!(gone(&cluster, &[other]).await, [false; 3]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_attachments_of_a_chat_that_is_forgotten_go_before_its_archive_does() {
     let (cluster, mine, other) = filled(3).await;

@@ -66,6 +66,8 @@ struct Numbers {
     archive: OnceLock<Archive>,
     /// The chats that there are.
     chats: Mutex<BTreeSet<ChatToken>>,
+    /// Those that are forgotten as soon as somebody has asked for them.
+    forgotten_next: Mutex<BTreeSet<ChatToken>>,
 }
 
 impl Append for Numbers {
@@ -89,7 +91,12 @@ impl Append for Numbers {
     }
 
     fn has_chat(&self, _: PartitionId, _: u64, chat: ChatToken) -> Option<bool> {
-        Some(self.chats.lock().unwrap().contains(&chat))
+        let mut chats = self.chats.lock().unwrap();
+        let there = chats.contains(&chat);
+        if self.forgotten_next.lock().unwrap().remove(&chat) {
+            chats.remove(&chat);
+        }
+        Some(there)
     }
 }
 
@@ -246,6 +253,7 @@ impl Cluster {
                 next: Mutex::default(),
                 archive: OnceLock::new(),
                 chats: Mutex::default(),
+                forgotten_next: Mutex::default(),
             });
             let config = archive::Config { boot, ..config_of };
             let append = Arc::<Numbers>::clone(&numbers);
@@ -351,6 +359,12 @@ impl Node {
         } else {
             chats.remove(&token)
         };
+    }
+
+    /// The chat of this token is forgotten as soon as somebody has asked whether there is one.
+    pub(crate) fn forgets_next(&self, token: &str) {
+        let token: ChatToken = token.parse().expect("a token");
+        self.numbers.forgotten_next.lock().unwrap().insert(token);
     }
 
     /// From now on it takes streams, and says nothing on them.

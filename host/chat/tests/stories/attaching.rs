@@ -224,6 +224,62 @@ async fn an_attachment_goes_once_and_with_the_last_message_that_names_it() {
     assert_eq!(going(&stage), (vec![8, 7], vec![8, 7]));
 }
 
+/// That the end of a chat drops what it keeps back is no other drop.
+#[tokio::test]
+async fn an_attachment_that_only_dropped_messages_name_goes_with_the_last_of_them() {
+    let script = |call: &crate::stage::scripted::Asking| {
+        let held = call.waiting.iter().flat_map(|waiting| waiting.held.keys().copied());
+        let drop = |message| Effect::DropHeld { message, reason: "no".into() };
+        match text(call) {
+            "maybe" => verdict(Verdict::Hold {
+                reason: "to be read".into(),
+                deadline_ms: 60_000,
+                accept: false,
+            }),
+            "drop" => with(Verdict::Pass, held.map(drop).collect()),
+            "one" => {
+                let effects = (0..).zip(held).map(|(index, message)| match index {
+                    0 => Effect::Release { message },
+                    _ => drop(message),
+                });
+                with(Verdict::Pass, effects.collect())
+            }
+            _ => pass(),
+        }
+    };
+    let reviewing = Scripted::listening("reviewing", script, |_call, _event| Ok(Vec::new()));
+    let (stage, shelf) = nodes(vec![chain(&[&reviewing])], swept());
+    let token = stage.chat().await;
+    for (name, version) in [("bell", 7), ("tower", 8), ("rope", 9)] {
+        shelf.attach(&key_of(token, name), version);
+    }
+    let held = async |key: &str, name: &str| {
+        let archive = naming("attachments", &key_of(token, name), None);
+        let said = Request::Send(Send { archive, ..message(token, key, "maybe") });
+        assert!(matches!(stage.ask(0, said).await, Ok(Response::Held { .. })));
+    };
+    // The one that was stored is taken back, the one that was kept back is dropped.
+    let first = show(&stage, token, "1", "bell").await.message.id;
+    held("2", "bell").await;
+    take_back(&stage, 0, token, first).await;
+    stage.rest().await;
+    assert_eq!(shelf.removed(), [0_u64; 0], "one that is kept back names it");
+    stage.say(token, "3", "drop").await;
+    until_gone(&stage, 7).await;
+    // One of two is stored while the other is dropped.
+    held("4", "tower").await;
+    held("5", "tower").await;
+    stage.say(token, "6", "one").await;
+    for (key, name) in [("7", "tower"), ("8", "rope"), ("9", "rope")] {
+        held(key, name).await;
+    }
+    stage.ask(0, Request::End { token, sender: None }).await.unwrap();
+    until_gone(&stage, 9).await;
+    assert_eq!((shelf.attachments(), shelf.removed()), (vec![8], vec![7, 9]));
+    assert_eq!(going(&stage), (vec![7, 9], vec![7, 9]));
+    assert_eq!(named(&stage, 0, token).await.into_iter().flatten().collect::<Vec<_>>(), [8]);
+}
+
 #[tokio::test]
 async fn what_is_about_to_go_is_named_by_nobody_and_tried_until_it_is_gone() {
     let (stage, shelf) = two_nodes();
@@ -332,4 +388,32 @@ async fn a_chat_is_not_forgotten_before_its_attachments_are_gone() {
         .await;
     stage.rest().await;
     assert_eq!(gone().await, Code::UnknownChat);
+}
+
+/// Between the look before the entry that forgets a chat and that entry somebody deletes its archive, to which everything was
+/// left, and something else is stored.
+#[tokio::test]
+async fn what_is_left_when_a_chat_is_forgotten_goes_right_after_it() {
+    let collect = Collect { forget: Some(Duration::from_secs(60)), ..swept().collect };
+    let (stage, shelf) = nodes(vec![Chain::default()], Config { collect, ..swept() });
+    let token = stage.chat().await;
+    shelf.attach(&key_of(token, "bell"), 7);
+    show(&stage, token, "1", "bell").await;
+    stage.ask(0, Request::End { token, sender: None }).await.unwrap();
+    shelf.lay(token, 1);
+    stage.hold();
+    stage.world.look().wall_ms += 61_000;
+    stage
+        .until(|world| {
+            let last = world.log.last().and_then(|last| encode::decode(&last.payload).ok());
+            last.filter(|entry| entry.changes == [Change::Forget]).map(|_| ())
+        })
+        .await;
+    assert_eq!((shelf.attachments(), removals(&shelf)), (vec![7], 0), "they are its archive's");
+    shelf.take_away(token);
+    shelf.attach(&key_of(token, "late"), 8);
+    stage.world.look().commits = true;
+    stage.world.commit();
+    stage.sees(|| shelf.attachments().is_empty()).await;
+    assert_eq!(refused(stage.ask(0, read(token, None)).await).code, Code::UnknownChat);
 }

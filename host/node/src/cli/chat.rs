@@ -10,6 +10,7 @@ use client::{Body, Client, Error, Message, NewChat, NewMessage, Options, Referen
 use model::{Attrs, ChatToken};
 use serde_json::{Value, json};
 
+use super::archive::Attached;
 use super::bearer::BearerArgs;
 use super::export::Export;
 use super::{Problem, archive, chain, output, waiting};
@@ -220,7 +221,7 @@ impl Send {
         }
         let key = self.key.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
         let route = if self.only.is_empty() { Route::Everyone } else { Route::Only(self.only) };
-        let archive = match &self.attach {
+        let attached = match &self.attach {
             Some(file) => Some(archive::attach(&client, token, &key, file).await?),
             None => None,
         };
@@ -229,7 +230,7 @@ impl Send {
             kind: Some(self.kind),
             route,
             body: Body::Text(self.text.unwrap_or_default()),
-            archive,
+            archive: attached.as_ref().map(|attached| attached.reference.clone()),
             attrs: Attrs::new(),
             sent_ms: Some(runtime::wall_ms()),
             key: Some(key.clone()),
@@ -237,7 +238,7 @@ impl Send {
         };
         let sent = match waiting::answer(&client, client.send(token, &message)).await {
             Ok(sent) => sent,
-            Err(error) => return Err(unsent(&client, error, &message, &key).await),
+            Err(error) => return Err(unsent(&client, error, attached.as_ref(), &key).await),
         };
         self.common.print(&sent.id, || {
             json!({
@@ -421,8 +422,8 @@ fn one_line(text: &str) -> String {
         .collect()
 }
 
-/// A send that failed may be repeated; with its key that is safe. What was stored for it goes again if it is stored nowhere.
-async fn unsent(client: &Client, error: Error, message: &NewMessage, key: &str) -> Problem {
+/// A send that failed may be repeated; with its key that is safe. What this run stored for it goes again if it is stored nowhere.
+async fn unsent(client: &Client, error: Error, attached: Option<&Attached>, key: &str) -> Problem {
     let unknown = match error.problem() {
         Some(problem) => problem.outcome.as_deref() == Some("unknown"),
         None => matches!(error, Error::Lost { .. } | Error::Timeout { .. }),
@@ -435,10 +436,10 @@ async fn unsent(client: &Client, error: Error, message: &NewMessage, key: &str) 
         problem.fix =
             format!("It may be stored: send it again with --key {key}, which stores it once");
     }
-    if let Some(archive) = message.archive.as_ref().filter(|_| refused)
-        && let Err(error) = archive::detach(client, archive).await
+    if let Some(Attached { reference, .. }) = attached.filter(|own| refused && own.is_new)
+        && let Err(error) = archive::detach(client, reference).await
     {
-        output::note(format_args!("carillon: {} stays for now: {error}", archive.key));
+        output::note(format_args!("carillon: {} stays for now: {error}", reference.key));
     }
     problem
 }

@@ -80,6 +80,11 @@ impl Shelf {
     pub(crate) fn lay(&self, token: ChatToken, version: u64) {
         self.objects.lock().unwrap().insert(token, (version, Vec::new()));
     }
+
+    /// Takes away what stands there for a chat.
+    pub(crate) fn take_away(&self, token: ChatToken) {
+        self.objects.lock().unwrap().remove(&token);
+    }
 }
 
 impl Archives for Shelf {

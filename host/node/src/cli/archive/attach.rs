@@ -13,31 +13,41 @@ use crate::config::Size;
 /// How large a part is; so much is in memory.
 const PART: Size = Size(64 << 20);
 
+/// What goes with a message.
+#[derive(Debug)]
+pub(in crate::cli) struct Attached {
+    pub(in crate::cli) reference: Reference,
+    /// It was not there before: nobody else can have named it.
+    pub(in crate::cli) is_new: bool,
+}
+
 /// Stores a file for the message that is sent under `key`. What was stored for it before is not stored again: whoever repeats a
-/// message with its key says the same.
+/// message with its key says the same. It may be somebody else's who used the same key: that is theirs.
 pub(in crate::cli) async fn attach(
     client: &Client,
     chat: ChatToken,
     key: &str,
     file: &str,
-) -> Result<Reference, Problem> {
+) -> Result<Attached, Problem> {
     let name = format!("{chat}/{}/{}", Md5::of(key.as_bytes()), file_name(file));
     let reading = client.read_object(ATTACHMENTS, &name, None);
-    let version = match waiting::answer(client, reading).await {
-        Ok(there) => there.version().to_owned(),
+    let (version, is_new) = match waiting::answer(client, reading).await {
+        Ok(there) => (there.version().to_owned(), false),
         Err(error) => {
             match error.problem().map(|problem| problem.code.as_str()) {
                 Some("not-found") => {}
                 Some("unknown-collection") => make(client).await?,
                 _ => return Err(told(error)),
             }
-            put::store(client, (ATTACHMENTS, &name), Vec::new(), file, PART).await?.version
+            let stored = put::store(client, (ATTACHMENTS, &name), Vec::new(), file, PART).await?;
+            (stored.version, true)
         }
     };
-    Ok(Reference { collection: ATTACHMENTS.to_owned(), key: name, version: Some(version) })
+    let (collection, version) = (ATTACHMENTS.to_owned(), Some(version));
+    Ok(Attached { reference: Reference { collection, key: name, version }, is_new })
 }
 
-/// Deletes it again: the message was not stored, and nothing else names it.
+/// Deletes it again: it is new, the message was not stored, and nothing else names it.
 pub(in crate::cli) async fn detach(client: &Client, reference: &Reference) -> Result<(), Error> {
     let Reference { collection, key, version } = reference;
     client.delete_object(collection, key, version.as_deref()).await.map(drop)

@@ -14,7 +14,7 @@ use super::bearer::BearerArgs;
 use super::chat::NOBODY;
 use super::{Problem, output, waiting};
 
-pub(super) use attach::{attach, detach};
+pub(super) use attach::{Attached, attach, detach};
 pub(super) use get::print;
 
 /// Stores objects, and reads, lists and deletes them.
