@@ -10,8 +10,8 @@ use segment::{Disk, Reserve};
 
 use crate::disks::Faulty;
 use crate::support::{
-    all_values, config, delete, entire, everything, folder, noise, open, open_on, open_with_collections,
-    try_open,
+    all_values, config, delete, entire, everything, folder, noise, open, open_on,
+    open_with_collections, try_open,
 };
 
 fn two(folder: &Path) -> ArchiveConfig {
