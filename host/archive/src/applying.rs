@@ -140,6 +140,15 @@ impl Shared {
             },
         }
     }
+
+    /// Behind which entry of its log nothing of the objects of a partition can be here: only what is committed is taken
+    /// over.
+    pub(crate) fn applied_at_most(&self, partition: PartitionId) -> u64 {
+        let committed = self.replication.view(partition).committed.map_or(0, |end| end.seq);
+        let reign = self.reign_now(partition);
+        let led = reign.map_or(0, |it| it.committed.load(std::sync::atomic::Ordering::SeqCst));
+        committed.max(led).max(self.engine.applied(partition.0).seq)
+    }
 }
 
 /// Takes over everything before a reign, which then decides. Tried until it is done or the reign is over.

@@ -288,7 +288,8 @@ impl Archive {
                     question::Answer::Done(Ok(shared.has(partition).await))
                 }
                 Ok(Question::Catalogue(partition)) => {
-                    question::Answer::Done(shared.catalogue(partition).await)
+                    let shown = shared.catalogue(partition).await;
+                    question::Answer::Done(shown.map(Reply::Catalogue))
                 }
                 Ok(Question::Upload(upload)) => {
                     let boot = shared.config.boot;

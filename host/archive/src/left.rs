@@ -4,6 +4,7 @@
 //! go when there are as many members as there should be, and each says that it knows all objects and owes nothing
 //! of them. What comes later than that was never brought here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,31 +19,59 @@ use crate::shared::Shared;
 
 /// So long a member may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Whether this node has left a partition, or is a member again, is looked for this often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Gives back what is needed no more, until the node stops.
 pub(crate) async fn give_back(shared: Arc<Shared>) {
+    let mut due = runtime::now() + shared.config.left;
+    // None: what is held here of others is not counted yet.
+    let mut counted: Option<BTreeSet<PartitionId>> = None;
     loop {
-        runtime::sleep(shared.config.left).await;
+        runtime::sleep(LOOK_EVERY.min(shared.config.left)).await;
+        let gives = runtime::now() >= due;
+        let outside = outside(&shared);
+        // Who asks whether this node may go must not be told of a time when it had not left yet.
+        if !gives && counted.as_ref() == Some(&outside) {
+            continue;
+        }
         let mut kept = 0;
-        for partition in shared.replication.partitions().all() {
-            if !is_outside(&shared.replication.view(partition), &shared.node) {
-                continue;
-            }
-            let engine = shared.engine.clone();
-            let held = runtime::blocking(move || -> Result<bool, ReadError> {
-                Ok(!engine.left().contains(&partition.0) && engine.has_any(partition.0)?)
-            });
-            match held.await {
-                Some(Ok(true)) => kept += u32::from(!give_back_one(&shared, partition).await),
-                Some(Ok(false)) => {}
-                Some(Err(error)) => {
-                    tracing::error!(%error, %partition, "what is held here cannot be looked up");
-                }
+        for partition in outside.iter().copied() {
+            match holds_any(&shared, partition).await {
+                Some(false) => {}
+                Some(true) if gives && give_back_one(&shared, partition).await => {}
+                Some(true) => kept += 1,
                 None => return,
             }
         }
         meters::kept_for_others(kept);
+        counted = Some(outside);
+        if gives {
+            due = runtime::now() + shared.config.left;
+        }
     }
+}
+
+/// The partitions that this node has no part in.
+fn outside(shared: &Shared) -> BTreeSet<PartitionId> {
+    let is_outside = |partition: &PartitionId| {
+        let view = shared.replication.view(*partition);
+        is_outside(&view, &shared.node)
+    };
+    shared.replication.partitions().all().filter(is_outside).collect()
+}
+
+/// Whether anything of a partition is here that is not given back; `None` at the end of the process.
+async fn holds_any(shared: &Shared, partition: PartitionId) -> Option<bool> {
+    let engine = shared.engine.clone();
+    let held = runtime::blocking(move || -> Result<bool, ReadError> {
+        Ok(!engine.left().contains(&partition.0) && engine.has_any(partition.0)?)
+    });
+    // What cannot be looked up may be there.
+    Some(held.await?.unwrap_or_else(|error| {
+        tracing::error!(%error, %partition, "what is held here cannot be looked up");
+        true
+    }))
 }
 
 /// Whether it is given back.

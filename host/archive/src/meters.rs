@@ -81,6 +81,11 @@ pub(crate) fn catalogues_differ() {
     counter!("carillon_object_catalogues_differed_total").increment(1);
 }
 
+/// It is not known whether a member shows what its primary does.
+pub(crate) fn catalogues_not_compared(why: &'static str) {
+    counter!("carillon_object_catalogues_not_compared_total", "why" => why).increment(1);
+}
+
 /// So many partitions did when all were compared last.
 pub(crate) fn catalogues_differing(partitions: u32) {
     gauge!("carillon_object_catalogues_differing").set(f64::from(partitions));

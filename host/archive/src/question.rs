@@ -109,11 +109,17 @@ pub(crate) enum Reply {
         seq: u64,
         owed: Option<u64>,
     },
-    /// Up to which entry of the log it knew the objects at least, and what it shows of them.
-    Catalogue {
-        seq: u64,
-        catalogue: Catalogue,
-    },
+    Catalogue(Shown),
+}
+
+/// What a node shows of a partition, and what of the log is in that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shown {
+    /// Everything up to this entry; 0: it does not know the objects yet.
+    pub(crate) from: u64,
+    /// And nothing behind this one.
+    pub(crate) upto: u64,
+    pub(crate) catalogue: Catalogue,
 }
 
 /// What a stream is for.

@@ -31,7 +31,7 @@ const CATCH_UPS_MAX: usize = 4;
 /// A collection is kept in mind once it is known; there are no more than that.
 const KNOWN_MAX: usize = 65_536;
 
-/// Half of the processors are left to everybody else.
+/// Half of the processors, rounded down, are left to everybody else: where there is one, none is.
 fn digests() -> usize {
     std::thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))
 }

@@ -143,6 +143,9 @@ pub(crate) const fn of_spaces(error: &OpenError) -> &'static str {
             "Name its folder in storage.spaces again; how a disk is given up docs/operations.md says"
         }
         OpenError::SpaceTwice { .. } => "Remove the folder that is a copy, or was copied from",
+        OpenError::FolderTwice { .. } => {
+            "Name it once in storage.spaces, and remove nothing: both are the same files"
+        }
         OpenError::ReadOnly { .. } => "Let this node write there, or name another folder",
         _ => "See docs/operations.md before another start",
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt;
 
 use db::Value;
 use sha2::{Digest, Sha256};
@@ -25,6 +26,12 @@ pub struct Catalogue {
     pub versions: u64,
     /// The sum of the digests of all of them.
     pub sum: [u8; 16],
+}
+
+impl fmt::Display for Catalogue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} versions, {:032x}", self.versions, u128::from_le_bytes(self.sum))
+    }
 }
 
 impl Catalogue {

@@ -22,6 +22,14 @@ pub enum OpenError {
         /// One of the folders.
         folder: PathBuf,
     },
+    /// One folder was named twice, by two paths. Nothing was changed; name it once, and remove nothing.
+    #[error("{folder} and {other} are two names of one folder: name it once")]
+    FolderTwice {
+        /// The one.
+        folder: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// A space that was used is not configured any more, and holds value files or is not there to be looked into.
     /// Nothing was changed; configure it again, what it holds is in no other.
     #[error(

@@ -18,7 +18,7 @@ use hashring::NodeId;
 
 use crate::archive::OpenError;
 use crate::archive::marker::{Known, Mark};
-use crate::archive::spaces::{Owner, SpaceConfig, Spaces, subfolders};
+use crate::archive::spaces::{Owner, Place, SpaceConfig, Spaces, subfolders, twice};
 
 /// Below the archive's own folder.
 const OWN: &str = "spaces.d";
@@ -42,13 +42,14 @@ impl Folders<'_> {
     /// All spaces of the archive: those that there are and a new one for each folder that has none.
     ///
     /// # Errors
-    /// [`OpenError`]: a folder is another node's, or a space is in two. Nothing was changed.
+    /// [`OpenError`]: a folder is another node's, or is named twice, or a space is in two. Nothing was changed.
     pub fn spaces(&self) -> Result<Vec<SpaceConfig>, OpenError> {
         let known = Known::read(self.home)?;
         let own = self.home.join(OWN);
         let mut found = BTreeMap::new();
         self.take(&mut found, &own, self.named.is_empty())?;
         let mut unmarked = Vec::new();
+        self.refuse_two_names()?;
         for folder in self.named {
             self.refuse_others(folder)?;
             let root = absolute(&folder.join(format!("{:016x}", self.store)));
@@ -109,13 +110,27 @@ impl Folders<'_> {
         takes: bool,
     ) -> Result<usize, OpenError> {
         let marked = marked(root)?;
-        for (id, folder) in &marked {
+        for (id, _) in &marked {
             let space = SpaceConfig { id: *id, root: root.to_owned(), takes };
-            if found.insert(*id, space).is_some() {
-                return Err(OpenError::SpaceTwice { space: *id, folder: folder.clone() });
+            if let Some(before) = found.insert(*id, space) {
+                return Err(twice(*id, &before.root, root));
             }
         }
         Ok(marked.len())
+    }
+
+    /// One folder under two names would be two spaces, and the second start would find each of them twice.
+    fn refuse_two_names(&self) -> Result<(), OpenError> {
+        let mut before: Vec<(Place, &PathBuf)> = Vec::new();
+        for folder in self.named {
+            let Some(place) = Place::of(folder) else { continue };
+            if let Some((_, other)) = before.iter().find(|(known, _)| *known == place) {
+                let (folder, other) = (folder.clone(), (*other).clone());
+                return Err(OpenError::FolderTwice { folder, other });
+            }
+            before.push((place, folder));
+        }
+        Ok(())
     }
 
     /// A folder that another node has spaces in is not ours, whatever else is in it.

@@ -11,10 +11,11 @@
 //! what may only be out of sight. Only a space that can be seen to hold nothing may be left out.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use hashring::NodeId;
 
@@ -195,9 +196,8 @@ fn check_all<'a>(
 ) -> Result<Vec<&'a SpaceConfig>, OpenError> {
     let mut all = BTreeMap::new();
     for space in configured {
-        if all.insert(space.id, space).is_some() {
-            let folder = space.root.join(space.id.to_string());
-            return Err(OpenError::SpaceTwice { space: space.id, folder });
+        if let Some(before) = all.insert(space.id, space) {
+            return Err(twice(space.id, &before.root, &space.root));
         }
     }
     for (id, root) in known.spaces.iter().filter(|(id, _)| !all.contains_key(id)) {
@@ -291,6 +291,43 @@ fn listed(folder: &Path) -> io::Result<Listed> {
         }
     }
     Ok(found)
+}
+
+/// Why a space cannot be in two folders. What is one folder under two names is no copy, and must not be removed.
+pub(crate) fn twice(space: u32, before: &Path, root: &Path) -> OpenError {
+    let (other, folder) = (before.join(space.to_string()), root.join(space.to_string()));
+    match (Place::of(&other), Place::of(&folder)) {
+        (Some(one), Some(same)) if one == same => OpenError::FolderTwice { folder, other },
+        _ => OpenError::SpaceTwice { space, folder },
+    }
+}
+
+/// Where a path leads, whatever it is called: two that are equal are one folder, be it that it is not there yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// What is there of it.
+    device: u64,
+    inode: u64,
+    /// And what is to be made below that.
+    rest: Vec<OsString>,
+}
+
+impl Place {
+    /// `None` if that cannot be told: who uses the path says why.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let (mut there, mut rest) = (PathBuf::new(), Vec::new());
+        for part in std::path::absolute(path).ok()?.components() {
+            if rest.is_empty() && there.join(part).exists() {
+                there.push(part);
+            } else if part != Component::ParentDir {
+                rest.push(part.as_os_str().to_owned());
+            } else if rest.pop().is_none() {
+                return None;
+            }
+        }
+        let found = fs::metadata(&there).ok()?;
+        Some(Self { device: found.dev(), inode: found.ino(), rest })
+    }
 }
 
 fn disk(file: &Path, source: io::Error) -> OpenError {

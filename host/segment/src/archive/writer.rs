@@ -247,20 +247,38 @@ impl<F: Fn(&str)> Writer<F> {
             }
             self.close_file()?;
         }
+        if self.extend(bytes, need)? {
+            return Ok(Ok(()));
+        }
+        // The disk of this file is full: another space may have room, for a decision as well.
+        let (now, other) = (self.space(), self.shared.spaces.roomiest(self.shared.disk.as_ref()));
+        if now.is_none() || other.is_none() || now == other {
+            return Ok(Err(Refused::NoRoom));
+        }
+        self.close_file()?;
+        Ok(if self.extend(bytes, need)? { Ok(()) } else { Err(Refused::NoRoom) })
+    }
+
+    /// Takes room for so many bytes in the open file, or in a new one; whether there was any.
+    fn extend(&mut self, bytes: u64, need: Need) -> Result<bool, End> {
         if self.file.is_none() {
             match self.new_file(need) {
-                Ok(Some(file)) => self.file = Some(file),
-                Ok(None) => return Ok(Err(Refused::NoRoom)),
-                Err(error) if is_full(&error) => return Ok(Err(Refused::NoRoom)),
+                Ok(made) => self.file = made,
+                Err(error) if is_full(&error) => return Ok(false),
                 Err(error) => return Err(failure("make", &error)),
             }
         }
-        let Some(file) = &mut self.file else { return Ok(Err(Refused::NoRoom)) };
+        let Some(file) = &mut self.file else { return Ok(false) };
         match file.take_room(self.shared.disk.as_ref(), bytes) {
-            Ok(()) => Ok(Ok(())),
-            Err(error) if is_full(&error) => Ok(Err(Refused::NoRoom)),
+            Ok(()) => Ok(true),
+            Err(error) if is_full(&error) => Ok(false),
             Err(error) => Err(failure("extend", &error)),
         }
+    }
+
+    /// The space of the open file.
+    fn space(&self) -> Option<u32> {
+        self.file.as_ref().map(|file| file.header.space)
     }
 
     /// Appends a fact, for which there is room.

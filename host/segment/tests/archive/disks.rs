@@ -21,6 +21,8 @@ pub(crate) struct Faulty {
     pub(crate) sync_fails: AtomicBool,
     pub(crate) write_fails: AtomicBool,
     pub(crate) no_room: AtomicBool,
+    /// How large a file can become; 0: as large as it wants to.
+    pub(crate) file_max: AtomicU64,
     /// What is free, by the name of the folder; all that is not named has a GiB.
     pub(crate) free: Mutex<Vec<(String, u64)>>,
     pub(crate) syncs: AtomicU64,
@@ -65,6 +67,10 @@ impl Disk for Faulty {
 
     fn allocate(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
         refuse(&self.no_room, ENOSPC)?;
+        let max = self.file_max.load(Ordering::SeqCst);
+        if max > 0 && to > max {
+            return Err(io::Error::from_raw_os_error(ENOSPC));
+        }
         SystemDisk.allocate(file, from, to)
     }
 

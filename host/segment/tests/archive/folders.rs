@@ -1,6 +1,7 @@
 //! The folders that an operator names: each has a number, which it keeps, and what is out of sight is missed.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use segment::archive::{ArchiveConfig, Folders, OpenError, SpaceConfig};
@@ -128,6 +129,33 @@ fn a_folder_of_another_node_and_one_that_was_copied_are_refused() {
     let error = try_with(folder.path(), &["a", "b", "c"]).map(drop).unwrap_err();
     assert!(matches!(error, OpenError::SpaceTwice { space: 2, .. }), "{error}");
     assert_eq!(faults(folder.path(), &["a", "b", "c"]), [error.to_string()]);
+}
+
+/// It would be two spaces, each found twice by the next start, and the advice then was to remove one of them.
+#[test]
+fn one_folder_under_two_names_is_refused_before_anything_is_made() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    for names in [["a", "b/../a"], ["./a", "a"]] {
+        let error = try_with(folder.path(), &names).map(drop).unwrap_err();
+        assert!(matches!(error, OpenError::FolderTwice { .. }), "{error}");
+    }
+    assert!(!data.join("a").exists(), "nothing is made");
+    fs::create_dir_all(data.join("a")).unwrap();
+    symlink(data.join("a"), data.join("link")).unwrap();
+    for names in [["a", "link"], ["link/new", "a/new"]] {
+        let error = try_with(folder.path(), &names).map(drop).unwrap_err();
+        let two = matches!(&error, OpenError::FolderTwice { folder, other }
+            if *folder == data.join(names[1]) && *other == data.join(names[0]));
+        assert!(two, "{error}");
+        assert_eq!(faults(folder.path(), &names), [error.to_string()]);
+    }
+    drop(try_with(folder.path(), &["link", "b"]).unwrap());
+    // Below two folders that are two, what is in them is one.
+    fs::create_dir_all(data.join("c")).unwrap();
+    symlink(data.join("a/0000000000005eed"), data.join("c/0000000000005eed")).unwrap();
+    let error = try_with(folder.path(), &["link", "b", "c"]).map(drop).unwrap_err();
+    assert!(matches!(error, OpenError::FolderTwice { .. }), "{error}");
 }
 
 /// Whoever runs the tests may write everywhere, so something stands where a folder would.

@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use segment::archive::{ArchiveConfig, OpenError, SpaceConfig};
+use segment::archive::{ArchiveConfig, OpenError, Operation, SpaceConfig, Versioning};
 use segment::{Disk, Reserve};
 
 use crate::disks::Faulty;
 use crate::support::{
-    all_values, config, entire, everything, folder, noise, open, open_on, open_with_collections,
-    try_open,
+    all_values, config, delete, entire, everything, folder, noise, open, open_on,
+    open_with_collections, try_open,
 };
 
 fn two(folder: &Path) -> ArchiveConfig {
@@ -46,6 +47,35 @@ fn a_new_file_goes_where_most_room_is_above_the_reserve() {
     drop(opened);
     fs::remove_file(folder.path().join("home/index.sqlite")).unwrap();
     assert_eq!(everything(&try_open(two(folder.path())).unwrap()), before);
+}
+
+/// A delete was refused for want of room on one disk, though another one had some.
+#[test]
+fn a_decision_goes_to_another_disk_when_that_of_the_open_file_is_full() {
+    let (folder, disk) = (folder(), Arc::new(Faulty::default()));
+    disk.set_free(&[("small", 300 << 20), ("large", 100 << 20)]);
+    disk.file_max.store(1 << 20, Ordering::SeqCst);
+    let config = ArchiveConfig { value_file_bytes_max: 4 << 20, ..two(folder.path()) };
+    let opened = open_on(Arc::clone(&disk) as Arc<dyn Disk>, config).unwrap();
+    opened.collections();
+    let data = noise(1, 1_000_000);
+    opened.done(entire("plain", "first", 10, &data));
+    disk.set_free(&[("small", 100 << 20), ("large", 300 << 20)]);
+    let more = |number: u64| Operation::CreateCollection {
+        name: format!("more{number}").parse().unwrap(),
+        versioning: Versioning::Unversioned,
+        time_ms: 1,
+    };
+    let filled = (0..2000).find(|number| {
+        opened.done(more(*number));
+        all_values(folder.path()).len() > 1
+    });
+    assert!(filled.is_some(), "the file was never full");
+    let files = all_values(folder.path());
+    let expected = ["large/4/002/00000002", "small/3/001/00000001"];
+    assert_eq!(files, expected.map(|path| folder.path().join("data").join(path)));
+    opened.done(delete("plain", "other", 20));
+    assert!(opened.get("plain", "first").unwrap() == data);
 }
 
 #[test]
