@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(told, [4, 8, 16]);
         let mut many = Failing::default();
         for index in 0..2_000_u128 {
-            many.failed(&Failing::default(), ChatToken(index.to_be_bytes()));
+            many.failed(&Failing::default(), ChatToken(index.to_le_bytes()));
         }
         assert_eq!(many.0.len(), FAILING_MAX);
     }
