@@ -1,11 +1,16 @@
-//! One client of the load generator: a connection to each node it asks, and no retry.
+//! One client of the load generator: a connection to each node it asks, and no retry of what is measured.
 //!
 //! It lives on the same processors as what it measures, so it does as little as it can: requests are
 //! written into one buffer, and of an answer it looks at the number and at most one field.
 
 use std::io;
+use std::time::Duration;
 
 use client::{Bearer, Connection, Target, write_request};
+
+/// So long a node may be unable to do what a measurement needs before it, asked so often.
+const PATIENCE: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What a client says and to whom. Not to be printed: it may hold a token.
 pub(super) struct Door {
@@ -78,7 +83,8 @@ impl Door {
         Ok((answer.status, answer.body))
     }
 
-    /// The same, for an answer that is JSON and must have this number.
+    /// The same, for an answer that is JSON and must have this number. It prepares what is measured, so a node that
+    /// cannot do it at the moment is asked again for a while.
     ///
     /// # Errors
     /// What the connection or the node said.
@@ -88,13 +94,18 @@ impl Door {
         ask: Ask<'_>,
         wanted: u16,
     ) -> io::Result<T> {
-        let path = ask.path.to_owned();
-        let (status, body) = self.ask(target, ask).await?;
-        if status != wanted {
-            let text = String::from_utf8_lossy(body);
-            return Err(io::Error::other(format!("{path}: {status} {text}")));
+        let until = runtime::now() + PATIENCE;
+        loop {
+            let (status, body) = self.ask(target, ask).await?;
+            if status == wanted {
+                return serde_json::from_slice(body).map_err(io::Error::other);
+            }
+            if status != 503 || runtime::now() >= until {
+                let text = String::from_utf8_lossy(body);
+                return Err(io::Error::other(format!("{}: {status} {text}", ask.path)));
+            }
+            runtime::sleep(AGAIN).await;
         }
-        serde_json::from_slice(body).map_err(io::Error::other)
     }
 }
 
