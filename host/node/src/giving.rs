@@ -91,7 +91,7 @@ pub(crate) fn in_a_task<T: Send + 'static>(
         tokio::select! { biased;
             () = stop.stopped() => {}
             // Whoever gave it may not wait any more.
-            done = does => _ = told.send(done),
+            done = does => drop(told.send(done)),
         }
     });
     heard
