@@ -85,6 +85,29 @@ async fn live(three: &Three, index: usize) -> String {
     live.into_iter().map(|(_, version, _)| version).collect()
 }
 
+/// Three compilers keep a small machine so busy that the registry may be missed meanwhile, and then the answer says that
+/// asking once more is right.
+async fn asks_again(admin: &Http, new: &str) -> Value {
+    eventually("a version to be live after all", async || {
+        let told = swap(admin, new).await.map_err(|error| error.to_string())??;
+        match told.status {
+            503 if told.body["retryable"] == true => Err(told.body.to_string()),
+            _ => Ok(told.expect(200)),
+        }
+    })
+    .await
+}
+
+async fn becomes_live(three: &Three, nodes: &[usize], wanted: &str) {
+    for &index in nodes {
+        eventually("a version to be live", async || {
+            let version = live(three, index).await;
+            if version == wanted { Ok(()) } else { Err((index, version)) }
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_killed_while_it_compiles_leaves_nothing_behind_and_one_version_live() {
     let Some(mut three) = Three::start().await else { return };
@@ -98,8 +121,14 @@ async fn a_node_killed_while_it_compiles_leaves_nothing_behind_and_one_version_l
     three.take(2).kill().await;
     ended(child).await;
     let told = swapping.await.unwrap_or_else(|error| panic!("{error}"));
-    let told = told.unwrap_or_else(|error| panic!("{error}")).expect(200);
-    assert_eq!((&told["version"], &told["nodes"]), (&json!("2.0"), &json!(2)), "{told}");
+    let told = told.unwrap_or_else(|error| panic!("{error}"));
+    let told = match told.status {
+        503 if told.body["retryable"] == true => asks_again(&admin(&three, 0).await, "2.0").await,
+        _ => told.expect(200),
+    };
+    // How many took part is not asked: three compilers keep a small machine so busy that the registry may miss one more.
+    assert_eq!(told["version"], "2.0", "{told}");
+    becomes_live(&three, &[0, 1], "2.0").await;
     let sent = three.http(1).send_surely(&token, "alice", "k1", "without one").await;
     assert_eq!(stamp(&sent), "2.0", "{sent}");
     three.restart(2).await;
@@ -119,23 +148,8 @@ async fn a_node_killed_while_it_compiles_leaves_nothing_behind_and_one_version_l
     assert_eq!(stamp(&sent), "2.0", "{sent}");
     three.restart(0).await;
     assert_eq!(live(&three, 0).await, "2.0");
-    // And nothing stands in the way of asking again. Three compilers keep a small machine so busy that the registry
-    // may be missed meanwhile, and then the answer says that asking once more is right.
-    let admin = admin(&three, 0).await;
-    let again = eventually("the same version to be live after all", async || {
-        let told = swap(&admin, "3.0").await.map_err(|error| error.to_string())??;
-        match told.status {
-            503 if told.body["retryable"] == true => Err(told.body.to_string()),
-            _ => Ok(told.expect(200)),
-        }
-    })
-    .await;
+    // And nothing stands in the way of asking again.
+    let again = asks_again(&admin(&three, 0).await, "3.0").await;
     assert_eq!(again["version"], "3.0", "{again}");
-    for index in 0..3 {
-        eventually("it to be live everywhere", async || match live(&three, index).await {
-            version if version == "3.0" => Ok(()),
-            other => Err((index, other)),
-        })
-        .await;
-    }
+    becomes_live(&three, &[0, 1, 2], "3.0").await;
 }
