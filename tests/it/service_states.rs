@@ -118,15 +118,7 @@ async fn a_service_that_says_it_is_there_need_not_wait() {
     })
     .await;
     receiver.answer(|_| 200);
-    // At a node that may not lead what waits; again, because the first one may come too early for another.
-    eventually("everything after a ping", async || {
-        let path = "/v1/services/crm/ping";
-        cluster.http(1).post(path, &serde_json::json!({})).await.expect(204);
-        let texts = texts(&receiver);
-        if texts.len() >= said.len() { Ok(()) } else { Err(texts) }
-    })
-    .await;
-    gets(&receiver, &said).await;
+    gets_after_a_ping(&cluster, &receiver, &said).await;
     let unknown = cluster.http(0).post("/v1/services/other/ping", &serde_json::json!({})).await;
     assert_eq!(unknown.code(), "not-found");
 }
@@ -199,14 +191,7 @@ async fn what_is_down_is_so_since_then_after_a_restart_of_all_nodes_and_is_not_t
     assert_eq!(receiver.received().len(), tries, "it was not tried anew");
 
     receiver.answer(|_| 200);
-    eventually("everything after a ping", async || {
-        let path = "/v1/services/crm/ping";
-        cluster.http(1).post(path, &serde_json::json!({})).await.expect(204);
-        let texts = texts(&receiver);
-        if texts.len() >= said.len() { Ok(()) } else { Err(texts) }
-    })
-    .await;
-    gets(&receiver, &said).await;
+    gets_after_a_ping(&cluster, &receiver, &said).await;
     eventually("the outage to be over", async || match stands(&cluster).await {
         None => Ok(()),
         outage => Err(outage),
@@ -217,4 +202,17 @@ async fn what_is_down_is_so_since_then_after_a_restart_of_all_nodes_and_is_not_t
         if told["state"] == "up" { Ok(()) } else { Err(told) }
     })
     .await;
+}
+
+/// The service says that it is there, at a node that may not lead what waits; again, because the first word may come too
+/// early for another node.
+async fn gets_after_a_ping(cluster: &Cluster, receiver: &Receiver, said: &[String]) {
+    eventually("everything after a ping", async || {
+        let path = "/v1/services/crm/ping";
+        cluster.http(1).post(path, &serde_json::json!({})).await.expect(204);
+        let texts = texts(receiver);
+        if texts.len() >= said.len() { Ok(()) } else { Err(texts) }
+    })
+    .await;
+    gets(receiver, said).await;
 }

@@ -171,7 +171,7 @@ impl World {
         Ok(())
     }
 
-    /// G-I8: an index that is made of the files alone says the same.
+    /// G-I8: an index that is made of the files alone says the same, and lacks no bytes.
     fn check_index(&self, node: usize, vault: &Vault) -> Verdict {
         let it = &self.nodes[node];
         let (Some(home), Some(shelf)) = (&it.home, &self.shelf) else { return Ok(()) };
