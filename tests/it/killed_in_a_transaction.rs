@@ -81,7 +81,8 @@ async fn a_process_dies_at_every_step_of_a_transaction() {
                 | Point::Appended(Says::Settled)
                 | Point::Committed(Says::Settled)
         );
-        assert_eq!(came, usize::from(answered), "{point:?}: just there");
+        // Another one may have gone on before this one's end was seen: how often it came in all is asked below.
+        assert!(came >= usize::from(answered), "{point:?}: just there");
         said.push(text.clone());
         let later = format!("later-{round}");
         three.http(other).send_surely(&token, "alice", &later, &later).await;
