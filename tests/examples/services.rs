@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! EVENTS=10000 SECONDS=20 cargo run --release -p tests --example services
+//! PARTS=hang ROUNDS=6 SECONDS=8 cargo run --release -p tests --example services
 //! ```
 //!
 //! How long an event is on its way from its commit to the service; how many arrive in a second; how long a service that was
 //! away needs to catch up with `EVENTS`, and in how many transactions; and what a hundred services that are down
-//! cost in processor, memory and the time of sends. One object in the end has all of it.
+//! cost in processor, memory and the time of sends; and what a hundred cost the senders that take everything and answer nothing (T-I10), in
+//! `ROUNDS` pairs of runs, in turns with and without them first. One object in the end has all of it, or the `PARTS` that are named.
 
 #![expect(
     clippy::expect_used,
@@ -77,9 +79,18 @@ fn number(name: &str, usual: usize) -> usize {
 
 async fn run() {
     let (events, seconds) = (number("EVENTS", 10_000), number("SECONDS", 20));
-    let healthy = healthy(events, seconds).await;
-    let down = down(seconds).await;
-    println!("{}", json!({ "healthy": healthy, "down": down }));
+    let parts = std::env::var("PARTS").unwrap_or_else(|_unset| "healthy,down,hang".to_owned());
+    let mut told = BTreeMap::new();
+    for part in parts.split(',') {
+        let value = match part {
+            "healthy" => healthy(events, seconds).await,
+            "down" => down(seconds).await,
+            "hang" => hang(number("ROUNDS", 6), seconds).await,
+            other => panic!("PARTS are healthy, down and hang, not {other}"),
+        };
+        told.insert(part, value);
+    }
+    println!("{}", json!(told));
 }
 
 /// One service that takes everything.
@@ -180,6 +191,68 @@ async fn down(seconds: usize) -> Value {
         }));
     }
     Value::from(told)
+}
+
+/// The same sends with no service beside the healthy one and with a hundred that hang, in turns.
+async fn hang(rounds: usize, seconds: usize) -> Value {
+    let mut runs: [Vec<(f64, f64)>; 2] = [Vec::new(), Vec::new()];
+    for round in 0..rounds {
+        // What a machine does in the course of minutes meets both.
+        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        for which in order {
+            let (p50, p99, hanging) = hangs([0, DOWN][which], seconds).await;
+            println!(
+                "round {round}: {hanging} requests hang, sends p50 {p50:.2} ms, p99 {p99:.2} ms"
+            );
+            runs[which].push((p50, p99));
+        }
+    }
+    let median = |which: usize, of: fn(&(f64, f64)) -> f64| {
+        let mut all: Vec<f64> = runs[which].iter().map(of).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    let both = |of: fn(&(f64, f64)) -> f64| {
+        let (without, with) = (median(0, of), median(1, of));
+        json!({ "without_ms": without, "with_ms": with, "ratio": with / without })
+    };
+    let (p50, p99) = (both(|run| run.0), both(|run| run.1));
+    println!("medians of {rounds}: p50 {p50}, p99 {p99}");
+    json!({ "hanging": DOWN, "runs": runs, "p50": p50, "p99": p99 })
+}
+
+/// Sends beside so many services that hang: p50 and p99, and how many requests hang at their end.
+async fn hangs(count: usize, seconds: usize) -> (f64, f64, usize) {
+    let (folder, service) = (tempfile::tempdir().expect("a folder"), Service::start().await);
+    let config = service.config(folder.path());
+    let silent = Receiver::start().await;
+    silent.hold();
+    let mut cluster = Cluster::start_with(3, |node: &mut Config| {
+        node.services.insert("crm".to_owned(), config.clone());
+        for number in 0..count {
+            let hangs = ServiceConfig { url: silent.url(), ..config.clone() };
+            node.services.insert(format!("hangs-{number}"), hangs);
+        }
+    })
+    .await;
+    let chats = chats(&cluster).await;
+    // One each: the services are known then, and have something to hang with.
+    let warm = sends(&cluster, &chats, "warm", MANY).await;
+    service.has(warm.len()).await;
+    eventually("each service to hang", async || match silent.waiting() {
+        waiting if waiting >= count => Ok(()),
+        waiting => Err(waiting),
+    })
+    .await;
+    let sent = paces(&cluster, &chats, "paced", seconds).await;
+    let hanging = silent.waiting();
+    service.has(warm.len() + sent.len()).await;
+    for node in 0..3 {
+        cluster.kill(node).await;
+    }
+    let took = |sent: &Sent| sent.answered.saturating_duration_since(sent.began);
+    let (p50, p99) = quantiles(sent.iter().map(took).collect());
+    (p50, p99, hanging)
 }
 
 impl Service {

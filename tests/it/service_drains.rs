@@ -121,3 +121,42 @@ async fn what_a_service_has_in_its_hands_when_a_node_gives_everything_away_comes
     let id = |request: &tests::Received| request.header("webhook-id").unwrap_or("").to_owned();
     checks_ids(&receiver.received(), id);
 }
+
+/// T27, of an order that is taken back while a service still has something in its hands: the node gives nothing away, and
+/// what it leads is sent from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_to_stay_after_all_goes_on_and_what_a_service_has_comes_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receiver = Receiver::start().await;
+    let cluster = Cluster::start_with(3, adds(&webhook(&receiver, folder.path()))).await;
+    let token = cluster.http(0).create().await;
+    let mut said = described(&cluster, &receiver, &token).await;
+    let stays = cluster.primary(&token).await;
+    let (admin, other) = (cluster.admin(stays), cluster.http((stays + 1) % 3).clone());
+    let led = async || admin.get("/admin/v1/info").await.expect(200)["led"].clone();
+    receiver.hold();
+    other.send_surely(&token, "alice", "k1", "in its hands").await;
+    is_held(&receiver).await;
+    let (go, stay) = (json!({}), json!({"draining": false}));
+    let (ordered, ()) = tokio::join!(admin.post("/admin/v1/drain", &go), async {
+        eventually("it to be told", async || {
+            let info = admin.ask("GET", "/admin/v1/info", &[], None).await?.only(200)?.body;
+            if info["draining"] == true { Ok(()) } else { Err(info.to_string()) }
+        })
+        .await;
+        other.send_surely(&token, "alice", "k2", "while it is to go").await;
+        admin.post("/admin/v1/drain", &stay).await.expect(200);
+        other.send_surely(&token, "alice", "k3", "once it stays").await;
+        assert_eq!(receiver.waiting(), 1, "one after the other");
+        receiver.open();
+    });
+    ordered.expect(200);
+    other.send_surely(&token, "alice", "k4", "after").await;
+    let more = ["in its hands", "while it is to go", "once it stays", "after"];
+    said.extend(more.map(str::to_owned));
+    gets(&receiver, &said).await;
+    assert_ne!(led().await, 0, "nothing was given away");
+    assert_eq!(more.map(|text| times(&receiver, text)), [1; 4]);
+    let id = |request: &tests::Received| request.header("webhook-id").unwrap_or("").to_owned();
+    checks_ids(&receiver.received(), id);
+}

@@ -15,7 +15,7 @@
 //! A service is one thing for the cluster. What it is, and that it is stopped, stands in the registry (`agreed`,
 //! `agreeing`, `obeying`): no node sends before it knows that. Where its transactions follow one another, a node sends
 //! while it has the turn (`turning`). Since when it is down, and how far the waits are, outlives the nodes there too
-//! (`outage`). What is wanted of it on one node is wanted on all, and
+//! (`outage`), and how a lane fails by itself its leaders (`series`). What is wanted of it on one node is wanted on all, and
 //! what one node finds out is told to the others (`everywhere`). A node that goes finishes what it has begun (`draining`).
 
 mod agreed;
@@ -38,6 +38,7 @@ mod outage;
 mod question;
 mod reading;
 mod running;
+mod series;
 mod services;
 mod turning;
 mod unserved;

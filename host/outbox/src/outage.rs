@@ -36,8 +36,8 @@ const TRIES_MAX: usize = 3;
 const READ_MAX: Duration = Duration::from_secs(10);
 /// How soon what failed is tried again, and how rarely at last: a registry that is away for hours is not asked twice a
 /// second for each service.
-const AGAIN_FIRST: Duration = Duration::from_secs(1);
-const AGAIN_CAP: Duration = Duration::from_secs(300);
+pub(crate) const AGAIN_FIRST: Duration = Duration::from_secs(1);
+pub(crate) const AGAIN_CAP: Duration = Duration::from_secs(300);
 /// The version of the JSON.
 const FORMAT: u16 = 1;
 
@@ -359,7 +359,7 @@ impl Work {
         format!("{}/down", key(&self.config.name))
     }
 
-    fn session(&self) -> Option<Arc<Session>> {
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
         match self.desk.registry() {
             Access::There(session) => Some(session),
             Access::Away | Access::Absent => None,

@@ -21,6 +21,7 @@ use crate::keeping::Keeping;
 use crate::lagging::Lagging;
 use crate::outage::Memory;
 use crate::question::Wish;
+use crate::series::Notes;
 use crate::working::{Chance, Happened, Work, ended};
 
 /// How often all partitions are looked at: what could not be done is done again then, and what this node has
@@ -85,6 +86,8 @@ pub(crate) struct Task {
     pub(crate) lagging: Lagging,
     /// What outlives this node of an outage.
     pub(crate) memory: Memory,
+    /// What outlives it of how lanes fail by themselves.
+    pub(crate) notes: Notes,
 }
 
 impl Running {
@@ -124,6 +127,7 @@ pub(crate) async fn run(
         keeping: Keeping::default(),
         lagging: Lagging::default(),
         memory: Memory::default(),
+        notes: Notes::default(),
     };
     let mut look = now;
     loop {
@@ -136,6 +140,7 @@ pub(crate) async fn run(
             task.look_for_lag(now);
             task.note_stop();
             task.remember(now);
+            task.note_series(now);
         }
         if task.knows() {
             task.begin_all(now);
@@ -300,6 +305,7 @@ impl Task {
             Happened::Aged(ages) => self.lagging.aged(ages),
             Happened::Noted { written } => self.noted(written),
             Happened::Remembered(remembered) => self.remembered(remembered, now),
+            Happened::NotedSeries(noted) => self.noted_series(noted, now),
             Happened::Judged(judged) => self.judged(&judged),
             Happened::Turned(turned) => self.turned(turned, now),
             Happened::Made { partition, call, attempt } => {

@@ -30,6 +30,7 @@ use crate::meters::Meters;
 use crate::outage::Remembered;
 use crate::question::{Question, Wish};
 use crate::reading;
+use crate::series::Noted;
 use crate::turning::Turned;
 
 /// What became of it.
@@ -50,6 +51,8 @@ pub(crate) enum Happened {
     Noted { written: bool },
     /// What outlives this node of an outage was read or written.
     Remembered(Remembered),
+    /// What outlives this node of how lanes fail was read or written.
+    NotedSeries(Noted),
     /// It was looked how long things have waited.
     Judged(Vec<Judged>),
     /// It was looked how old what is owed is.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use model::{Frozen, FrozenId};
 use runtime::Instant;
 
-use crate::lane::{After, Lane, May, Next, Owed, Settlement, Verdict};
+use crate::lane::{After, Lane, May, Next, Owed, Series, Settlement, Verdict};
 use crate::schedule::Retry;
 use crate::service::Service;
 use crate::state::{Cause, Ended, State};
@@ -346,6 +346,20 @@ impl Engine {
             all.next = all.next.into_iter().chain(next).min();
         }
         all
+    }
+
+    /// The lanes that are led here: each with the epoch, and how what it would send next has failed so far.
+    pub fn led(&self, now: Instant) -> impl Iterator<Item = (u16, u64, Option<Series>)> {
+        let led = self.lanes.iter().filter(|(_, lane)| lane.epoch > 0);
+        led.map(move |(number, lane)| (*number, lane.epoch, lane.series(now)))
+    }
+
+    /// Somebody who led a lane before has seen this of what it sends next. It says nothing of anything else.
+    pub fn go_on(&mut self, lane: u16, series: &Series, now: Instant, dice: u32) {
+        let (retry, breaks) = (self.config.retry, self.service.breaks());
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.goes_on(series, retry, breaks, now, dice);
+        }
     }
 
     /// How many lanes have something that the service has not taken.

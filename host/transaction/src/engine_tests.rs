@@ -338,3 +338,30 @@ fn a_node_that_goes_begins_nothing_and_has_the_log_say_at_once_what_was_taken() 
     engine.set_draining(false);
     assert!(matches!(engine.poll(now), Some(Step::Send { .. } | Step::Cut { .. })), "it stayed");
 }
+
+#[test]
+fn how_a_lane_failed_under_another_leader_counts() {
+    let (mut engine, now) = engine(1);
+    (1..5).for_each(|lane| engine.handle_owed(lane, 7, owes(9), now));
+    let Some(Step::Send { lane: ill, frozen: sent, .. }) = engine.poll(now) else { panic!() };
+    engine.handle_tried(ill, &sent, &failed(true), now, 0);
+    let give_up = Retry::default().give_up;
+    let series = Series { id: sent.id, lasted: give_up, step: 6 };
+    engine.go_on(ill, &Series { id: frozen(2).id, ..series }, now, u32::MAX);
+    let fresh = Failing { lanes: 1, since: Some(now), next: Some(now) };
+    assert_eq!(engine.failing(), fresh, "that was another transaction");
+    engine.go_on(ill, &series, now, u32::MAX);
+    let later = now + 64 * SECOND;
+    let known = Failing { lanes: 1, since: now.checked_sub(give_up), next: Some(later) };
+    assert_eq!(engine.failing(), known);
+    let told = engine.led(now).find_map(|(lane, epoch, series)| Some((lane, epoch, series?)));
+    assert_eq!(told, Some((ill, 7, Series { step: 7, ..series })));
+    while let Some(Step::Send { lane, frozen, .. }) = engine.poll(now) {
+        assert_ne!(lane, ill, "it waits");
+        engine.handle_tried(lane, &frozen, &taken(), now, 0);
+    }
+    let Some(Step::Send { .. }) = engine.poll(later) else { panic!("it is tried again") };
+    let after = engine.handle_tried(ill, &sent, &failed(true), later, 0);
+    let Some(After::Settle(settlement)) = after else { panic!("{after:?}") };
+    assert_eq!(settlement.parked, sent.part.events);
+}

@@ -56,6 +56,17 @@ pub struct Settlement {
     pub status: Option<u16>,
 }
 
+/// How a transaction has failed so far, whoever led its lane: for as long as a leader saw it fail, and so often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// Which.
+    pub id: FrozenId,
+    /// How long it has failed.
+    pub lasted: Duration,
+    /// How often in a row.
+    pub step: u32,
+}
+
 /// What an attempt says about its transaction, with the events an answer named by their number in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -300,6 +311,38 @@ impl Lane {
     pub(crate) fn failing(&self) -> Option<(Instant, Option<Instant>)> {
         let since = self.failing_since.filter(|_| self.has_work())?;
         Some((since, self.not_before.filter(|_| self.sending.is_none())))
+    }
+
+    /// How what would be sent next has failed so far, if it has.
+    pub(crate) fn series(&self, now: Instant) -> Option<Series> {
+        let (front, since) = (self.to_send()?, self.failing_since?);
+        let lasted = now.saturating_duration_since(since);
+        Some(Series { id: front.id, lasted, step: self.schedule.step() })
+    }
+
+    /// Somebody who led it before has seen this: what was tried here since comes after it. `breaks` is what the service's are.
+    pub(crate) fn goes_on(
+        &mut self,
+        series: &Series,
+        retry: Retry,
+        breaks: u64,
+        now: Instant,
+        dice: u32,
+    ) {
+        if self.to_send().is_none_or(|front| front.id != series.id) {
+            return;
+        }
+        let tried = self.failing_since.is_some();
+        let since = now.checked_sub(series.lasted).unwrap_or(now);
+        self.failing_since = Some(self.failing_since.map_or(since, |known| known.min(since)));
+        self.breaks = breaks;
+        if self.schedule.step() <= series.step {
+            self.schedule = Schedule::at(retry, series.step);
+            if tried {
+                let waits = Some(now + self.schedule.next(dice, None));
+                self.not_before = self.not_before.max(waits);
+            }
+        }
     }
 
     /// What was under way is over. Says what follows; nothing if it was something else, or was in vain.

@@ -58,7 +58,7 @@ pub use dialect::{VERSION, ping, render};
 pub use engine::{Engine, EngineConfig, Failing, Step, Told, Tried};
 pub use event::{Event, Names, Rendered, TransactionId};
 pub use instances::Instances;
-pub use lane::{After, Owed, Piece, ROUNDS_MAX, SETTLE_AFTER, Settlement, Verdict, after};
+pub use lane::{After, Owed, Piece, ROUNDS_MAX, SETTLE_AFTER, Series, Settlement, Verdict, after};
 pub use model::{Dialect, InvalidDialect};
 pub use outcall::render_outcall;
 pub use resolver::{Resolve, Resolving, SystemResolver};

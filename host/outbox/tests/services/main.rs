@@ -12,4 +12,5 @@ mod remembering;
 mod rig;
 mod schedules;
 mod service;
+mod staying;
 mod turns;

@@ -1,10 +1,11 @@
-//! What outlives the process that found a service down.
+//! What outlives the process that found a service down, or a lane failing by itself.
 
 use outbox::{Condition, ServiceConfig};
+use transaction::Retry;
 
 use crate::outside::SECOND;
 use crate::rig::{CRM, Node, Rig, crm};
-use crate::service::{Does, Service};
+use crate::service::{Does, Seen, Service};
 
 /// Nothing is sent for ten minutes.
 const BUSY: &str = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 600\r\n\r\n";
@@ -178,4 +179,85 @@ async fn what_another_node_finds_up_is_no_outage_of_this_one_either() {
     assert_eq!(node.view().state, Condition::Up);
     rig.passes(2 * SECOND).await;
     assert_eq!(rig.stands(DOWN).await, None);
+}
+
+/// No leader lives for as long as an event is tried that is answered with 500; all of them together do.
+#[tokio::test]
+async fn an_event_that_is_never_taken_is_put_aside_though_no_leader_lasts() {
+    const LIFE: u32 = 60;
+    let (rig, service) = (Rig::with_registry(2), Service::start().await);
+    service.does(|seen| {
+        let ill = seen.texts.iter().any(|text| text.starts_with("0-"));
+        Does::Status(if ill { 500 } else { 200 })
+    });
+    let give_up = 10 * LIFE * SECOND;
+    let retry = Retry { give_up, cap: 30 * SECOND, ..Retry::default() };
+    let failing = "services/crm/failing/0";
+    rig.says(0, 0..1);
+    let (mut said, mut before) = (0, (0, 0));
+    for life in 0..30 {
+        let name = if life % 2 == 0 { "a" } else { "b" };
+        (0..2).for_each(|partition| rig.ledger.take_over(partition, name, true));
+        let node = rig.start(name, vec![ServiceConfig { retry, ..crm(&service) }]);
+        for _often in 0..LIFE / 4 {
+            rig.says(1, said..said + 1);
+            said += 1;
+            rig.passes(4 * SECOND).await;
+        }
+        if rig.ledger.lane(0, CRM).unwrap().parked > 0 {
+            assert!(life >= 9, "not before it has failed for so long: {life}");
+            rig.passes(2 * SECOND).await;
+            assert_eq!(rig.stands(failing).await, None, "it is over");
+            assert!(service.taken().iter().all(|text| text.starts_with("1-")));
+            return service.checks(&rig.ledger);
+        }
+        node.dies().await;
+        let stands = rig.stands(failing).await.unwrap();
+        let now = (stands["lasted_ms"].as_u64().unwrap(), stands["step"].as_u64().unwrap());
+        assert!(
+            now.0 >= before.0 + 25_000 && now.1 > before.1,
+            "{life}: {stands} after {before:?}"
+        );
+        before = now;
+    }
+    panic!("it is tried for ever: {before:?}");
+}
+
+/// It was taken under the next leader at once; what stands of it says nothing of what fails there later.
+#[tokio::test]
+async fn what_stands_of_a_transaction_that_is_over_says_nothing_of_the_next_one() {
+    let (rig, service) = (Rig::with_registry(2), Service::start().await);
+    let fails = |seen: &Seen| {
+        let ill = seen.texts.iter().any(|text| text.starts_with("0-"));
+        Does::Status(if ill { 500 } else { 200 })
+    };
+    let retry = Retry { give_up: 60 * SECOND, ..Retry::default() };
+    let config = || vec![ServiceConfig { retry, ..crm(&service) }];
+    let failing = "services/crm/failing/0";
+    let alive = async |said: std::ops::Range<usize>| {
+        for number in said {
+            rig.says(1, number..number + 1);
+            rig.passes(4 * SECOND).await;
+        }
+    };
+    service.does(fails);
+    let node = rig.start("a", config());
+    rig.says(0, 0..1);
+    alive(0..10).await;
+    node.dies().await;
+    let first = rig.stands(failing).await.unwrap();
+    service.does(|_| Does::Status(200));
+    let node = rig.start("a", config());
+    rig.is_settled(0).await;
+    service.does(fails);
+    rig.says(0, 1..2);
+    alive(10..18).await;
+    assert_eq!(node.view().parked, 0, "it has failed for half a minute");
+    let second = rig.stands(failing).await.unwrap();
+    assert_ne!(first["seq"], second["seq"]);
+    assert!(second["lasted_ms"].as_u64().unwrap() < 40_000, "{second}");
+    service.does(|_| Does::Status(200));
+    rig.is_settled(0).await;
+    rig.passes(2 * SECOND).await;
+    assert_eq!(rig.stands(failing).await, None);
 }
