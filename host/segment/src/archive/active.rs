@@ -1,7 +1,8 @@
 //! Uploads under way: what has come of each, and what may come next.
 //!
 //! Pure: it is asked whether something may be done, and told that it was. Nothing here outlives the
-//! process: an upload that was not final when it ended is given up, and its bytes are waste.
+//! process: an upload that was not final when it ended is given up, and its bytes are waste, unless the log makes it
+//! final all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,9 +1,12 @@
 //! Operations of a copy among others: it holds what is not decided, takes over what was, and is mended.
 
+use std::collections::BTreeMap;
+
+use crate::archive::Table;
 use crate::archive::active::Total;
 use crate::archive::applied::Applied;
 use crate::archive::decide::{Decision, sequence, unreadable};
-use crate::archive::fact::{Fact, Final, Held};
+use crate::archive::fact::{Fact, Final, Held, Sequence};
 use crate::archive::name::Upload;
 use crate::archive::operation::{Adopted, Closing, Done, Opening, Refused, Slice};
 use crate::archive::run::run_bytes;
@@ -119,17 +122,17 @@ impl<F: Fn(&str)> Writer<F> {
 
     /// The bytes of a final segment: they came with it, or are here, or are owed.
     fn take_bytes(&mut self, made: &Final, data: Option<bytes::Bytes>) -> Result<(), End> {
-        let here = self.shared.index.sequences(&made.upload).map_err(unreadable)?.len();
-        let pending = self.pending.iter().filter(|change| match change {
-            Change::Sequence(_, sequence) => sequence.upload == made.upload,
-            _ => false,
-        });
-        if u32::try_from(here + pending.count()).unwrap_or(u32::MAX) >= made.sequences {
-            // While nobody had decided, a scrub may have come by.
-            for number in self.shared.index.broken(&made.upload).map_err(unreadable)? {
-                self.shared.debts().add(made, Some(number));
+        let here = self.sequences_of(made)?;
+        if here.len() == usize::try_from(made.sequences).unwrap_or(usize::MAX) {
+            if table(here.values()) == made.table {
+                // While nobody had decided, a scrub may have come by.
+                for number in self.shared.index.broken(&made.upload).map_err(unreadable)? {
+                    self.shared.debts().add(made, Some(number));
+                }
+                return Ok(());
             }
-            return Ok(());
+            // Its name was used twice, and none of them can be told to be its own.
+            here.keys().for_each(|number| self.shared.owe(made, *number));
         }
         let Some(data) = data.filter(|data| !data.is_empty()) else {
             self.shared.debts().add(made, None);
@@ -149,6 +152,18 @@ impl<F: Fn(&str)> Writer<F> {
         }
         self.put_run(sequence, &closing, &slice.data)?;
         Ok(())
+    }
+
+    /// What is here of a segment, in order.
+    fn sequences_of(&self, made: &Final) -> Result<BTreeMap<u32, Sequence>, End> {
+        let indexed = self.shared.index.sequences(made).map_err(unreadable)?;
+        let pending = self.pending.iter().filter_map(|change| match change {
+            Change::Sequence(_, sequence) => Some(sequence.clone()),
+            _ => None,
+        });
+        let of = |it: &Sequence| it.upload == made.upload && it.number < made.sequences;
+        let all = indexed.into_iter().map(|(sequence, _)| sequence).chain(pending.filter(of));
+        Ok(all.map(|sequence| (sequence.number, sequence)).collect())
     }
 
     pub(crate) fn mend(&mut self, upload: &Upload, slice: &Slice) -> Decision {
@@ -171,4 +186,8 @@ impl<F: Fn(&str)> Writer<F> {
         self.put_run(sequence, &closing, &slice.data)?;
         Ok(Ok(Done::Synced))
     }
+}
+
+fn table<'a>(sequences: impl Iterator<Item = &'a Sequence>) -> Table {
+    sequences.fold(Table::EMPTY, |sum, it| sum.with(u64::from(it.size), it.md5, it.adler32))
 }

@@ -18,12 +18,13 @@ use crate::archive::data_file::{DataFile, Header};
 use crate::archive::fact::{Fact, Final};
 use crate::archive::footer::{FOOTER_BYTES, Footer};
 use crate::archive::inbox::Command;
-use crate::archive::index::{self, FileRow, Stored};
+use crate::archive::index::{FileRow, Stored};
 use crate::archive::judge::Judge;
 use crate::archive::name::{CollectionName, Key};
 use crate::archive::operation::Refused;
 use crate::archive::pace::Pace;
 use crate::archive::recovery::{self, Scanned};
+use crate::archive::relocation::Relocation;
 use crate::archive::run::{self, Broken, record_bytes, run_bytes};
 use crate::archive::store::{Archive, Damaged, Shared};
 use crate::archive::writer::Change;
@@ -72,8 +73,8 @@ pub enum KeepError {
     /// There is no room for the copy. The next pass tries again.
     #[error("there is no room to compact")]
     NoRoom,
-    /// An upload under way is in one of the files, or this node has a part again in what it let go. What was copied is
-    /// used, and the files go with a later pass.
+    /// An upload under way is in one of the files, or one became final meanwhile, or this node has a part again in what it
+    /// let go. What was copied is used, and the files go with a later pass.
     #[error("a file that is compacted is needed again")]
     Busy,
     /// The archive ended meanwhile. What was copied is found by the next start.
@@ -99,25 +100,6 @@ impl From<db::Error> for KeepError {
     }
 }
 
-/// What the index must be told of a compacted file.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Relocation {
-    /// What is in it, and where.
-    pub(crate) changes: Vec<Change>,
-    /// The files that it replaces and that go now; none while more changes follow.
-    pub(crate) sources: Vec<u32>,
-    /// Shards of which nothing was taken along. If the node has a part in one again by now, the files stay.
-    pub(crate) left: BTreeSet<u16>,
-}
-
-impl Relocation {
-    pub(crate) fn write(&self, tx: &db::Transaction<'_>) -> Result<(), db::Error> {
-        self.changes.iter().try_for_each(|change| change.write(tx))?;
-        // What was kept points elsewhere by now.
-        self.sources.iter().try_for_each(|file| index::forget_file(tx, *file))
-    }
-}
-
 impl Archive {
     /// Compacts what is worth it, as of `now_ms` in Unix milliseconds. It blocks on the disk.
     ///
@@ -130,6 +112,8 @@ impl Archive {
 
 /// Compacts what is worth it: each file is looked at once, and then they are put together.
 pub(crate) fn pass(shared: &Shared, now_ms: u64, pace: &Pace<'_>) -> Result<Compacted, KeepError> {
+    // What is in them is no row any more: whatever hides it must not go before them.
+    remove_forgotten(shared)?;
     let mut done = Compacted::default();
     let mut worth = judged(shared, now_ms, pace, &mut done.looked)?;
     loop {
@@ -148,6 +132,27 @@ pub(crate) fn pass(shared: &Shared, now_ms: u64, pace: &Pace<'_>) -> Result<Comp
         done.bytes_after += compacted.bytes_after;
         done.segments += compacted.segments;
     }
+}
+
+/// Removes the files that the index has forgotten, as far as it can.
+fn remove_forgotten(shared: &Shared) -> Result<(), KeepError> {
+    let mut removed = Ok(());
+    let all = shared.forgotten().clone();
+    for number in all {
+        let file = shared.path(number).unwrap_or_default();
+        let gone = match shared.disk.remove(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        };
+        match gone.and_then(|()| file.parent().map_or(Ok(()), sync_folder)) {
+            Ok(()) => {
+                shared.placed().remove(&number);
+                shared.forgotten().remove(&number);
+            }
+            Err(source) => removed = Err(KeepError::Disk { file, source }),
+        }
+    }
+    removed
 }
 
 /// Files that are worth it, each with the bytes of it that are needed.
@@ -404,7 +409,7 @@ impl<'a> Copy<'a> {
         }
         let copied = relocation.clone();
         relocation.sources = self.sources.iter().map(|row| row.file).collect();
-        relocation.left = self.judge.left.clone();
+        (relocation.left, relocation.last_fact) = (self.judge.left.clone(), self.judge.last_fact);
         if let Err(busy) = self.tell(relocation) {
             // Rows may point into the copy by now: it stays, and the files are waste for a later pass.
             if matches!(busy, KeepError::Busy) {
@@ -412,14 +417,8 @@ impl<'a> Copy<'a> {
             }
             return Err(busy);
         }
-        for row in self.sources {
-            let Some(path) = self.shared.path(row.file) else { continue };
-            let removed = self.shared.disk.remove(&path);
-            let removed = removed.and_then(|()| path.parent().map_or(Ok(()), sync_folder));
-            removed.map_err(|source| KeepError::Disk { file: path, source })?;
-            self.shared.placed().remove(&row.file);
-        }
-        Ok(())
+        self.shared.forgotten().extend(self.sources.iter().map(|row| row.file));
+        remove_forgotten(self.shared)
     }
 
     /// Reads the new file as a start would, and tells the index in steps.

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::*;
 use crate::Reserve;
 use crate::archive::{
-    Adler32, ArchiveConfig, Closing, Md5, Opening, Operation, Slice, SpaceConfig, UnifiedId,
-    Upload, Versioning,
+    Adler32, Adopted, ArchiveConfig, At, Closing, Md5, Opening, Operation, Slice, SpaceConfig,
+    Table, UnifiedId, Upload, Versioning,
 };
 
 /// An archive with a collection, and files of 1 MiB.
@@ -132,4 +132,76 @@ fn what_a_node_has_a_part_in_again_is_not_collected() {
     archive.let_go(5).unwrap();
     assert_eq!(archive.compact(0).unwrap().segments, 1);
     assert!(read().is_err() && !archive.has_any(5).unwrap());
+}
+
+/// What a start gave up is waste for as long as nobody has made it final. If the log does so while its files are compacted
+/// they stay: its bytes counted as here, and nothing would have been owed.
+#[test]
+fn what_becomes_final_while_it_is_compacted_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = opened(folder.path());
+    let data = Bytes::from(vec![8; 600_000]);
+    let upload = Upload { node: "n1".parse().unwrap(), boot: 1, count: 2 };
+    let at = At {
+        collection: "plain".parse().unwrap(),
+        key: "k".parse().unwrap(),
+        version: UnifiedId(2),
+    };
+    let opening = Opening {
+        upload: upload.clone(),
+        collection: at.collection.clone(),
+        key: at.key.clone(),
+        part: 0,
+        segment_number: 1,
+    };
+    let slice = |number: u32| Slice::of(number, data.clone());
+    archive.perform(Operation::Start { opening, slice: slice(0) }).unwrap();
+    archive.perform(Operation::Next { upload: upload.clone(), slice: slice(1) }).unwrap();
+    archive.perform(Operation::Sync).unwrap();
+    archive.abandon();
+    drop(archive);
+    let archive = opened(folder.path());
+    let shared = archive.shared();
+    let rows = shared.index.files().unwrap();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    let mut copy = Copy::new(shared, &rows, 0).unwrap();
+    copy.copy(&Pace::free()).unwrap();
+
+    let whole = [&data[..], &data[..]].concat();
+    let (md5, adler32) = (Md5::of(&data), Adler32::of(&data));
+    let made = Final {
+        upload,
+        at: at.clone(),
+        part: 0,
+        segment_number: 1,
+        coding: 0,
+        hand_off: None,
+        sequences: 2,
+        size: 1_200_000,
+        md5: Md5::of(&whole),
+        adler32: Adler32::of(&whole),
+        time_ms: 2,
+        meta: Vec::new(),
+        table: Table::EMPTY.with(600_000, md5, adler32).with(600_000, md5, adler32),
+        repeat: None,
+        holders: Vec::new(),
+    };
+    let decided = Adopted { fact: Fact::Final(made), collection: None, data: None };
+    archive.perform(Operation::Adopt { entries: vec![decided], applied: Vec::new() }).unwrap();
+    assert_eq!(archive.find_debts().unwrap(), 0);
+    let footer = copy.finish().unwrap();
+    let error = copy.replace(footer).unwrap_err();
+    assert!(matches!(error, KeepError::Busy), "{error}");
+    let read = || {
+        let mut reading = archive.read(&at.collection, &at.key, None).unwrap();
+        let mut data = Vec::new();
+        while let Some(sequence) = reading.next_sequence().unwrap() {
+            data.extend_from_slice(&sequence);
+        }
+        data
+    };
+    assert!(read() == whole);
+    // The next pass knows of it.
+    archive.compact(0).unwrap();
+    assert!(read() == whole);
 }

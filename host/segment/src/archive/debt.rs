@@ -110,6 +110,7 @@ impl Archive {
         let gone = shared.gone_files()?;
         let sql = "SELECT f.rowid, f.body,
             (SELECT count(*) FROM sequences s WHERE s.upload = f.upload),
+            (SELECT coalesce(max(sequence) + 1, 0) FROM sequences s WHERE s.upload = f.upload),
             (SELECT count(*) FROM broken b WHERE b.upload = f.upload)
             FROM facts f WHERE f.kind = ?1 AND f.rowid > ?2 ORDER BY f.rowid LIMIT ?3";
         let begun = std::mem::take(&mut shared.debts().looked);
@@ -118,7 +119,8 @@ impl Archive {
             let values = [FINAL, from, ROWS_MAX].map(Value::Integer);
             let rows = shared.index.reader.query(sql, &values, |row| {
                 let fact = Fact::decode(&row.bytes(1)?);
-                Ok((row.integer(0)?, fact, row.integer(2)?, row.integer(3)?))
+                let here = (row.integer(2)?, row.integer(3)?);
+                Ok((row.integer(0)?, fact, here, row.integer(4)?))
             })?;
             if rows.is_empty() {
                 let mut debts = shared.debts();
@@ -134,7 +136,8 @@ impl Archive {
                     (debts.more, debts.looked) = (true, before);
                     return Ok(debts.known.len());
                 }
-                if here < u64::from(made.sequences) {
+                let all = u64::from(made.sequences);
+                if here != (all, all) && !shared.missing(&made, BTreeSet::new())?.is_empty() {
                     shared.debts().add(&made, None);
                 }
                 if broken > 0 || !gone.is_empty() {
@@ -215,7 +218,7 @@ impl Shared {
     fn owe_broken(&self, made: &Final, gone: &BTreeSet<u32>) -> Result<(), ReadError> {
         let mut broken = self.index.broken(&made.upload)?;
         if !gone.is_empty() {
-            let found = self.index.sequences(&made.upload)?.into_iter();
+            let found = self.index.sequences(made)?.into_iter();
             broken.extend(
                 found
                     .filter(|(_, at)| gone.contains(&at.file))
@@ -229,7 +232,7 @@ impl Shared {
     }
 
     fn missing(&self, made: &Final, mut broken: BTreeSet<u32>) -> Result<BTreeSet<u32>, ReadError> {
-        let found = self.index.sequences(&made.upload)?;
+        let found = self.index.sequences(made)?;
         let here: BTreeSet<u32> = found.iter().map(|(sequence, _)| sequence.number).collect();
         broken.extend((0..made.sequences).filter(|number| !here.contains(number)));
         Ok(broken)

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::archive::compaction::Relocation;
 use crate::archive::fact::Fact;
 use crate::archive::name::Upload;
 use crate::archive::operation::{Answer, Operation, Refused};
+use crate::archive::relocation::Relocation;
 use crate::ledger::Position;
 
 /// So many operations wait at most: several from each upload that may be under way.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use db::{Error, OpenError as DbError, Reader, Row, Schema, Transaction, Value, Writer, set_aside};
 use hashring::NodeId;
 
-use crate::archive::fact::{At, FINAL, Fact, Held, Sequence};
+use crate::archive::fact::{At, FINAL, Fact, Final, Held, Sequence};
 use crate::archive::footer::Footer;
 use crate::archive::name::{CollectionName, Key, Upload};
 use crate::archive::{OpenError, Versioning};
@@ -254,11 +254,14 @@ impl Index {
         Ok(found)
     }
 
-    /// The sequences of an upload in order, and where they stand.
-    pub(crate) fn sequences(&self, upload: &Upload) -> Result<Vec<(Sequence, Position)>, Error> {
-        let fingerprint = upload.fingerprint();
-        let sql = "SELECT file, offset, body FROM sequences WHERE upload = ?1 ORDER BY sequence";
-        let found = self.reader.query(sql, &[Value::Bytes(&fingerprint)], |row| {
+    /// The sequences of a segment that are here, in order, and where they stand. An upload of its name that a start gave
+    /// up may have had more.
+    pub(crate) fn sequences(&self, made: &Final) -> Result<Vec<(Sequence, Position)>, Error> {
+        let fingerprint = made.upload.fingerprint();
+        let sql = "SELECT file, offset, body FROM sequences WHERE upload = ?1 AND sequence < ?2
+            ORDER BY sequence";
+        let values = [Value::Bytes(&fingerprint), Value::Integer(u64::from(made.sequences))];
+        let found = self.reader.query(sql, &values, |row| {
             Ok(Sequence::decode(&row.bytes(2)?).zip(Some(position(row, 0)?)))
         })?;
         Ok(found.into_iter().flatten().collect())
@@ -368,6 +371,14 @@ impl Index {
         Ok(found.first().copied().unwrap_or(0))
     }
 
+    /// Uploads with sequences in a file of which nothing else is known: neither that they are final or held, nor that they
+    /// were given up.
+    pub(crate) fn unfinished_in(&self, file: u32) -> Result<Vec<Vec<u8>>, Error> {
+        let sql = "SELECT DISTINCT s.upload FROM sequences s WHERE s.file = ?1 AND NOT EXISTS
+            (SELECT 1 FROM facts f WHERE f.upload = s.upload AND f.kind IN (1, 2, 9))";
+        self.reader.query(sql, &[Value::Integer(u64::from(file))], |row| row.bytes(0))
+    }
+
     /// How far the last scrub came.
     pub(crate) fn scrubbed(&self) -> Result<Option<Position>, Error> {
         let sql = "SELECT file, offset FROM scrub";
@@ -468,16 +479,6 @@ pub(crate) fn forget_file(tx: &Transaction<'_>, file: u32) -> Result<(), Error> 
 pub(crate) fn put_scrubbed(tx: &Transaction<'_>, at: Position) -> Result<(), Error> {
     let values = [u64::from(at.file), at.offset].map(Value::Integer);
     tx.execute("INSERT OR REPLACE INTO scrub VALUES (1, ?1, ?2)", &values)
-}
-
-/// Forgets sequences of uploads that never became final, and says how many uploads that were.
-pub(crate) fn forget_unfinished(tx: &Transaction<'_>) -> Result<u64, Error> {
-    let unfinished = "FROM sequences WHERE upload NOT IN
-        (SELECT upload FROM facts WHERE kind IN (1, 9) AND upload IS NOT NULL)";
-    let count = format!("SELECT count(DISTINCT upload) {unfinished}");
-    let count = tx.query(&count, &[], |row| row.integer(0))?;
-    tx.execute(&format!("DELETE {unfinished}"), &[])?;
-    Ok(count.first().copied().unwrap_or(0))
 }
 
 fn position(row: &Row<'_>, column: usize) -> Result<Position, Error> {

@@ -24,6 +24,8 @@ pub(crate) struct Judge<'a> {
     shared: &'a Shared,
     pub(crate) terms: Terms,
     fences: BTreeMap<hashring::NodeId, u64>,
+    /// The fact that came last when it began: a segment that became final since was not judged.
+    pub(crate) last_fact: u64,
     /// Shards of which nothing is needed here.
     pub(crate) left: BTreeSet<u16>,
     /// The last key that was looked at, and what of it may go.
@@ -36,9 +38,10 @@ impl<'a> Judge<'a> {
             |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let (hidden_for_ms, grace_ms) = (ms(shared.config.hidden_for), ms(shared.config.grace));
         let terms = Terms { now_ms, hidden_for_ms, grace_ms };
+        let last_fact = shared.index.last_fact()?;
         let fences = shared.index.fences()?;
         let left = shared.left().clone();
-        Ok(Self { shared, terms, fences, left, last: None })
+        Ok(Self { shared, terms, fences, last_fact, left, last: None })
     }
 
     pub(crate) fn may_go(&mut self, fact: &Fact) -> Result<bool, KeepError> {

@@ -9,7 +9,7 @@
 //! bytes    fact   footer   run   data_file   marker   spaces   numbering
 //! rows     index
 //! threads  inbox → writer (decide)   reading   catalogue   recovery   by_hand (none)
-//! keeping  keeper (pace)   collectable (pure)   judge   compaction   scrub
+//! keeping  keeper (pace)   collectable (pure)   judge   compaction → relocation   scrub
 //! ```
 
 mod active;
@@ -39,6 +39,7 @@ mod operation;
 mod pace;
 mod reading;
 mod recovery;
+mod relocation;
 mod run;
 mod scrub;
 mod spaces;

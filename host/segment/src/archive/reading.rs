@@ -141,7 +141,7 @@ impl Archive {
     /// The index could not be read.
     pub fn part(&self, made: Final) -> Result<PartReading, ReadError> {
         let shared = Arc::clone(self.shared());
-        let sequences = shared.index.sequences(&made.upload)?;
+        let sequences = shared.index.sequences(&made)?;
         Ok(PartReading { shared, made, sequences })
     }
 }
@@ -253,7 +253,7 @@ impl Reading {
 impl Shared {
     /// The places of all sequences of a segment.
     pub(crate) fn sequences(&self, part: &Final) -> Result<Vec<(Sequence, Position)>, ReadError> {
-        let found = self.index.sequences(&part.upload)?;
+        let found = self.index.sequences(part)?;
         let whole =
             (0..part.sequences).zip(&found).take_while(|(at, (found, _))| *at == found.number);
         let whole = whole.count();
@@ -277,7 +277,7 @@ impl Shared {
         for _look in 0..LOOKS_MAX {
             let Some(file) = self.open(at.file)? else {
                 // Compaction may have moved it meanwhile.
-                let moved = self.index.sequences(&part.upload)?.into_iter();
+                let moved = self.index.sequences(part)?.into_iter();
                 let moved = moved.filter(|(found, _)| found.number == sequence.number);
                 match moved.map(|(_, at)| at).find(|found| *found != at) {
                     Some(found) => at = found,

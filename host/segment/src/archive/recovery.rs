@@ -4,8 +4,11 @@
 //! is read from front to back into the index: the one that was left open, and all of them when there is
 //! no index. One that was left open is then closed, with its real size, hash and counts. Reading a file
 //! once too often is harmless: the same records make the same rows.
+//!
+//! Nothing that stands in a file is forgotten here: an upload that the end of a process gave up keeps its rows as long as
+//! its files, and if the log makes it final all the same they are its bytes. An index that is made anew finds them too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -53,7 +56,8 @@ pub(crate) fn recover(disk: &dyn Disk, config: &ArchiveConfig) -> Result<Ready, 
     let known = index.files().map_err(filling)?;
     let known: BTreeMap<u32, FileRow> = known.into_iter().map(|row| (row.file, row)).collect();
     let found = Found { files: placed.len(), ..Found::default() };
-    let mut recovery = Recovery { disk, store, index: &index, writer, found, placed };
+    let scanned = Vec::new();
+    let mut recovery = Recovery { disk, store, index: &index, writer, found, placed, scanned };
     for (file, space) in recovery.placed.clone() {
         let Some(path) = spaces.path(space, file) else { continue };
         recovery.file(file, space, &path, known.get(&file))?;
@@ -65,10 +69,14 @@ pub(crate) fn recover(disk: &dyn Disk, config: &ArchiveConfig) -> Result<Ready, 
         let path = spaces.path(row.space, row.file).unwrap_or_default();
         recovery.damaged(&path, 0, "the file is gone");
     }
-    let Recovery { mut writer, mut found, placed, .. } = recovery;
+    let Recovery { writer, mut found, placed, scanned, .. } = recovery;
     let numbers = placed.keys().chain(known.keys());
     let last = numbers.max().copied().unwrap_or(0);
-    found.given_up = writer.transaction(index::forget_unfinished).map_err(filling)?;
+    let mut given_up = BTreeSet::new();
+    for file in scanned {
+        given_up.extend(index.unfinished_in(file).map_err(filling)?);
+    }
+    found.given_up = u64::try_from(given_up.len()).unwrap_or(u64::MAX);
     if found.given_up > 0 {
         tracing::warn!(uploads = found.given_up, "uploads had not become final, and are given up");
         measure::given_up(usize::try_from(found.given_up).unwrap_or(usize::MAX));
@@ -83,6 +91,8 @@ struct Recovery<'a> {
     writer: db::Writer,
     found: Found,
     placed: BTreeMap<u32, u32>,
+    /// Files that had to be read.
+    scanned: Vec<u32>,
 }
 
 /// What a scan found in a file.
@@ -143,6 +153,7 @@ impl Recovery<'_> {
             return Ok(());
         }
         self.found.scanned += 1;
+        self.scanned.push(number);
         let scanned = self.scan(&file, path, number)?;
         let footer = match scanned.footer {
             Some(footer) => {

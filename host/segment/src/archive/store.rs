@@ -70,7 +70,8 @@ pub struct Found {
     pub scanned: usize,
     /// Bytes at the ends of files that were never confirmed and are gone.
     pub cut_bytes: u64,
-    /// Uploads that had not become final, and are given up.
+    /// Uploads that had not become final, and are given up: of those that have something in the files that had to be read.
+    /// What is under way when an archive is closed is in [`Ended`].
     pub given_up: u64,
     /// What was found broken.
     pub damages: Vec<Damaged>,
@@ -125,6 +126,8 @@ pub(crate) struct Shared {
     damages: Mutex<Vec<Damaged>>,
     /// Files that compaction leaves alone until the next start: it found them damaged.
     spared: Mutex<BTreeSet<u32>>,
+    /// Files that the index has forgotten and that are not removed yet: no pass begins before they are.
+    forgotten: Mutex<BTreeSet<u32>>,
     /// How far the scrub came, once it has begun.
     pub(crate) scrub: Mutex<Option<Position>>,
     pub(crate) bell: Bell,
@@ -236,6 +239,7 @@ impl Archive {
             placed: Mutex::new(ready.placed),
             damages: Mutex::new(ready.found.damages.clone()),
             spared: Mutex::default(),
+            forgotten: Mutex::default(),
             scrub: Mutex::default(),
             bell: Bell::default(),
             hand: OnceLock::new(),
@@ -373,6 +377,10 @@ impl Shared {
 
     pub(crate) fn spared(&self) -> MutexGuard<'_, BTreeSet<u32>> {
         self.spared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn forgotten(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a value file is; `None` if there is no such file.

@@ -18,7 +18,6 @@ use hashring::NodeId;
 use crate::Chain;
 use crate::archive::active::Actives;
 use crate::archive::applied::{self, Applied};
-use crate::archive::compaction::Relocation;
 use crate::archive::data_file::{self, DataFile, Header};
 use crate::archive::fact::{Fact, Held, Sequence};
 use crate::archive::footer::Footer;
@@ -48,7 +47,7 @@ const TELL_EVERY: Duration = Duration::from_secs(30);
 /// The state of the writing thread.
 pub(crate) struct Writer<F> {
     pub(crate) shared: Arc<Shared>,
-    index: db::Writer,
+    pub(crate) index: db::Writer,
     failed: F,
     ended: Arc<Mutex<Ended>>,
     file: Option<DataFile>,
@@ -211,7 +210,7 @@ impl<F: Fn(&str)> Writer<F> {
             },
             Command::Relocate(relocation, reply) => {
                 self.sync()?;
-                reply(self.relocate(relocation)?);
+                reply(self.relocate(&relocation)?);
             }
             Command::Scrubbed(at) => {
                 // Only a position: losing it costs reading something twice.
@@ -470,26 +469,6 @@ impl<F: Fn(&str)> Writer<F> {
         Ok(())
     }
 
-    /// Lets the index point into a file that compaction wrote, and forget those it replaces.
-    fn relocate(&mut self, relocation: Relocation) -> Result<Result<(), Refused>, End> {
-        let came_back = !relocation.left.is_subset(&self.shared.left());
-        if came_back || relocation.sources.iter().any(|file| self.actives.files().contains(file)) {
-            return Ok(Err(Refused::Busy));
-        }
-        let written = self.index.transaction(|tx| relocation.write(tx));
-        if written.as_ref().is_err_and(db::Error::is_full) {
-            return Ok(Err(Refused::NoRoom));
-        }
-        // The old files go next: an index that would come back from a loss of power must not need them.
-        let last = !relocation.sources.is_empty();
-        let kept = written.and_then(|()| if last { self.index.settle() } else { Ok(()) });
-        if let Err(error) = kept {
-            self.shared.index.distrust();
-            return Err(stopped(&error));
-        }
-        Ok(Ok(()))
-    }
-
     /// Puts facts, whose records are broken, where they can be read.
     fn write_again(&mut self, facts: Vec<Fact>) -> Result<(), End> {
         for fact in facts {
@@ -533,7 +512,7 @@ impl Change {
     }
 }
 
-fn stopped(error: &db::Error) -> End {
+pub(crate) fn stopped(error: &db::Error) -> End {
     End::Failed(format!("the archive's index cannot be written: {error}"))
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Faulty {
     /// What is free, by the name of the folder; all that is not named has a GiB.
     pub(crate) free: Mutex<Vec<(String, u64)>>,
     pub(crate) syncs: AtomicU64,
+    /// The name of a file that cannot be removed.
+    pub(crate) stays: Mutex<Option<String>>,
     /// While it is shut no sync returns.
     gate: Mutex<bool>,
     opened: Condvar,
@@ -72,6 +74,14 @@ impl Disk for Faulty {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
         SystemDisk.allocate(file, from, to)
+    }
+
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        let stays = self.stays.lock().unwrap();
+        if stays.as_ref().is_some_and(|name| file.ends_with(name)) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        SystemDisk.remove(file)
     }
 
     fn space(&self, folder: &Path) -> io::Result<Space> {

@@ -12,7 +12,7 @@ use crate::disks::{Camera, Faulty, SmallDisk};
 use crate::skip;
 use crate::support::{
     DAY, Opened, PATIENCE, closing, config, delete, entire, everything, folder, noise, open,
-    open_on, open_with_collections, opening, try_open, upload,
+    open_on, open_with_collections, opening, try_open, upload, values,
 };
 
 fn on(disk: &Arc<Faulty>, folder: &std::path::Path) -> Opened {
@@ -104,6 +104,35 @@ fn killed_at_any_step_of_a_compaction_nothing_changes() {
         opened.archive.compact(DAY).unwrap();
         assert_eq!(shown(opened), before, "{what}, compacted again");
     });
+}
+
+/// A file that was compacted could not be removed, and no pass tried again. The index knew nothing of what was in it: so
+/// the tombstone went after its grace, and the next start found the file and showed what had been deleted.
+#[test]
+fn what_hides_stays_while_a_compacted_file_cannot_be_removed() {
+    let (folder, disk) = (folder(), Arc::new(Faulty::default()));
+    let opened = on(&disk, folder.path());
+    opened.done(delete("plain", "k", 20));
+    opened.archive.close();
+    drop(opened);
+    let opened = on(&disk, folder.path());
+    opened.done(entire("plain", "k", 10, b"late"));
+    drop(opened);
+    let opened = on(&disk, folder.path());
+    *disk.stays.lock().unwrap() = Some("00000002".to_owned());
+    for _pass in 0..2 {
+        let stuck = opened.archive.compact(11 * DAY);
+        assert!(stuck.is_err(), "{stuck:?}");
+    }
+    assert!(!values(folder.path(), 1).exists(), "what can be removed is");
+    *disk.stays.lock().unwrap() = None;
+    for _pass in 0..2 {
+        opened.archive.compact(22 * DAY).unwrap();
+    }
+    assert!(!values(folder.path(), 2).exists());
+    drop(opened);
+    let opened = open(folder.path());
+    assert_eq!(opened.versions("plain", "k"), [] as [u64; 0]);
 }
 
 enum Fault {

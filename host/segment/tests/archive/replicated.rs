@@ -1,14 +1,17 @@
 //! What a node's archive does for others: it holds uploads, adopts what the log decides, and mends what it owes.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use segment::archive::{
-    Adopted, Applied, Closing, Done, Fact, Operation, Refused, Slice, UnifiedId, Versioning,
+    Adopted, Applied, Closing, Done, Fact, Operation, ReadError, Refused, Slice, UnifiedId,
+    Versioning,
 };
 use segment::{Chain, LogEnd};
 
 use crate::support::{
-    Opened, all_values, closing, entire, folder, noise, open, open_with_collections, opening,
-    upload,
+    Opened, all_values, closing, delete, entire, folder, noise, open, open_with_collections,
+    opening, upload,
 };
 
 fn hold(count: u64, data: &[u8]) -> Operation {
@@ -102,6 +105,73 @@ fn mend_puts_a_sequence_in_its_place_and_is_answered_after_the_sync() {
     opened.archive.abandon();
     drop(opened);
     assert_eq!(open(folder.path()).get("plain", "k").unwrap(), data);
+}
+
+/// As if the process had been killed, with everything synced before; `rebuilt` without its index.
+fn killed(opened: Opened, folder: &Path, rebuilt: bool) -> Opened {
+    opened.done(Operation::Sync);
+    opened.archive.abandon();
+    drop(opened);
+    if rebuilt {
+        std::fs::remove_file(folder.join("home/index.sqlite")).unwrap();
+    }
+    open(folder)
+}
+
+/// All of an upload came, and the process ended before it was held. A start forgot where it stands, and an index that is
+/// made anew found it: what the log had made final was fetched again, and was told in two ways if it was hidden before that.
+#[test]
+fn what_a_start_gave_up_is_here_if_the_log_makes_it_final() {
+    let (folder, data) = (folder(), noise(5, 9000));
+    let mut opened = open_with_collections(folder.path());
+    opened.written(start(1, &data));
+    opened.written(start(2, &data));
+    opened = killed(opened, folder.path(), false);
+    assert_eq!(opened.found.given_up, 2);
+    let unknown = opened.perform(hold(1, &data));
+    assert_eq!(unknown, Err(Refused::UnknownSegment(upload(1))), "it is not held");
+    opened.done(adopt(decided(1, &data), None, 1));
+    assert_eq!((owed(&opened), opened.get("plain", "k").unwrap()), (0, data.to_vec()));
+    // The second one takes the place of the first, and is deleted.
+    let Fact::Final(made) = decided(2, &data) else { panic!("it is one") };
+    opened.done(delete("plain", "k", 3));
+    opened.done(adopt(Fact::Final(made.clone()), None, 2));
+    for rebuilt in [false, true] {
+        assert_eq!(opened.archive.part(made.clone()).unwrap().table().len(), 1);
+        assert!(matches!(opened.get("plain", "k"), Err(ReadError::NotFound)));
+        assert_eq!(owed(&opened), 0);
+        opened = killed(opened, folder.path(), rebuilt);
+        assert_eq!(opened.found.given_up, 0, "it is known what became of both");
+    }
+}
+
+/// Whoever begins anew may do so under the same name: what came before is no part of it.
+#[test]
+fn of_an_upload_that_begins_anew_nothing_of_before_counts() {
+    let (folder, data) = (folder(), noise(6, 9000));
+    let (long, last) = (noise(7, 8000), noise(8, 7000));
+    let mut opened = open_with_collections(folder.path());
+    for count in [1, 2] {
+        opened.written(start(count, &long));
+        let next = Operation::Next { upload: upload(count), slice: Slice::of(1, last.clone()) };
+        opened.written(next);
+    }
+    opened = killed(opened, folder.path(), false);
+    opened.written(start(1, &data));
+    let closing = closing(1, &data);
+    opened.done(Operation::Final { upload: upload(1), slice: None, closing });
+    for rebuilt in [false, true] {
+        assert_eq!(opened.get("plain", "k").unwrap(), data);
+        opened = killed(opened, folder.path(), rebuilt);
+        assert_eq!(opened.archive.find_debts().unwrap(), 0);
+    }
+    // Nor is it what the log decides of other bytes.
+    opened.done(adopt(decided(2, &data), None, 2));
+    let debts = opened.archive.debts(10).unwrap();
+    assert_eq!(debts.iter().map(|debt| debt.missing.len()).collect::<Vec<_>>(), [1]);
+    let slice = Slice::of(0, data.clone());
+    opened.done(Operation::Mend { upload: upload(2), slice });
+    assert_eq!((owed(&opened), opened.get("plain", "k").unwrap()), (0, data.to_vec()));
 }
 
 /// What nobody can pay, or decide, kept those behind it from being asked for: always the first 64 were told.
