@@ -85,7 +85,9 @@ async fn run() {
     };
     row("three nodes in a process of their own, shipped handlers, nothing said", "");
     for way in [Way::Socket, Way::Events, Way::Poll] {
-        waiting(way, readers, seconds).await;
+        if readers > 0 {
+            waiting(way, readers, seconds).await;
+        }
     }
     silent(chats, seconds).await;
 }
