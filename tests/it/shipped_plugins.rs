@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{Attrs, Body, ChatStatus, Route};
+use model::{Attrs, Body, ChatStatus, Roster, Route};
 use plugin::{
-    Call, Draft, Effect, LoadError, Manifest, Notes, OnFailure, Plugin, Reply, Roster, Said, Spec,
-    Verdict,
+    Call, Draft, Effect, LoadError, Manifest, Notes, OnFailure, Plugin, Reply, Said, Spec, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -210,7 +209,7 @@ async fn two_warnings_then_the_sender_is_removed() {
 async fn being_refused_makes_nobody_a_member() {
     let mut stranger = Talk::under(json!({"words": ["badword"], "strikes": 1})).await;
     let mut first = asking("text", Body::Text("badword".to_owned()));
-    first.roster = Arc::new(Roster::new());
+    first.roster = Arc::new(Roster::default());
     let reply = stranger.send(first).await;
     assert_eq!(posted(&reply).kind, "moderation.removed");
     let status = |effect: &Effect| matches!(effect, Effect::MemberStatus { .. });

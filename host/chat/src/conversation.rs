@@ -32,6 +32,10 @@ use crate::{Page, Stored, plan};
 /// Requests that wait for their turn of one chat: more would only wait for their time-out.
 const QUEUE_MAX: usize = 512;
 
+/// In a chat of more people what is appended stays a chat of its own: to part it from the committed one with the next
+/// message costs a step for each of them.
+const JOINED_PEOPLE_MAX: usize = 64;
+
 /// One chat of a reign.
 #[derive(Debug)]
 pub(crate) struct Conversation {
@@ -49,7 +53,8 @@ pub(crate) struct Conversation {
 /// What the lock guards.
 #[derive(Debug)]
 struct Live {
-    /// Shared with those who look at it: it is copied if it goes on while one of them still does.
+    /// Shared with those who look at it: it is copied if it goes on while one of them still does. The committed one itself
+    /// where nothing lies between them.
     appended: Arc<Chat>,
     uncommitted: usize,
     /// What is committed; but its keys are those of what is appended.
@@ -83,7 +88,7 @@ pub(crate) struct Appended {
 #[derive(Clone, Debug)]
 pub(crate) struct Committed {
     /// The chat.
-    pub(crate) chat: Chat,
+    pub(crate) chat: Arc<Chat>,
     /// Its last message.
     pub(crate) head: Cursor,
     /// Its last message when it ended.
@@ -153,7 +158,7 @@ impl Conversation {
         let live = locked(&self.live);
         let Fold { chat, places, ended_at, .. } = &live.committed;
         (chat.turn > 0).then(|| Committed {
-            chat: chat.clone(),
+            chat: Arc::clone(chat),
             head: places.head(),
             ended_at: *ended_at,
         })
@@ -243,6 +248,7 @@ impl Conversation {
             live.uncommitted = live.uncommitted.saturating_sub(1);
             let before = live.committed.places.count();
             live.committed.settle(epoch, seq, entry);
+            live.join();
             let mut weights = Vec::new();
             for (number, message) in (before + 1..).zip(entry.messages()) {
                 let cursor = Cursor { epoch, seq: number };
@@ -380,7 +386,7 @@ impl From<Fold> for Conversation {
             turns: tokio::sync::Mutex::new(()),
             queued: AtomicUsize::new(0),
             live: Mutex::new(Live {
-                appended: Arc::new(fold.chat.clone()),
+                appended: Arc::clone(&fold.chat),
                 uncommitted: 0,
                 committed: fold,
                 recent: VecDeque::new(),
@@ -398,6 +404,13 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 }
 
 impl Live {
+    /// Where nothing lies between what is appended and what is committed, one chat is enough for both.
+    fn join(&mut self) {
+        if self.uncommitted == 0 && self.appended.roster.len() <= JOINED_PEOPLE_MAX {
+            self.appended = Arc::clone(&self.committed.chat);
+        }
+    }
+
     /// Messages that an entry takes back say nothing any more in memory either.
     fn take_back(&mut self, entry: &Entry) {
         for change in &entry.changes {

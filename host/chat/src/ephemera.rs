@@ -121,6 +121,8 @@ impl Ephemera {
             Ok(at) => self.heard.get_mut(at).map(|heard| std::mem::replace(&mut heard.at, now)),
             Err(at) => {
                 if self.heard.len() < PEOPLE_MAX {
+                    // Most chats have few people, for long.
+                    self.heard.reserve_exact(1);
                     self.heard.insert(at, Heard { who: id.into(), at: now, told: None });
                 }
                 None

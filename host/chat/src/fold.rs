@@ -4,6 +4,7 @@
 //! [snapshot](crate::snapshot), makes the same of the same log.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use model::encode;
 use model::{Chat, ChatToken, Cursor, Entry, Keys, Outbox, OutboxEntry, is_outbox};
@@ -22,7 +23,7 @@ const OTHERS: u8 = 64;
 /// One chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fold {
-    pub(crate) chat: Chat,
+    pub(crate) chat: Arc<Chat>,
     pub(crate) keys: Keys,
     pub(crate) places: Places,
     pub(crate) redacted: Redacted,
@@ -69,7 +70,7 @@ impl Fold {
     /// A chat before its first entry.
     pub(crate) fn new(token: ChatToken) -> Self {
         Self {
-            chat: Chat::new(token),
+            chat: Arc::new(Chat::new(token)),
             keys: Keys::default(),
             places: Places::default(),
             redacted: Redacted::default(),
@@ -105,7 +106,7 @@ impl Fold {
             self.places.push(epoch, seq);
         }
         self.redacted.follow(seq, entry);
-        self.chat.apply(entry);
+        Arc::make_mut(&mut self.chat).apply(entry);
         if self.ended_at.is_none() && self.chat.ended_ms.is_some() {
             self.ended_at = Some(self.places.head());
         }

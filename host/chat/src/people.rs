@@ -87,8 +87,9 @@ impl Crowd {
     ) -> Option<Instant> {
         let follow = |people: &mut Ephemera| people.follow(chat, entry, runtime::now(), idle);
         match idle {
-            Some(_) => self.with(follow),
-            None => self.with_any(follow).flatten(),
+            // Where nobody is, nobody can fall silent.
+            Some(_) if !chat.roster.is_empty() => self.with(follow),
+            _ => self.with_any(follow).flatten(),
         }
     }
 

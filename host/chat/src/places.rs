@@ -121,7 +121,11 @@ impl Places {
         let seq = self.count();
         match self.runs.last_mut() {
             Some((last, end)) if *last == epoch => *end = seq,
-            _ => self.runs.push((epoch, seq)),
+            _ => {
+                // Most chats never have another one.
+                self.runs.reserve_exact(1);
+                self.runs.push((epoch, seq));
+            }
         }
         Cursor { epoch, seq }
     }

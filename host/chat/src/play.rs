@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use hashring::PartitionId;
-use model::{Attrs, Body, Change, Chat, ChatToken, Cursor, Message, MessageId, Route};
-use plugin::{Call, Context, Effect, Ids, Roster};
+use model::{Attrs, Body, Change, Chat, ChatToken, Cursor, Message, MessageId, Roster, Route};
+use plugin::{Call, Context, Effect, Ids};
 use sha2::{Digest, Sha256};
 
 use crate::Config;

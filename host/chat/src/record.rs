@@ -41,7 +41,7 @@ pub struct Record {
     pub(crate) partition: PartitionId,
     pub(crate) entry: Entry,
     /// The chat before it.
-    pub(crate) chat: Chat,
+    pub(crate) chat: Arc<Chat>,
     pub(crate) places: Arc<Places>,
     /// What was taken back of the chat until now.
     pub(crate) redacted: Arc<Redacted>,

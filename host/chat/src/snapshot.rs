@@ -217,7 +217,7 @@ pub(crate) fn parts(folds: &Folds) -> impl Iterator<Item = Bytes> {
 
 fn pieces(fold: &Fold) -> impl Iterator<Item = Piece> {
     let Fold { chat, keys, places, redacted, ended_at } = fold;
-    let begin = Piece::Chat { chat: Box::new(chat.clone()), ended_at: *ended_at };
+    let begin = Piece::Chat { chat: Box::new(Chat::clone(chat)), ended_at: *ended_at };
     let places = places.rises(PIECE_MAX).map(|(epoch, rises)| Piece::Places { epoch, rises });
     let redacted = redacted.iter().map(|(number, taken)| (number, taken.clone()));
     let beside = in_pieces(redacted, WORDS_MAX, Piece::Redacted)
@@ -274,8 +274,11 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
             (Piece::Chat { mut chat, ended_at }, _) => {
                 close(folds, open.take())?;
                 chat.weigh();
-                *open =
-                    Some(Fold { chat: *chat, ended_at, ..Fold::new(model::ChatToken([0; 16])) });
+                *open = Some(Fold {
+                    chat: chat.into(),
+                    ended_at,
+                    ..Fold::new(model::ChatToken([0; 16]))
+                });
             }
             (Piece::Places { epoch, rises }, Some(fold)) => {
                 fold.places.extend(epoch, &rises).ok_or(Unused::Strange("places that fall"))?;
@@ -289,14 +292,14 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
             (Piece::Told(told), Some(fold)) => {
                 told.into_iter().for_each(|(key, known, at)| fold.keys.put_told(key, known, at));
             }
-            (Piece::Absent(ids), Some(fold)) => fold.chat.absent.extend(ids),
-            (Piece::Standing(standing), Some(fold)) => fold.chat.standing = Some(standing),
+            (Piece::Absent(ids), Some(fold)) => chat(fold).absent.extend(ids),
+            (Piece::Standing(standing), Some(fold)) => chat(fold).standing = Some(standing),
             (Piece::Attached(named), Some(fold)) => {
-                let attached = Arc::make_mut(&mut fold.chat.attached);
+                let attached = &mut chat(fold).attached;
                 named.into_iter().for_each(|(number, version)| attached.name(number, version));
             }
             (Piece::Going(going), Some(fold)) => {
-                let attached = Arc::make_mut(&mut fold.chat.attached);
+                let attached = &mut chat(fold).attached;
                 going.into_iter().for_each(|(version, key)| attached.go(version, key));
             }
             (Piece::Others(rises), _) => {
@@ -327,6 +330,10 @@ fn decode(part: &[u8], folds: &mut Folds, open: &mut Option<Fold>) -> Result<(),
         }
     }
     Ok(())
+}
+
+fn chat(fold: &mut Fold) -> &mut Chat {
+    Arc::make_mut(&mut fold.chat)
 }
 
 /// Numbers that rise, in pieces, each by how far it is from the one before.

@@ -323,7 +323,7 @@ fn a_snapshot_has_the_bytes_it_always_had() {
     assert_eq!(of(fold), include_str!("../tests/golden/snapshot.v6.hex").trim());
     // One that is kept back is reason enough.
     let mut fold = chat();
-    fold.chat.change(&held(), 1);
+    Arc::make_mut(&mut fold.chat).change(&held(), 1);
     let folds = Folds { chats: [(fold.chat.token, fold)].into(), ..Folds::default() };
     assert_eq!(parts(&folds).next().unwrap()[0], VERSION);
 }

@@ -10,9 +10,10 @@
 use std::sync::Arc;
 
 use model::{
-    Answer, Attrs, Body, Change, Chat, Cursor, Decision, Hold, Message, Participant, Route, Stamp,
+    Answer, Attrs, Body, Change, Chat, Cursor, Decision, Hold, Message, Participant, Roster, Route,
+    Stamp,
 };
-use plugin::{Call, Effect, Failure, OnFailure, Reply, Roster, Said, Verdict};
+use plugin::{Call, Effect, Failure, OnFailure, Reply, Said, Verdict};
 
 use crate::chain::Handler;
 use crate::effects::{Effects, Full, Misfit, OnMisfit};
@@ -277,7 +278,9 @@ impl<'a> Turn<'a> {
     pub(crate) fn played(mut self, key: &str) -> Played {
         let came = self.shown.came.take();
         if !self.shown.stamps.is_empty() {
-            let stamps = std::mem::take(&mut self.shown.stamps);
+            let mut stamps = std::mem::take(&mut self.shown.stamps);
+            // It is in memory for long.
+            stamps.shrink_to_fit();
             Arc::make_mut(&mut self.shown.message).stamps = stamps;
         }
         let message = Arc::clone(&self.shown.message);

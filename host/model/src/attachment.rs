@@ -54,9 +54,12 @@ pub fn is_key_of(chat: ChatToken, key: &str) -> bool {
     rest.is_some_and(|(_, rest)| !rest.is_empty())
 }
 
-/// The attachments of a chat.
+/// The attachments of a chat. Nearly all chats have none, and set nothing aside for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attached {
+pub struct Attached(Option<Arc<All>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct All {
     /// The version that a message names, by its number in the chat.
     named: BTreeMap<u64, u64>,
     /// What nobody names any more and is to go: keys by version.
@@ -66,62 +69,78 @@ pub struct Attached {
 impl Attached {
     /// Message `number` names a version. Beyond the bound it is not remembered, and goes with the chat.
     pub fn name(&mut self, number: u64, version: u64) {
-        if self.named.len() < ATTACHED_MAX {
-            self.named.insert(number, version);
+        if self.has_room_for(1) {
+            self.all().named.insert(number, version);
         }
     }
 
     /// Message `number` names nothing any more.
     pub(crate) fn unname(&mut self, number: u64) {
-        self.named.remove(&number);
+        self.less(|all| _ = all.named.remove(&number));
     }
 
     /// A version is to go.
     pub fn go(&mut self, version: u64, key: String) {
-        self.going.insert(version, key);
+        self.all().going.insert(version, key);
     }
 
     /// It is gone.
     pub(crate) fn gone(&mut self, version: u64) {
-        self.going.remove(&version);
+        self.less(|all| _ = all.going.remove(&version));
     }
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.named.is_empty() && self.going.is_empty()
+        self.0.is_none()
     }
 
     /// Whether so many more messages can name something.
     pub fn has_room_for(&self, more: usize) -> bool {
-        self.named.len().saturating_add(more) <= ATTACHED_MAX
+        let named = self.0.as_ref().map_or(0, |all| all.named.len());
+        named.saturating_add(more) <= ATTACHED_MAX
     }
 
     /// Whether another message than `number` names a version.
     pub fn is_named_beside(&self, number: u64, version: u64) -> bool {
-        self.named.iter().any(|(of, named)| *of != number && *named == version)
+        self.named().any(|(of, named)| of != number && named == version)
     }
 
     /// Whether a version is to go.
     pub fn is_going(&self, version: u64) -> bool {
-        self.going.contains_key(&version)
+        self.0.as_ref().is_some_and(|all| all.going.contains_key(&version))
     }
 
     /// The versions that messages name, by number.
     pub fn named(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.named.iter().map(|(number, version)| (*number, *version))
+        let named = self.0.iter().flat_map(|all| &all.named);
+        named.map(|(number, version)| (*number, *version))
     }
 
     /// What is to go: version and key.
     pub fn going(&self) -> impl Iterator<Item = (u64, &str)> {
-        self.going.iter().map(|(version, key)| (*version, key.as_str()))
+        let going = self.0.iter().flat_map(|all| &all.going);
+        going.map(|(version, key)| (*version, key.as_str()))
+    }
+
+    fn all(&mut self) -> &mut All {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+
+    /// Something is less, if there is anything.
+    fn less(&mut self, change: impl FnOnce(&mut All)) {
+        let Some(all) = &mut self.0 else { return };
+        change(Arc::make_mut(all));
+        if all.named.is_empty() && all.going.is_empty() {
+            self.0 = None;
+        }
     }
 }
 
 /// Follows what a message that is stored as `number` names.
-pub(crate) fn follow(attached: &mut Arc<Attached>, number: u64, message: &Message) {
+pub(crate) fn follow(attached: &mut Attached, number: u64, message: &Message) {
     let archive = message.archive.as_deref().filter(|archive| archive.is_attachment());
     if let Some(archive) = archive {
-        Arc::make_mut(attached).name(number, archive.version);
+        attached.name(number, archive.version);
     }
 }
 

@@ -16,14 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attached, Attrs, Change, ChatStatus, ChatToken, Decisions, Entry, Held, Keeping, Kept, Message,
-    MessageId, NOTICES_MAX, Notice, Participant, Standing, Timer, Waiting, attachment, decided,
+    MessageId, NOTICES_MAX, Notice, Participant, Roster, Standing, Timer, Waiting, attachment,
+    decided,
 };
 
 /// What one plugin keeps in a chat.
 pub type Notes = BTreeMap<String, Vec<u8>>;
-
-/// Who is in a chat, by id.
-pub type Roster = BTreeMap<String, Participant>;
 
 /// The status of somebody who just joined.
 const CONNECTED: &str = "connected";
@@ -97,7 +95,7 @@ pub struct Chat {
     pub standing: Option<Box<Standing>>,
     /// What its messages refer to that belongs to them. Snapshots hold it beside the chat.
     #[serde(skip)]
-    pub attached: Arc<Attached>,
+    pub attached: Attached,
 }
 
 impl Chat {
@@ -130,7 +128,7 @@ impl Chat {
             keeping: None,
             absent: BTreeSet::new(),
             standing: None,
-            attached: Arc::default(),
+            attached: Attached::default(),
         }
     }
 
@@ -266,19 +264,15 @@ impl Chat {
                 self.standing.get_or_insert_default().take(plan, said_ms);
             }
             Change::Redact { id, number, .. } => self.redact(*id, *number),
-            Change::Detach { key, version } => {
-                Arc::make_mut(&mut self.attached).go(*version, key.clone());
-            }
-            Change::Detached { version } => Arc::make_mut(&mut self.attached).gone(*version),
+            Change::Detach { key, version } => self.attached.go(*version, key.clone()),
+            Change::Detached { version } => self.attached.gone(*version),
             _ => {}
         }
     }
 
     /// What message `number` said is taken back: nothing that was noted about it stays, and it names nothing.
     fn redact(&mut self, id: MessageId, number: u64) {
-        if !self.attached.is_empty() {
-            Arc::make_mut(&mut self.attached).unname(number);
-        }
+        self.attached.unname(number);
         for decisions in self.decisions.values_mut() {
             if decisions.iter().any(|decision| decision.message == id) {
                 decided::redact(Arc::make_mut(decisions), id);
@@ -375,11 +369,11 @@ impl Chat {
 
     fn join(&mut self, id: &str, role: &str, attrs: &Attrs, time_ms: u64) {
         let ordinal = self.joined + 1;
-        let member = Arc::make_mut(&mut self.roster).entry(id.to_owned());
-        let mut before = 0;
-        let member = member
-            .and_modify(|there| before = there.bytes())
-            .or_insert_with(|| Participant { id: id.to_owned(), ..Participant::default() });
+        let there = self.roster.get(id);
+        let before = there.map_or(0, Participant::bytes);
+        let mut member = there
+            .cloned()
+            .unwrap_or_else(|| Participant { id: id.to_owned(), ..Participant::default() });
         if member.ordinal == 0 {
             member.ordinal = ordinal;
             CONNECTED.clone_into(&mut member.status);
@@ -389,6 +383,7 @@ impl Chat {
         member.attrs.clone_from(attrs);
         member.heard_ms = time_ms;
         self.roster_bytes = (self.roster_bytes + member.bytes()).saturating_sub(before);
+        Arc::make_mut(&mut self.roster).insert(member);
     }
 
     fn heard(&mut self, id: &str, time_ms: u64) {

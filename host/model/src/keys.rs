@@ -18,6 +18,9 @@ use crate::{Answer, Remembered};
 /// Keys of one chat that are remembered.
 pub const KEYS_MAX: usize = 10_000;
 
+/// So many keys are looked through for one: fewer bytes than a cache's line each.
+const FEW: usize = 8;
+
 /// So long after it was given an answer to Twilio is remembered, on the chat's clock: seven days.
 pub const TOLD_FOR_MS: u64 = 7 * 86_400_000;
 
@@ -58,9 +61,18 @@ impl Known {
     }
 }
 
-/// What a chat remembers, oldest first to go.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a chat remembers, oldest first to go. Nearly all chats have few keys, which are looked through; the others find
+/// theirs by hash.
+#[derive(Clone, Debug, Default)]
 pub struct Keys {
+    /// All of them, as long as there are not many.
+    few: Vec<(KeyHash, Known)>,
+    many: Option<Box<Many>>,
+}
+
+/// More than a few, or some of what Twilio was told.
+#[derive(Clone, Debug, Default)]
+struct Many {
     known: HashMap<KeyHash, Known>,
     order: VecDeque<KeyHash>,
     /// Those of what Twilio was told, and when that was.
@@ -70,7 +82,10 @@ pub struct Keys {
 impl Keys {
     /// What is known of a key.
     pub fn find(&self, key: KeyHash) -> Option<Known> {
-        self.known.get(&key).copied()
+        match &self.many {
+            Some(many) => many.known.get(&key).copied(),
+            None => self.few.iter().find(|(of, _)| *of == key).map(|(_, known)| *known),
+        }
     }
 
     /// Remembers the answer that entry `seq` of `time_ms` holds. A key that is known keeps its first answer.
@@ -92,22 +107,80 @@ impl Keys {
 
     /// Everything that is remembered by count, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (KeyHash, Known)> {
-        self.order.iter().filter_map(|key| Some((*key, *self.known.get(key)?)))
+        let many = self.many.iter().flat_map(|many| {
+            many.order.iter().filter_map(|key| Some((*key, *many.known.get(key)?)))
+        });
+        self.few.iter().copied().chain(many)
     }
 
     /// What Twilio was told and when, oldest first.
     pub fn told(&self) -> impl Iterator<Item = (KeyHash, Known, u64)> {
-        let known = |(key, time_ms): &(KeyHash, u64)| Some((*key, *self.known.get(key)?, *time_ms));
-        self.told.iter().filter_map(known)
+        self.many.iter().flat_map(|many| {
+            let known =
+                |(key, time_ms): &(KeyHash, u64)| Some((*key, *many.known.get(key)?, *time_ms));
+            many.told.iter().filter_map(known)
+        })
     }
 
     /// The entries that hold the answers.
     pub fn entries(&self) -> impl Iterator<Item = u64> {
-        self.known.values().map(|known| known.seq)
+        let many = self.many.iter().flat_map(|many| many.known.values());
+        self.few.iter().map(|(_, known)| known).chain(many).map(|known| known.seq)
     }
 
     /// Remembers one more of what [`Keys::told`] gave. What is older than that by seven days is forgotten.
     pub fn put_told(&mut self, key: KeyHash, known: Known, time_ms: u64) {
+        self.many().put_told(key, known, time_ms);
+    }
+
+    /// Remembers one more of what [`Keys::iter`] gave.
+    pub fn put(&mut self, key: KeyHash, known: Known) {
+        if self.many.is_some() || self.few.len() >= FEW {
+            self.many().put(key, known);
+        } else if self.few.iter().all(|(of, _)| *of != key) {
+            if self.few.is_empty() {
+                self.few.reserve_exact(1);
+            }
+            self.few.push((key, known));
+        }
+    }
+
+    /// The answer to a key is final now, and entry `seq` holds it. A key that was forgotten stays so.
+    pub fn settle(&mut self, sender: &str, key: &str, seq: u64, messages_before: u64) {
+        let key = KeyHash::of(sender, key);
+        let known = match &mut self.many {
+            Some(many) => many.known.get_mut(&key),
+            None => self.few.iter_mut().find(|(of, _)| *of == key).map(|(_, known)| known),
+        };
+        if let Some(known) = known {
+            known.seq = seq;
+            known.messages_before = messages_before;
+        }
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.many.as_ref().map_or(self.few.len(), |many| many.known.len())
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// From here on they are many.
+    fn many(&mut self) -> &mut Many {
+        let Self { few, many } = self;
+        many.get_or_insert_with(|| {
+            let mut many = Box::<Many>::default();
+            std::mem::take(few).into_iter().for_each(|(key, known)| many.put(key, known));
+            many
+        })
+    }
+}
+
+impl Many {
+    fn put_told(&mut self, key: KeyHash, known: Known, time_ms: u64) {
         match self.known.entry(key) {
             Slot::Occupied(_first) => return,
             Slot::Vacant(free) => free.insert(known),
@@ -120,8 +193,7 @@ impl Keys {
         }
     }
 
-    /// Remembers one more of what [`Keys::iter`] gave.
-    pub fn put(&mut self, key: KeyHash, known: Known) {
+    fn put(&mut self, key: KeyHash, known: Known) {
         match self.known.entry(key) {
             Slot::Occupied(_first) => return,
             Slot::Vacant(free) => free.insert(known),
@@ -133,25 +205,16 @@ impl Keys {
             self.known.remove(&oldest);
         }
     }
+}
 
-    /// The answer to a key is final now, and entry `seq` holds it. A key that was forgotten stays so.
-    pub fn settle(&mut self, sender: &str, key: &str, seq: u64, messages_before: u64) {
-        if let Some(known) = self.known.get_mut(&KeyHash::of(sender, key)) {
-            known.seq = seq;
-            known.messages_before = messages_before;
-        }
-    }
-
-    /// How many are remembered.
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+/// What is remembered counts, and not how it is found.
+impl PartialEq for Keys {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter()) && self.told().eq(other.told())
     }
 }
+
+impl Eq for Keys {}
 
 fn first_half(hash: &[u8]) -> [u8; 16] {
     let mut half = [0; 16];
@@ -163,7 +226,7 @@ fn first_half(hash: &[u8]) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEYS_MAX, KeyHash, Keys, TOLD_FOR_MS, TOLD_MAX};
+    use super::{FEW, KEYS_MAX, KeyHash, Keys, TOLD_FOR_MS, TOLD_MAX};
     use crate::{Answer, Remembered};
 
     fn remembered(sender: &str, key: &str, body: u8) -> Remembered {
@@ -203,6 +266,22 @@ mod tests {
         let mut again = Keys::default();
         keys.iter().for_each(|(key, known)| again.put(key, known));
         assert_eq!(again, keys);
+    }
+
+    #[test]
+    fn however_many_there_are_each_is_found_and_the_first_answer_stays() {
+        let mut keys = Keys::default();
+        let hash = |n: u64| KeyHash::of("alice", &n.to_string());
+        for n in 1..=3 * u64::try_from(FEW).unwrap() {
+            keys.remember(&remembered("alice", &n.to_string(), 1), (n, 1), n);
+            keys.remember(&remembered("alice", &n.to_string(), 1), (100 + n, 1), n);
+            keys.settle("alice", "1", 50 + n, n);
+            let found = |of: u64| keys.find(hash(of)).map(|known| known.seq);
+            assert!((2..=n).all(|of| found(of) == Some(of)), "of {n}");
+            assert_eq!((found(1), found(n + 1)), (Some(50 + n), None));
+            assert!(keys.iter().map(|(key, _)| key).eq((1..=n).map(hash)));
+            assert_eq!((keys.len(), keys.entries().count()), (keys.iter().count(), keys.len()));
+        }
     }
 
     fn told(key: &str) -> Remembered {

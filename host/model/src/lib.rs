@@ -14,11 +14,12 @@ mod message;
 mod outbox;
 mod participant;
 mod redaction;
+mod roster;
 mod waiting;
 mod written;
 
 pub use attachment::{ATTACHED_MAX, ATTACHMENTS, Attached, Reference, is_key_of};
-pub use chat::{Chat, Notes, Roster};
+pub use chat::{Chat, Notes};
 pub use chat_token::{ChatToken, InvalidToken};
 pub use cursor::{Cursor, InvalidCursor};
 pub use decided::{DECISION_BYTES_MAX, DECISIONS_MAX, Decision, Decisions};
@@ -33,6 +34,7 @@ pub use outbox::{
 };
 pub use participant::{ChatStatus, Participant};
 pub use redaction::{REDACTED_MAX, Redaction};
+pub use roster::Roster;
 pub use waiting::{
     HELD_BYTES_MAX, HELD_MAX, Happened, Held, Hold, NOTICES_MAX, Notice, OUTCALL_BYTES_MAX,
     OUTCALLS_MAX, Outcall, TIMERS_MAX, Timer, Waiting,

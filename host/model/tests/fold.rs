@@ -106,14 +106,14 @@ fn an_ordinal_is_never_given_twice() {
 fn a_message_says_that_its_sender_is_there() {
     let chat = after(vec![create(None, None), join("alice"), message("alice"), message("bob")]);
     assert_eq!(chat.messages, 2);
-    assert_eq!(chat.roster["alice"].heard_ms, 300);
+    assert_eq!(chat.roster.get("alice").unwrap().heard_ms, 300);
     assert_eq!(chat.roster.len(), 1);
 }
 
 #[test]
 fn who_is_not_there_has_no_status() {
     let chat = after(vec![create(None, None), join("a"), status("a", "x"), status("b", "y")]);
-    assert_eq!(chat.roster["a"].status, "x");
+    assert_eq!(chat.roster.get("a").unwrap().status, "x");
     assert!(!chat.roster.contains_key("b"));
 }
 

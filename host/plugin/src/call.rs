@@ -8,13 +8,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use model::{Attrs, ChatStatus, ChatToken, Cursor, Decisions, Message, Participant, Waiting};
+use model::{
+    Attrs, ChatStatus, ChatToken, Cursor, Decisions, Message, Participant, Roster, Waiting,
+};
 
 /// What one plugin keeps in one chat.
 pub type Notes = BTreeMap<String, Vec<u8>>;
-
-/// Who is in the chat, by id.
-pub type Roster = BTreeMap<String, Participant>;
 
 /// Everything a handler is told, whatever it is asked about. Cheap to clone: what is big is shared.
 #[derive(Clone, Debug)]

@@ -49,9 +49,7 @@ mod watch;
 mod xml;
 
 pub use breaker::{BreakerRule, BreakerState};
-pub use call::{
-    Call, CallbackReply, Context, Earlier, Event, Ids, Later, Notes, Past, Roster, Said,
-};
+pub use call::{Call, CallbackReply, Context, Earlier, Event, Ids, Later, Notes, Past, Said};
 pub use comparison::{About, Comparison, EXAMPLES_MAX, Example, Pair};
 pub use compiler::{CompileLimits, Compiler, CompilerProgram, compile_child};
 pub use component::Plugin;

@@ -116,7 +116,7 @@ fn call() -> Call {
             chat_attrs: Arc::default(),
         },
         notes: Arc::default(),
-        roster: Arc::new([(SENDER.to_owned(), sender())].into()),
+        roster: Arc::new([sender()].into_iter().collect()),
         waiting: None,
         decisions: None,
         past: None,

@@ -205,7 +205,9 @@ impl Stage {
 
     /// Does what nobody in the chat asked for.
     async fn ask_for(&self, index: usize, effects: Vec<Effect>) {
-        let request = self.script.asking(index, self.memory.chat().roster.keys().next(), effects);
+        let chat = self.memory.chat();
+        let member = chat.roster.values().next().map(|member| &member.id);
+        let request = self.script.asking(index, member, effects);
         // It is refused, always: that is how a handler asks for effects and for nothing else.
         let _refused = self.chats.call(request, self.context(index)).await;
     }

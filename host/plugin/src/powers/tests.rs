@@ -8,9 +8,7 @@ use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, MessageId, Participant, 
 use super::{chat_control, kv, log, outcall, post, roster, settings, timers, wit};
 use crate::journal::Subject;
 use crate::state::{Settings, State};
-use crate::{
-    Call, Context, Draft, Effect, Grant, HistoryGrant, Ids, KvGrant, Limits, Notes, Roster,
-};
+use crate::{Call, Context, Draft, Effect, Grant, HistoryGrant, Ids, KvGrant, Limits, Notes};
 
 const CHAT: ChatToken = ChatToken([7; 16]);
 const IDS: Ids = Ids { partition: 9, chat: CHAT, epoch: 3, turn: 5, next_index: 1 };
@@ -36,7 +34,7 @@ fn call(status: ChatStatus) -> Call {
             chat_attrs: Arc::new(Attrs::new()),
         },
         notes: Arc::new(Notes::from([("seen".to_owned(), b"1".to_vec())])),
-        roster: Arc::new(Roster::from(members.map(|member| (member.id.clone(), member)))),
+        roster: Arc::new(members.into_iter().collect()),
         waiting: None,
         decisions: None,
         past: None,

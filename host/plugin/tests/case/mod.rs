@@ -9,7 +9,7 @@ use bytes::Bytes;
 use model::{Attrs, Body, ChatStatus, ChatToken, Cursor, Message, MessageId, Participant, Route};
 use plugin::{
     Call, Context, Failure, Grant, HistoryGrant, Host, HostConfig, Ids, KvGrant, Limits,
-    LimitsWanted, LoadError, Notes, Plugin, Reply, Roster, Said, Spec,
+    LimitsWanted, LoadError, Notes, Plugin, Reply, Said, Spec,
 };
 
 /// Limits that a busy machine does not reach by being busy.
@@ -83,7 +83,7 @@ pub(crate) fn call() -> Call {
             participants: 1,
             chat_attrs: Arc::new(Attrs::new()),
         },
-        roster: Arc::new(Roster::from([("alice".to_owned(), alice())])),
+        roster: Arc::new([alice()].into_iter().collect()),
         notes: Arc::new(Notes::new()),
         waiting: None,
         decisions: None,
