@@ -318,6 +318,9 @@ impl Shared {
         });
         let looked = looked.await.ok_or_else(stopping)?;
         let (versioning, facts) = looked.map_err(|error| unreadable(&error))?;
+        // Whoever stood still for a while may not know that another one leads, and what that one deleted or replaced: what
+        // was seen is only told when nobody else could lead by then.
+        self.confirm(reign, until).await?;
         let found = versioning.and_then(|versioning| {
             let mut seen = visible(versioning, &events(&facts));
             seen.retain(|found| version.is_none_or(|version| found.id == version));
@@ -337,8 +340,6 @@ impl Shared {
         if incomplete {
             return Err(Refusal::new(Code::Damaged, "parts of it are not known here").into());
         }
-        // That there is none is only said when nobody else can lead by now.
-        self.confirm(reign, until).await?;
         Err(match version {
             None => Refusal::new(Code::NotFound, "there is no such key"),
             Some(version) => {

@@ -27,6 +27,7 @@ mod runs;
 mod sabotage;
 mod schedules;
 mod settle;
+mod standing_still;
 mod streams;
 mod vault;
 

@@ -50,7 +50,7 @@ fn stage_with(setup: Setup, sabotage: Sabotage) -> Stage {
     stage
 }
 
-fn three() -> Stage {
+pub(super) fn three() -> Stage {
     stage(Setup::calm(3, 2))
 }
 
@@ -68,7 +68,7 @@ fn ring_with(nodes: usize, sabotage: Sabotage) -> Stage {
     stage_with(Setup { ring: true, timings, ..Setup::calm(nodes, 2) }, sabotage)
 }
 
-fn putting(name: &Name, seed: u64, size: usize) -> Putting {
+pub(super) fn putting(name: &Name, seed: u64, size: usize) -> Putting {
     let pause = Duration::ZERO;
     Putting { name: name.clone(), size, seed, part: None, cut: None, pause }
 }
@@ -79,19 +79,19 @@ fn slow(name: &Name, seed: u64) -> What {
     What::Put(Putting { pause, ..putting(name, seed, 400_000) })
 }
 
-fn ask(stage: &mut Stage, node: usize, what: What) -> Heard {
+pub(super) fn ask(stage: &mut Stage, node: usize, what: What) -> Heard {
     let heard = stage.world.ask_and_wait(node, what);
     stage.good(heard.is_ok(), &format!("{heard:?}"));
     heard.unwrap_or(Heard::Lost)
 }
 
-fn begin(stage: &mut Stage, node: usize, what: What) -> u64 {
+pub(super) fn begin(stage: &mut Stage, node: usize, what: What) -> u64 {
     let number = stage.world.ask_vault(node, what);
     stage.good(number.is_some(), "the node is not there");
     number.unwrap_or(0)
 }
 
-fn heard(stage: &mut Stage, number: u64) -> Heard {
+pub(super) fn heard(stage: &mut Stage, number: u64) -> Heard {
     for _ in 0..6 {
         let told = |world: &World| shelf(world).results.contains_key(&number);
         let in_time = stage.world.run_until(ms(12_000), told);
@@ -106,7 +106,7 @@ fn shelf(world: &World) -> &super::Shelf {
     world.shelf.as_ref().expect("a shelf")
 }
 
-fn stored(stage: &mut Stage, node: usize, what: What) -> UnifiedId {
+pub(super) fn stored(stage: &mut Stage, node: usize, what: What) -> UnifiedId {
     let number = begin(stage, node, what);
     match heard(stage, number) {
         Heard::Stored(stored) => stored.version,
@@ -117,25 +117,25 @@ fn stored(stage: &mut Stage, node: usize, what: What) -> UnifiedId {
     }
 }
 
-fn reads(stage: &mut Stage, node: usize, name: &Name, version: UnifiedId) {
+pub(super) fn reads(stage: &mut Stage, node: usize, name: &Name, version: UnifiedId) {
     let heard = ask(stage, node, What::Get { name: name.clone() });
     let good = matches!(&heard, Heard::Read(found, _) if found.version == version);
     stage.good(good, &format!("n{} reads {heard:?}", node + 1));
 }
 
-fn has_nothing(stage: &mut Stage, node: usize, name: &Name) {
+pub(super) fn has_nothing(stage: &mut Stage, node: usize, name: &Name) {
     let heard = ask(stage, node, What::Get { name: name.clone() });
     let good = matches!(&heard, Heard::Refused(refusal) if refusal.code == Code::NotFound);
     stage.good(good, &format!("n{} reads {heard:?}", node + 1));
 }
 
-fn facts(stage: &Stage, name: &Name) -> Vec<Fact> {
+pub(super) fn facts(stage: &Stage, name: &Name) -> Vec<Fact> {
     let facts = shelf(&stage.world).oracle.facts(&of_key(name));
     facts.iter().map(|(_, fact)| fact.clone()).collect()
 }
 
 /// Waits until so many members hold what is under way.
-fn until_held(stage: &mut Stage, by: usize) {
+pub(super) fn until_held(stage: &mut Stage, by: usize) {
     stage.until("it to be held", |world| {
         let holds = |vault: &super::Vault| !vault.with(|engine| engine.held(9)).is_empty();
         (0..world.nodes.len()).filter(|node| world.vault(*node).is_some_and(holds)).count() >= by
@@ -467,30 +467,6 @@ fn g_s18_an_archiver_dies() {
     for node in 0..3 {
         reads(&mut stage, node, &chat, version);
     }
-    stage.heal();
-}
-
-/// The primary's own disk stands still, and it drops out of an upload: enough others hold it, so it is made a version.
-/// What the primary gave up for itself decided for all, and what others held stayed so for ever.
-#[test]
-fn a_primary_that_dropped_out_of_an_upload_makes_it_a_version() {
-    let mut stage = three();
-    let leader = stage.leader();
-    let coordinator = stage.others()[0];
-    let key = name("plain", "k");
-    stage.world.pace(leader, Pace::Hung);
-    let put = begin(&mut stage, coordinator, What::Put(putting(&key, 60, 300_000)));
-    until_held(&mut stage, 2);
-    stage.pass(900);
-    stage.world.pace(leader, Pace::Normal);
-    let heard = heard(&mut stage, put);
-    stage.good(matches!(heard, Heard::Stored(_)), &format!("{heard:?}"));
-    stage.good(stage.world.leader(P) == Some(leader), "the same leader");
-    let held_by = facts(&stage, &key).into_iter().find_map(|fact| match fact {
-        Fact::Final(made) => Some(made.holders.len()),
-        _ => None,
-    });
-    stage.good(held_by == Some(2), &format!("{held_by:?}"));
     stage.heal();
 }
 
