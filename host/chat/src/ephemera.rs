@@ -275,7 +275,7 @@ impl Ephemera {
 
     /// Whose mark goes for that of `who`.
     fn makes_room(&self, who: &str, roster: &Roster) -> Option<usize> {
-        let stranger = self.marks.iter().position(|mark| !roster.contains_key(&*mark.who));
+        let stranger = self.marks.iter().position(|mark| !roster.contains_key(&mark.who));
         stranger.or_else(|| roster.contains_key(who).then_some(0))
     }
 

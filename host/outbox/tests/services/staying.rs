@@ -1,5 +1,7 @@
 //! A node that was to go, and stays: an order to finish what was begun is taken back before it is carried out.
 
+use tokio::task::JoinSet;
+
 use crate::outside::SECOND;
 use crate::rig::{Node, Rig, crm};
 use crate::service::{Does, Service};
@@ -26,7 +28,8 @@ async fn what_is_taken_back_before_everything_is_heard_out_goes_on_at_once() {
     let (rig, service) = (Rig::new(2), Service::start().await);
     let (node, before) = warm(&service, &rig).await;
     let drained = node.services.clone();
-    let waits = tokio::spawn(async move { drained.drain().await });
+    let mut waits = JoinSet::new();
+    waits.spawn(async move { drained.drain().await });
     rig.settles().await;
     rig.says(0, 2..3);
     rig.says(1, 1..3);
@@ -37,7 +40,7 @@ async fn what_is_taken_back_before_everything_is_heard_out_goes_on_at_once() {
     let taken = service.taken();
     assert_eq!(taken.last().map(String::as_str), Some("1-2"), "the other lane goes on: {taken:?}");
     assert!(!taken.contains(&"0-2".to_owned()), "one after the other: {taken:?}");
-    assert!(!waits.is_finished(), "the service still has something in its hands");
+    assert!(waits.try_join_next().is_none(), "the service still has something in its hands");
     rig.passes(10 * SECOND).await;
     for partition in 0..2 {
         let said: Vec<_> = (0..3).map(|number| format!("{partition}-{number}")).collect();
@@ -47,7 +50,6 @@ async fn what_is_taken_back_before_everything_is_heard_out_goes_on_at_once() {
     let all: Vec<String> = service.seen().into_iter().flat_map(|seen| seen.texts).collect();
     assert_eq!(all.len(), 6, "each came once: {all:?}");
     service.checks(&rig.ledger);
-    waits.abort();
 }
 
 /// Whoever gave the order is gone, and never took it back.
@@ -56,12 +58,13 @@ async fn what_nobody_takes_back_and_nobody_carries_out_goes_on_after_half_a_minu
     let (rig, service) = (Rig::new(2), Service::start().await);
     let (node, before) = warm(&service, &rig).await;
     let drained = node.services.clone();
-    let waits = tokio::spawn(async move { drained.drain().await });
+    let mut waits = JoinSet::new();
+    waits.spawn(async move { drained.drain().await });
     rig.settles().await;
     rig.says(1, 1..2);
     rig.passes(25 * SECOND).await;
     assert_eq!(service.seen().len(), before);
-    assert!(waits.is_finished(), "what was taken is settled");
+    assert!(waits.try_join_next().is_some(), "what was taken is settled");
     rig.passes(10 * SECOND).await;
     assert_eq!(service.taken(), ["0-0", "1-0", "0-1", "1-1"]);
 }
