@@ -79,7 +79,7 @@ fn slow(name: &Name, seed: u64) -> What {
     What::Put(Putting { pause, ..putting(name, seed, 400_000) })
 }
 
-pub(super) fn ask(stage: &mut Stage, node: usize, what: What) -> Heard {
+fn ask(stage: &mut Stage, node: usize, what: What) -> Heard {
     let heard = stage.world.ask_and_wait(node, what);
     stage.good(heard.is_ok(), &format!("{heard:?}"));
     heard.unwrap_or(Heard::Lost)
@@ -106,7 +106,7 @@ fn shelf(world: &World) -> &super::Shelf {
     world.shelf.as_ref().expect("a shelf")
 }
 
-pub(super) fn stored(stage: &mut Stage, node: usize, what: What) -> UnifiedId {
+fn stored(stage: &mut Stage, node: usize, what: What) -> UnifiedId {
     let number = begin(stage, node, what);
     match heard(stage, number) {
         Heard::Stored(stored) => stored.version,
@@ -117,13 +117,13 @@ pub(super) fn stored(stage: &mut Stage, node: usize, what: What) -> UnifiedId {
     }
 }
 
-pub(super) fn reads(stage: &mut Stage, node: usize, name: &Name, version: UnifiedId) {
+fn reads(stage: &mut Stage, node: usize, name: &Name, version: UnifiedId) {
     let heard = ask(stage, node, What::Get { name: name.clone() });
     let good = matches!(&heard, Heard::Read(found, _) if found.version == version);
     stage.good(good, &format!("n{} reads {heard:?}", node + 1));
 }
 
-pub(super) fn has_nothing(stage: &mut Stage, node: usize, name: &Name) {
+fn has_nothing(stage: &mut Stage, node: usize, name: &Name) {
     let heard = ask(stage, node, What::Get { name: name.clone() });
     let good = matches!(&heard, Heard::Refused(refusal) if refusal.code == Code::NotFound);
     stage.good(good, &format!("n{} reads {heard:?}", node + 1));
