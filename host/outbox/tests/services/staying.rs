@@ -6,8 +6,9 @@ use crate::outside::SECOND;
 use crate::rig::{Node, Rig, crm};
 use crate::service::{Does, Service};
 
-/// Two lanes that were sent something, and a service that keeps what comes next for ten seconds.
-async fn warm(service: &Service, rig: &Rig) -> (Node, usize) {
+/// Two lanes that were sent something, a service that keeps what comes next for ten seconds, and a node that is to go
+/// meanwhile; what the service has seen by then.
+async fn is_to_go(service: &Service, rig: &Rig) -> (Node, JoinSet<()>, usize) {
     let node = rig.start("a", vec![crm(service)]);
     for partition in 0..2 {
         rig.says(partition, 0..1);
@@ -20,17 +21,17 @@ async fn warm(service: &Service, rig: &Rig) -> (Node, usize) {
     let before = service.seen().len();
     rig.says(0, 1..2);
     rig.came(service, before + 1).await;
-    (node, before + 1)
+    let drained = node.services.clone();
+    let mut waits = JoinSet::new();
+    waits.spawn(async move { drained.drain().await });
+    rig.settles().await;
+    (node, waits, before + 1)
 }
 
 #[tokio::test]
 async fn what_is_taken_back_before_everything_is_heard_out_goes_on_at_once() {
     let (rig, service) = (Rig::new(2), Service::start().await);
-    let (node, before) = warm(&service, &rig).await;
-    let drained = node.services.clone();
-    let mut waits = JoinSet::new();
-    waits.spawn(async move { drained.drain().await });
-    rig.settles().await;
+    let (node, mut waits, before) = is_to_go(&service, &rig).await;
     rig.says(0, 2..3);
     rig.says(1, 1..3);
     rig.passes(3 * SECOND).await;
@@ -56,11 +57,7 @@ async fn what_is_taken_back_before_everything_is_heard_out_goes_on_at_once() {
 #[tokio::test]
 async fn what_nobody_takes_back_and_nobody_carries_out_goes_on_after_half_a_minute() {
     let (rig, service) = (Rig::new(2), Service::start().await);
-    let (node, before) = warm(&service, &rig).await;
-    let drained = node.services.clone();
-    let mut waits = JoinSet::new();
-    waits.spawn(async move { drained.drain().await });
-    rig.settles().await;
+    let (_node, mut waits, before) = is_to_go(&service, &rig).await;
     rig.says(1, 1..2);
     rig.passes(25 * SECOND).await;
     assert_eq!(service.seen().len(), before);
