@@ -8,8 +8,9 @@
 //!
 //! How long an event is on its way from its commit to the service; how many arrive in a second; how long a service that was
 //! away needs to catch up with `EVENTS`, and in how many transactions; and what a hundred services that are down
-//! cost in processor, memory and the time of sends; and what a hundred cost the senders that take everything and answer nothing (T-I10), in
-//! `ROUNDS` pairs of runs, in turns with and without them first. One object in the end has all of it, or the `PARTS` that are named.
+//! cost in processor, memory and the time of sends; and what a hundred cost the senders that take everything and answer nothing (T-I10), or
+//! that nothing concerns, in `ROUNDS` pairs of runs, in turns with and without them first. One object in the end has all of it, or the
+//! `PARTS` that are named.
 
 #![expect(
     clippy::expect_used,
@@ -37,6 +38,8 @@ const FEW: usize = 8;
 const EVERY: Duration = Duration::from_millis(20);
 /// So often a message is sent before the measurement is given up.
 const TRIES: usize = 1000;
+/// The kind of what is sent.
+const CONCERNED: &str = "text";
 /// Services that are down.
 const DOWN: usize = 100;
 /// Events of a transaction, as it is by default.
@@ -79,14 +82,16 @@ fn number(name: &str, usual: usize) -> usize {
 
 async fn run() {
     let (events, seconds) = (number("EVENTS", 10_000), number("SECONDS", 20));
-    let parts = std::env::var("PARTS").unwrap_or_else(|_unset| "healthy,down,hang".to_owned());
+    let parts =
+        std::env::var("PARTS").unwrap_or_else(|_unset| "healthy,down,hang,apart".to_owned());
     let mut told = BTreeMap::new();
     for part in parts.split(',') {
         let value = match part {
             "healthy" => healthy(events, seconds).await,
             "down" => down(seconds).await,
-            "hang" => hang(number("ROUNDS", 6), seconds).await,
-            other => panic!("PARTS are healthy, down and hang, not {other}"),
+            "hang" => beside(CONCERNED, number("ROUNDS", 6), seconds).await,
+            "apart" => beside("nobody says this", number("ROUNDS", 6), seconds).await,
+            other => panic!("PARTS are healthy, down, hang and apart, not {other}"),
         };
         told.insert(part, value);
     }
@@ -193,14 +198,14 @@ async fn down(seconds: usize) -> Value {
     Value::from(told)
 }
 
-/// The same sends with no service beside the healthy one and with a hundred that hang, in turns.
-async fn hang(rounds: usize, seconds: usize) -> Value {
+/// The same sends with no service beside the healthy one and with a hundred that would hang, in turns, which what is of a kind concerns.
+async fn beside(kind: &str, rounds: usize, seconds: usize) -> Value {
     let mut runs: [Vec<(f64, f64)>; 2] = [Vec::new(), Vec::new()];
     for round in 0..rounds {
         // What a machine does in the course of minutes meets both.
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for which in order {
-            let (p50, p99, hanging) = hangs([0, DOWN][which], seconds).await;
+            let (p50, p99, hanging) = hangs([0, DOWN][which], kind, seconds).await;
             println!(
                 "round {round}: {hanging} requests hang, sends p50 {p50:.2} ms, p99 {p99:.2} ms"
             );
@@ -218,11 +223,11 @@ async fn hang(rounds: usize, seconds: usize) -> Value {
     };
     let (p50, p99) = (both(|run| run.0), both(|run| run.1));
     println!("medians of {rounds}: p50 {p50}, p99 {p99}");
-    json!({ "hanging": DOWN, "runs": runs, "p50": p50, "p99": p99 })
+    json!({ "beside": DOWN, "runs": runs, "p50": p50, "p99": p99 })
 }
 
-/// Sends beside so many services that hang: p50 and p99, and how many requests hang at their end.
-async fn hangs(count: usize, seconds: usize) -> (f64, f64, usize) {
+/// Sends beside so many services that hang, if anything concerns them: p50 and p99, and how many requests hang at their end.
+async fn hangs(count: usize, kind: &str, seconds: usize) -> (f64, f64, usize) {
     let (folder, service) = (tempfile::tempdir().expect("a folder"), Service::start().await);
     let config = service.config(folder.path());
     let silent = Receiver::start().await;
@@ -230,7 +235,8 @@ async fn hangs(count: usize, seconds: usize) -> (f64, f64, usize) {
     let mut cluster = Cluster::start_with(3, |node: &mut Config| {
         node.services.insert("crm".to_owned(), config.clone());
         for number in 0..count {
-            let hangs = ServiceConfig { url: silent.url(), ..config.clone() };
+            let kinds = vec![kind.to_owned()];
+            let hangs = ServiceConfig { url: silent.url(), kinds, ..config.clone() };
             node.services.insert(format!("hangs-{number}"), hangs);
         }
     })
@@ -240,7 +246,7 @@ async fn hangs(count: usize, seconds: usize) -> (f64, f64, usize) {
     let warm = sends(&cluster, &chats, "warm", MANY).await;
     service.has(warm.len()).await;
     eventually("each service to hang", async || match silent.waiting() {
-        waiting if waiting >= count => Ok(()),
+        waiting if waiting >= count || kind != CONCERNED => Ok(()),
         waiting => Err(waiting),
     })
     .await;
@@ -278,7 +284,7 @@ impl Service {
         ServiceConfig {
             url: self.receiver.url(),
             secret_file,
-            kinds: vec!["text".to_owned()],
+            kinds: vec![CONCERNED.to_owned()],
             allow_private: vec!["127.0.0.0/8".parse().expect("a range")],
             cap: Span(Duration::from_secs(5)),
             from: node::config::From::Start,

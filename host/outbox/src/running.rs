@@ -104,8 +104,8 @@ pub(crate) async fn run(
     mut commands: mpsc::Receiver<Command>,
     stop: Stop,
 ) {
-    let now = runtime::now();
-    let engine = Engine::new(running.work.config.engine(), now);
+    let began = runtime::now();
+    let engine = Engine::new(running.work.config.engine(), began);
     let doing = FuturesUnordered::new();
     let (describing, undescribed) = (BTreeSet::new(), BTreeSet::new());
     let config = &running.work.config;
@@ -129,13 +129,15 @@ pub(crate) async fn run(
         memory: Memory::default(),
         notes: Notes::default(),
     };
-    let mut look = now;
+    let mut look = began;
     loop {
         let now = runtime::now();
         task.obey(now);
         task.drains(now);
         if now >= look {
-            look = now + LOOK_EVERY;
+            // The first time at once, and then not when all other services of the node do.
+            let every = if look == began { LOOK_EVERY.mul_f64(rand::random()) } else { LOOK_EVERY };
+            look = now + every;
             task.look_at_all(now);
             task.look_for_lag(now);
             task.note_stop();
@@ -354,8 +356,7 @@ impl Task {
         meters.failing.set(u32::try_from(failing.lanes).map_or(f64::MAX, f64::from));
         meters.in_flight.set(u32::try_from(in_flight).map_or(f64::MAX, f64::from));
         self.running.work.halt(matches!(state, State::Stopped(_)));
-        let waits = matches!(state, State::Down { .. } | State::Stopped(_));
-        self.running.bell.set_deaf(waits || !self.knows());
+        self.running.bell.set_deaf(self.engine.is_full() || !self.knows());
         let mut seen = self.running.seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = Seen { state, since, in_flight, failing, lag_ms, stopped_ms };
     }

@@ -139,10 +139,22 @@ impl Services {
         Self { desk, running: Arc::new(all), agreements }
     }
 
-    /// Something was committed in a partition, or it is led otherwise. Costs a moment.
+    /// Something was committed in a partition, or it is led otherwise. Costs a moment: woken is who is owed something there.
     pub fn ring(&self, partition: PartitionId) {
-        for running in self.running.values() {
-            running.bell.ring(partition);
+        if self.running.is_empty() {
+            return;
+        }
+        let led = self.desk.leads(partition).and_then(|epoch| {
+            let calls = self.desk.calls(partition, epoch, &|_any| true);
+            let called = |name: &str| calls.iter().any(|call| call.outcall.service == name);
+            self.desk.owed(partition, epoch, &mut |outbox| {
+                let owes = |name: &str| outbox.service(name).is_some_and(|it| it.lane.has_work());
+                let woken = self.running.iter().filter(|(name, _)| owes(name) || called(name));
+                woken.for_each(|(_, running)| running.bell.ring(partition));
+            })
+        });
+        if led.is_none() {
+            self.running.values().for_each(|running| running.bell.ring(partition));
         }
     }
 

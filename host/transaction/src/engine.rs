@@ -299,21 +299,31 @@ impl Engine {
         None
     }
 
-    fn may(&self) -> May {
-        let recovering = self.service.state() == State::Recovering;
+    /// Whether nothing begins before something ends, whatever lanes come to owe: they are looked at then.
+    pub fn is_full(&self) -> bool {
+        !self.may_send() && !self.may_cut()
+    }
+
+    fn may_cut(&self) -> bool {
         // What only fails again and again says nothing of the others.
         let sendable = self
             .lanes
             .iter()
             .any(|(number, lane)| lane.to_send().is_some() && !self.service.is_ill(*number));
-        let cutting = self.lanes.values().any(|lane| lane.appending);
+        let appending = self.lanes.values().filter(|lane| lane.appending).count();
+        let ready = self.lanes.values().filter(|lane| lane.is_ready()).count();
+        !self.draining && self.service.may_cut(!sendable && appending == 0, ready + appending)
+    }
+
+    fn may(&self) -> May {
+        let recovering = self.service.state() == State::Recovering;
         let (alone, turn) = match self.turn {
             None => (true, true),
             Some(turn) => (self.sending() == 0, turn),
         };
         May {
             send: self.may_send() && alone && turn,
-            cut: !self.draining && self.service.may_cut(!sendable && !cutting) && turn,
+            cut: self.may_cut() && turn,
             ends: self.draining,
             probe: recovering,
             linger: self.config.linger,

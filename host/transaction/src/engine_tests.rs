@@ -66,6 +66,43 @@ fn a_lane_is_claimed_while_nothing_is_under_way_and_rests_until_that_is_over() {
 }
 
 #[test]
+fn while_all_attempts_are_under_way_no_more_is_cut_than_could_be_sent_at_once() {
+    let (mut engine, now) = engine(2);
+    let ripe = Owed { ripe: true, ..Owed::default() };
+    engine.handle_owed(1, 7, owes(9), now);
+    assert!(matches!(engine.poll(now), Some(Step::Send { lane: 1, .. })), "one at first");
+    assert!(!engine.is_full(), "one more could be cut");
+    for lane in 2..6 {
+        engine.handle_owed(lane, 7, ripe.clone(), now);
+    }
+    assert_eq!(engine.poll(now), Some(Step::Cut { lane: 2, epoch: 7, settled: None }));
+    assert_eq!((engine.poll(now), engine.is_full()), (None, true), "while it is appended");
+    engine.handle_appended(2, 7, Some(owes(10)), now);
+    assert_eq!((engine.poll(now), engine.is_full()), (None, true), "and while it waits");
+    assert_eq!(engine.next_timeout(), None, "only what ends changes that");
+
+    engine.handle_tried(1, &frozen(9), &taken(), now, 0);
+    assert!(!engine.is_full());
+    let steps: Vec<Step> = std::iter::from_fn(|| engine.poll(now)).collect();
+    let cuts = steps.iter().filter(|step| matches!(step, Step::Cut { .. })).count();
+    assert_eq!((cuts, steps.len()), (3, 4), "two at once now: {steps:?}");
+}
+
+#[test]
+fn what_waits_for_its_next_attempt_keeps_nothing_from_being_cut() {
+    let (mut engine, now) = engine(1);
+    engine.handle_owed(1, 7, owes(9), now);
+    assert!(engine.poll(now).is_some());
+    let ended = Ended::Failed { retry_after: None, silent: false, connected: true };
+    let five = Tried { verdict: Verdict::Later, ended, status: Some(500) };
+    engine.handle_owed(2, 7, owes(10), now);
+    engine.handle_tried(1, &frozen(9), &five, now, u32::MAX);
+    assert!(matches!(engine.poll(now), Some(Step::Send { lane: 2, .. })));
+    engine.handle_owed(3, 7, Owed { ripe: true, ..Owed::default() }, now);
+    assert_eq!(engine.poll(now), Some(Step::Cut { lane: 3, epoch: 7, settled: None }));
+}
+
+#[test]
 fn what_is_done_is_written_down_after_a_second_if_nothing_follows() {
     let (mut engine, now) = engine(1);
     engine.handle_owed(3, 7, owes(9), now);

@@ -248,6 +248,12 @@ impl Lane {
         (self.epoch > 0 && !taken && self.settlement.is_none()).then_some(front)
     }
 
+    /// Whether what it would send waits for nothing of its own.
+    pub(crate) fn is_ready(&self) -> bool {
+        let free = self.sending.is_none() && !self.appending && self.not_before.is_none();
+        free && self.to_send().is_some()
+    }
+
     pub(crate) fn next(&mut self, may: May, now: Instant) -> Option<Next> {
         if self.wakes != may.wakes {
             (self.wakes, self.not_before) = (may.wakes, None);

@@ -115,11 +115,11 @@ impl Service {
         }
     }
 
-    /// Whether something may be cut: while it is down, batches grow. `probe`: there is nothing that could be
-    /// sent to find out.
-    pub fn may_cut(&self, probe: bool) -> bool {
+    /// Whether something may be cut: while it is down, batches grow, and while as much as may be under way at once waits
+    /// for what is (`ready` lanes). `probe`: there is nothing that could be sent to find out.
+    pub fn may_cut(&self, probe: bool, ready: usize) -> bool {
         match self.state {
-            State::Up => true,
+            State::Up => self.may_send() || ready < self.window,
             State::Recovering => probe,
             State::Down { .. } | State::Stopped(_) => false,
         }

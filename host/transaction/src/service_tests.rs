@@ -24,12 +24,12 @@ fn without_a_connection_it_is_down_at_once_and_one_probe_brings_it_back() {
     attempt(&mut service, 1, CUT, now);
     assert_eq!(service.state(), State::Down { until: now + SECOND });
     service.handle_timeout(now + SECOND / 2);
-    assert!(!service.may_send() && !service.may_cut(true), "too early");
+    assert!(!service.may_send() && !service.may_cut(true, 0), "too early");
     attempt(&mut service, 1, CUT, now + SECOND);
     assert_eq!(service.state(), State::Down { until: now + 3 * SECOND }, "the second wait");
     service.handle_timeout(now + 3 * SECOND);
     assert_eq!(service.state(), State::Recovering);
-    assert!(service.may_cut(true) && !service.may_cut(false));
+    assert!(service.may_cut(true, 0) && !service.may_cut(false, 0));
     service.begin();
     assert!(!service.may_send(), "one probe");
     service.end(1, Ended::Answered, 5, now + 3 * SECOND, 0);
@@ -115,7 +115,7 @@ fn what_was_down_before_goes_on_where_it_was() {
     let (since, until) = (now - 600 * SECOND, now + 200 * SECOND);
     service.restore(since, 7, until, now);
     assert_eq!((service.state(), service.since()), (State::Down { until }, since));
-    assert!(!service.may_send() && !service.may_cut(true));
+    assert!(!service.may_send() && !service.may_cut(true, 0));
     attempt(&mut service, 1, CUT, until);
     assert_eq!(service.state(), State::Down { until: until + 128 * SECOND }, "the eighth wait");
     assert_eq!(service.outage(), Some((since, 8)));

@@ -67,6 +67,11 @@ impl Lane {
         self.uncut + self.unfinished.iter().map(|frozen| count(&frozen.part.events)).sum::<u64>()
     }
 
+    /// Whether anything is pending, or may be.
+    pub fn has_work(&self) -> bool {
+        self.is_ripe() || !self.unfinished.is_empty()
+    }
+
     /// Whether there is something to cut, or may be.
     pub fn is_ripe(&self) -> bool {
         self.uncut > 0 || self.scan.0 < self.began
