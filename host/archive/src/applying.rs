@@ -184,8 +184,9 @@ pub(crate) async fn open(shared: &Shared, reign: &Reign) {
 pub(crate) async fn follow(shared: Arc<Shared>) {
     loop {
         runtime::sleep(LOOK_EVERY).await;
-        // Here too: without bulk it learns how long syncs take without.
-        shared.pace.look(|| shared.replication.log_syncs());
+        // Also without bulk: it learns how long that takes without.
+        shared.pace.look(|| (shared.replication.log_syncs(), shared.replication.commits()));
+        shared.buffers.handle_timeout(runtime::now());
         let mut marks = Vec::new();
         for partition in shared.replication.partitions().all() {
             let view = shared.replication.view(partition);

@@ -9,7 +9,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Refusal;
 use crate::body::Coming;
+use crate::buffers::Buffers;
+use crate::governor::Way;
 use crate::lane::Sheet;
+use crate::performing::HEAVY_BYTES;
 use crate::shared::Shared;
 
 /// A sequence is cut short when memory is short, but not shorter than this.
@@ -71,11 +74,15 @@ impl<'a, 'b> Cutting<'a, 'b> {
             if growing.left() == 0 {
                 let likely = usize::try_from(self.body.left()).unwrap_or(usize::MAX);
                 let likely = likely.saturating_add(self.kept.as_ref().map_or(0, Bytes::len));
-                if !growing.grow(&self.shared.upload_kib, likely).await? {
+                let Shared { upload_kib, buffers, .. } = self.shared;
+                if !growing.grow(upload_kib, buffers, likely).await? {
                     break;
                 }
             }
             let Some(bytes) = self.rest(growing.left()).await? else { break };
+            if self.number > 0 || growing.data.len() + bytes.len() > HEAVY_BYTES {
+                self.shared.pace.turn(Way::In, bytes.len()).await;
+            }
             growing.data.extend_from_slice(&bytes);
             until.get_or_insert_with(|| runtime::now() + LONG);
         }
@@ -83,7 +90,7 @@ impl<'a, 'b> Cutting<'a, 'b> {
         let Some(room) = room.filter(|_| !data.is_empty()) else { return Ok(None) };
         let number = self.number;
         self.number += 1;
-        Ok(Some(Cut { number, data: Bytes::from(data), room }))
+        Ok(Some(Cut { number, data: self.shared.buffers.lend(data), room }))
     }
 
     /// At most so many of the bytes that come.
@@ -116,7 +123,12 @@ impl Growing {
 
     /// Makes room for twice as much, if there is memory for that beside what it has; whether there is. It waits for
     /// the first, which is for all that is likely to come where memory is plentiful.
-    async fn grow(&mut self, kib: &Arc<Semaphore>, likely: usize) -> Result<bool, Refusal> {
+    async fn grow(
+        &mut self,
+        kib: &Arc<Semaphore>,
+        buffers: &Buffers,
+        likely: usize,
+    ) -> Result<bool, Refusal> {
         let likely = likely.clamp(SHORT_BYTES, SEQUENCE_BYTES_MAX);
         let is_plentiful = kib.available_permits() / PLENTY >= likely / 1024;
         let wanted = match self.room.is_none() && is_plentiful {
@@ -133,9 +145,9 @@ impl Growing {
             }
         };
         // Both are there for a moment, and so is the memory for both.
-        let mut data = Vec::with_capacity(wanted);
+        let mut data = buffers.take(wanted);
         data.extend_from_slice(&self.data);
-        self.data = data;
+        buffers.give_back(std::mem::replace(&mut self.data, data));
         self.room = Some(room);
         Ok(true)
     }
@@ -149,10 +161,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_sequence_has_memory_for_the_room_it_takes_and_ends_when_there_is_no_more() {
-        let kib = Arc::new(Semaphore::new(4 * KIB));
+        let (kib, buffers) = (Arc::new(Semaphore::new(4 * KIB)), Buffers::default());
         let mut growing = Growing::default();
         let mut sizes = Vec::new();
-        while growing.grow(&kib, usize::MAX).await.unwrap() {
+        while growing.grow(&kib, &buffers, usize::MAX).await.unwrap() {
             let taken = 4 * KIB - kib.available_permits();
             assert!(growing.data.capacity() <= taken * KIB, "{taken} KiB");
             growing.data.resize(growing.data.capacity(), 7);
@@ -167,26 +179,26 @@ mod tests {
 
     #[tokio::test]
     async fn where_memory_is_plentiful_there_is_room_at_once_for_what_is_likely_to_come() {
-        let kib = Arc::new(Semaphore::new(128 * KIB));
+        let (kib, buffers) = (Arc::new(Semaphore::new(128 * KIB)), Buffers::default());
         for (likely, room) in [(0, SHORT_BYTES), (3 << 20, 3 << 20), (1 << 30, SEQUENCE_BYTES_MAX)]
         {
             let mut growing = Growing::default();
-            assert!(growing.grow(&kib, likely).await.unwrap());
+            assert!(growing.grow(&kib, &buffers, likely).await.unwrap());
             assert_eq!(growing.left(), room, "{likely}");
         }
         let taken = Arc::clone(&kib).acquire_many_owned(100 * 1024).await.unwrap();
         let mut growing = Growing::default();
-        assert!(growing.grow(&kib, usize::MAX).await.unwrap());
+        assert!(growing.grow(&kib, &buffers, usize::MAX).await.unwrap());
         assert_eq!(growing.left(), SHORT_BYTES, "28 MiB are not plenty beside 10");
         drop(taken);
     }
 
     #[tokio::test]
     async fn the_largest_sequence_takes_what_it_is_and_no_more() {
-        let kib = Arc::new(Semaphore::new(128 * KIB));
+        let (kib, buffers) = (Arc::new(Semaphore::new(128 * KIB)), Buffers::default());
         let mut growing = Growing::default();
         while growing.data.len() < SEQUENCE_BYTES_MAX {
-            assert!(growing.grow(&kib, usize::MAX).await.unwrap());
+            assert!(growing.grow(&kib, &buffers, usize::MAX).await.unwrap());
             growing.data.resize(growing.data.capacity(), 7);
         }
         assert_eq!(growing.data.len(), SEQUENCE_BYTES_MAX);

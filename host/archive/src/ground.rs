@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions};
 use replication::core::{Outcome, PartitionView};
 use replication::{ForwardError, Replication, RequestHead, RingView, Stream, StreamEnded};
-use segment::{Base, LogEntry, Syncs};
+use segment::{Base, LogEntry, Times};
 
 /// Something that takes a while. Dropping it stops waiting.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -50,7 +50,9 @@ pub trait Ground: std::fmt::Debug + Send + Sync + 'static {
     /// What this node's log of a partition begins with.
     fn base(&self, partition: PartitionId) -> Option<Base>;
     /// How long the log's syncs took, ever.
-    fn log_syncs(&self) -> Syncs;
+    fn log_syncs(&self) -> Times;
+    /// How long messages took until they were committed, ever.
+    fn commits(&self) -> Times;
     /// Lets another node run a request.
     fn forward<'a>(
         &'a self,
@@ -122,8 +124,12 @@ impl Ground for Replication {
         Self::base(self, partition)
     }
 
-    fn log_syncs(&self) -> Syncs {
+    fn log_syncs(&self) -> Times {
         Self::log_syncs(self)
+    }
+
+    fn commits(&self) -> Times {
+        Self::commits(self)
     }
 
     fn forward<'a>(

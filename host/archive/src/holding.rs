@@ -7,12 +7,13 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hashring::NodeId;
 use replication::{Receiving, Sending, Stream};
 use segment::archive::{Closing, Fact, Operation, Refused, SEQUENCE_BYTES_MAX, Slice, UnifiedId};
 use tokio::sync::{SemaphorePermit, mpsc};
 
+use crate::buffers::room_for;
 use crate::lane::{Lost, Sum, give_up};
 use crate::meters;
 use crate::performing::Performing;
@@ -116,7 +117,7 @@ async fn receive<'a, 's>(
                 // No memory is taken for it before the one that came last has its turn. An error is the writing
                 // side's, which tells it.
                 let turn = came.reserve().await.map_err(|_ended| None)?;
-                let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+                let kib = u32::try_from(room_for(bytes) / 1024 + 1).unwrap_or(u32::MAX);
                 // Cannot be an error: nobody closes it.
                 let memory = shared.held_kib.acquire_many(kib).await.map_err(|_closed| None)?;
                 tell(shared, sending, &Said::Go(sequence)).await?;
@@ -218,7 +219,7 @@ async fn bytes_of(
     receiving: &mut Receiving,
     size: usize,
 ) -> Result<Bytes, Option<Lost>> {
-    let mut data = BytesMut::with_capacity(size);
+    let mut data = shared.buffers.take(room_for(size));
     while data.len() < size {
         let frame = heard(shared, begin, receiving).await?;
         if data.len() + frame.len() > size || frame.is_empty() {
@@ -226,5 +227,5 @@ async fn bytes_of(
         }
         data.extend_from_slice(&frame);
     }
-    Ok(data.freeze())
+    Ok(shared.buffers.lend(data))
 }

@@ -13,9 +13,10 @@ use replication::Stream;
 use segment::archive::{Adler32, Closing, Fact, Md5, Operation, Refused, Slice, Table, UnifiedId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::governor::Way;
 use crate::holding::learn;
 use crate::meters;
-use crate::performing::Performing;
+use crate::performing::{HEAVY_BYTES, Performing};
 use crate::question::{Begin, Bring, Said, Stream as Opening};
 use crate::room::Room;
 use crate::shared::{Shared, locked};
@@ -228,7 +229,12 @@ impl Link {
                 if hear(node, stream).await? != Said::Go(sequence) {
                     return Err(Lost::cut());
                 }
+                let others = usize::from(shared.replication.copies().saturating_sub(1)).max(1);
                 for piece in data.chunks(FRAME_BYTES) {
+                    if data.len() > HEAVY_BYTES {
+                        // Each of the others is sent the same.
+                        shared.pace.turn(Way::Out, piece.len() / others).await;
+                    }
                     stream.send(piece, &[]).await.map_err(|_ended| Lost::cut())?;
                 }
                 Ok(())

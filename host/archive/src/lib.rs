@@ -11,7 +11,7 @@
 //! pure     place   entry   decide   question   compact   spoken   governor
 //! leading  reign   leading (one request)   clearing (of a chat)   applying (the log into this node's archive)
 //! asking   routing   listing
-//! bytes    uploading   body   cutting   lane   holding   room   pace   performing      reading   serving   source
+//! bytes    uploading   body   cutting   lane   holding   room   buffers   pace   performing      reading   serving   source
 //! later    paying (what is owed)   undecided (uploads whose coordinator is gone)   unfinished (parts)
 //!          left (what is held of partitions of others)
 //! ```
@@ -21,6 +21,7 @@
 mod applying;
 mod archive;
 mod body;
+mod buffers;
 mod clearing;
 mod compact;
 mod comparing;

@@ -2,14 +2,14 @@
 //!
 //! Two bounds. So many bytes at most wait for the archive's writer or are written and not yet answered: it syncs
 //! every 8 MiB, so no more than that and one sequence is ever dirty, and a small decision waits for little. And
-//! a rate, which the syncs that sends wait for decide ([`crate::governor`]).
+//! a rate, which those who send decide by how long they wait ([`crate::governor`]).
 
 use std::sync::{Arc, Mutex};
 
-use segment::Syncs;
+use segment::Times;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::governor::Governor;
+use crate::governor::{Governor, Way};
 use crate::meters;
 use crate::shared::locked;
 
@@ -38,20 +38,27 @@ impl Pace {
         let kib = u32::try_from(kib).unwrap_or(u32::MAX);
         // Cannot be an error: nobody closes it.
         let permit = Arc::clone(&self.in_flight).acquire_many_owned(kib).await.ok();
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let wait = locked(&self.governor).pass(runtime::now(), bytes);
-        if !wait.is_zero() {
-            runtime::sleep(wait).await;
-        }
+        self.turn(Way::Disk, bytes).await;
         permit
     }
 
-    /// Looks at the log's syncs, if it is time to.
-    pub(crate) fn look(&self, syncs: impl FnOnce() -> Syncs) {
+    /// Waits until so many bytes may go a way. What a hundred clients bring at once, or what is sent to the other members at
+    /// once, takes the processors from whoever sends, long before it comes to a disk. Cancel-safe, as above.
+    pub(crate) async fn turn(&self, way: Way, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let wait = locked(&self.governor).pass(way, runtime::now(), bytes);
+        if !wait.is_zero() {
+            runtime::sleep(wait).await;
+        }
+    }
+
+    /// Looks at what sends wait for, if it is time to: syncs of the log, and commits.
+    pub(crate) fn look(&self, times: impl FnOnce() -> (Times, Times)) {
         let now = runtime::now();
         let mut governor = locked(&self.governor);
         if governor.is_due(now) {
-            governor.handle_syncs(now, syncs());
+            let (syncs, commits) = times();
+            governor.handle_times(now, syncs, commits);
             meters::bulk_rate(governor.rate());
         }
     }

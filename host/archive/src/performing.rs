@@ -72,7 +72,7 @@ impl Shared {
 }
 
 /// Bytes that take long enough to be written and digested that others should not wait for that.
-const HEAVY_BYTES: usize = 64 << 10;
+pub(crate) const HEAVY_BYTES: usize = 64 << 10;
 
 /// What bulk keeps until it was answered.
 type Passed = Option<OwnedSemaphorePermit>;

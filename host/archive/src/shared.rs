@@ -13,6 +13,7 @@ use segment::archive::{self as engine, CollectionName, UnifiedId, Upload, Versio
 use tokio::sync::{Notify, Semaphore};
 
 use crate::archive::Append;
+use crate::buffers::Buffers;
 use crate::ground::Ground;
 use crate::pace::Pace;
 use crate::question::{Ask, Reply};
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) held_kib: Semaphore,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) pace: Pace,
+    pub(crate) buffers: Arc<Buffers>,
     /// So many sequences are digested at once.
     pub(crate) digests: Arc<Semaphore>,
     pub(crate) reads: Arc<Semaphore>,
@@ -109,6 +111,7 @@ impl Shared {
             held_kib: Semaphore::new(config.memory_kib),
             rooms: Arc::default(),
             pace: Pace::new(),
+            buffers: Arc::default(),
             digests: Arc::new(Semaphore::new(digests())),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             served: Semaphore::new(READS_MAX),

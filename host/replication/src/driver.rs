@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hashring::PartitionId;
 use runtime::{Instant, Stop};
-use segment::{Folder, LogOp, SubmitError};
+use segment::{Folder, LogOp, Pulse, SubmitError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bases::{BaseWork, Bases};
@@ -57,23 +57,29 @@ pub(crate) struct Driver {
 /// core lets wait.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    replies: HashMap<u64, oneshot::Sender<Outcome>>,
+    replies: HashMap<u64, Waiter>,
     last: u64,
 }
+
+/// The answer's way back, and of a message, when it was given to be appended.
+type Waiter = (oneshot::Sender<Outcome>, Option<Instant>);
 
 impl Waiting {
     fn is_crowd(&self) -> bool {
         self.replies.len() >= CROWD
     }
 
-    fn add(&mut self, reply: oneshot::Sender<Outcome>) -> u64 {
+    fn add(&mut self, reply: oneshot::Sender<Outcome>, began: Option<Instant>) -> u64 {
         self.last += 1;
-        self.replies.insert(self.last, reply);
+        self.replies.insert(self.last, (reply, began));
         self.last
     }
 
-    fn answer(&mut self, token: u64, outcome: Outcome) {
-        if let Some(reply) = self.replies.remove(&token) {
+    fn answer(&mut self, token: u64, outcome: Outcome, commits: &Pulse) {
+        if let Some((reply, began)) = self.replies.remove(&token) {
+            if let Some(began) = began.filter(|_| matches!(outcome, Outcome::Quorum { .. })) {
+                commits.beat(runtime::now().saturating_duration_since(began));
+            }
             // Whoever stopped waiting does not want to know.
             reply.send(outcome).ok();
         }
@@ -146,8 +152,8 @@ impl Driver {
     fn take(&mut self, now: Time, command: Command) {
         let event = match command {
             Command::Event(event) => Some(event),
-            Command::Submit { submission, reply } => Some(Event::Submit {
-                token: self.waiting.add(reply),
+            Command::Submit { submission, began, reply } => Some(Event::Submit {
+                token: self.waiting.add(reply, began),
                 partition: submission.partition,
                 epoch: submission.epoch,
                 seq: submission.seq,
@@ -155,10 +161,10 @@ impl Driver {
                 acks: submission.acks,
             }),
             Command::Barrier { partition, epoch, reply } => {
-                Some(Event::Barrier { token: self.waiting.add(reply), partition, epoch })
+                Some(Event::Barrier { token: self.waiting.add(reply, None), partition, epoch })
             }
             Command::Confirm { partition, reply } => {
-                Some(Event::Confirm { token: self.waiting.add(reply), partition })
+                Some(Event::Confirm { token: self.waiting.add(reply, None), partition })
             }
             Command::PeerUp(link) => self.links.up(*link),
             Command::Messages { from, generation, messages } => {
@@ -217,7 +223,9 @@ impl Driver {
                 Step::Committed { partition, epoch, seq } => {
                     self.host.committed(partition, epoch, seq);
                 }
-                Step::Answer { token, outcome } => self.waiting.answer(token, outcome),
+                Step::Answer { token, outcome } => {
+                    self.waiting.answer(token, outcome, &self.shared.commits);
+                }
                 Step::Viewed { partition } => self.publish(partition),
                 Step::Stop { reason: StopReason::Twin } => {
                     let node = &self.shared.config.node;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hashring::{NodeId, PartitionId, Partitions, Ring, Spread};
 use registry::{MemberRecord, Session};
 use runtime::Instant;
-use segment::{Kept, Log, LogEntry, Snapshot, SnapshotError};
+use segment::{Kept, Log, LogEntry, Pulse, Snapshot, SnapshotError, Times, is_sent};
 use tokio::sync::{oneshot, watch};
 use wire::{NotRun, RequestHead};
 
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) inbox: Inbox,
     pub(crate) log: Log,
+    /// How long messages took until they were committed.
+    pub(crate) commits: Pulse,
     pub(crate) peers: Arc<Peers>,
     pub(crate) ending: Ending,
     /// One a partition, by number.
@@ -220,8 +222,13 @@ impl Replication {
     }
 
     /// How long the syncs of this node's log took that somebody waited for who sends.
-    pub fn log_syncs(&self) -> segment::Syncs {
+    pub fn log_syncs(&self) -> Times {
         self.shared.log.syncs()
+    }
+
+    /// How long messages that were given to this node as a leader took until they were committed.
+    pub fn commits(&self) -> Times {
+        self.shared.commits.times()
     }
 
     /// This node's session with the registry, while the driver runs; it ends with it, so keep it no longer
@@ -290,7 +297,8 @@ impl Replication {
             return None;
         }
         let (reply, answer) = oneshot::channel();
-        self.shared.inbox.try_send(Command::Submit { submission, reply }).ok()?;
+        let began = is_sent(&submission.payload).then(runtime::now);
+        self.shared.inbox.try_send(Command::Submit { submission, began, reply }).ok()?;
         Some(answer)
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashring::{NodeId, PartitionId};
+use runtime::Instant;
 use segment::Notice;
 use tokio::sync::{Notify, mpsc, oneshot};
 use wire::Message;
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Submit {
         /// Which.
         submission: Submission,
+        /// Of a message, when that was.
+        began: Option<Instant>,
         /// Who waits.
         reply: oneshot::Sender<Outcome>,
     },

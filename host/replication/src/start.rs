@@ -15,7 +15,7 @@ use registry::{
     SessionState,
 };
 use runtime::Tasks;
-use segment::Folder;
+use segment::{Folder, Pulse};
 use tokio::sync::{Semaphore, mpsc, watch};
 use wire::{Hello, PROTOCOL};
 
@@ -69,6 +69,7 @@ pub fn bind(config: Config, parts: Parts) -> Result<(Replication, Driver), Start
     let (sender, inbox) = mpsc::channel(COMMANDS_WAITING_MAX);
     let views = config.partitions.all().map(|_partition| watch::Sender::default()).collect();
     let shared = Arc::new(Shared {
+        commits: Pulse::default(),
         address,
         inbox: sender,
         log: parts.log.clone(),

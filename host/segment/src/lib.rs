@@ -49,6 +49,6 @@ pub use folder::{Folder, FolderError};
 pub use log::{
     Damage, Log, LogConfig, Notice, OpenError, Recovered, Reserve, Restored, SubmitError,
 };
-pub use pulse::Syncs;
+pub use pulse::{Pulse, Times, is_sent};
 pub use read::ReadError;
 pub use snapshot::{Kept, SNAPSHOT_PART_BYTES_MAX, Snapshot, SnapshotDraft, SnapshotError};

@@ -22,7 +22,7 @@ use crate::disk::{Disk, SystemDisk};
 use crate::index::Index;
 use crate::indexer::{Bell, Indexer, Last};
 use crate::ledger::{Ledger, Location};
-use crate::pulse::{Pulse, Syncs};
+use crate::pulse::{Pulse, Times};
 use crate::queue::{Ending, Queue};
 use crate::recovery;
 use crate::snapshot::{self, Kept, Snapshot, SnapshotDraft, SnapshotError};
@@ -262,8 +262,8 @@ impl Log {
     }
 
     /// How long the syncs took that somebody waited for who sends.
-    pub fn syncs(&self) -> Syncs {
-        self.running.shared.pulse.syncs()
+    pub fn syncs(&self) -> Times {
+        self.running.shared.pulse.times()
     }
 
     /// Reads entries from seq `from` on: at most `entries_max`, and at most `bytes_max` payload bytes but

@@ -1,7 +1,8 @@
-//! How long the log's syncs take while somebody waits for them: what bulk data goes by, to stay out of the way.
+//! How long something takes while somebody waits for it, a sync of the log or the commit of a message: what bulk data
+//! goes by, to stay out of the way.
 //!
-//! A histogram in buckets of half an octave, written by the one thread that syncs and read by anybody, without a
-//! lock. It only counts up: who wants to know of a while takes it twice.
+//! A histogram in buckets of half an octave, written and read by anybody, without a lock. It only counts up: who wants to
+//! know of a while takes it twice.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,13 +10,16 @@ use std::time::Duration;
 /// Buckets: the last one is a bit more than an hour.
 const BUCKETS: usize = 64;
 
-/// Counts syncs.
+/// Entries that begin so or higher are of nobody who sends: see *Chat entries* in the description of formats.
+const NOT_SENT: u8 = 64;
+
+/// Counts.
 #[derive(Debug)]
-pub(crate) struct Pulse([AtomicU64; BUCKETS]);
+pub struct Pulse([AtomicU64; BUCKETS]);
 
 /// What was counted up to a moment, or between two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Syncs([u64; BUCKETS]);
+pub struct Times([u64; BUCKETS]);
 
 impl Default for Pulse {
     fn default() -> Self {
@@ -24,28 +28,28 @@ impl Default for Pulse {
 }
 
 impl Pulse {
-    /// A sync took so long.
-    pub(crate) fn beat(&self, took: Duration) {
+    /// It took so long.
+    pub fn beat(&self, took: Duration) {
         if let Some(bucket) = self.0.get(bucket(took)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// What was counted so far.
-    pub(crate) fn syncs(&self) -> Syncs {
-        Syncs(std::array::from_fn(|at| {
+    pub fn times(&self) -> Times {
+        Times(std::array::from_fn(|at| {
             self.0.get(at).map_or(0, |bucket| bucket.load(Ordering::Relaxed))
         }))
     }
 }
 
-impl Default for Syncs {
+impl Default for Times {
     fn default() -> Self {
         Self([0; BUCKETS])
     }
 }
 
-impl Syncs {
+impl Times {
     /// What was counted since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
@@ -85,6 +89,11 @@ impl Syncs {
     }
 }
 
+/// Whether somebody who sends waits for an entry with this payload.
+pub fn is_sent(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|first| *first < NOT_SENT)
+}
+
 /// Of microseconds: two for each doubling.
 fn bucket(took: Duration) -> usize {
     let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, 1 << 31);
@@ -111,7 +120,7 @@ mod tests {
     fn what_was_counted_is_told_within_half_an_octave() {
         for us in [1, 2, 3, 7, 100, 1_000, 5_000, 12_345, 1_000_000, 3_600_000_000] {
             let took = Duration::from_micros(us);
-            let told = Syncs::default().with(took).percentile(99).unwrap();
+            let told = Times::default().with(took).percentile(99).unwrap();
             let capped = took.min(Duration::from_micros(1 << 31));
             assert!(told >= capped.min(upper(BUCKETS - 2)), "{us}: {told:?}");
             assert!(told.as_micros() <= capped.as_micros() * 3 / 2 + 1, "{us}: {told:?}");
@@ -122,14 +131,14 @@ mod tests {
     fn percentiles_are_of_what_came_since() {
         let pulse = Pulse::default();
         pulse.beat(ms(500));
-        let before = pulse.syncs();
+        let before = pulse.times();
         (0..99).for_each(|_| pulse.beat(ms(1)));
         pulse.beat(ms(40));
-        let since = pulse.syncs().since(&before);
+        let since = pulse.times().since(&before);
         assert_eq!(since.count(), 100);
         assert!(since.percentile(50).unwrap() < ms(2));
         assert!(since.percentile(99).unwrap() < ms(2));
         assert!(since.percentile(100).unwrap() >= ms(40));
-        assert_eq!(Syncs::default().percentile(99), None);
+        assert_eq!(Times::default().percentile(99), None);
     }
 }

@@ -19,6 +19,7 @@ use crate::header::HEADER_BYTES;
 use crate::ledger::{Doubt, Location, PartitionLog, Position};
 use crate::log::Shared;
 use crate::measure::Measures;
+use crate::pulse::is_sent;
 use crate::queue::{Ending, Hints, Submission, Wait};
 use crate::record::{BODY_BYTES_MAX, Draft, Kind};
 use crate::space::SpaceWatch;
@@ -38,8 +39,6 @@ const CROWD: usize = 8;
 const GATHER: Duration = Duration::from_millis(1);
 /// An idle writer looks at the disk's room this often.
 const IDLE: Duration = Duration::from_secs(1);
-/// Entries that begin so or higher are of nobody who sends: see *Chat entries* in the description of formats.
-const NOT_SENT: u8 = 64;
 /// Without room it is looked for this often.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
@@ -270,7 +269,7 @@ impl<N: Fn(Notice)> Writer<N> {
         self.ends.insert(partition, entry.seq);
         self.changes.push(Change::Entry { partition, seq: entry.seq, location });
         self.entries += 1;
-        self.urgent |= entry.payload.first().is_some_and(|first| *first < NOT_SENT);
+        self.urgent |= is_sent(&entry.payload);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use replication::core::{Event, Outcome, PartitionView};
 use replication::{
     ForwardError, NotRun, RequestHead, RingMember, RingView, Stream, StreamEnded, Submission,
 };
-use segment::{Base, LogEntry, Syncs};
+use segment::{Base, LogEntry, Times};
 use tokio::sync::{Notify, oneshot};
 
 use super::clients::Heard;
@@ -267,8 +267,12 @@ impl Ground for Standing {
         None
     }
 
-    fn log_syncs(&self) -> Syncs {
-        Syncs::default()
+    fn log_syncs(&self) -> Times {
+        Times::default()
+    }
+
+    fn commits(&self) -> Times {
+        Times::default()
     }
 
     fn forward<'a>(
