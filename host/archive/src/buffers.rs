@@ -39,7 +39,7 @@ struct Lent {
     buffers: Arc<Buffers>,
 }
 
-/// With how much room a buffer for `bytes` is made, so that one is as good as another: as many KiB are in use.
+/// How much room a buffer for `bytes` has: of few sizes, so that one that was given back is soon asked for again. Count this as in use.
 pub(crate) fn room_for(bytes: usize) -> usize {
     match bytes {
         0..SMALL_BYTES => bytes,
