@@ -142,7 +142,13 @@ async fn a_fourth_process_joins_leaves_comes_back_and_is_replaced_when_it_is_dea
         .await;
     for (chat, token) in tokens.iter().enumerate() {
         let all = three.http((chat + 1) % 3).all(token).await;
-        assert_eq!(all.len(), MESSAGES, "nothing was lost on the way");
+        let number = |message: &Value| {
+            let text = message["text"].as_str().unwrap_or_default();
+            text.split(' ').next().and_then(|number| number.parse::<usize>().ok())
+        };
+        let numbers: Vec<Option<usize>> = all.iter().map(number).collect();
+        let said: Vec<Option<usize>> = (0..MESSAGES).map(Some).collect();
+        assert_eq!(numbers, said, "everything once and in its order");
     }
 }
 

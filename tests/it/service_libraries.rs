@@ -124,7 +124,7 @@ async fn mautrix_hears_every_message_in_order_through_kills_of_the_primary_and_o
     let lines = format!(
         "[services.crm]\nurl = \"http://127.0.0.1:{}\"\ndialect = \"matrix\"\ntoken_file = \"{}\"\n\
          allow_private = [\"127.0.0.0/8\"]\nretry = {{ first = \"100ms\", cap = \"500ms\" }}\n\
-         batch = {{ events = 5 }}\nfrom = \"start\"\n[presence]\nidle = \"off\"\n",
+         batch = {{ events = 5 }}\nfrom = \"start\"\n",
         service.port,
         token_file.display()
     );

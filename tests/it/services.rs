@@ -35,8 +35,7 @@ pub(crate) fn section(receiver: &Receiver, folder: &Path, more: &str) -> String 
     let service = webhook(receiver, folder);
     format!(
         "[services.crm]\nurl = \"{}\"\nsecret_file = \"{}\"\nallow_private = [\"127.0.0.0/8\"]\n\
-         retry = {{ first = \"100ms\", cap = \"500ms\" }}\nfrom = \"start\"\n{more}\
-         [presence]\nidle = \"off\"\n",
+         retry = {{ first = \"100ms\", cap = \"500ms\" }}\nfrom = \"start\"\n{more}",
         service.url,
         service.secret_file.display()
     )

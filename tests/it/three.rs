@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::carillon::{Carillon, run};
+use tests::carillon::{Carillon, STILL, run};
 use tests::ensemble::Ensemble;
 use tests::{Http, eventually};
 
@@ -56,7 +56,7 @@ pub(crate) fn configure(folder: &Path, name: &str, hosts: &[String], root: &str)
          [quic]\nlisten = \"127.0.0.1:0\"\ncert = \"certs/{name}.pem\"\nkey = \"certs/{name}.key\"\n\
          ca = \"certs/ca.pem\"\n[registry]\nkind = \"zookeeper\"\nhosts = {hosts:?}\n\
          root = \"{root}\"\nsession = \"2s\"\n[ring]\npositions = 16\n\
-         [storage]\nvalue_file = \"64MiB\"\n"
+         {STILL}[storage]\nvalue_file = \"64MiB\"\n"
     );
     let file = folder.join(format!("{name}.toml"));
     std::fs::write(&file, config).unwrap_or_else(|error| panic!("{error}"));

@@ -15,6 +15,10 @@ use crate::{Http, binary};
 /// How long a process may take to be ready, or to end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// For a configuration: nobody is said to be gone. Whoever a slow machine keeps silent would be, among the messages that a
+/// test counts.
+pub const STILL: &str = "[presence]\nidle = \"off\"\n";
+
 /// A running `carillon`.
 #[derive(Debug)]
 pub struct Carillon {
@@ -182,10 +186,11 @@ fn piped(command: &mut Command) -> &mut Command {
 
 /// A configuration of one node in `folder`, with more lines.
 pub fn single(folder: &Path, more: &str) -> String {
+    let still = if more.contains("[presence]") { "" } else { STILL };
     let text = format!(
         "[cluster]\npartitions = 16\n[node]\ndata = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n[quic]\nlisten = \"127.0.0.1:0\"\n\
-         [replication]\ncopies = 1\ncommit = 1\n[storage]\nvalue_file = \"64MiB\"\n{more}"
+         [replication]\ncopies = 1\ncommit = 1\n{still}[storage]\nvalue_file = \"64MiB\"\n{more}"
     );
     let file = folder.join("node.toml");
     std::fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

@@ -244,7 +244,7 @@ fn config(folder: &Path, number: u8, nodes: u8) -> Config {
     config.storage.value_file = Size(64 << 20);
     config.replication.copies = nodes.min(3);
     config.replication.commit = nodes.min(3) / 2 + 1;
-    // Whoever a slow machine keeps silent would be said to be gone, among the messages that a test counts.
+    // As `carillon::STILL`, and for its reason.
     config.presence.idle = Idle::Off;
     config
 }

@@ -21,18 +21,16 @@ impl Http {
 
     /// Pushes a component, and makes it live on every node.
     pub async fn swap_in(&self, name: &str, component: &[u8]) -> Value {
-        // A node that is busy says so, and that asking again is right.
         let pushed = crate::eventually("a version that is taken", async || {
-            let pushed = self.push(name, component).await;
-            match pushed.status {
-                503 if pushed.body["retryable"] == true => Err(pushed.body.to_string()),
-                _ => Ok(pushed),
-            }
+            unless_busy(self.push(name, component).await)
         })
         .await;
         assert!((200..=201).contains(&pushed.status), "{}", pushed.body);
         let body = json!({"digest": pushed.text("digest"), "wait": true});
-        let swapped = self.post(&format!("/admin/v1/plugins/{name}/swap"), &body).await.expect(200);
+        let path = format!("/admin/v1/plugins/{name}/swap");
+        let swapped =
+            crate::eventually("a swap", async || unless_busy(self.post(&path, &body).await));
+        let swapped = swapped.await.expect(200);
         assert_eq!(swapped["live"], swapped["nodes"], "{swapped}");
         swapped
     }
@@ -48,5 +46,13 @@ impl Http {
             .iter()
             .map(|plugin| (text(plugin, "name"), text(plugin, "version"), generation(plugin)))
             .collect()
+    }
+}
+
+/// A node that is busy, or that waits for the registry, says so, and that asking again is right.
+fn unless_busy(answer: Answer) -> Result<Answer, String> {
+    match answer.status {
+        503 if answer.body["retryable"] == true => Err(answer.body.to_string()),
+        _ => Ok(answer),
     }
 }

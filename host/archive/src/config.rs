@@ -48,6 +48,8 @@ pub struct Sabotage {
     pub held_unsynced: bool,
     /// A node that has left a partition gives back at once what it held, and asks nobody.
     pub left_at_once: bool,
+    /// What a key shows is told by a node that may lead no more.
+    pub read_unconfirmed: bool,
 }
 
 impl Default for Config {

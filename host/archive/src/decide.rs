@@ -198,8 +198,7 @@ fn before(proposal: &Proposal, known: &Known) -> Result<Option<Reply>, Refusal> 
     if let Some(made) = finals(&known.upload).next() {
         return Ok(Some(stored(made, false)));
     }
-    let given_up = known.upload.iter().any(|fact| matches!(fact, Fact::Cancelled { .. }));
-    if given_up || proposal.upload.boot < known.fence {
+    if is_given_up(&proposal.upload, known) {
         let detail = "the upload was given up before it was whole";
         return Err(Refusal::not_committed(Code::NoQuorum, detail));
     }
@@ -386,14 +385,23 @@ pub(crate) fn last_ms(version: UnifiedId, facts: &[Fact]) -> u64 {
     times.max().unwrap_or(u64::MAX)
 }
 
+/// Unless it became a version before, it never does.
 fn cancel(upload: &Upload, known: &Known) -> Decision {
-    let decided = known.upload.iter().any(|fact| !matches!(fact, Fact::Held(_)));
-    if decided || upload.boot < known.fence {
-        return Decision::Again(Reply::Done);
+    if let Some(made) = finals(&known.upload).next() {
+        return Decision::Again(Reply::Became(Box::new(made.clone())));
+    }
+    if is_given_up(upload, known) {
+        return Decision::Again(Reply::Never);
     }
     let fact = Fact::Cancelled { upload: upload.clone(), time_ms: known.now_ms };
     let entry = ObjectEntry { fact, collection: None, data: None };
-    Decision::Append(Box::new(entry), Reply::Done)
+    Decision::Append(Box::new(entry), Reply::Never)
+}
+
+/// Whether it was decided, one by one or with all of its writer's life, that it never becomes a version.
+fn is_given_up(upload: &Upload, known: &Known) -> bool {
+    let cancelled = known.upload.iter().any(|fact| matches!(fact, Fact::Cancelled { .. }));
+    cancelled || upload.boot < known.fence
 }
 
 fn fence(node: &NodeId, boot: u64, known: &Known) -> Decision {

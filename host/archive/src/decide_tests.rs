@@ -179,9 +179,13 @@ fn the_same_upload_and_the_same_request_get_the_first_answer() {
 fn nothing_becomes_final_behind_a_cancel_or_a_fence() {
     let mut log = Log::new();
     let before = log.version(&ask(proposal(1)));
-    assert_eq!(log.ask(&Ask::Cancel { upload: upload(2) }), Ok(Reply::Done));
+    assert_eq!(log.ask(&Ask::Cancel { upload: upload(2) }), Ok(Reply::Never));
     assert_eq!(code(log.ask(&ask(proposal(2)))), Code::NoQuorum);
-    assert_eq!(log.ask(&Ask::Cancel { upload: upload(1) }), Ok(Reply::Done), "it is final");
+    let became = |reply: Result<Reply, Refusal>| match reply {
+        Ok(Reply::Became(made)) => made.upload,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(became(log.ask(&Ask::Cancel { upload: upload(1) })), upload(1));
     let fence = |boot| Ask::Fence { node: node("n1"), boot };
     log.ask(&fence(5)).unwrap();
     log.version(&ask(proposal(3)));
@@ -190,7 +194,9 @@ fn nothing_becomes_final_behind_a_cancel_or_a_fence() {
     log.ask(&fence(6)).unwrap();
     log.ask(&fence(4)).unwrap();
     assert_eq!(code(log.ask(&ask(proposal(4)))), Code::NoQuorum);
-    assert_eq!(log.ask(&Ask::Cancel { upload: upload(4) }), Ok(Reply::Done), "the fence has it");
+    assert_eq!(log.ask(&Ask::Cancel { upload: upload(4) }), Ok(Reply::Never), "the fence has it");
+    assert_eq!(log.ask(&Ask::Cancel { upload: upload(2) }), Ok(Reply::Never), "again");
+    assert_eq!(became(log.ask(&Ask::Cancel { upload: upload(3) })), upload(3), "before the fence");
     assert_eq!(log.known.len(), many);
     assert_eq!(log.version(&ask(proposal(1))), before, "what was final stays");
 }

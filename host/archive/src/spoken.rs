@@ -17,7 +17,7 @@ const MARK: u8 = b'A';
 /// What the beginning of a stream begins with.
 const STREAM: u8 = b'B';
 /// The version of what follows. Before the third there was no such byte, and what stood there was 2 at most.
-pub(crate) const VERSION: u8 = 5;
+pub(crate) const VERSION: u8 = 6;
 /// In the place of a version: it was not understood. The lowest and the highest version follow that are.
 const OTHER: u8 = u8::MAX;
 
@@ -154,7 +154,7 @@ mod tests {
     fn a_question_has_the_bytes_it_always_had() {
         let question = Question::Upload(Upload { node: node(), boot: 3, count: 4 });
         let hex: String = encode(&question).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "410502026e310304");
+        assert_eq!(hex, "410602026e310304");
     }
 
     /// A node of another version changed nothing and said nothing, and was asked again until the time was up.

@@ -9,12 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use segment::archive::{Adopted, Fact, Held, Operation};
+use hashring::PartitionId;
+use segment::archive::{Adopted, Fact, Held, Operation, Upload};
 
 use crate::question::{Answer, Ask, Question, Reply};
 use crate::request::Name;
 use crate::shared::Shared;
-use crate::{meters, place};
+use crate::{left, meters, place};
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -31,47 +32,84 @@ pub(crate) async fn decide(shared: Arc<Shared>) {
         let old = undecided.iter().filter(|(_, age)| *age >= shared.config.undecided);
         for (held, age) in old {
             if shared.config.sabotage.held_by_age {
-                let (upload, time_ms) = (held.upload.clone(), runtime::wall_ms());
-                let fact = Fact::Cancelled { upload, time_ms };
-                let entries = vec![Adopted { fact, collection: None, data: None }];
-                let given_up = Operation::Adopt { entries, applied: Vec::new() };
-                drop(shared.perform(given_up).await);
+                never(&shared, &held.upload).await;
                 continue;
             }
-            decide_one(&shared, held, *age).await;
+            let Some(boot) = left_by(&shared, &held.upload, *age).await else { continue };
+            // To ask may have taken its time, and the log said so meanwhile.
+            if shared.engine.is_undecided(&held.upload) {
+                decide_one(&shared, held, boot).await;
+            }
         }
     }
 }
 
-async fn decide_one(shared: &Shared, held: &Held, age: Duration) {
-    let upload = &held.upload;
-    let (boot, under_way) = if upload.node == shared.node {
+/// In which life the coordinator of an upload is, if it is not at it any more.
+async fn left_by(shared: &Shared, upload: &Upload, age: Duration) -> Option<u64> {
+    if upload.node == shared.node {
         let mine = shared.config.boot == upload.boot;
-        (shared.config.boot, mine && shared.is_under_way(upload.count))
-    } else {
-        let question = Question::Upload(upload.clone());
-        match shared.question(&upload.node, &question, ANSWER_MAX).await {
-            Ok(Answer::Done(Ok(Reply::Upload { boot, under_way }))) => (boot, under_way),
-            // Nobody knows: it is asked again, but not for ever.
-            Ok(_) | Err(_) if age >= shared.config.abandoned => (upload.boot, false),
-            Ok(_) | Err(_) => return,
-        }
-    };
-    if under_way {
-        return;
+        let under_way = mine && shared.is_under_way(upload.count);
+        return (!under_way).then_some(shared.config.boot);
     }
+    let question = Question::Upload(upload.clone());
+    match shared.question(&upload.node, &question, ANSWER_MAX).await {
+        Ok(Answer::Done(Ok(Reply::Upload { boot, under_way }))) => (!under_way).then_some(boot),
+        // Nobody knows: it is asked again, but not for ever.
+        Ok(_) | Err(_) => (age >= shared.config.abandoned).then_some(upload.boot),
+    }
+}
+
+/// Lets the log say what becomes of an upload whose coordinator, now in life `boot`, has left it.
+async fn decide_one(shared: &Shared, held: &Held, boot: u64) {
+    let upload = &held.upload;
     let name = Name { collection: held.collection.clone(), key: held.key.clone() };
     let Ok(partition) = place::of_name(shared.replication.partitions(), &name) else { return };
-    let (ask, how) = if boot > upload.boot {
-        (Ask::Fence { node: upload.node.clone(), boot }, "fenced")
-    } else {
-        (Ask::Cancel { upload: upload.clone() }, "cancelled")
-    };
-    match shared.ask(partition, ask, runtime::now() + ANSWER_MAX).await {
-        Ok(_) => {
+    let ask = |ask| shared.ask(partition, ask, runtime::now() + ANSWER_MAX);
+    // One entry for all that a life left, and for what of it still comes.
+    let fenced = boot > upload.boot;
+    if fenced && let Err(refusal) = ask(Ask::Fence { node: upload.node.clone(), boot }).await {
+        tracing::debug!(%upload, %refusal, "the life that left an upload is not fenced off yet");
+        return;
+    }
+    match ask(Ask::Cancel { upload: upload.clone() }).await {
+        Ok(reply) => {
+            let how = match &reply {
+                Reply::Became(_) => "final",
+                _ if fenced => "fenced",
+                _ => "cancelled",
+            };
             meters::decided(how);
             tracing::info!(%upload, how, "an upload whose coordinator left it is decided");
+            match reply {
+                Reply::Never => never(shared, upload).await,
+                Reply::Became(made) if is_outside(shared, partition) => {
+                    adopt(shared, Fact::Final(*made)).await;
+                }
+                // A member has it from the log, if not now then soon.
+                _ => {}
+            }
         }
         Err(refusal) => tracing::debug!(%upload, %refusal, "an upload is not decided yet"),
     }
+}
+
+/// What is held here of an upload that never becomes a version is given up. The log would say so too, but where it stands
+/// below what a member's log begins with, it says so to that member no more, nor to a node that has left.
+async fn never(shared: &Shared, upload: &Upload) {
+    let (upload, time_ms) = (upload.clone(), runtime::wall_ms());
+    adopt(shared, Fact::Cancelled { upload, time_ms }).await;
+}
+
+/// Takes over what was decided.
+async fn adopt(shared: &Shared, fact: Fact) {
+    let entries = vec![Adopted { fact, collection: None, data: None }];
+    if let Err(refused) = shared.perform(Operation::Adopt { entries, applied: Vec::new() }).await {
+        tracing::warn!(%refused, "what became of an upload is not taken over, and is asked again");
+    }
+}
+
+/// Whether this node has no part in a partition: then no log tells it anything, and what it holds is given back once the
+/// members have it.
+fn is_outside(shared: &Shared, partition: PartitionId) -> bool {
+    left::is_outside(&shared.replication.view(partition), &shared.node)
 }

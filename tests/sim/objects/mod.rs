@@ -29,6 +29,7 @@ mod schedules;
 mod settle;
 mod standing_still;
 mod streams;
+mod undecided;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -458,6 +459,10 @@ impl World {
             for key in self.keys_of(partition) {
                 let shown = shelf.oracle.shown(&key, u64::MAX);
                 for made in shown.iter().flat_map(|(_, parts)| parts) {
+                    // What nobody has told it to be a version stays there, undecided, and was never counted on.
+                    if vault.engine.is_undecided(&made.upload) {
+                        continue;
+                    }
                     let lacks = |(member, life): &(usize, &crate::node::Life)| {
                         record.names(&self.nodes[*member].id, life.store)
                             && life.vault.as_ref().is_some_and(|vault| !settle::has(vault, made))

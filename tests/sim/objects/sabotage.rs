@@ -5,6 +5,7 @@ use archive::Sabotage;
 
 use super::runs::run;
 use super::schedules::a_slow_node_in_the_place_of_a_dead_one;
+use super::standing_still::a_primary_that_stood_still_is_asked_what_a_key_shows;
 use crate::invariants::Violation;
 
 /// Every switch is found within far fewer; the figures are printed with `--nocapture`.
@@ -47,4 +48,14 @@ fn a_node_that_left_and_deletes_at_once_is_noticed() {
     let broken = a_slow_node_in_the_place_of_a_dead_one(sabotage);
     assert_eq!(broken.map_err(|violation| violation.rule), Err("G-I9"));
     assert_eq!(a_slow_node_in_the_place_of_a_dead_one(Sabotage::default()), Ok(()));
+}
+
+#[test]
+fn what_is_read_of_a_primary_that_may_lead_no_more_is_noticed() {
+    let sabotage = Sabotage { read_unconfirmed: true, ..Sabotage::default() };
+    let story = a_primary_that_stood_still_is_asked_what_a_key_shows;
+    crate::run::found("read_unconfirmed", sabotage, SEEDS_MAX, story);
+    for seed in 0..20 {
+        assert_eq!(story(seed, Sabotage::default()), Ok(()), "SEED={seed}");
+    }
 }

@@ -24,7 +24,7 @@ fn stage(setup: Setup) -> Stage {
     stage_with(setup, Sabotage::default())
 }
 
-fn stage_with(setup: Setup, sabotage: Sabotage) -> Stage {
+pub(super) fn stage_with(setup: Setup, sabotage: Sabotage) -> Stage {
     let habits = Habits {
         keepers: 0,
         keys: 0,
@@ -55,7 +55,7 @@ pub(super) fn three() -> Stage {
 }
 
 /// Five nodes of which three hold the partition, and the ring decides which.
-fn ring(nodes: usize) -> Stage {
+pub(super) fn ring(nodes: usize) -> Stage {
     ring_with(nodes, Sabotage::default())
 }
 
@@ -102,11 +102,11 @@ pub(super) fn heard(stage: &mut Stage, number: u64) -> Heard {
     heard.unwrap_or(Heard::Lost)
 }
 
-fn shelf(world: &World) -> &super::Shelf {
+pub(super) fn shelf(world: &World) -> &super::Shelf {
     world.shelf.as_ref().expect("a shelf")
 }
 
-fn stored(stage: &mut Stage, node: usize, what: What) -> UnifiedId {
+pub(super) fn stored(stage: &mut Stage, node: usize, what: What) -> UnifiedId {
     let number = begin(stage, node, what);
     match heard(stage, number) {
         Heard::Stored(stored) => stored.version,
@@ -506,13 +506,13 @@ pub(super) fn a_slow_node_in_the_place_of_a_dead_one(sabotage: Sabotage) -> Verd
     must(all, "schedule", || format!("{copies:?}"))
 }
 
-fn members(stage: &Stage) -> Vec<usize> {
+pub(super) fn members(stage: &Stage) -> Vec<usize> {
     let record = stage.world.registry.current(P);
     record.ensemble.iter().filter_map(|it| stage.world.index_of(&it.node)).collect()
 }
 
 /// A change of members takes longer than a take-over.
-fn wait_long(stage: &mut Stage, what: &str, is_so: impl Fn(&World) -> bool) {
+pub(super) fn wait_long(stage: &mut Stage, what: &str, is_so: impl Fn(&World) -> bool) {
     for _ in 0..10 {
         let so = stage.world.run_until(ms(12_000), &is_so);
         if matches!(so, Ok(true)) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use archive::{Name, Table, Upload};
 use hashring::PartitionId;
-use segment::archive::{Archive as Engine, Fact, Final, Told};
+use segment::archive::{Archive as Engine, Fact, Final, Held, Told};
 
 use super::book;
 use super::clients::{Heard, What};
@@ -64,18 +64,18 @@ impl World {
                 ));
             }
             let held = vault.with(|engine| engine.held(64));
-            // What is held where nobody is a member any more nobody decides there.
-            let member = |of: &Name| {
-                let partition = book::partition(partitions(&self.setup), of);
-                self.registry.current(partition).names(&self.nodes[node].id, life.store)
+            // A node with an empty store, where the ring puts nobody in its place, is a member by its name alone: it hears
+            // from no log what became a version, and waits for one.
+            let hears = |held: &&Held| {
+                let key = (held.collection.clone(), held.key.clone());
+                let partition = book::partition(partitions(&self.setup), &name_of(&key));
+                let (record, id) = (self.registry.current(partition), &self.nodes[node].id);
+                let waits = record.ensemble.iter().any(|member| member.node == *id)
+                    && !record.names(id, life.store);
+                let mut decided = shelf.oracle.facts(&key).iter().map(|(_, fact)| fact);
+                !waits || !decided.any(|fact| fact.upload() == Some(&held.upload))
             };
-            let held: Vec<&Upload> = held
-                .iter()
-                .filter(|held| {
-                    member(&Name { collection: held.collection.clone(), key: held.key.clone() })
-                })
-                .map(|held| &held.upload)
-                .collect();
+            let held: Vec<&Upload> = held.iter().filter(hears).map(|held| &held.upload).collect();
             if !held.is_empty() {
                 return Some(format!("n{} holds undecided {held:?}", node + 1));
             }
@@ -109,10 +109,7 @@ impl World {
     pub(super) fn keys_of(&self, partition: PartitionId) -> Vec<OfKey> {
         let Some(shelf) = &self.shelf else { return Vec::new() };
         let all = partitions(&self.setup);
-        let of = |key: &&OfKey| {
-            let name = Name { collection: key.0.clone(), key: key.1.clone() };
-            book::partition(all, &name) == partition
-        };
+        let of = |key: &&OfKey| book::partition(all, &name_of(key)) == partition;
         shelf.oracle.keys().filter(of).cloned().collect()
     }
 
@@ -207,7 +204,7 @@ impl World {
         let keys: Vec<OfKey> = shelf.oracle.keys().cloned().collect();
         for key in keys {
             for node in 0..self.nodes.len() {
-                let name = Name { collection: key.0.clone(), key: key.1.clone() };
+                let name = name_of(&key);
                 let heard = self.ask_and_wait(node, What::Get { name })?;
                 let shown = self.shelf.as_ref().map(|shelf| shelf.oracle.shown(&key, u64::MAX));
                 let there = shown.is_some_and(|shown| !shown.is_empty());
@@ -249,6 +246,10 @@ impl World {
         let heard = self.shelf.as_mut().and_then(|shelf| shelf.results.remove(&number));
         Ok(heard.unwrap_or(Heard::Lost))
     }
+}
+
+fn name_of((collection, key): &OfKey) -> Name {
+    Name { collection: collection.clone(), key: key.clone() }
 }
 
 /// Whether an archive has all of a segment, as its entry says it is.

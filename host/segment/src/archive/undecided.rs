@@ -73,6 +73,11 @@ impl Archive {
     pub fn undecided(&self, most: usize) -> Vec<(Held, Duration)> {
         self.shared().undecided().next(most)
     }
+
+    /// Whether an upload is one of them still.
+    pub fn is_undecided(&self, upload: &Upload) -> bool {
+        self.shared().undecided().all.contains_key(upload)
+    }
 }
 
 #[cfg(test)]
