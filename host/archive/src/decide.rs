@@ -198,7 +198,7 @@ fn before(proposal: &Proposal, known: &Known) -> Result<Option<Reply>, Refusal> 
     if let Some(made) = finals(&known.upload).next() {
         return Ok(Some(stored(made, false)));
     }
-    if is_given_up(&proposal.upload, known) {
+    if is_cancelled(known) || proposal.upload.boot < known.fence {
         let detail = "the upload was given up before it was whole";
         return Err(Refusal::not_committed(Code::NoQuorum, detail));
     }
@@ -385,12 +385,13 @@ pub(crate) fn last_ms(version: UnifiedId, facts: &[Fact]) -> u64 {
     times.max().unwrap_or(u64::MAX)
 }
 
-/// Unless it became a version before, it never does.
+/// Unless it became a version before, it never does. A fence may stand in another partition's log, whose primary is bound
+/// by it and the next one of this partition is not: then this log says it too, before anybody gives up what they hold.
 fn cancel(upload: &Upload, known: &Known) -> Decision {
-    if let Some(made) = finals(&known.upload).next() {
-        return Decision::Again(Reply::Became(Box::new(made.clone())));
+    if finals(&known.upload).next().is_some() {
+        return Decision::Again(Reply::Done);
     }
-    if is_given_up(upload, known) {
+    if is_cancelled(known) {
         return Decision::Again(Reply::Never);
     }
     let fact = Fact::Cancelled { upload: upload.clone(), time_ms: known.now_ms };
@@ -398,10 +399,8 @@ fn cancel(upload: &Upload, known: &Known) -> Decision {
     Decision::Append(Box::new(entry), Reply::Never)
 }
 
-/// Whether it was decided, one by one or with all of its writer's life, that it never becomes a version.
-fn is_given_up(upload: &Upload, known: &Known) -> bool {
-    let cancelled = known.upload.iter().any(|fact| matches!(fact, Fact::Cancelled { .. }));
-    cancelled || upload.boot < known.fence
+fn is_cancelled(known: &Known) -> bool {
+    known.upload.iter().any(|fact| matches!(fact, Fact::Cancelled { .. }))
 }
 
 fn fence(node: &NodeId, boot: u64, known: &Known) -> Decision {

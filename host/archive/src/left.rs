@@ -132,7 +132,7 @@ fn members(shared: &Shared, partition: PartitionId) -> Option<(u64, NodeId, Vec<
 }
 
 /// Whether a node has no part in a partition, be it that its log is there still.
-pub(crate) fn is_outside(view: &PartitionView, node: &NodeId) -> bool {
+fn is_outside(view: &PartitionView, node: &NodeId) -> bool {
     matches!(view.role, Role::Outside | Role::Retired) && !view.ensemble.contains(node)
 }
 

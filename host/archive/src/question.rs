@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use hashring::{NodeId, PartitionId};
 use segment::archive::{
-    Adler32, At, Catalogue, CollectionName, Final, Md5, Opening, Table, Told, UnifiedId, Upload,
+    Adler32, At, Catalogue, CollectionName, Md5, Opening, Table, Told, UnifiedId, Upload,
     Versioning,
 };
 use serde::{Deserialize, Serialize};
@@ -110,11 +110,8 @@ pub(crate) enum Reply {
         owed: Option<u64>,
     },
     Catalogue(Shown),
-    /// The upload never becomes a version. As the next one, it is decided, whether or not whoever asks has heard it from the
-    /// log.
+    /// The upload never becomes a version: the partition's log says so, whether or not whoever asks has heard it from there.
     Never,
-    /// This is what the upload became.
-    Became(Box<Final>),
 }
 
 /// What a node shows of a partition, and what of the log is in that.

@@ -5,17 +5,21 @@
 //! then the log says so, in order with whatever it may have asked before. One that cannot be asked for so long
 //! that it would have been done twenty times over may never return: then the log is asked to say so all the same.
 //! That is as safe: if a version was asked for after all, it stands in the log before the cancel, or is refused.
+//!
+//! The log tells its members. To a node that has left, and to one whose log begins behind the decision, it tells nothing:
+//! what the log was asked to decide, and is undecided here at the next look, is asked about once more, and who leads then
+//! says whether it never becomes a version.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashring::PartitionId;
 use segment::archive::{Adopted, Fact, Held, Operation, Upload};
 
 use crate::question::{Answer, Ask, Question, Reply};
 use crate::request::Name;
 use crate::shared::Shared;
-use crate::{left, meters, place};
+use crate::{Refusal, meters, place};
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -26,19 +30,39 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Decides, until the node stops.
 pub(crate) async fn decide(shared: Arc<Shared>) {
+    // What the log was asked to decide, as long as it is undecided here: no more than that is remembered.
+    let mut asked = BTreeSet::new();
     loop {
         runtime::sleep(LOOK_EVERY.min(shared.config.undecided)).await;
+        asked.retain(|upload| shared.engine.is_undecided(upload));
         let undecided = shared.engine.undecided(HELD_MAX);
         let old = undecided.iter().filter(|(_, age)| *age >= shared.config.undecided);
         for (held, age) in old {
+            let upload = &held.upload;
             if shared.config.sabotage.held_by_age {
-                never(&shared, &held.upload).await;
+                never(&shared, upload).await;
                 continue;
             }
-            let Some(boot) = left_by(&shared, &held.upload, *age).await else { continue };
+            let Some(boot) = left_by(&shared, upload, *age).await else { continue };
             // To ask may have taken its time, and the log said so meanwhile.
-            if shared.engine.is_undecided(&held.upload) {
-                decide_one(&shared, held, boot).await;
+            if !shared.engine.is_undecided(upload) {
+                continue;
+            }
+            // One fence is enough for all that a life left, and for what of it still comes.
+            let fences = boot > upload.boot && !asked.contains(upload);
+            let ask = match fences {
+                true => Ask::Fence { node: upload.node.clone(), boot },
+                false => Ask::Cancel { upload: upload.clone() },
+            };
+            match ask_log(&shared, held, ask).await {
+                Ok(Reply::Never) if asked.contains(upload) => never(&shared, upload).await,
+                Ok(_) if asked.insert(upload.clone()) => {
+                    let how = if fences { "fenced" } else { "cancelled" };
+                    meters::decided(how);
+                    tracing::info!(%upload, how, "an upload whose coordinator left it is decided");
+                }
+                Ok(_) => {}
+                Err(why) => tracing::debug!(%upload, %why, "an upload is not decided yet"),
             }
         }
     }
@@ -59,57 +83,18 @@ async fn left_by(shared: &Shared, upload: &Upload, age: Duration) -> Option<u64>
     }
 }
 
-/// Lets the log say what becomes of an upload whose coordinator, now in life `boot`, has left it.
-async fn decide_one(shared: &Shared, held: &Held, boot: u64) {
-    let upload = &held.upload;
+/// Lets the log of what is held say what becomes of it.
+async fn ask_log(shared: &Shared, held: &Held, ask: Ask) -> Result<Reply, Refusal> {
     let name = Name { collection: held.collection.clone(), key: held.key.clone() };
-    let Ok(partition) = place::of_name(shared.replication.partitions(), &name) else { return };
-    let ask = |ask| shared.ask(partition, ask, runtime::now() + ANSWER_MAX);
-    // One entry for all that a life left, and for what of it still comes.
-    let fenced = boot > upload.boot;
-    if fenced && let Err(refusal) = ask(Ask::Fence { node: upload.node.clone(), boot }).await {
-        tracing::debug!(%upload, %refusal, "the life that left an upload is not fenced off yet");
-        return;
-    }
-    match ask(Ask::Cancel { upload: upload.clone() }).await {
-        Ok(reply) => {
-            let how = match &reply {
-                Reply::Became(_) => "final",
-                _ if fenced => "fenced",
-                _ => "cancelled",
-            };
-            meters::decided(how);
-            tracing::info!(%upload, how, "an upload whose coordinator left it is decided");
-            match reply {
-                Reply::Never => never(shared, upload).await,
-                Reply::Became(made) if is_outside(shared, partition) => {
-                    adopt(shared, Fact::Final(*made)).await;
-                }
-                // A member has it from the log, if not now then soon.
-                _ => {}
-            }
-        }
-        Err(refusal) => tracing::debug!(%upload, %refusal, "an upload is not decided yet"),
-    }
+    let partition = place::of_name(shared.replication.partitions(), &name)?;
+    shared.ask(partition, ask, runtime::now() + ANSWER_MAX).await
 }
 
-/// What is held here of an upload that never becomes a version is given up. The log would say so too, but where it stands
-/// below what a member's log begins with, it says so to that member no more, nor to a node that has left.
+/// What is held here of an upload that never becomes a version is given up.
 async fn never(shared: &Shared, upload: &Upload) {
-    let (upload, time_ms) = (upload.clone(), runtime::wall_ms());
-    adopt(shared, Fact::Cancelled { upload, time_ms }).await;
-}
-
-/// Takes over what was decided.
-async fn adopt(shared: &Shared, fact: Fact) {
+    let fact = Fact::Cancelled { upload: upload.clone(), time_ms: runtime::wall_ms() };
     let entries = vec![Adopted { fact, collection: None, data: None }];
     if let Err(refused) = shared.perform(Operation::Adopt { entries, applied: Vec::new() }).await {
-        tracing::warn!(%refused, "what became of an upload is not taken over, and is asked again");
+        tracing::warn!(%upload, %refused, "it never becomes a version, and is still held here");
     }
-}
-
-/// Whether this node has no part in a partition: then no log tells it anything, and what it holds is given back once the
-/// members have it.
-fn is_outside(shared: &Shared, partition: PartitionId) -> bool {
-    left::is_outside(&shared.replication.view(partition), &shared.node)
 }

@@ -64,16 +64,14 @@ impl World {
                 ));
             }
             let held = vault.with(|engine| engine.held(64));
-            // A node with an empty store, where the ring puts nobody in its place, is a member by its name alone: it hears
-            // from no log what became a version, and waits for one.
+            // Who is no member hears what never becomes a version, and from no log what did.
             let hears = |held: &&Held| {
                 let key = (held.collection.clone(), held.key.clone());
                 let partition = book::partition(partitions(&self.setup), &name_of(&key));
-                let (record, id) = (self.registry.current(partition), &self.nodes[node].id);
-                let waits = record.ensemble.iter().any(|member| member.node == *id)
-                    && !record.names(id, life.store);
+                let record = self.registry.current(partition);
                 let mut decided = shelf.oracle.facts(&key).iter().map(|(_, fact)| fact);
-                !waits || !decided.any(|fact| fact.upload() == Some(&held.upload))
+                record.names(&self.nodes[node].id, life.store)
+                    || !decided.any(|fact| fact.upload() == Some(&held.upload))
             };
             let held: Vec<&Upload> = held.iter().filter(hears).map(|held| &held.upload).collect();
             if !held.is_empty() {

@@ -7,9 +7,9 @@ use crate::objects::{data, make, name, put};
 use crate::support::Cluster;
 
 /// The question what `plain` shows, at most 9 entries of it, as docs/formats.md has it.
-const LIST: [u8; 14] = [b'A', 5, 1, 5, b'p', b'l', b'a', b'i', b'n', 0, 0, 9, 0, 0];
+const LIST: [u8; 14] = [b'A', 6, 1, 5, b'p', b'l', b'a', b'i', b'n', 0, 0, 9, 0, 0];
 /// The answer: no entry, not cut, nowhere to go on, and all of that of no partition.
-const NOTHING: [u8; 9] = [b'A', 5, 0, 0, 5, 0, 0, 0, 0];
+const NOTHING: [u8; 9] = [b'A', 6, 0, 0, 5, 0, 0, 0, 0];
 
 /// A primary that nobody confirms told what it had, as all there is: somebody else may have stored more since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

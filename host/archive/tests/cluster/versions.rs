@@ -9,7 +9,7 @@ use crate::support::Cluster;
 use crate::wait::eventually;
 
 /// As docs/formats.md has it, for this and every later version.
-const NOT_UNDERSTOOD: [u8; 4] = [b'A', 255, 5, 5];
+const NOT_UNDERSTOOD: [u8; 4] = [b'A', 255, 6, 6];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_of_another_version_is_answered_by_the_version_that_is_spoken() {
@@ -17,7 +17,7 @@ async fn a_question_of_another_version_is_answered_by_the_version_that_is_spoken
     let (asker, asked) = (cluster.node(0).replication(), "n2".parse().expect("a node's name"));
     let head = RequestHead { hop: 1, wait_ms: 5000 };
     // Of the next version; and of before there was one: whether its node is still at an upload.
-    for question in [&[b'A', 6, 0, 0][..], &[b'A', 2, 2, b'n', b'1', 3, 4]] {
+    for question in [&[b'A', 7, 0, 0][..], &[b'A', 2, 2, b'n', b'1', 3, 4]] {
         let body = Bytes::copy_from_slice(question);
         let answer =
             eventually("an answer", async || asker.forward(&asked, head, body.clone()).await).await;
@@ -30,7 +30,7 @@ async fn a_stream_of_another_version_is_told_so_and_ends() {
     let cluster = Cluster::start(2).await;
     let (asker, asked) = (cluster.node(0).replication(), "n2".parse().expect("a node's name"));
     let mut stream = eventually("a stream", async || {
-        asker.stream(&asked, Bytes::from_static(&[b'B', 6, 0])).await
+        asker.stream(&asked, Bytes::from_static(&[b'B', 7, 0])).await
     })
     .await;
     let next = runtime::timeout(Duration::from_secs(30), stream.next()).await;
