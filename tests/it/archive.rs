@@ -148,6 +148,47 @@ async fn collection_1001_key_aaa_bbb_ccc() {
     assert_eq!(listed.out, "");
 }
 
+/// What is deleted counts until its bytes are given back, which takes an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_are_told_by_each_node_how_much_it_holds_of_a_collection() {
+    let cluster = Cluster::start(3).await;
+    let taken = |answer: Answer| match answer.status {
+        200 | 201 => Ok(()),
+        _ => Err(format!("{} {}", answer.status, answer.body)),
+    };
+    for name in ["1001", "1002"] {
+        let (path, body) = (format!("/v1/archive/{name}"), json!({"versioning": false}));
+        let make = async || taken(cluster.http(0).ask("PUT", &path, &[], Some(&body)).await?);
+        eventually("a collection", make).await;
+    }
+    for (key, size) in [("a", 100), ("b", 300_000)] {
+        let (path, bytes) = (format!("/v1/archive/1001/{key}"), Bytes::of(9, size));
+        let put = async || {
+            taken(
+                cluster
+                    .http(0)
+                    .ask_bytes("PUT", &path, &[("Idempotency-Key", key)], &bytes)
+                    .await?,
+            )
+        };
+        eventually("an object", put).await;
+    }
+    let deleted = cluster.http(1).ask("DELETE", "/v1/archive/1001/a", &[], None).await;
+    deleted.and_then(|answer| answer.only(200)).unwrap_or_else(|error| panic!("{error}"));
+    let wanted = json!({"collections": [
+        {"collection": "1001", "segments": 2, "bytes": 300_100},
+        {"collection": "1002", "segments": 0, "bytes": 0},
+    ]});
+    for node in 0..3 {
+        eventually("a node to hold all of it", async || {
+            let told = cluster.admin(node).ask("GET", "/admin/v1/collections", &[], None).await?;
+            let told = told.only(200)?.body;
+            if told == wanted { Ok(()) } else { Err(told.to_string()) }
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_says_what_is_wrong_and_what_to_do() {
     let demo = Carillon::start(&["demo", "--http-port", "0"]).await;

@@ -1,5 +1,6 @@
 //! The handle: what is asked of the archive, and what it is told of partitions and other nodes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use replication::core::Outcome;
 use replication::{Answering, NotRun, RequestHead, Stream, Streaming};
 use runtime::{Instant, Tasks};
 use segment::LogEnd;
-use segment::archive::{self as engine, CollectionName, UnifiedId, Versioning};
+use segment::archive::{self as engine, CollectionName, UnifiedId, Usage, Versioning};
 use tokio::sync::oneshot;
 
 use crate::ground::Ground;
+use crate::leading::{stopping, unreadable};
 use crate::question::{Ask, Question, Reply, Stream as Opening};
 use crate::reign::Reign;
 use crate::request::Name;
@@ -224,6 +226,16 @@ impl Archive {
     /// This node's own archive.
     pub fn engine(&self) -> &engine::Archive {
         &self.shared.engine
+    }
+
+    /// How much of each collection this node holds.
+    ///
+    /// # Errors
+    /// The index cannot be read, or the node is stopping.
+    pub async fn usage(&self) -> Result<BTreeMap<CollectionName, Usage>, Refusal> {
+        let engine = self.shared.engine.clone();
+        let usage = runtime::blocking(move || engine.usage()).await.ok_or_else(stopping)?;
+        usage.map_err(|error| unreadable(&error))
     }
 
     /// This node leads `epoch`. See [`replication::Host`].

@@ -304,6 +304,7 @@ impl Works {
             replication: self.replication.clone(),
             rollout: self.rollout.clone(),
             chats: self.chats.clone(),
+            archive: self.archive.clone(),
             services: self.services.clone(),
             order: config.chain.clone(),
             host: process.shared.plugins.clone(),

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::admin::{
-    About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, Doing,
-    ErrorInfo, Going, LinesInfo, LogHealth, Movement, Operate, PartitionInfo, Partitions,
-    PluginInfo, ProgressInfo, PushedInfo, RegistryInfo, ReplayedInfo, ServiceWish, ServicesInfo,
-    TrialWanted, WhyInfo, With,
+    About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, CollectionInfo,
+    DeadLettersInfo, Doing, ErrorInfo, Going, LinesInfo, LogHealth, Movement, Operate,
+    PartitionInfo, Partitions, PluginInfo, ProgressInfo, PushedInfo, RegistryInfo, ReplayedInfo,
+    ServiceWish, ServicesInfo, TrialWanted, WhyInfo, With,
 };
+use archive::Archive;
 use bytes::Bytes;
 use chat::{Chats, Code, Refusal, RingView};
 use hashring::{NodeId, PartitionId, Ring, Spread};
@@ -39,6 +40,7 @@ pub(crate) struct Operator {
     pub(crate) replication: Replication,
     pub(crate) rollout: Rollout,
     pub(crate) chats: Chats,
+    pub(crate) archive: Archive,
     pub(crate) services: Services,
     /// `chain.message.order`.
     pub(crate) order: Vec<String>,
@@ -99,6 +101,19 @@ impl Operate for Operator {
             settle_ms: ms(self.replication.settle()),
             partitions: all.map(|it| self.partition(it, &view.ring, &evidence)).collect(),
         }
+    }
+
+    fn collections(&self) -> Doing<'_, Vec<CollectionInfo>> {
+        Box::pin(async move {
+            let usage = self.archive.usage().await;
+            let usage = usage.map_err(|no| Refusal::new(Code::NotReady, no.detail))?;
+            let info = |(name, usage): (archive::CollectionName, archive::Usage)| CollectionInfo {
+                collection: name.to_string(),
+                segments: usage.segments,
+                bytes: usage.bytes,
+            };
+            Ok(usage.into_iter().map(info).collect())
+        })
     }
 
     fn plugins(&self) -> Vec<PluginInfo> {

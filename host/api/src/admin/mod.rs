@@ -7,6 +7,7 @@
 //! Who answers is behind [`Operate`], as [`crate::Ask`] is for clients; this crate knows no more of a
 //! node than what is asked.
 
+mod collections;
 mod endpoints;
 mod generations;
 mod looking;
@@ -31,6 +32,7 @@ use crate::metrics::EndpointCounters;
 use crate::problem::Problem;
 use crate::{Config, Patience, request_id};
 
+pub use collections::CollectionInfo;
 pub use generations::{
     AuditInfo, ChainInfo, ChangedInfo, ExampleInfo, LinkInfo, NodeProgressInfo, PairInfo, PastInfo,
     PluginInfo, PowerInfo, ProgressInfo, PushedInfo, TrialInfo, TrialWanted,
@@ -76,6 +78,12 @@ pub(crate) fn router(operate: Arc<dyn Operate>, config: &Config) -> Router {
         .on(MethodFilter::GET, "/admin/v1/ring", "admin ring", endpoints::ring)
         .on(MethodFilter::POST, "/admin/v1/ring/leave", "admin leave", endpoints::leave)
         .on(MethodFilter::GET, "/admin/v1/partitions", "admin partitions", endpoints::partitions)
+        .on(
+            MethodFilter::GET,
+            "/admin/v1/collections",
+            "admin collections",
+            collections::collections,
+        )
         .on(MethodFilter::GET, "/admin/v1/plugins", "admin plugins", plugins::plugins)
         .on(MethodFilter::PUT, ARTEFACTS, "admin push", plugins::push)
         .on(MethodFilter::POST, SWAP, "admin swap", plugins::swap)

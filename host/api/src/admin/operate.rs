@@ -10,9 +10,9 @@ use hashring::{NodeId, PartitionId};
 use model::{ChatToken, MessageId};
 
 use super::{
-    AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, ErrorInfo,
-    LinesInfo, PluginInfo, ProgressInfo, PushedInfo, ReplayedInfo, ServiceWish, ServicesInfo,
-    TrialWanted, WhyInfo, With,
+    AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, CollectionInfo, DeadLettersInfo,
+    ErrorInfo, LinesInfo, PluginInfo, ProgressInfo, PushedInfo, ReplayedInfo, ServiceWish,
+    ServicesInfo, TrialWanted, WhyInfo, With,
 };
 
 /// Something an operator wants done, while it is. Dropping it stops waiting for it.
@@ -26,6 +26,8 @@ pub trait Operate: Send + Sync + 'static {
     fn ring(&self) -> Arc<RingView>;
     /// The partitions as this node knows them.
     fn partitions(&self) -> Partitions;
+    /// How much of each collection of the archive this node holds, by name.
+    fn collections(&self) -> Doing<'_, Vec<CollectionInfo>>;
     /// The live plugins, by name.
     fn plugins(&self) -> Vec<PluginInfo>;
     /// The handlers of a message, in their order.

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::admin::{
-    About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, DeadLettersInfo, Doing,
-    ErrorInfo, Going, LineInfo, LinesInfo, LinkInfo, LogHealth, Movement, NodeProgressInfo,
-    Operate, PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo, ProgressInfo, PushedInfo,
-    RegistryInfo, ReplayedInfo, ServiceWish, ServicesInfo, TrialInfo, TrialWanted, WhyInfo, With,
+    About, AttemptInfo, AttemptsInfo, AuditInfo, ChainInfo, ChangedInfo, CollectionInfo,
+    DeadLettersInfo, Doing, ErrorInfo, Going, LineInfo, LinesInfo, LinkInfo, LogHealth, Movement,
+    NodeProgressInfo, Operate, PartitionInfo, Partitions, PastInfo, PluginInfo, PowerInfo,
+    ProgressInfo, PushedInfo, RegistryInfo, ReplayedInfo, ServiceWish, ServicesInfo, TrialInfo,
+    TrialWanted, WhyInfo, With,
 };
 use api::{Config, Patience, Server, Serving};
 use bytes::Bytes;
@@ -77,6 +78,11 @@ impl Operate for Pretender {
         };
         let partitions = vec![partition];
         Partitions { copies: 2, commit: 2, spread: "host", settle_ms: 60_000, partitions }
+    }
+
+    fn collections(&self) -> Doing<'_, Vec<CollectionInfo>> {
+        let collection = "1001".to_owned();
+        Box::pin(async { Ok(vec![CollectionInfo { collection, segments: 2, bytes: 2048 }]) })
     }
 
     fn services(&self) -> Doing<'_, ServicesInfo> {

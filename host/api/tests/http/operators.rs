@@ -36,6 +36,9 @@ async fn a_node_tells_who_it_is_and_how_it_does() {
         }],
     });
     assert_eq!(partitions, expected);
+    let collections = desk.get("/admin/v1/collections").await.json();
+    let expected = json!({"collections": [{"collection": "1001", "segments": 2, "bytes": 2048}]});
+    assert_eq!(collections, expected);
     let plugins = desk.get("/admin/v1/plugins").await.json();
     let expected = json!({"plugins": [{
         "name": "status", "kinds": ["message"], "version": "0.1.0", "digest": "ab",
