@@ -198,6 +198,24 @@ fn many_finals_share_one_sync() {
 }
 
 #[test]
+fn sync_is_answered_when_everything_before_it_is_durable() {
+    let (folder, disk) = (folder(), Arc::new(Faulty::default()));
+    let opened = on(&disk, folder.path());
+    let slice = Slice::of(0, noise(1, 1_000));
+    opened.written(Operation::Start { opening: opening("plain", "k", 1), slice });
+    disk.shut();
+    let (tell, answers) = channel();
+    let before = disk.syncs.load(Ordering::SeqCst);
+    opened.archive.submit(Operation::Sync, move |answer| tell.send(answer).unwrap());
+    // It is not answered while the sync stands.
+    let early = answers.recv_timeout(Duration::from_millis(200));
+    disk.unlock();
+    assert!(early.is_err(), "{early:?}");
+    assert_eq!(answers.recv_timeout(PATIENCE).unwrap(), Ok(Done::Synced));
+    assert!(disk.syncs.load(Ordering::SeqCst) > before, "nothing was synced");
+}
+
+#[test]
 fn a_disk_that_fills_in_the_middle_of_an_object_refuses_and_goes_on() {
     let (folder, disk) = (folder(), Arc::new(Faulty::default()));
     let opened = on(&disk, folder.path());

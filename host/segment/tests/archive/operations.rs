@@ -131,15 +131,6 @@ fn writer_start_gives_up_what_earlier_lives_left_under_way() {
 }
 
 #[test]
-fn sync_is_answered_when_everything_before_it_is_durable() {
-    let folder = folder();
-    let opened = open_with_collections(folder.path());
-    opened.done(Operation::Sync);
-    opened.written(start("k", 1, b"one"));
-    assert_eq!(opened.perform(Operation::Sync), Ok(Done::Synced));
-}
-
-#[test]
 fn a_collection_is_made_once_and_never_changed() {
     let folder = folder();
     let opened = open_with_collections(folder.path());
