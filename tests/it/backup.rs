@@ -10,6 +10,9 @@ use tests::{Http, eventually, texts};
 
 use crate::three::{NAMES, Three, folder, text};
 
+/// What is stored of the archive.
+const OBJECT: &str = "/v1/archive/1001/k";
+
 pub(crate) async fn backup(args: &[&str]) -> Ended {
     let done = run(&[&["backup"], args].concat()).await;
     assert_eq!(done.code, Some(0), "{args:?}: {done:?}");
@@ -125,6 +128,16 @@ async fn a_cluster_that_lost_every_disk_is_founded_anew_on_enough_backups() {
         node.send_surely(&token, "alice", "k1", &format!("{number}")).await;
         tokens.push(token);
     }
+    // More than comes with an entry of the log.
+    let object = "bytes ".repeat(50_000);
+    let put = async |path: &str, bytes: &[u8]| {
+        let headers = [("Idempotency-Key", "once"), ("Content-Type", "application/json")];
+        let put = node.ask_bytes("PUT", path, &headers, bytes).await?;
+        if put.status == 200 { Ok(()) } else { put.only(201).map(drop) }
+    };
+    for (path, bytes) in [("/v1/archive/1001", r#"{"versioning": false}"#), (OBJECT, &object)] {
+        eventually("it to be stored", async || put(path, bytes.as_bytes()).await).await;
+    }
     for index in 0..3 {
         stop(three.take(index)).await;
     }
@@ -165,6 +178,11 @@ async fn a_cluster_that_lost_every_disk_is_founded_anew_on_enough_backups() {
         told(node, token, &[&number.to_string()]).await;
         node.send_surely(token, "bob", "k2", "more").await;
         told(node, token, &[&number.to_string(), "more"]).await;
+    }
+    for node in [&first.nodes[0], &second.nodes[0]] {
+        let read = async || node.ask("GET", OBJECT, &[], None).await?.only(200);
+        let read = eventually("the object to be told", read).await;
+        assert!(read.body == object.as_str(), "it is another one");
     }
     // The third returns by its own road: nothing of what it promised before counts.
     let third = path("backup-c");
