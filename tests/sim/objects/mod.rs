@@ -459,8 +459,9 @@ impl World {
             for key in self.keys_of(partition) {
                 let shown = shelf.oracle.shown(&key, u64::MAX);
                 for made in shown.iter().flat_map(|(_, parts)| parts) {
-                    // What nobody has told it to be a version stays there, undecided, and was never counted on.
-                    if vault.engine.is_undecided(&made.upload) {
+                    // What nobody has told it to be a version stays there, undecided, and is not counted on.
+                    let counted = made.holders.contains(&self.nodes[node].id);
+                    if !counted && vault.engine.is_undecided(&made.upload) {
                         continue;
                     }
                     let lacks = |(member, life): &(usize, &crate::node::Life)| {
